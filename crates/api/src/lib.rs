@@ -1,0 +1,1 @@
+//! The service side: REST for hub, DPS and the page, Event Hubs and service AMQP.

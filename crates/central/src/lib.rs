@@ -1,0 +1,1 @@
+//! The application: rules, alerts, actions, security events and the maintenance list.

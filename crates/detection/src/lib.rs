@@ -1,0 +1,1 @@
+//! Streaming anomaly detection: score, expected band, reason in words, health and maintenance list.

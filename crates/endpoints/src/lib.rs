@@ -1,0 +1,1 @@
+//! Where the platform sends: webhook and mail.

@@ -1,0 +1,1 @@
+//! The device side: TLS, MQTT and MQTT over WebSocket.

@@ -1,0 +1,1 @@
+//! The IoT hub: registry, twins, cloud-to-device messages, direct methods, telemetry.

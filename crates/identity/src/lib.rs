@@ -1,0 +1,1 @@
+//! Device and module ids, shared access signatures, policies and scopes.

@@ -1,0 +1,1 @@
+//! The Device Provisioning Service: enrollments, attestation, allocation, registration.

@@ -1,0 +1,1 @@
+//! The hub query language: twin queries and conditions.

@@ -1,0 +1,1 @@
+//! The domain's ports over SQLite and the event log.

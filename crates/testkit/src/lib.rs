@@ -1,0 +1,1 @@
+//! A platform in one process for tests, and client drivers.
