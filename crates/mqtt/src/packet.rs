@@ -2,6 +2,7 @@
 
 /// How often a publish may arrive (section 4.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[expect(clippy::enum_variant_names, reason = "the names of the standard")]
 pub enum QoS {
     /// At most once, no acknowledgement.
     AtMostOnce = 0,
@@ -24,7 +25,6 @@ impl QoS {
 
 /// Any control packet (section 2.2.1).
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a packet lives on the stack only while it is handled")]
 pub enum Packet<'a> {
     /// Client asks for a connection.
     Connect(Connect<'a>),
