@@ -5,6 +5,7 @@
 //! [`Service`]. Left out until later: X.509 and TPM attestation, custom allocation, moving
 //! between hubs; each is refused by name.
 
+mod document;
 mod enrollment;
 mod ports;
 mod registration;
