@@ -19,16 +19,16 @@ struct Content {
 
 /// What fails, until told otherwise.
 #[derive(Default)]
-pub struct Faults {
-    pub full: AtomicBool,
-    pub half_writes: AtomicBool,
-    pub sync: AtomicBool,
+pub(crate) struct Faults {
+    pub(crate) full: AtomicBool,
+    pub(crate) half_writes: AtomicBool,
+    pub(crate) sync: AtomicBool,
 }
 
 #[derive(Default, Clone)]
-pub struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     files: Arc<Mutex<BTreeMap<PathBuf, Arc<Mutex<Content>>>>>,
-    pub faults: Arc<Faults>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 struct MemoryFile {
@@ -46,12 +46,12 @@ fn broken() -> io::Error {
 
 impl MemoryDisk {
     /// An independent copy of what the files hold now.
-    pub fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         self.copy_with(|content| content.now.clone())
     }
 
     /// What is left after the power fails: of the sectors not synced, those for which `kept` says so.
-    pub fn after_power_loss(&self, mut kept: impl FnMut() -> bool) -> Self {
+    pub(crate) fn after_power_loss(&self, mut kept: impl FnMut() -> bool) -> Self {
         self.copy_with(|content| {
             let mut left = content.durable.clone();
             left.resize(content.now.len(), 0);
@@ -68,26 +68,42 @@ impl MemoryDisk {
         let files = self.files.lock();
         let copy = |(path, content): (&PathBuf, &Arc<Mutex<Content>>)| {
             let bytes = of(&content.lock());
-            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes })))
+            (
+                path.clone(),
+                Arc::new(Mutex::new(Content {
+                    now: bytes.clone(),
+                    durable: bytes,
+                })),
+            )
         };
         let files = files.iter().map(copy).collect();
-        Self { files: Arc::new(Mutex::new(files)), faults: Arc::default() }
+        Self {
+            files: Arc::new(Mutex::new(files)),
+            faults: Arc::default(),
+        }
     }
 
     /// Changes the bytes of a file behind the log's back.
-    pub fn edit(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn edit(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let files = self.files.lock();
         let mut content = files.get(Path::new(path)).expect("the file exists").lock();
         change(&mut content.now);
         content.durable = content.now.clone();
     }
 
-    pub fn names(&self) -> Vec<String> {
-        self.files.lock().keys().map(|path| path.display().to_string()).collect()
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.files
+            .lock()
+            .keys()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     fn file(&self, content: Arc<Mutex<Content>>) -> Arc<dyn DiskFile> {
-        Arc::new(MemoryFile { content, faults: self.faults.clone() })
+        Arc::new(MemoryFile {
+            content,
+            faults: self.faults.clone(),
+        })
     }
 }
 
@@ -101,7 +117,9 @@ impl Disk for MemoryDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let files = self.files.lock();
         let inside = files.keys().filter(|path| path.parent() == Some(folder));
-        Ok(inside.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
+        Ok(inside
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect())
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let content = Arc::<Mutex<Content>>::default();
@@ -109,7 +127,12 @@ impl Disk for MemoryDisk {
         Ok(self.file(content))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let content = self.files.lock().get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let content = self
+            .files
+            .lock()
+            .get(path)
+            .cloned()
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok(self.file(content))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -119,7 +142,11 @@ impl Disk for MemoryDisk {
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.files.lock().remove(path).map(drop).ok_or(io::ErrorKind::NotFound.into())
+        self.files
+            .lock()
+            .remove(path)
+            .map(drop)
+            .ok_or(io::ErrorKind::NotFound.into())
     }
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
@@ -138,10 +165,17 @@ impl DiskFile for MemoryFile {
         Ok(count)
     }
     fn write_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
-        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
         let fails = self.faults.full.load(Ordering::SeqCst);
         if fails {
-            let written = if self.faults.half_writes.load(Ordering::SeqCst) { bytes.len() / 2 } else { 0 };
+            let written = if self.faults.half_writes.load(Ordering::SeqCst) {
+                bytes.len() / 2
+            } else {
+                0
+            };
             bytes.truncate(written);
         }
         let mut content = self.content.lock();
