@@ -93,6 +93,14 @@ impl Round {
         };
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    /// Tells those who wait that nobody will commit, unless they have their outcome.
+    fn abandon(&self) {
+        let decided = self.state.lock().outcome.is_some();
+        if !decided {
+            self.complete(Err(AppendError::Closed));
+        }
+    }
 }
 
 /// The outcome of a batch: resolves once its events are durable, or known not to be.
@@ -188,6 +196,13 @@ pub(crate) struct Work {
     pub(crate) encoder_failed: bool,
 }
 
+impl Drop for Work {
+    /// A writer that panics must not leave anyone waiting.
+    fn drop(&mut self) {
+        self.round.abandon();
+    }
+}
+
 impl Pending {
     pub(crate) fn new(config: &Config, standings: &[Standing]) -> Self {
         let part = |standing: &Standing| Part {
@@ -249,6 +264,15 @@ impl Pending {
             slot: None,
             last: None,
         }
+    }
+
+    /// Refuses further events and gives up those that wait: there is no writer any more.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let round = std::mem::take(&mut state.round);
+        drop(state);
+        round.abandon();
     }
 
     /// Waits for events and takes all of them, adding `free` to the buffers; `None` once closed and empty.
@@ -455,6 +479,23 @@ mod tests {
         let bytes: usize = work.blocks.iter().map(OpenBlock::file_bytes).sum();
         assert!(bytes <= (60 << 10) - COMMIT_ALIGN, "{bytes}");
         assert!(pending.has_room());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_writer_that_is_gone() {
+        let pending = pending();
+        let commit = |partition| {
+            let mut batch = pending.begin();
+            batch.push(partition, 1, |out| out.push(1)).unwrap();
+            batch.finish()
+        };
+        let taken = commit(0);
+        drop(pending.take(std::time::Duration::ZERO, &mut Vec::new()));
+        assert!(matches!(taken.await, Err(AppendError::Closed)));
+        let waiting = commit(1);
+        pending.abandon();
+        assert!(matches!(waiting.await, Err(AppendError::Closed)));
+        assert!(matches!(push(&pending, 0, 1), Err(AppendError::Closed)));
     }
 
     #[test]

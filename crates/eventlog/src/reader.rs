@@ -209,7 +209,9 @@ impl Reader {
             let wanted =
                 self.at >= self.next && self.after_time_ms.is_none_or(|after| time_ms > after);
             if wanted {
-                if events.len() >= events_max || (bytes > 0 && bytes + range.len() > bytes_max) {
+                if events.len() >= events_max.max(1)
+                    || (bytes > 0 && bytes + range.len() > bytes_max)
+                {
                     break;
                 }
                 self.after_time_ms = None;

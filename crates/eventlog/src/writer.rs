@@ -72,19 +72,22 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let inner = self.inner.clone();
         let mut free = Vec::new();
-        while let Some(work) = inner.pending.take(inner.config.linger, &mut free) {
+        while let Some(mut work) = inner.pending.take(inner.config.linger, &mut free) {
             let outcome = if work.encoder_failed {
-                free.extend(work.blocks.into_iter().map(OpenBlock::into_buffer));
+                free.extend(
+                    std::mem::take(&mut work.blocks)
+                        .into_iter()
+                        .map(OpenBlock::into_buffer),
+                );
                 Err(AppendError::Encoder)
             } else {
-                self.commit(work.blocks, &mut free)
+                self.commit(std::mem::take(&mut work.blocks), &mut free)
             };
             self.report(outcome.as_ref().err());
             work.round.complete(outcome);
             inner.wake_readers();
         }
         self.write_index_file(self.segment);
-        inner.set_closed();
     }
 
     fn commit(
@@ -261,6 +264,14 @@ impl Writer {
             None if std::mem::take(&mut self.failing) => info!("events are being committed again"),
             None => {}
         }
+    }
+}
+
+impl Drop for Writer {
+    /// Also when it panics: appenders and readers learn that the log is closed.
+    fn drop(&mut self) {
+        self.inner.pending.abandon();
+        self.inner.set_closed();
     }
 }
 
