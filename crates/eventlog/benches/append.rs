@@ -27,10 +27,7 @@ struct Measure {
 
 impl Measure {
     fn begin() -> Self {
-        Self {
-            wall: Instant::now(),
-            cpu: cpu(),
-        }
+        Self { wall: Instant::now(), cpu: cpu() }
     }
 
     fn print(&self, case: &str, count: usize) {
@@ -48,8 +45,7 @@ impl Measure {
 
 fn fresh(parent: &Path) -> (tempfile::TempDir, Log) {
     let folder = tempfile::tempdir_in(parent).expect("a folder for the log");
-    let (log, _) =
-        Log::open(Config::new(folder.path().join("log"), PARTITIONS)).expect("a fresh log");
+    let (log, _) = Log::open(Config::new(folder.path().join("log"), PARTITIONS)).expect("a fresh log");
     (folder, log)
 }
 
@@ -57,9 +53,7 @@ fn encode(log: &Log, first_partition: usize, events: usize) -> Commit {
     let mut batch = log.begin();
     for at in 0..events {
         let partition = ((first_partition + at / 55) % usize::from(PARTITIONS)) as u16;
-        batch
-            .push(partition, 1, |out| out.extend_from_slice(&EVENT))
-            .expect("room");
+        batch.push(partition, 1, |out| out.extend_from_slice(&EVENT)).expect("room");
     }
     batch.finish()
 }
@@ -72,20 +66,14 @@ async fn append(log: &Log, tasks: usize, in_flight: usize, batches: usize, event
             log.ready().await;
             waiting.push_back(encode(&log, task + number, events));
             if waiting.len() >= in_flight {
-                waiting
-                    .pop_front()
-                    .expect("not empty")
-                    .await
-                    .expect("durable");
+                waiting.pop_front().expect("not empty").await.expect("durable");
             }
         }
         for commit in waiting {
             commit.await.expect("durable");
         }
     };
-    let tasks: Vec<_> = (0..tasks)
-        .map(|task| tokio::spawn(run(task, log.clone())))
-        .collect();
+    let tasks: Vec<_> = (0..tasks).map(|task| tokio::spawn(run(task, log.clone()))).collect();
     for task in tasks {
         task.await.expect("the task ends");
     }
@@ -94,19 +82,10 @@ async fn append(log: &Log, tasks: usize, in_flight: usize, batches: usize, event
 async fn read(log: &Log) -> usize {
     let mut count = 0;
     for partition in 0..PARTITIONS {
-        let end = log
-            .partition_properties(partition)
-            .expect("exists")
-            .last_enqueued_sequence_number;
-        let mut reader = log
-            .reader(partition, StartPosition::Earliest)
-            .expect("exists");
+        let end = log.partition_properties(partition).expect("exists").last_enqueued_sequence_number;
+        let mut reader = log.reader(partition, StartPosition::Earliest).expect("exists");
         while Some(reader.next_sequence_number()) <= end {
-            count += reader
-                .next_batch(1000, 1 << 20)
-                .await
-                .expect("intact")
-                .len();
+            count += reader.next_batch(1000, 1 << 20).await.expect("intact").len();
         }
     }
     count
@@ -145,11 +124,7 @@ async fn run(parent: &Path) {
 }
 
 fn main() {
-    let parent =
-        std::env::var_os("GANTRY_BENCH_FOLDER").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let parent = std::env::var_os("GANTRY_BENCH_FOLDER").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(run(&parent));
 }

@@ -56,10 +56,7 @@ pub(crate) struct LogId {
 
 impl LogId {
     pub(crate) fn new(id: u64) -> Self {
-        Self {
-            id,
-            seed: crc32fast::hash(&id.to_le_bytes()),
-        }
+        Self { id, seed: crc32fast::hash(&id.to_le_bytes()) }
     }
 
     /// CRC-32 of the log id followed by `bytes`.
@@ -152,8 +149,7 @@ impl Header {
     /// file held in its earlier life.
     pub(crate) fn is_remnant(bytes: &[u8], segment: u64, last_commit: u64) -> bool {
         bytes.len() >= HEADER_BYTES
-            && (u64_at(bytes, 8) == segment
-                || (bytes[0..4] == MAGIC && u64_at(bytes, 16) > last_commit))
+            && (u64_at(bytes, 8) == segment || (bytes[0..4] == MAGIC && u64_at(bytes, 16) > last_commit))
     }
 
     /// Bytes of header and payload, without padding.
@@ -163,20 +159,15 @@ impl Header {
 
     /// Where the next block begins if this one is at `position`.
     pub(crate) fn next_position(&self, position: usize) -> usize {
-        align(
-            position + self.block_bytes(),
-            if self.last { COMMIT_ALIGN } else { BLOCK_ALIGN },
-        )
+        align(position + self.block_bytes(), if self.last { COMMIT_ALIGN } else { BLOCK_ALIGN })
     }
 
     pub(crate) fn next_sequence_number(&self) -> u64 {
-        self.first_sequence_number
-            .saturating_add(u64::from(self.count))
+        self.first_sequence_number.saturating_add(u64::from(self.count))
     }
 
     pub(crate) fn last_time_ms(&self) -> u64 {
-        self.first_time_ms
-            .saturating_add(u64::from(self.time_span_ms))
+        self.first_time_ms.saturating_add(u64::from(self.time_span_ms))
     }
 }
 
@@ -208,14 +199,7 @@ impl OpenBlock {
     pub(crate) fn new(partition: u16, time_ms: u64, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
-        Self {
-            partition,
-            count: 0,
-            first_time_ms: time_ms,
-            last_time_ms: time_ms,
-            buffer,
-            complete: HEADER_BYTES,
-        }
+        Self { partition, count: 0, first_time_ms: time_ms, last_time_ms: time_ms, buffer, complete: HEADER_BYTES }
     }
 
     /// Whether an event of `time_ms`, not before the last one, may follow in this block.
@@ -274,8 +258,7 @@ impl OpenBlock {
         };
         self.buffer[..HEADER_BYTES].copy_from_slice(&header.encode(log));
         let position = place.position as usize;
-        self.buffer
-            .resize(header.next_position(position) - position, 0);
+        self.buffer.resize(header.next_position(position) - position, 0);
         (header, self.buffer)
     }
 
@@ -316,8 +299,7 @@ impl Block {
     }
 
     pub(crate) fn next_sequence_number(&self) -> u64 {
-        self.first_sequence_number
-            .saturating_add(u64::from(self.count))
+        self.first_sequence_number.saturating_add(u64::from(self.count))
     }
 
     /// Enqueued time and place of the event at `offset` of the payload; `None` past the last or when it does not fit.
@@ -328,11 +310,7 @@ impl Block {
         if end > self.payload.len() {
             return None;
         }
-        Some((
-            self.first_time_ms
-                .saturating_add(u64::from(u32_at(head, 4))),
-            start..end,
-        ))
+        Some((self.first_time_ms.saturating_add(u64::from(u32_at(head, 4))), start..end))
     }
 }
 
@@ -340,31 +318,17 @@ impl Block {
 mod tests {
     use super::*;
 
-    const LOG: LogId = LogId {
-        id: 7,
-        seed: 0x1234_5678,
-    };
+    const LOG: LogId = LogId { id: 7, seed: 0x1234_5678 };
 
     fn place() -> Place {
-        Place {
-            segment: 3,
-            commit: 9,
-            commit_start: 4096,
-            position: 4096,
-            first_sequence_number: 100,
-            last: true,
-        }
+        Place { segment: 3, commit: 9, commit_start: 4096, position: 4096, first_sequence_number: 100, last: true }
     }
 
     fn sample() -> (Header, Vec<u8>) {
         let mut block = OpenBlock::new(2, 1000, Vec::new());
-        block
-            .push(1000, 100, |out| out.extend_from_slice(b"one"))
-            .unwrap();
+        block.push(1000, 100, |out| out.extend_from_slice(b"one")).unwrap();
         block.push(1005, 100, |_| ()).unwrap();
-        block
-            .push(1007, 100, |out| out.extend_from_slice(b"three"))
-            .unwrap();
+        block.push(1007, 100, |out| out.extend_from_slice(b"three")).unwrap();
         block.close(&place(), LOG)
     }
 
@@ -385,12 +349,7 @@ mod tests {
             events.push((time, payload.slice(range)));
         }
         let expected: [(u64, &[u8]); 3] = [(1000, b"one"), (1005, b""), (1007, b"three")];
-        assert!(
-            events
-                .iter()
-                .zip(expected)
-                .all(|(a, b)| a.0 == b.0 && a.1 == b.1)
-        );
+        assert!(events.iter().zip(expected).all(|(a, b)| a.0 == b.0 && a.1 == b.1));
         assert_eq!(events.len(), 3);
     }
 
@@ -414,9 +373,7 @@ mod tests {
     #[test]
     fn an_event_one_byte_past_the_limit_leaves_no_trace() {
         let mut block = OpenBlock::new(0, 5, Vec::new());
-        block
-            .push(5, 4, |out| out.extend_from_slice(b"1234"))
-            .unwrap();
+        block.push(5, 4, |out| out.extend_from_slice(b"1234")).unwrap();
         let refused = block.push(5, 4, |out| out.extend_from_slice(b"12345"));
         assert_eq!(refused, Err(PushRefused::TooLarge { bytes: 5 }));
         let (header, _) = block.close(&place(), LOG);

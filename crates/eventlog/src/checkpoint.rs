@@ -76,18 +76,10 @@ struct Versions {
 impl Checkpoints {
     pub(crate) fn open(disk: Arc<dyn Disk>, folder: PathBuf) -> io::Result<Self> {
         disk.create_folder(&folder)?;
-        for name in disk
-            .list(&folder)?
-            .iter()
-            .filter(|name| name.ends_with(".tmp"))
-        {
+        for name in disk.list(&folder)?.iter().filter(|name| name.ends_with(".tmp")) {
             disk.remove(&folder.join(name))?;
         }
-        Ok(Self {
-            disk,
-            folder,
-            writing: Mutex::new(()),
-        })
+        Ok(Self { disk, folder, writing: Mutex::new(()) })
     }
 
     /// Replaces the checkpoint `name`; durable when this returns.
@@ -109,12 +101,7 @@ impl Checkpoints {
         crc.update(&header);
         crc.update(bytes);
         let crc = crc.finalize().to_le_bytes();
-        disk::replace(
-            &*self.disk,
-            &self.folder,
-            &format!("{file}.{slot}"),
-            &[&header, bytes, &crc],
-        )?;
+        disk::replace(&*self.disk, &self.folder, &format!("{file}.{slot}"), &[&header, bytes, &crc])?;
         Ok(())
     }
 
@@ -124,11 +111,7 @@ impl Checkpoints {
         let _writing = self.writing.lock();
         let versions = self.versions(&file)?;
         if versions.damaged > 0 {
-            warn!(
-                name,
-                damaged = versions.damaged,
-                "a version of a checkpoint is damaged"
-            );
+            warn!(name, damaged = versions.damaged, "a version of a checkpoint is damaged");
         }
         match versions.newest {
             Some((_, _, bytes)) => Ok(Some(bytes)),
@@ -144,10 +127,7 @@ impl Checkpoints {
         // The older version goes first: a crash in between must not bring it back.
         let newest = self.versions(&file)?.newest.map_or(0, |(_, slot, _)| slot);
         for slot in [1 - newest, newest] {
-            match self
-                .disk
-                .remove(&self.folder.join(format!("{file}.{slot}")))
-            {
+            match self.disk.remove(&self.folder.join(format!("{file}.{slot}"))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
@@ -164,21 +144,13 @@ impl Checkpoints {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let bytes = match disk::read_small(
-                &*opened,
-                (CHECKPOINT_BYTES_MAX + HEADER_BYTES + 4) as u64,
-            ) {
+            let bytes = match disk::read_small(&*opened, (CHECKPOINT_BYTES_MAX + HEADER_BYTES + 4) as u64) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
                 Err(error) => return Err(error),
             };
             match decode(bytes) {
-                Some((generation, value))
-                    if out
-                        .newest
-                        .as_ref()
-                        .is_none_or(|newest| newest.0 < generation) =>
-                {
+                Some((generation, value)) if out.newest.as_ref().is_none_or(|newest| newest.0 < generation) => {
                     out.newest = Some((generation, slot, value));
                 }
                 Some(_) => {}
@@ -262,23 +234,14 @@ mod tests {
         assert_eq!(store.get("x").unwrap().unwrap(), b"newer");
         std::fs::write(&path, b"").unwrap();
         std::fs::write(folder.path().join("x.0"), b"").unwrap();
-        assert!(matches!(
-            store.get("x"),
-            Err(CheckpointError::Damaged { .. })
-        ));
+        assert!(matches!(store.get("x"), Err(CheckpointError::Damaged { .. })));
     }
 
     #[test]
     fn names_are_bounded() {
         let (_folder, store) = store();
         assert!(store.put(&"é".repeat(40), b"").is_ok());
-        assert!(matches!(
-            store.put(&"n".repeat(81), b""),
-            Err(CheckpointError::Name { bytes: 81 })
-        ));
-        assert!(matches!(
-            store.get(""),
-            Err(CheckpointError::Name { bytes: 0 })
-        ));
+        assert!(matches!(store.put(&"n".repeat(81), b""), Err(CheckpointError::Name { bytes: 81 })));
+        assert!(matches!(store.get(""), Err(CheckpointError::Name { bytes: 0 })));
     }
 }

@@ -116,10 +116,7 @@ mod tests {
         check(|c| c.partitions = 33, false);
         check(|c| c.segment_bytes = (64 << 20) + 1, false);
         check(|c| c.segment_bytes = 4 << 30, false);
-        check(
-            |c| c.pending_bytes_max = c.segment_capacity() / 2 + 1,
-            false,
-        );
+        check(|c| c.pending_bytes_max = c.segment_capacity() / 2 + 1, false);
         check(|c| c.event_bytes_max = c.segment_capacity() / 2 + 1, false);
         check(|c| c.read_bytes = 63, false);
     }

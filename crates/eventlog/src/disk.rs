@@ -57,10 +57,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
@@ -181,12 +178,7 @@ pub(crate) fn read_small(file: &dyn DiskFile, bytes_max: u64) -> io::Result<Vec<
 }
 
 /// Replaces `path` so that a crash leaves either the old or the new content, durable when this returns.
-pub(crate) fn replace(
-    disk: &dyn Disk,
-    folder: &Path,
-    name: &str,
-    parts: &[&[u8]],
-) -> io::Result<()> {
+pub(crate) fn replace(disk: &dyn Disk, folder: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let temporary = folder.join(format!("{name}.tmp"));
     let file = disk.create(&temporary)?;
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();

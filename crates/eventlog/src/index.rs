@@ -77,11 +77,7 @@ pub(crate) struct SegmentIndex {
 
 impl SegmentIndex {
     pub(crate) fn new(standings: &[Standing], end: u64, last_commit: u64) -> Self {
-        Self {
-            parts: standings.iter().copied().map(Part::new).collect(),
-            end,
-            last_commit,
-        }
+        Self { parts: standings.iter().copied().map(Part::new).collect(), end, last_commit }
     }
 
     /// Takes in the block at `position`, which follows all others of its partition.
@@ -111,20 +107,14 @@ impl SegmentIndex {
 
     /// Where every partition stands after this segment.
     pub(crate) fn standings(&self) -> Vec<Standing> {
-        let standing = |part: &Part| Standing {
-            next_sequence_number: part.next_sequence_number,
-            last_time_ms: part.last_time_ms,
-        };
+        let standing =
+            |part: &Part| Standing { next_sequence_number: part.next_sequence_number, last_time_ms: part.last_time_ms };
         self.parts.iter().map(standing).collect()
     }
 
     /// Enqueued time of the youngest event, `None` when there is none.
     pub(crate) fn last_time_ms(&self) -> Option<u64> {
-        self.parts
-            .iter()
-            .filter(|part| !part.is_empty())
-            .map(|part| part.last_time_ms)
-            .max()
+        self.parts.iter().filter(|part| !part.is_empty()).map(|part| part.last_time_ms).max()
     }
 
     pub(crate) fn encode(&self, segment: u64, log: LogId) -> Vec<u8> {
@@ -158,43 +148,27 @@ impl SegmentIndex {
             return None;
         }
         let (head, mut rest) = bytes.split_at_checked(HEADER_BYTES)?;
-        if head[0..4] != MAGIC
-            || head[4] != VERSION
-            || u16_at(head, 6) != partitions
-            || u64_at(head, 8) != segment
-        {
+        if head[0..4] != MAGIC || head[4] != VERSION || u16_at(head, 6) != partitions || u64_at(head, 8) != segment {
             return None;
         }
         let mut parts = Vec::with_capacity(usize::from(partitions));
         for _ in 0..partitions {
             let (part, after) = rest.split_at_checked(PART_BYTES)?;
-            let (entries, after) =
-                after.split_at_checked((u32_at(part, 24) as usize).checked_mul(ENTRY_BYTES)?)?;
+            let (entries, after) = after.split_at_checked((u32_at(part, 24) as usize).checked_mul(ENTRY_BYTES)?)?;
             rest = after;
             parts.push(Part {
                 first_sequence_number: u64_at(part, 0),
                 next_sequence_number: u64_at(part, 8),
                 last_time_ms: u64_at(part, 16),
-                entries: entries
-                    .chunks_exact(ENTRY_BYTES)
-                    .map(decode_entry)
-                    .collect(),
+                entries: entries.chunks_exact(ENTRY_BYTES).map(decode_entry).collect(),
             });
         }
-        rest.is_empty().then(|| Self {
-            parts,
-            end: u64_at(head, 16),
-            last_commit: u64_at(head, 24),
-        })
+        rest.is_empty().then(|| Self { parts, end: u64_at(head, 16), last_commit: u64_at(head, 24) })
     }
 }
 
 fn decode_entry(bytes: &[u8]) -> Entry {
-    Entry {
-        sequence_number: u64_at(bytes, 0),
-        time_ms: u64_at(bytes, 8),
-        position: u32_at(bytes, 16),
-    }
+    Entry { sequence_number: u64_at(bytes, 0), time_ms: u64_at(bytes, 8), position: u32_at(bytes, 16) }
 }
 
 /// One segment: its file and its index.
@@ -235,10 +209,7 @@ pub(crate) struct Index {
 impl Index {
     /// Sequence number of the first retained event, or of the next event when none is retained.
     pub(crate) fn begin(&self, partition: usize) -> u64 {
-        let first = self
-            .segments
-            .iter()
-            .find(|segment| !segment.index.parts[partition].is_empty());
+        let first = self.segments.iter().find(|segment| !segment.index.parts[partition].is_empty());
         match first {
             Some(segment) => segment.index.parts[partition].first_sequence_number,
             None => self.newest().index.parts[partition].next_sequence_number,
@@ -246,15 +217,11 @@ impl Index {
     }
 
     pub(crate) fn newest(&self) -> &Segment {
-        self.segments
-            .back()
-            .expect("a log has at least one segment")
+        self.segments.back().expect("a log has at least one segment")
     }
 
     pub(crate) fn newest_mut(&mut self) -> &mut Segment {
-        self.segments
-            .back_mut()
-            .expect("a log has at least one segment")
+        self.segments.back_mut().expect("a log has at least one segment")
     }
 
     /// Finds the block to start reading from for `sequence_number`.
@@ -264,9 +231,7 @@ impl Index {
             return Found::Expired(begin);
         }
         let part = |segment: &Segment| segment.index.parts[partition].next_sequence_number;
-        let mut at = self
-            .segments
-            .partition_point(|segment| part(segment) <= sequence_number);
+        let mut at = self.segments.partition_point(|segment| part(segment) <= sequence_number);
         // A damaged segment may end beyond its last indexed block; what it lost is found missing there.
         while let Some(segment) = self.segments.get(at) {
             let part = &segment.index.parts[partition];
@@ -274,9 +239,7 @@ impl Index {
                 at += 1;
                 continue;
             }
-            let before = part
-                .entries
-                .partition_point(|entry| entry.sequence_number <= sequence_number);
+            let before = part.entries.partition_point(|entry| entry.sequence_number <= sequence_number);
             return Found::At(Location {
                 segment: segment.id,
                 file: segment.file.clone(),
@@ -295,9 +258,7 @@ impl Index {
             if part.is_empty() || part.last_time_ms <= time_ms {
                 continue;
             }
-            let before = part
-                .entries
-                .partition_point(|entry| entry.time_ms <= time_ms);
+            let before = part.entries.partition_point(|entry| entry.time_ms <= time_ms);
             return part.entries[before.saturating_sub(1)].sequence_number;
         }
         self.newest().index.parts[partition].next_sequence_number
@@ -332,11 +293,7 @@ mod tests {
         let mut index = SegmentIndex::new(&[Standing::default(); 2], 4096, 0);
         for n in 0..10 {
             let position = index.end as usize;
-            index.add(
-                &block_header((n % 2) as u16, n / 2 * 3, 3, n * 10),
-                position,
-                1024,
-            );
+            index.add(&block_header((n % 2) as u16, n / 2 * 3, 3, n * 10), position, 1024);
         }
         index
     }
@@ -344,11 +301,7 @@ mod tests {
     #[test]
     fn entries_are_sparse_and_ends_are_exact() {
         let index = sample();
-        assert_eq!(
-            index.parts[0].entries.len(),
-            5,
-            "blocks of a partition lie 1024 apart"
-        );
+        assert_eq!(index.parts[0].entries.len(), 5, "blocks of a partition lie 1024 apart");
         assert_eq!(index.parts[0].next_sequence_number, 15);
         assert_eq!(index.parts[1].last_time_ms, 95);
         assert_eq!(index.end, 4096 + 10 * 512);
@@ -368,11 +321,7 @@ mod tests {
         assert_eq!(SegmentIndex::decode(&bytes, 8, log, 2), None);
         assert_eq!(SegmentIndex::decode(&bytes, 9, log, 3), None);
         for at in 0..bytes.len() {
-            assert_eq!(
-                SegmentIndex::decode(&bytes[..at], 9, log, 2),
-                None,
-                "cut at {at}"
-            );
+            assert_eq!(SegmentIndex::decode(&bytes[..at], 9, log, 2), None, "cut at {at}");
             let mut bad = bytes.clone();
             bad[at] ^= 4;
             assert_eq!(SegmentIndex::decode(&bad, 9, log, 2), None, "byte {at}");

@@ -44,9 +44,7 @@ mod segment;
 mod tail;
 mod writer;
 
-pub use checkpoint::{
-    CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME_BYTES_MAX, CheckpointError, Checkpoints,
-};
+pub use checkpoint::{CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME_BYTES_MAX, CheckpointError, Checkpoints};
 pub use config::{Config, ConfigError, PARTITIONS_MAX};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Dropped, Log, PartitionProperties};

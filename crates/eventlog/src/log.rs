@@ -96,10 +96,7 @@ impl Log {
     pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<(Self, Recovery), OpenError> {
         let opened = recovery::open(&*disk, &config)?;
         let standings = opened.index.newest().index.standings();
-        let checkpoints = Arc::new(Checkpoints::open(
-            disk.clone(),
-            config.folder.join("checkpoints"),
-        )?);
+        let checkpoints = Arc::new(Checkpoints::open(disk.clone(), config.folder.join("checkpoints"))?);
         let inner = Arc::new(Inner {
             pending: Pending::new(&config, &standings),
             tail: Mutex::new(Tail::new(&standings, config.tail_bytes_max)),
@@ -113,20 +110,9 @@ impl Log {
             config,
         });
         let writer = Writer::new(inner.clone());
-        let thread = std::thread::Builder::new()
-            .name("eventlog-writer".into())
-            .spawn(move || writer.run())?;
-        let handle = Handle {
-            inner,
-            thread: Mutex::new(Some(thread)),
-            checkpoints,
-        };
-        Ok((
-            Self {
-                handle: Arc::new(handle),
-            },
-            opened.recovery,
-        ))
+        let thread = std::thread::Builder::new().name("eventlog-writer".into()).spawn(move || writer.run())?;
+        let handle = Handle { inner, thread: Mutex::new(Some(thread)), checkpoints };
+        Ok((Self { handle: Arc::new(handle) }, opened.recovery))
     }
 
     /// Begins a batch of events. Holds up other appenders until it is finished or dropped.
@@ -156,8 +142,7 @@ impl Log {
 
     /// A reader of a partition, `None` when the log has fewer partitions.
     pub fn reader(&self, partition: u16, start: StartPosition) -> Option<Reader> {
-        (partition < self.partitions())
-            .then(|| Reader::new(self.handle.inner.clone(), partition, start))
+        (partition < self.partitions()).then(|| Reader::new(self.handle.inner.clone(), partition, start))
     }
 
     /// Where a partition stands, `None` when the log has fewer partitions.
@@ -179,14 +164,7 @@ impl Log {
 
     /// Bytes of all segment files.
     pub fn size_bytes(&self) -> u64 {
-        self.handle
-            .inner
-            .index
-            .read()
-            .segments
-            .iter()
-            .map(|segment| segment.file_bytes)
-            .sum()
+        self.handle.inner.index.read().segments.iter().map(|segment| segment.file_bytes).sum()
     }
 
     /// Drops the oldest segments that are past retention. The newest segment always stays. Blocks on the disk.
@@ -231,23 +209,12 @@ fn take_expired(inner: &Inner, now_ms: u64) -> Option<(u64, Arc<dyn crate::disk:
     if index.segments.len() < 2 {
         return None;
     }
-    let bytes: u64 = index
-        .segments
-        .iter()
-        .map(|segment| segment.file_bytes)
-        .sum();
-    let too_many = inner
-        .config
-        .retention_bytes
-        .is_some_and(|bytes_max| bytes > bytes_max);
+    let bytes: u64 = index.segments.iter().map(|segment| segment.file_bytes).sum();
+    let too_many = inner.config.retention_bytes.is_some_and(|bytes_max| bytes > bytes_max);
     let oldest = index.segments.front()?;
     let age = |retention: Duration| {
-        let horizon =
-            now_ms.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        oldest
-            .index
-            .last_time_ms()
-            .is_none_or(|last| last < horizon)
+        let horizon = now_ms.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        oldest.index.last_time_ms().is_none_or(|last| last < horizon)
     };
     if !too_many && !inner.config.retention.is_some_and(age) {
         return None;

@@ -14,9 +14,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::block::{
-    BLOCK_ALIGN, COMMIT_ALIGN, EVENT_HEADER_BYTES, HEADER_BYTES, OpenBlock, PushRefused,
-};
+use crate::block::{BLOCK_ALIGN, COMMIT_ALIGN, EVENT_HEADER_BYTES, HEADER_BYTES, OpenBlock, PushRefused};
 use crate::config::Config;
 use crate::segment::Standing;
 
@@ -119,15 +117,10 @@ impl Commit {
     /// Sequence number of the last event pushed, `None` for an empty batch; resolves when durable.
     pub async fn last_sequence_number(mut self) -> Result<Option<u64>, AppendError> {
         let outcome = std::future::poll_fn(|context| self.poll_outcome(context)).await?;
-        Ok(outcome
-            .zip(self.last)
-            .map(|(first, (partition, ordinal))| first[usize::from(partition)] + ordinal))
+        Ok(outcome.zip(self.last).map(|(first, (partition, ordinal))| first[usize::from(partition)] + ordinal))
     }
 
-    fn poll_outcome(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<FirstNumbers>, AppendError>> {
+    fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<FirstNumbers>, AppendError>> {
         let Some(round) = &self.round else {
             return Poll::Ready(Ok(None));
         };
@@ -205,11 +198,7 @@ impl Drop for Work {
 
 impl Pending {
     pub(crate) fn new(config: &Config, standings: &[Standing]) -> Self {
-        let part = |standing: &Standing| Part {
-            open: None,
-            count: 0,
-            last_time_ms: standing.last_time_ms,
-        };
+        let part = |standing: &Standing| Part { open: None, count: 0, last_time_ms: standing.last_time_ms };
         let state = State {
             parts: standings.iter().map(part).collect(),
             full: Vec::new(),
@@ -231,11 +220,7 @@ impl Pending {
     }
 
     pub(crate) fn begin(&self) -> Batch<'_> {
-        Batch {
-            state: self.state.lock(),
-            pending: self,
-            last: None,
-        }
+        Batch { state: self.state.lock(), pending: self, last: None }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -259,11 +244,7 @@ impl Pending {
         state.closed = true;
         self.work.notify_one();
         let round = (!state.is_empty()).then(|| state.round.clone());
-        Commit {
-            round,
-            slot: None,
-            last: None,
-        }
+        Commit { round, slot: None, last: None }
     }
 
     /// Refuses further events and gives up those that wait: there is no writer any more.
@@ -276,11 +257,7 @@ impl Pending {
     }
 
     /// Waits for events and takes all of them, adding `free` to the buffers; `None` once closed and empty.
-    pub(crate) fn take(
-        &self,
-        linger: std::time::Duration,
-        free: &mut Vec<Vec<u8>>,
-    ) -> Option<Work> {
+    pub(crate) fn take(&self, linger: std::time::Duration, free: &mut Vec<Vec<u8>>) -> Option<Work> {
         let mut state = self.state.lock();
         for buffer in free.drain(..) {
             if state.free.len() < FREE_BUFFERS_MAX && buffer.capacity() <= FREE_BUFFER_BYTES_MAX {
@@ -315,11 +292,7 @@ impl Pending {
         self.room.notify_waiters();
         // A block that took no event has no place in the file.
         blocks.retain(|block| block.count > 0);
-        Some(Work {
-            blocks,
-            round,
-            encoder_failed,
-        })
+        Some(Work { blocks, round, encoder_failed })
     }
 }
 
@@ -363,11 +336,7 @@ impl Batch<'_> {
             Some(block) => block,
             None => {
                 state.bytes += HEADER_BYTES + BLOCK_ALIGN;
-                part.open.insert(OpenBlock::new(
-                    partition,
-                    time_ms,
-                    state.free.pop().unwrap_or_default(),
-                ))
+                part.open.insert(OpenBlock::new(partition, time_ms, state.free.pop().unwrap_or_default()))
             }
         };
         match block.push(time_ms, self.pending.event_bytes_max, encode) {
@@ -378,10 +347,9 @@ impl Batch<'_> {
                 part.count += 1;
                 Ok(())
             }
-            Err(PushRefused::TooLarge { bytes }) => Err(AppendError::TooLarge {
-                bytes,
-                bytes_max: self.pending.event_bytes_max,
-            }),
+            Err(PushRefused::TooLarge { bytes }) => {
+                Err(AppendError::TooLarge { bytes, bytes_max: self.pending.event_bytes_max })
+            }
             Err(PushRefused::Shrunk) => {
                 part.open = None;
                 state.encoder_failed = true;
@@ -393,11 +361,7 @@ impl Batch<'_> {
 
     /// Hands the events over. Without any pushed, the commit resolves at once.
     pub fn finish(self) -> Commit {
-        Commit {
-            round: self.last.map(|_| self.state.round.clone()),
-            slot: None,
-            last: self.last,
-        }
+        Commit { round: self.last.map(|_| self.state.round.clone()), slot: None, last: self.last }
     }
 }
 
@@ -419,39 +383,20 @@ mod tests {
         config.pending_bytes_max = 2000;
         config.event_bytes_max = 1000;
         config.check().unwrap();
-        Pending::new(
-            &config,
-            &[Standing {
-                next_sequence_number: 0,
-                last_time_ms: 50,
-            }; 2],
-        )
+        Pending::new(&config, &[Standing { next_sequence_number: 0, last_time_ms: 50 }; 2])
     }
 
     fn push(pending: &Pending, partition: u16, bytes: usize) -> Result<(), AppendError> {
-        pending
-            .begin()
-            .push(partition, 10, |out| out.resize(out.len() + bytes, 1))
+        pending.begin().push(partition, 10, |out| out.resize(out.len() + bytes, 1))
     }
 
     #[test]
     fn refusals_name_the_reason_and_leave_nothing_behind() {
         let pending = pending();
-        assert!(matches!(
-            push(&pending, 2, 1),
-            Err(AppendError::UnknownPartition { partition: 2 })
-        ));
-        assert!(matches!(
-            push(&pending, 0, 1001),
-            Err(AppendError::TooLarge {
-                bytes: 1001,
-                bytes_max: 1000
-            })
-        ));
+        assert!(matches!(push(&pending, 2, 1), Err(AppendError::UnknownPartition { partition: 2 })));
+        assert!(matches!(push(&pending, 0, 1001), Err(AppendError::TooLarge { bytes: 1001, bytes_max: 1000 })));
         push(&pending, 1, 1000).unwrap();
-        let work = pending
-            .take(std::time::Duration::ZERO, &mut Vec::new())
-            .unwrap();
+        let work = pending.take(std::time::Duration::ZERO, &mut Vec::new()).unwrap();
         assert_eq!(work.blocks.len(), 1);
         assert_eq!((work.blocks[0].partition, work.blocks[0].count), (1, 1));
     }
@@ -473,9 +418,7 @@ mod tests {
         };
         assert!(matches!(refused, AppendError::Overloaded));
         assert!(taken > 50);
-        let work = pending
-            .take(std::time::Duration::ZERO, &mut Vec::new())
-            .unwrap();
+        let work = pending.take(std::time::Duration::ZERO, &mut Vec::new()).unwrap();
         let bytes: usize = work.blocks.iter().map(OpenBlock::file_bytes).sum();
         assert!(bytes <= (60 << 10) - COMMIT_ALIGN, "{bytes}");
         assert!(pending.has_room());
@@ -504,15 +447,7 @@ mod tests {
         push(&pending, 0, 1).unwrap();
         let _commit = pending.close();
         assert!(matches!(push(&pending, 0, 1), Err(AppendError::Closed)));
-        assert!(
-            pending
-                .take(std::time::Duration::ZERO, &mut Vec::new())
-                .is_some()
-        );
-        assert!(
-            pending
-                .take(std::time::Duration::ZERO, &mut Vec::new())
-                .is_none()
-        );
+        assert!(pending.take(std::time::Duration::ZERO, &mut Vec::new()).is_some());
+        assert!(pending.take(std::time::Duration::ZERO, &mut Vec::new()).is_none());
     }
 }

@@ -106,27 +106,11 @@ impl Reader {
         let partition = usize::from(partition);
         let (next, after_time_ms) = match start {
             StartPosition::Earliest => (inner.index.read().begin(partition), None),
-            StartPosition::Latest => (
-                inner.tail.lock().standing(partition).next_sequence_number,
-                None,
-            ),
-            StartPosition::Sequence { n, inclusive } => {
-                (n.saturating_add(u64::from(!inclusive)), None)
-            }
-            StartPosition::EnqueuedTime { ms } => {
-                (inner.index.read().locate_time(partition, ms), Some(ms))
-            }
+            StartPosition::Latest => (inner.tail.lock().standing(partition).next_sequence_number, None),
+            StartPosition::Sequence { n, inclusive } => (n.saturating_add(u64::from(!inclusive)), None),
+            StartPosition::EnqueuedTime { ms } => (inner.index.read().locate_time(partition, ms), Some(ms)),
         };
-        Self {
-            inner,
-            partition,
-            next,
-            after_time_ms,
-            blocks: VecDeque::new(),
-            offset: 0,
-            at: 0,
-            hint: None,
-        }
+        Self { inner, partition, next, after_time_ms, blocks: VecDeque::new(), offset: 0, at: 0, hint: None }
     }
 
     /// Sequence number of the event to be read next.
@@ -137,11 +121,7 @@ impl Reader {
     /// Waits for at least one event and returns up to `events_max` of about `bytes_max` bytes in all.
     ///
     /// May be cancelled without losing events. Needs a tokio runtime.
-    pub async fn next_batch(
-        &mut self,
-        events_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<Event>, ReadError> {
+    pub async fn next_batch(&mut self, events_max: usize, bytes_max: usize) -> Result<Vec<Event>, ReadError> {
         let inner = self.inner.clone();
         loop {
             let events = self.drain(events_max, bytes_max);
@@ -156,9 +136,8 @@ impl Reader {
                 Refill::AtEnd => true,
                 Refill::Behind => {
                     let fetch = self.fetch();
-                    let fetched = tokio::task::spawn_blocking(move || fetch.run())
-                        .await
-                        .map_err(io::Error::other)??;
+                    let fetched =
+                        tokio::task::spawn_blocking(move || fetch.run()).await.map_err(io::Error::other)??;
                     !self.accept(fetched)?
                 }
             };
@@ -172,11 +151,7 @@ impl Reader {
     }
 
     /// As `next_batch`, but returns an empty batch when nothing is there. Reads files in place when it lags.
-    pub fn try_next_batch(
-        &mut self,
-        events_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<Event>, ReadError> {
+    pub fn try_next_batch(&mut self, events_max: usize, bytes_max: usize) -> Result<Vec<Event>, ReadError> {
         loop {
             let events = self.drain(events_max, bytes_max);
             if !events.is_empty() {
@@ -206,12 +181,9 @@ impl Reader {
                 self.start_block();
                 continue;
             };
-            let wanted =
-                self.at >= self.next && self.after_time_ms.is_none_or(|after| time_ms > after);
+            let wanted = self.at >= self.next && self.after_time_ms.is_none_or(|after| time_ms > after);
             if wanted {
-                if events.len() >= events_max.max(1)
-                    || (bytes > 0 && bytes + range.len() > bytes_max)
-                {
+                if events.len() >= events_max.max(1) || (bytes > 0 && bytes + range.len() > bytes_max) {
                     break;
                 }
                 self.after_time_ms = None;
@@ -227,10 +199,7 @@ impl Reader {
 
     fn start_block(&mut self) {
         self.offset = 0;
-        self.at = self
-            .blocks
-            .front()
-            .map_or(0, |block| block.first_sequence_number);
+        self.at = self.blocks.front().map_or(0, |block| block.first_sequence_number);
     }
 
     fn refill(&mut self, bytes_max: usize) -> Refill {
@@ -251,12 +220,7 @@ impl Reader {
     }
 
     fn fetch(&self) -> Fetch {
-        Fetch {
-            inner: self.inner.clone(),
-            partition: self.partition,
-            next: self.next,
-            hint: self.hint,
-        }
+        Fetch { inner: self.inner.clone(), partition: self.partition, next: self.next, hint: self.hint }
     }
 
     /// Takes in what was read; false when there is nothing yet.
@@ -287,11 +251,7 @@ impl Reader {
 }
 
 fn event(block: &Block, sequence_number: u64, enqueued_time_ms: u64, range: Range<usize>) -> Event {
-    Event {
-        sequence_number,
-        enqueued_time_ms,
-        bytes: block.payload.slice(range),
-    }
+    Event { sequence_number, enqueued_time_ms, bytes: block.payload.slice(range) }
 }
 
 /// A read of the files, free of the reader so that it can run elsewhere.
@@ -320,9 +280,7 @@ impl Fetch {
             };
             let blocks = self.read_from(&location)?;
             // A file dropped meanwhile may have been written over: what was found bad there says nothing.
-            let bad = blocks
-                .as_ref()
-                .is_none_or(|(blocks, _)| blocks[0].first_sequence_number > self.next);
+            let bad = blocks.as_ref().is_none_or(|(blocks, _)| blocks[0].first_sequence_number > self.next);
             if bad && !self.inner.index.read().contains(location.segment) {
                 continue;
             }
@@ -335,10 +293,7 @@ impl Fetch {
 
     /// The wanted block, or the next intact one of the partition in this segment, and those behind it in the chunk.
     fn read_from(&self, location: &Location) -> io::Result<Option<(VecDeque<Block>, Hint)>> {
-        let hint = self
-            .hint
-            .filter(|hint| hint.segment == location.segment)
-            .map_or(0, |hint| hint.position);
+        let hint = self.hint.filter(|hint| hint.segment == location.segment).map_or(0, |hint| hint.position);
         let mut position = hint.max(location.position);
         let mut length = self.inner.config.read_bytes;
         while position + block::HEADER_BYTES <= location.end {
@@ -349,13 +304,7 @@ impl Fetch {
             let walked = self.walk(Bytes::from(chunk), position, location.segment);
             let mut stopped = position + walked.stopped;
             if !walked.blocks.is_empty() {
-                return Ok(Some((
-                    walked.blocks,
-                    Hint {
-                        segment: location.segment,
-                        position: stopped,
-                    },
-                )));
+                return Ok(Some((walked.blocks, Hint { segment: location.segment, position: stopped })));
             }
             if count < wanted {
                 // Someone cut the file.
@@ -381,29 +330,19 @@ impl Fetch {
                 at += BLOCK_ALIGN;
                 continue;
             };
-            let wanted = usize::from(header.partition) == self.partition
-                && header.next_sequence_number() > self.next;
+            let wanted = usize::from(header.partition) == self.partition && header.next_sequence_number() > self.next;
             if wanted {
-                let Some(end) = Some(at + header.block_bytes()).filter(|end| *end <= chunk.len())
-                else {
-                    return Walked {
-                        blocks,
-                        stopped: at,
-                        needs: header.block_bytes(),
-                    };
+                let Some(end) = Some(at + header.block_bytes()).filter(|end| *end <= chunk.len()) else {
+                    return Walked { blocks, stopped: at, needs: header.block_bytes() };
                 };
                 let payload = chunk.slice(at + block::HEADER_BYTES..end);
                 let intact = log.crc(&payload) == header.payload_crc;
                 // A gap between blocks is reported before what follows it.
-                let follows = blocks.back().is_none_or(|last: &Block| {
-                    last.next_sequence_number() == header.first_sequence_number
-                });
+                let follows = blocks
+                    .back()
+                    .is_none_or(|last: &Block| last.next_sequence_number() == header.first_sequence_number);
                 if intact && !follows {
-                    return Walked {
-                        blocks,
-                        stopped: at,
-                        needs: 0,
-                    };
+                    return Walked { blocks, stopped: at, needs: 0 };
                 }
                 if intact {
                     blocks.push_back(Block::new(&header, payload));
@@ -411,11 +350,7 @@ impl Fetch {
             }
             at = header.next_position(position + at) - position;
         }
-        Walked {
-            blocks,
-            stopped: at,
-            needs: 0,
-        }
+        Walked { blocks, stopped: at, needs: 0 }
     }
 }
 

@@ -94,36 +94,20 @@ pub(crate) fn open(disk: &dyn Disk, config: &Config) -> Result<Opened, OpenError
     config.check()?;
     let folder = &config.folder;
     disk.create_folder(folder)?;
-    let lock = disk
-        .lock(&folder.join(LOCK_NAME))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked,
-            _ => OpenError::Io(error),
-        })?;
+    let lock = disk.lock(&folder.join(LOCK_NAME)).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked,
+        _ => OpenError::Io(error),
+    })?;
     let names = disk.list(folder)?;
     let log = open_meta(disk, config, &names)?;
     for name in names.iter().filter(|name| name.ends_with(".tmp")) {
         disk.remove(&folder.join(name))?;
     }
     let spares = keep_spares(disk, config, &names)?;
-    let ids: BTreeSet<u64> = names
-        .iter()
-        .filter_map(|name| segment::parse_name(name, "seg"))
-        .collect();
-    let mut opener = Opener {
-        disk,
-        config,
-        log,
-        recovery: Recovery::default(),
-    };
+    let ids: BTreeSet<u64> = names.iter().filter_map(|name| segment::parse_name(name, "seg")).collect();
+    let mut opener = Opener { disk, config, log, recovery: Recovery::default() };
     let index = opener.open_segments(&ids.into_iter().collect::<Vec<_>>())?;
-    Ok(Opened {
-        log,
-        index,
-        spares,
-        recovery: opener.recovery,
-        lock,
-    })
+    Ok(Opened { log, index, spares, recovery: opener.recovery, lock })
 }
 
 fn open_meta(disk: &dyn Disk, config: &Config, names: &[String]) -> Result<LogId, OpenError> {
@@ -132,36 +116,24 @@ fn open_meta(disk: &dyn Disk, config: &Config, names: &[String]) -> Result<LogId
         let bytes = disk::read_small(&*file, 4096)?;
         let meta = Meta::decode(&bytes).ok_or(OpenError::Meta)?;
         if meta.partitions != config.partitions {
-            return Err(OpenError::Partitions {
-                found: meta.partitions,
-                asked: config.partitions,
-            });
+            return Err(OpenError::Partitions { found: meta.partitions, asked: config.partitions });
         }
         return Ok(meta.log);
     }
-    if names
-        .iter()
-        .any(|name| segment::parse_name(name, "seg").is_some())
-    {
+    if names.iter().any(|name| segment::parse_name(name, "seg").is_some()) {
         // Segments without their meta: do not begin a second log over them.
         return Err(OpenError::Meta);
     }
     // The standard library's hasher keys are the randomness it offers.
     let log = LogId::new(std::hash::RandomState::new().build_hasher().finish());
-    let meta = Meta {
-        log,
-        partitions: config.partitions,
-    };
+    let meta = Meta { log, partitions: config.partitions };
     disk::replace(disk, &config.folder, META_NAME, &[&meta.encode()])?;
     Ok(log)
 }
 
 fn keep_spares(disk: &dyn Disk, config: &Config, names: &[String]) -> io::Result<Vec<String>> {
-    let mut spares: Vec<_> = names
-        .iter()
-        .filter(|name| segment::parse_name(name, "spare").is_some())
-        .cloned()
-        .collect();
+    let mut spares: Vec<_> =
+        names.iter().filter(|name| segment::parse_name(name, "spare").is_some()).cloned().collect();
     while spares.len() > config.spare_segments_max {
         if let Some(name) = spares.pop() {
             disk.remove(&config.folder.join(name))?;
@@ -184,13 +156,10 @@ impl Opener<'_> {
         let mut segments = VecDeque::new();
         let mut files = Vec::new();
         for id in ids {
-            let file = self
-                .disk
-                .open(&self.config.folder.join(segment::file_name(*id)))?;
+            let file = self.disk.open(&self.config.folder.join(segment::file_name(*id)))?;
             let mut bytes = vec![0; segment::HEADER_BYTES];
             let count = file.read_at(&mut bytes, 0)?;
-            let header =
-                segment::Header::decode(&bytes[..count], self.log, *id, self.config.partitions);
+            let header = segment::Header::decode(&bytes[..count], self.log, *id, self.config.partitions);
             if header.is_none() {
                 self.damage(*id, 0, segment::HEADER_BYTES as u64);
             }
@@ -205,22 +174,14 @@ impl Opener<'_> {
             let file_bytes = file.size()?;
             let index = match files.get(at + 1) {
                 Some((next, _, next_header)) => {
-                    let known = next_header
-                        .as_ref()
-                        .filter(|_| *next == id + 1)
-                        .map(|header| header.previous_end);
+                    let known = next_header.as_ref().filter(|_| *next == id + 1).map(|header| header.previous_end);
                     self.open_sealed(*id, &**file, base, known, file_bytes)?
                 }
                 None => self.open_newest(*id, &**file, base, file_bytes)?,
             };
             standings = index.standings();
             last_commit = index.last_commit;
-            segments.push_back(Segment {
-                id: *id,
-                file: file.clone(),
-                file_bytes: file.size()?,
-                index,
-            });
+            segments.push_back(Segment { id: *id, file: file.clone(), file_bytes: file.size()?, index });
         }
         if segments.is_empty() {
             segments.push_back(self.first_segment(standings)?);
@@ -230,35 +191,15 @@ impl Opener<'_> {
     }
 
     fn first_segment(&self, standings: Vec<Standing>) -> io::Result<Segment> {
-        let header = segment::Header {
-            id: 1,
-            previous_end: 0,
-            last_commit: 0,
-            standings,
-        };
+        let header = segment::Header { id: 1, previous_end: 0, last_commit: 0, standings };
         let bytes = self.config.segment_bytes;
-        let file = segment::create(
-            self.disk,
-            &self.config.folder,
-            None,
-            bytes,
-            &header,
-            self.log,
-        )?;
+        let file = segment::create(self.disk, &self.config.folder, None, bytes, &header, self.log)?;
         let index = SegmentIndex::new(&header.standings, segment::HEADER_BYTES as u64, 0);
-        Ok(Segment {
-            id: 1,
-            file,
-            file_bytes: bytes,
-            index,
-        })
+        Ok(Segment { id: 1, file, file_bytes: bytes, index })
     }
 
     fn read_index(&self, id: u64) -> Option<SegmentIndex> {
-        let file = self
-            .disk
-            .open(&self.config.folder.join(segment::index_name(id)))
-            .ok()?;
+        let file = self.disk.open(&self.config.folder.join(segment::index_name(id))).ok()?;
         let bytes = disk::read_small(&*file, INDEX_FILE_BYTES_MAX).ok()?;
         SegmentIndex::decode(&bytes, id, self.log, self.config.partitions)
     }
@@ -278,14 +219,7 @@ impl Opener<'_> {
         }
         self.recovery.scanned += 1;
         let limit = known_end.unwrap_or(file_bytes) as usize;
-        let scan = scan(
-            file,
-            self.log,
-            id,
-            base.end as usize,
-            limit,
-            base.last_commit,
-        )?;
+        let scan = scan(file, self.log, id, base.end as usize, limit, base.last_commit)?;
         let mut index = base;
         for (position, header) in &scan.blocks {
             index.add(header, *position, self.config.index_interval_bytes);
@@ -299,12 +233,7 @@ impl Opener<'_> {
             }
             index.end = end;
         }
-        if let Err(error) = writer::write_index(
-            self.disk,
-            &self.config.folder,
-            id,
-            &index.encode(id, self.log),
-        ) {
+        if let Err(error) = writer::write_index(self.disk, &self.config.folder, id, &index.encode(id, self.log)) {
             warn!(segment = id, %error, "writing the index of a segment");
         }
         Ok(index)
@@ -317,20 +246,10 @@ impl Opener<'_> {
         base: SegmentIndex,
         file_bytes: u64,
     ) -> Result<SegmentIndex, OpenError> {
-        let mut index = self
-            .read_index(id)
-            .filter(|index| index.end <= file_bytes)
-            .unwrap_or(base);
+        let mut index = self.read_index(id).filter(|index| index.end <= file_bytes).unwrap_or(base);
         let from = index.end as usize;
         self.recovery.scanned += usize::from(from == segment::HEADER_BYTES);
-        let mut scan = scan(
-            file,
-            self.log,
-            id,
-            from,
-            file_bytes as usize,
-            index.last_commit,
-        )?;
+        let mut scan = scan(file, self.log, id, from, file_bytes as usize, index.last_commit)?;
         let evident_end = scan.evident_end;
         let cut_at = scan.cut_torn_commit();
         for (position, header) in &scan.blocks {
@@ -342,11 +261,8 @@ impl Opener<'_> {
             skip_lost_numbers(&mut index, &scan.blocks, *from, *to);
         }
         if evident_end > cut_at {
-            self.recovery.cut = Some(Damage {
-                segment: id,
-                position: cut_at as u64,
-                bytes: (evident_end - cut_at) as u64,
-            });
+            self.recovery.cut =
+                Some(Damage { segment: id, position: cut_at as u64, bytes: (evident_end - cut_at) as u64 });
         }
         // Remnants of the torn commit must not be met by a later scan; and what the last process wrote
         // without syncing must be durable before anyone reads it.
@@ -363,26 +279,15 @@ impl Opener<'_> {
 
     fn damage(&mut self, segment: u64, position: u64, bytes: u64) {
         warn!(segment, position, bytes, "the event log is damaged");
-        self.recovery.damage.push(Damage {
-            segment,
-            position,
-            bytes,
-        });
+        self.recovery.damage.push(Damage { segment, position, bytes });
     }
 }
 
 /// Skips the numbers that damaged acknowledged bytes may have used, where no later block tells the next.
-fn skip_lost_numbers(
-    index: &mut SegmentIndex,
-    blocks: &[(usize, block::Header)],
-    from: usize,
-    to: usize,
-) {
+fn skip_lost_numbers(index: &mut SegmentIndex, blocks: &[(usize, block::Header)], from: usize, to: usize) {
     let lost_max = ((to - from) / EVENT_HEADER_BYTES) as u64 + 1;
     for (partition, part) in index.parts.iter_mut().enumerate() {
-        let told = blocks
-            .iter()
-            .any(|(at, header)| *at >= to && usize::from(header.partition) == partition);
+        let told = blocks.iter().any(|(at, header)| *at >= to && usize::from(header.partition) == partition);
         if !told {
             part.next_sequence_number += lost_max;
         }
@@ -410,11 +315,7 @@ impl Scan {
         let (commit, start) = (last.commit, last.commit_start as usize);
         let torn = !last.last
             || self.gaps.iter().any(|(_, to)| *to > start)
-            || self
-                .blocks
-                .iter()
-                .find(|(_, header)| header.commit == commit)
-                .is_none_or(|(at, _)| *at != start);
+            || self.blocks.iter().find(|(_, header)| header.commit == commit).is_none_or(|(at, _)| *at != start);
         if !torn {
             return self.end;
         }
@@ -437,17 +338,8 @@ fn scan(
     limit: usize,
     last_commit: u64,
 ) -> io::Result<Scan> {
-    let mut window = Window {
-        file,
-        limit,
-        bytes: Vec::new(),
-        start: 0,
-    };
-    let mut out = Scan {
-        end: from,
-        evident_end: from,
-        ..Scan::default()
-    };
+    let mut window = Window { file, limit, bytes: Vec::new(), start: 0 };
+    let mut out = Scan { end: from, evident_end: from, ..Scan::default() };
     let mut commit = last_commit;
     let mut position = from;
     while position + block::HEADER_BYTES <= limit {
@@ -489,37 +381,23 @@ struct Window<'a> {
 
 impl Window<'_> {
     /// The header at `position`, if there is one, and whether its payload is intact.
-    fn block(
-        &mut self,
-        position: usize,
-        log: LogId,
-        segment: u64,
-    ) -> io::Result<Option<(block::Header, bool)>> {
-        let Some(header) =
-            block::Header::decode(self.read(position, block::HEADER_BYTES)?, log, segment)
-        else {
+    fn block(&mut self, position: usize, log: LogId, segment: u64) -> io::Result<Option<(block::Header, bool)>> {
+        let Some(header) = block::Header::decode(self.read(position, block::HEADER_BYTES)?, log, segment) else {
             return Ok(None);
         };
         if position + header.block_bytes() > self.limit {
             return Ok(Some((header, false)));
         }
         let bytes = self.read(position, header.block_bytes())?;
-        let intact = bytes
-            .get(block::HEADER_BYTES..header.block_bytes())
-            .map(|it| log.crc(it))
-            == Some(header.payload_crc);
+        let intact =
+            bytes.get(block::HEADER_BYTES..header.block_bytes()).map(|it| log.crc(it)) == Some(header.payload_crc);
         Ok(Some((header, intact)))
     }
 
     /// `length` bytes at `position`, fewer at the end.
     fn read(&mut self, position: usize, length: usize) -> io::Result<&[u8]> {
         if position < self.start || position + length > self.start + self.bytes.len() {
-            self.bytes.resize(
-                length
-                    .max(SCAN_BYTES)
-                    .min(self.limit.saturating_sub(position)),
-                0,
-            );
+            self.bytes.resize(length.max(SCAN_BYTES).min(self.limit.saturating_sub(position)), 0);
             let count = self.file.read_at(&mut self.bytes, position as u64)?;
             self.bytes.truncate(count);
             self.start = position;
@@ -530,12 +408,7 @@ impl Window<'_> {
 }
 
 /// Removes a segment's files; the file becomes a spare one when there is use for it.
-pub(crate) fn retire(
-    disk: &dyn Disk,
-    folder: &Path,
-    id: u64,
-    keep: bool,
-) -> io::Result<Option<String>> {
+pub(crate) fn retire(disk: &dyn Disk, folder: &Path, id: u64, keep: bool) -> io::Result<Option<String>> {
     let path = folder.join(segment::file_name(id));
     let spare = segment::spare_name(id);
     if keep {

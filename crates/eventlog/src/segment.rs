@@ -98,11 +98,7 @@ impl Header {
         out[16..24].copy_from_slice(&log.id.to_le_bytes());
         out[24..32].copy_from_slice(&self.previous_end.to_le_bytes());
         out[32..40].copy_from_slice(&self.last_commit.to_le_bytes());
-        for (standing, entry) in self
-            .standings
-            .iter()
-            .zip(out[TABLE_AT..].chunks_exact_mut(TABLE_ENTRY_BYTES))
-        {
+        for (standing, entry) in self.standings.iter().zip(out[TABLE_AT..].chunks_exact_mut(TABLE_ENTRY_BYTES)) {
             entry[0..8].copy_from_slice(&standing.next_sequence_number.to_le_bytes());
             entry[8..16].copy_from_slice(&standing.last_time_ms.to_le_bytes());
         }
@@ -126,17 +122,9 @@ impl Header {
         let standings = bytes[TABLE_AT..]
             .chunks_exact(TABLE_ENTRY_BYTES)
             .take(usize::from(partitions))
-            .map(|entry| Standing {
-                next_sequence_number: u64_at(entry, 0),
-                last_time_ms: u64_at(entry, 8),
-            })
+            .map(|entry| Standing { next_sequence_number: u64_at(entry, 0), last_time_ms: u64_at(entry, 8) })
             .collect();
-        Some(Self {
-            id,
-            previous_end: u64_at(bytes, 24),
-            last_commit: u64_at(bytes, 32),
-            standings,
-        })
+        Some(Self { id, previous_end: u64_at(bytes, 24), last_commit: u64_at(bytes, 32), standings })
     }
 }
 
@@ -156,11 +144,7 @@ pub(crate) fn create(
         None => folder.join(format!("{}.tmp", file_name(header.id))),
     };
     let prepare = || {
-        let file = if spare.is_some() {
-            disk.open(&temporary)?
-        } else {
-            disk.create(&temporary)?
-        };
+        let file = if spare.is_some() { disk.open(&temporary)? } else { disk.create(&temporary)? };
         file.allocate(segment_bytes)?;
         file.write_at(&mut [IoSlice::new(&header.encode(log))], 0)?;
         file.sync()?;
@@ -206,10 +190,7 @@ impl Meta {
             && bytes[0..4] == META_MAGIC
             && bytes[4] == VERSION
             && u32_at(bytes, 28) == crc32fast::hash(&bytes[..28]);
-        intact.then(|| Self {
-            log: LogId::new(u64_at(bytes, 8)),
-            partitions: u16_at(bytes, 6),
-        })
+        intact.then(|| Self { log: LogId::new(u64_at(bytes, 8)), partitions: u16_at(bytes, 6) })
     }
 }
 
@@ -220,18 +201,8 @@ mod tests {
     #[test]
     fn a_header_decodes_to_what_was_encoded_and_notices_damage() {
         let log = LogId::new(11);
-        let standings = (0..32)
-            .map(|n| Standing {
-                next_sequence_number: n,
-                last_time_ms: n * 10,
-            })
-            .collect();
-        let header = Header {
-            id: 5,
-            previous_end: 8192,
-            last_commit: 77,
-            standings,
-        };
+        let standings = (0..32).map(|n| Standing { next_sequence_number: n, last_time_ms: n * 10 }).collect();
+        let header = Header { id: 5, previous_end: 8192, last_commit: 77, standings };
         let bytes = header.encode(log);
         assert_eq!(Header::decode(&bytes, log, 5, 32), Some(header));
         assert_eq!(Header::decode(&bytes, log, 6, 32), None);
@@ -246,10 +217,7 @@ mod tests {
 
     #[test]
     fn meta_survives_a_round_trip_and_no_other_bytes_pass() {
-        let meta = Meta {
-            log: LogId::new(u64::MAX - 3),
-            partitions: 4,
-        };
+        let meta = Meta { log: LogId::new(u64::MAX - 3), partitions: 4 };
         let bytes = meta.encode();
         assert_eq!(Meta::decode(&bytes), Some(meta));
         for at in 0..META_BYTES {

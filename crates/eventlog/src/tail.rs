@@ -27,16 +27,8 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new(standings: &[Standing], bytes_max: usize) -> Self {
-        let part = |standing: &Standing| Part {
-            standing: *standing,
-            blocks: VecDeque::new(),
-        };
-        Self {
-            parts: standings.iter().map(part).collect(),
-            order: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-        }
+        let part = |standing: &Standing| Part { standing: *standing, blocks: VecDeque::new() };
+        Self { parts: standings.iter().map(part).collect(), order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     pub(crate) fn standing(&self, partition: usize) -> Standing {
@@ -58,10 +50,8 @@ impl Tail {
         let memory = memory + size_of::<(Block, Bytes)>();
         let block = Block::new(header, whole.slice(HEADER_BYTES..header.block_bytes()));
         let part = &mut self.parts[usize::from(header.partition)];
-        part.standing = Standing {
-            next_sequence_number: header.next_sequence_number(),
-            last_time_ms: header.last_time_ms(),
-        };
+        part.standing =
+            Standing { next_sequence_number: header.next_sequence_number(), last_time_ms: header.last_time_ms() };
         part.blocks.push_back((block, whole));
         self.order.push_back((header.partition, memory));
         self.bytes += memory;
@@ -78,19 +68,13 @@ impl Tail {
     }
 
     /// Blocks with the event `sequence_number` and after, up to about `bytes_max`; `None` when it is not (or no longer) here.
-    pub(crate) fn read(
-        &self,
-        partition: usize,
-        sequence_number: u64,
-        bytes_max: usize,
-    ) -> Option<Vec<Block>> {
+    pub(crate) fn read(&self, partition: usize, sequence_number: u64, bytes_max: usize) -> Option<Vec<Block>> {
         let blocks = &self.parts[partition].blocks;
         let first = blocks.front()?;
         if first.0.first_sequence_number > sequence_number {
             return None;
         }
-        let from =
-            blocks.partition_point(|(block, _)| block.next_sequence_number() <= sequence_number);
+        let from = blocks.partition_point(|(block, _)| block.next_sequence_number() <= sequence_number);
         let mut bytes = 0;
         let mut out = Vec::new();
         for (block, _) in blocks.range(from..) {
@@ -119,16 +103,9 @@ mod tests {
 
     fn block(partition: u16, first: u64) -> (Header, Vec<u8>) {
         let mut open = OpenBlock::new(partition, first, Vec::new());
-        open.push(first, 1000, |out| out.resize(out.len() + 400, 7))
-            .unwrap();
-        let place = Place {
-            segment: 1,
-            commit: 1,
-            commit_start: 0,
-            position: 0,
-            first_sequence_number: first,
-            last: true,
-        };
+        open.push(first, 1000, |out| out.resize(out.len() + 400, 7)).unwrap();
+        let place =
+            Place { segment: 1, commit: 1, commit_start: 0, position: 0, first_sequence_number: first, last: true };
         open.close(&place, LogId::new(1))
     }
 
@@ -146,13 +123,7 @@ mod tests {
         let blocks = tail.read(0, 4, 1 << 20).unwrap();
         assert_eq!(blocks[0].first_sequence_number, 4);
         assert!(tail.read(0, 5, 1 << 20).is_none(), "not yet written");
-        assert_eq!(
-            tail.standing(1),
-            Standing {
-                next_sequence_number: 5,
-                last_time_ms: 4
-            }
-        );
+        assert_eq!(tail.standing(1), Standing { next_sequence_number: 5, last_time_ms: 4 });
     }
 
     #[test]

@@ -48,24 +48,9 @@ impl Writer {
             let index = inner.index.read();
             let newest = index.newest();
             let end = newest.index.end as usize;
-            (
-                newest.id,
-                newest.file.clone(),
-                end,
-                newest.index.last_commit,
-                newest.index.standings(),
-            )
+            (newest.id, newest.file.clone(), end, newest.index.last_commit, newest.index.standings())
         };
-        Self {
-            inner,
-            segment,
-            file,
-            end,
-            suspect: false,
-            commit,
-            standings,
-            failing: false,
-        }
+        Self { inner, segment, file, end, suspect: false, commit, standings, failing: false }
     }
 
     /// Commits until the log is closed and nothing waits.
@@ -74,11 +59,7 @@ impl Writer {
         let mut free = Vec::new();
         while let Some(mut work) = inner.pending.take(inner.config.linger, &mut free) {
             let outcome = if work.encoder_failed {
-                free.extend(
-                    std::mem::take(&mut work.blocks)
-                        .into_iter()
-                        .map(OpenBlock::into_buffer),
-                );
+                free.extend(std::mem::take(&mut work.blocks).into_iter().map(OpenBlock::into_buffer));
                 Err(AppendError::Encoder)
             } else {
                 self.commit(std::mem::take(&mut work.blocks), &mut free)
@@ -90,17 +71,11 @@ impl Writer {
         self.write_index_file(self.segment);
     }
 
-    fn commit(
-        &mut self,
-        blocks: Vec<OpenBlock>,
-        free: &mut Vec<Vec<u8>>,
-    ) -> Result<FirstNumbers, AppendError> {
+    fn commit(&mut self, blocks: Vec<OpenBlock>, free: &mut Vec<Vec<u8>>) -> Result<FirstNumbers, AppendError> {
         // Numbers of failed commits are not used again, so that a leftover is never taken for a successor.
         self.commit += 1;
         let bytes: usize = blocks.iter().map(OpenBlock::file_bytes).sum();
-        if self.suspect
-            || self.end + align(bytes, COMMIT_ALIGN) > self.inner.config.segment_bytes as usize
-        {
+        if self.suspect || self.end + align(bytes, COMMIT_ALIGN) > self.inner.config.segment_bytes as usize {
             self.rotate()?;
         }
         let layout = self.lay_out(blocks);
@@ -116,10 +91,7 @@ impl Writer {
 
     fn lay_out(&self, blocks: Vec<OpenBlock>) -> Layout {
         let mut standings = self.standings.clone();
-        let first_numbers = standings
-            .iter()
-            .map(|standing| standing.next_sequence_number)
-            .collect();
+        let first_numbers = standings.iter().map(|standing| standing.next_sequence_number).collect();
         let last = blocks.len().saturating_sub(1);
         let mut position = self.end;
         let close = |(at, block): (usize, OpenBlock)| {
@@ -134,26 +106,16 @@ impl Writer {
             };
             let (header, buffer) = block.close(&place, self.inner.log);
             position += buffer.len();
-            *standing = Standing {
-                next_sequence_number: header.next_sequence_number(),
-                last_time_ms: header.last_time_ms(),
-            };
+            *standing =
+                Standing { next_sequence_number: header.next_sequence_number(), last_time_ms: header.last_time_ms() };
             (header, buffer)
         };
         let blocks = blocks.into_iter().enumerate().map(close).collect();
-        Layout {
-            blocks,
-            first_numbers,
-            standings,
-        }
+        Layout { blocks, first_numbers, standings }
     }
 
     fn write(&self, layout: &Layout) -> io::Result<()> {
-        let mut slices: Vec<_> = layout
-            .blocks
-            .iter()
-            .map(|(_, buffer)| IoSlice::new(buffer))
-            .collect();
+        let mut slices: Vec<_> = layout.blocks.iter().map(|(_, buffer)| IoSlice::new(buffer)).collect();
         self.file.write_at(&mut slices, self.end as u64)?;
         let begun = Instant::now();
         self.file.sync()?;
@@ -219,11 +181,7 @@ impl Writer {
                 id: header.id,
                 file: file.clone(),
                 file_bytes,
-                index: SegmentIndex::new(
-                    &header.standings,
-                    segment::HEADER_BYTES as u64,
-                    header.last_commit,
-                ),
+                index: SegmentIndex::new(&header.standings, segment::HEADER_BYTES as u64, header.last_commit),
             });
         }
         self.segment = header.id;
@@ -238,15 +196,10 @@ impl Writer {
     fn write_index_file(&self, id: u64) {
         let encoded = {
             let index = self.inner.index.read();
-            index
-                .segments
-                .iter()
-                .find(|segment| segment.id == id)
-                .map(|it| it.index.encode(id, self.inner.log))
+            index.segments.iter().find(|segment| segment.id == id).map(|it| it.index.encode(id, self.inner.log))
         };
         let Some(encoded) = encoded else { return };
-        if let Err(error) = write_index(&*self.inner.disk, &self.inner.config.folder, id, &encoded)
-        {
+        if let Err(error) = write_index(&*self.inner.disk, &self.inner.config.folder, id, &encoded) {
             warn!(segment = id, %error, "writing the index of a segment");
         }
     }
@@ -278,16 +231,8 @@ impl Drop for Writer {
 fn create_segment(inner: &Inner, header: &segment::Header) -> io::Result<Arc<dyn DiskFile>> {
     let disk: &dyn Disk = &*inner.disk;
     let config = &inner.config;
-    let create = |spare: Option<&str>| {
-        segment::create(
-            disk,
-            &config.folder,
-            spare,
-            config.segment_bytes,
-            header,
-            inner.log,
-        )
-    };
+    let create =
+        |spare: Option<&str>| segment::create(disk, &config.folder, spare, config.segment_bytes, header, inner.log);
     let spare = inner.spares.lock().pop();
     if let Some(spare) = spare {
         match create(Some(&spare)) {
@@ -299,12 +244,7 @@ fn create_segment(inner: &Inner, header: &segment::Header) -> io::Result<Arc<dyn
 }
 
 /// Writes the index file of a segment by way of a temporary one.
-pub(crate) fn write_index(
-    disk: &dyn Disk,
-    folder: &Path,
-    id: u64,
-    encoded: &[u8],
-) -> io::Result<()> {
+pub(crate) fn write_index(disk: &dyn Disk, folder: &Path, id: u64, encoded: &[u8]) -> io::Result<()> {
     let name = segment::index_name(id);
     let temporary = folder.join(format!("{name}.tmp"));
     let written = disk

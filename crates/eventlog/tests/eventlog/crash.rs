@@ -8,11 +8,7 @@ const SEGMENT: &str = "log/00000000000000000001.seg";
 
 /// Four commits over three partitions; returns the disk, and for each commit where it ends and how many
 /// events of each partition are acknowledged then.
-async fn small_log() -> (
-    MemoryDisk,
-    Vec<(usize, [usize; 3])>,
-    BTreeMap<(u16, u64), Vec<u8>>,
-) {
+async fn small_log() -> (MemoryDisk, Vec<(usize, [usize; 3])>, BTreeMap<(u16, u64), Vec<u8>>) {
     let disk = MemoryDisk::default();
     let (log, _) = open(&disk, config());
     let mut commits = vec![(4096, [0; 3])];
@@ -48,11 +44,7 @@ fn check_events(log: &Log, expected: &BTreeMap<(u16, u64), Vec<u8>>, what: &str)
         let (events, _) = read_all(log, partition, StartPosition::Earliest);
         for event in &events {
             let appended = expected.get(&(partition, event.sequence_number));
-            assert_eq!(
-                appended.map(Vec::as_slice),
-                Some(&event.bytes[..]),
-                "{what}"
-            );
+            assert_eq!(appended.map(Vec::as_slice), Some(&event.bytes[..]), "{what}");
         }
         counts[usize::from(partition)] = events.len();
     }
@@ -70,24 +62,14 @@ async fn a_file_cut_at_any_byte_keeps_every_whole_commit_and_takes_new_events() 
         let counts = check_events(&log, &expected, &format!("cut at {cut}"));
         let whole = commits.iter().rev().find(|(end, _)| *end <= cut).unwrap();
         for (partition, count) in counts.iter().enumerate() {
-            assert!(
-                *count >= whole.1[partition],
-                "cut at {cut}: {count} of {:?}",
-                whole.1
-            );
+            assert!(*count >= whole.1[partition], "cut at {cut}: {count} of {:?}", whole.1);
         }
-        assert!(
-            commits.iter().any(|(_, all)| *all == counts),
-            "cut at {cut}: part of a commit"
-        );
+        assert!(commits.iter().any(|(_, all)| *all == counts), "cut at {cut}: part of a commit");
         assert!(recovery.damage.is_empty(), "cut at {cut}: {recovery:?}");
         let number = counts[0] as u64;
         let before = expected.insert((0, number), b"after".to_vec());
         append(&log, &[(0, 1, b"after".to_vec())]).await.unwrap();
-        assert_eq!(
-            check_events(&log, &expected, &format!("after cut at {cut}"))[0],
-            counts[0] + 1
-        );
+        assert_eq!(check_events(&log, &expected, &format!("after cut at {cut}"))[0], counts[0] + 1);
         match before {
             Some(before) => expected.insert((0, number), before),
             None => expected.remove(&(0, number)),
@@ -108,40 +90,18 @@ async fn a_changed_byte_loses_at_most_its_own_block_and_is_reported() {
         let counts = check_events(&log, &expected, &what);
         let lost: usize = all.iter().zip(counts).map(|(all, count)| all - count).sum();
         if at >= before_last.0 {
-            assert!(
-                lost == 0 || counts == before_last.1,
-                "{what}: the last commit is cut whole"
-            );
+            assert!(lost == 0 || counts == before_last.1, "{what}: the last commit is cut whole");
             assert_eq!(lost > 0, recovery.cut.is_some(), "{what}");
             continue;
         }
         assert!(lost == 0 || lost == 3, "{what}: lost {lost}");
-        assert_eq!(
-            lost > 0,
-            !recovery.damage.is_empty(),
-            "{what}: {recovery:?}"
-        );
+        assert_eq!(lost > 0, !recovery.damage.is_empty(), "{what}: {recovery:?}");
         // A number that may have been used is not given out again.
-        append(
-            &log,
-            &[
-                (0, 1, b"x".to_vec()),
-                (1, 1, b"x".to_vec()),
-                (2, 1, b"x".to_vec()),
-            ],
-        )
-        .await
-        .unwrap();
+        append(&log, &[(0, 1, b"x".to_vec()), (1, 1, b"x".to_vec()), (2, 1, b"x".to_vec())]).await.unwrap();
         for partition in 0..3_u16 {
             let (events, _) = read_all(&log, partition, StartPosition::Earliest);
-            assert!(
-                events.last().unwrap().sequence_number >= all[usize::from(partition)] as u64,
-                "{what}"
-            );
-            assert!(
-                events.is_sorted_by(|a, b| a.sequence_number < b.sequence_number),
-                "{what}"
-            );
+            assert!(events.last().unwrap().sequence_number >= all[usize::from(partition)] as u64, "{what}");
+            assert!(events.is_sorted_by(|a, b| a.sequence_number < b.sequence_number), "{what}");
         }
     }
 }
@@ -163,35 +123,22 @@ async fn power_loss_with_any_mix_of_sectors_keeps_the_acknowledged() {
         for step in 0..1 + random() % 6 {
             let partition = (random() % 3) as u16;
             let bytes = vec![step as u8; (random() % 3000) as usize];
-            expected.insert(
-                (partition, counts[usize::from(partition)] as u64),
-                bytes.clone(),
-            );
+            expected.insert((partition, counts[usize::from(partition)] as u64), bytes.clone());
             append(&log, &[(partition, step, bytes)]).await.unwrap();
             counts[usize::from(partition)] += 1;
         }
         // The last commit is written and not synced.
-        disk.faults
-            .sync
-            .store(true, std::sync::atomic::Ordering::SeqCst);
-        let torn: Vec<_> = (0..3)
-            .map(|partition| (partition, 9, vec![0xEE; 1500]))
-            .collect();
+        disk.faults.sync.store(true, std::sync::atomic::Ordering::SeqCst);
+        let torn: Vec<_> = (0..3).map(|partition| (partition, 9, vec![0xEE; 1500])).collect();
         for (partition, _, bytes) in &torn {
-            expected.insert(
-                (*partition, counts[usize::from(*partition)] as u64),
-                bytes.clone(),
-            );
+            expected.insert((*partition, counts[usize::from(*partition)] as u64), bytes.clone());
         }
         assert!(append(&log, &torn).await.is_err());
         let left = disk.after_power_loss(|| random() % 2 == 0);
         let (log, _) = open(&left, config());
         let kept = check_events(&log, &expected, &format!("seed {seed}"));
         for (kept, acknowledged) in kept.iter().zip(counts) {
-            assert!(
-                *kept >= acknowledged,
-                "seed {seed}: {kept} of {acknowledged}"
-            );
+            assert!(*kept >= acknowledged, "seed {seed}: {kept} of {acknowledged}");
         }
     }
 }

@@ -16,15 +16,8 @@ fn golden_config(folder: &Path) -> Config {
 async fn write_golden(folder: &Path) {
     let (log, _) = Log::open(golden_config(folder)).unwrap();
     for n in 0..6_u64 {
-        let events: Vec<_> = (0..=n)
-            .map(|at| {
-                (
-                    (at % 3) as u16,
-                    1_700_000_000_000 + n * 10,
-                    vec![n as u8; at as usize],
-                )
-            })
-            .collect();
+        let events: Vec<_> =
+            (0..=n).map(|at| ((at % 3) as u16, 1_700_000_000_000 + n * 10, vec![n as u8; at as usize])).collect();
         append(&log, &events).await.unwrap();
     }
     log.checkpoints().put("consumer", b"cursor 17").unwrap();
@@ -35,14 +28,8 @@ fn describe(log: &Log) -> String {
     let mut out = String::new();
     for partition in 0..log.partitions() {
         for event in read_all(log, partition, StartPosition::Earliest).0 {
-            writeln!(
-                out,
-                "{partition} {} {} {:?}",
-                event.sequence_number,
-                event.enqueued_time_ms,
-                &event.bytes[..]
-            )
-            .unwrap();
+            writeln!(out, "{partition} {} {} {:?}", event.sequence_number, event.enqueued_time_ms, &event.bytes[..])
+                .unwrap();
         }
     }
     let checkpoint = log.checkpoints().get("consumer").unwrap().unwrap();
@@ -70,22 +57,12 @@ async fn a_log_of_format_v1_reads_as_it_was_written() {
     if std::env::var_os("GANTRY_GOLDEN").is_some_and(|value| value == "write") {
         write_golden(&golden).await;
         let segment = golden.join("00000000000000000001.seg");
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(segment)
-            .unwrap()
-            .set_len(8192)
-            .unwrap();
+        std::fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(8192).unwrap();
         let (log, _) = Log::open(golden_config(&golden)).unwrap();
         std::fs::write(&expected, describe(&log)).unwrap();
         drop(log);
         let segment = golden.join("00000000000000000001.seg");
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(segment)
-            .unwrap()
-            .set_len(8192)
-            .unwrap();
+        std::fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(8192).unwrap();
     }
     for index_file in [true, false] {
         let folder = tempfile::tempdir().unwrap();

@@ -47,9 +47,7 @@ fn read_all(log: &Log, partition: u16, start: StartPosition) -> (Vec<Event>, Vec
         match reader.try_next_batch(7, 1 << 20) {
             Ok(batch) if batch.is_empty() => return (events, gaps),
             Ok(batch) => events.extend(batch),
-            Err(ReadError::Damaged { from, to } | ReadError::Expired { from, to }) => {
-                gaps.push((from, to))
-            }
+            Err(ReadError::Damaged { from, to } | ReadError::Expired { from, to }) => gaps.push((from, to)),
             Err(error) => panic!("{error}"),
         }
     }

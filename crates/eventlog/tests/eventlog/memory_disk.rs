@@ -68,19 +68,10 @@ impl MemoryDisk {
         let files = self.files.lock();
         let copy = |(path, content): (&PathBuf, &Arc<Mutex<Content>>)| {
             let bytes = of(&content.lock());
-            (
-                path.clone(),
-                Arc::new(Mutex::new(Content {
-                    now: bytes.clone(),
-                    durable: bytes,
-                })),
-            )
+            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes })))
         };
         let files = files.iter().map(copy).collect();
-        Self {
-            files: Arc::new(Mutex::new(files)),
-            faults: Arc::default(),
-        }
+        Self { files: Arc::new(Mutex::new(files)), faults: Arc::default() }
     }
 
     /// Changes the bytes of a file behind the log's back.
@@ -92,18 +83,11 @@ impl MemoryDisk {
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.files
-            .lock()
-            .keys()
-            .map(|path| path.display().to_string())
-            .collect()
+        self.files.lock().keys().map(|path| path.display().to_string()).collect()
     }
 
     fn file(&self, content: Arc<Mutex<Content>>) -> Arc<dyn DiskFile> {
-        Arc::new(MemoryFile {
-            content,
-            faults: self.faults.clone(),
-        })
+        Arc::new(MemoryFile { content, faults: self.faults.clone() })
     }
 }
 
@@ -117,9 +101,7 @@ impl Disk for MemoryDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let files = self.files.lock();
         let inside = files.keys().filter(|path| path.parent() == Some(folder));
-        Ok(inside
-            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-            .collect())
+        Ok(inside.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let content = Arc::<Mutex<Content>>::default();
@@ -127,12 +109,7 @@ impl Disk for MemoryDisk {
         Ok(self.file(content))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let content = self
-            .files
-            .lock()
-            .get(path)
-            .cloned()
-            .ok_or(io::ErrorKind::NotFound)?;
+        let content = self.files.lock().get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(self.file(content))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -142,11 +119,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.files
-            .lock()
-            .remove(path)
-            .map(drop)
-            .ok_or(io::ErrorKind::NotFound.into())
+        self.files.lock().remove(path).map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
@@ -165,17 +138,10 @@ impl DiskFile for MemoryFile {
         Ok(count)
     }
     fn write_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
-        let mut bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let fails = self.faults.full.load(Ordering::SeqCst);
         if fails {
-            let written = if self.faults.half_writes.load(Ordering::SeqCst) {
-                bytes.len() / 2
-            } else {
-                0
-            };
+            let written = if self.faults.half_writes.load(Ordering::SeqCst) { bytes.len() / 2 } else { 0 };
             bytes.truncate(written);
         }
         let mut content = self.content.lock();

@@ -17,11 +17,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let event = (
-        0..3_u16,
-        0..1000_u64,
-        prop_oneof![0..300_usize, 0..8000_usize],
-    );
+    let event = (0..3_u16, 0..1000_u64, prop_oneof![0..300_usize, 0..8000_usize]);
     prop_oneof![
         8 => prop::collection::vec(event, 1..6).prop_map(Step::Append),
         1 => Just(Step::Reopen),
@@ -41,27 +37,17 @@ impl Model {
     fn check(&self, log: &Log, partition: u16, start: StartPosition, from: u64) {
         let (events, gaps) = read_all(log, partition, start);
         let all = &self.events[usize::from(partition)];
-        let begin = log
-            .partition_properties(partition)
-            .unwrap()
-            .begin_sequence_number;
+        let begin = log.partition_properties(partition).unwrap().begin_sequence_number;
         if from < begin && matches!(start, StartPosition::Sequence { .. }) {
             assert_eq!(gaps, [(from, begin)]);
         } else {
             assert!(gaps.is_empty(), "{gaps:?}");
         }
         let from = from.max(begin) as usize;
-        assert_eq!(
-            events.len(),
-            all.len().saturating_sub(from),
-            "{start:?} of {partition}"
-        );
+        assert_eq!(events.len(), all.len().saturating_sub(from), "{start:?} of {partition}");
         for (at, event) in events.iter().enumerate() {
             assert_eq!(event.sequence_number, (from + at) as u64);
-            assert_eq!(
-                (event.enqueued_time_ms, &event.bytes[..]),
-                (all[from + at].0, &all[from + at].1[..])
-            );
+            assert_eq!((event.enqueued_time_ms, &event.bytes[..]), (all[from + at].0, &all[from + at].1[..]));
         }
     }
 
@@ -69,18 +55,9 @@ impl Model {
         for partition in 0..3_u16 {
             let properties = log.partition_properties(partition).unwrap();
             let all = &self.events[usize::from(partition)];
-            assert_eq!(
-                properties.last_enqueued_sequence_number,
-                (all.len() as u64).checked_sub(1)
-            );
-            assert_eq!(
-                properties.last_enqueued_time_ms,
-                all.last().map(|last| last.0)
-            );
-            assert_eq!(
-                properties.is_empty,
-                properties.begin_sequence_number == all.len() as u64
-            );
+            assert_eq!(properties.last_enqueued_sequence_number, (all.len() as u64).checked_sub(1));
+            assert_eq!(properties.last_enqueued_time_ms, all.last().map(|last| last.0));
+            assert_eq!(properties.is_empty, properties.begin_sequence_number == all.len() as u64);
             self.check(log, partition, StartPosition::Earliest, 0);
         }
     }
@@ -96,8 +73,7 @@ async fn run(steps: Vec<Step>) {
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Append(events) => {
-                let of =
-                    |(partition, time_ms, bytes)| (partition, time_ms, vec![number as u8; bytes]);
+                let of = |(partition, time_ms, bytes)| (partition, time_ms, vec![number as u8; bytes]);
                 let events: Vec<_> = events.into_iter().map(of).collect();
                 append(&log, &events).await.unwrap();
                 for (partition, time_ms, bytes) in events {
@@ -124,29 +100,13 @@ async fn run(steps: Vec<Step>) {
             }
             Step::ReadTime { partition, ms } => {
                 let all = &model.events[usize::from(partition)];
-                let from = all
-                    .iter()
-                    .position(|event| event.0 > ms)
-                    .unwrap_or(all.len()) as u64;
+                let from = all.iter().position(|event| event.0 > ms).unwrap_or(all.len()) as u64;
                 model.check(&log, partition, StartPosition::EnqueuedTime { ms }, from);
             }
             Step::ReadSequence { partition, back } => {
                 let n = (model.events[usize::from(partition)].len() as u64).saturating_sub(back);
-                model.check(
-                    &log,
-                    partition,
-                    StartPosition::Sequence { n, inclusive: true },
-                    n,
-                );
-                model.check(
-                    &log,
-                    partition,
-                    StartPosition::Sequence {
-                        n,
-                        inclusive: false,
-                    },
-                    n + 1,
-                );
+                model.check(&log, partition, StartPosition::Sequence { n, inclusive: true }, n);
+                model.check(&log, partition, StartPosition::Sequence { n, inclusive: false }, n + 1);
             }
         }
         model.check_all(&log);

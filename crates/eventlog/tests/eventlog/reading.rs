@@ -16,19 +16,9 @@ async fn a_waiting_reader_is_woken_by_a_commit_and_told_of_the_end() {
     log.close().await.unwrap();
     let (events, end) = waiting.await.unwrap();
     // The task may have begun only after the append; `Latest` was fixed before it all the same.
-    assert_eq!(
-        events,
-        [Event {
-            sequence_number: 1,
-            enqueued_time_ms: 5,
-            bytes: "new".into()
-        }]
-    );
+    assert_eq!(events, [Event { sequence_number: 1, enqueued_time_ms: 5, bytes: "new".into() }]);
     assert!(matches!(end, Err(ReadError::Closed)));
-    assert!(matches!(
-        append(&log, &[(0, 1, Vec::new())]).await,
-        Err(AppendError::Closed)
-    ));
+    assert!(matches!(append(&log, &[(0, 1, Vec::new())]).await, Err(AppendError::Closed)));
 }
 
 #[tokio::test]
@@ -47,10 +37,7 @@ async fn retention_by_size_moves_a_slow_reader_on_and_recycles_files() {
     let begin = log.partition_properties(0).unwrap().begin_sequence_number;
     assert!(begin > 100);
     let expired = slow.next_batch(10, 1 << 20).await;
-    assert!(
-        matches!(expired, Err(ReadError::Expired { from: 0, to }) if to == begin),
-        "{expired:?}"
-    );
+    assert!(matches!(expired, Err(ReadError::Expired { from: 0, to }) if to == begin), "{expired:?}");
     let mut next = begin;
     while next < 200 {
         for event in slow.next_batch(10, 1 << 20).await.unwrap() {
@@ -60,10 +47,7 @@ async fn retention_by_size_moves_a_slow_reader_on_and_recycles_files() {
     }
     let (log, recovery) = open(&disk.copy(), config);
     assert_eq!(recovery.damage, []);
-    assert_eq!(
-        read_all(&log, 0, StartPosition::Earliest).0.len() as u64,
-        200 - begin
-    );
+    assert_eq!(read_all(&log, 0, StartPosition::Earliest).0.len() as u64, 200 - begin);
 }
 
 #[tokio::test]
@@ -73,31 +57,19 @@ async fn damage_in_a_sealed_segment_is_skipped_and_reported_to_readers_of_that_p
     let disk = MemoryDisk::default();
     let (log, _) = open(&disk, config.clone());
     for n in 0..40_u64 {
-        append(
-            &log,
-            &[(0, n, vec![n as u8; 3000]), (1, n, vec![n as u8; 30])],
-        )
-        .await
-        .unwrap();
+        append(&log, &[(0, n, vec![n as u8; 3000]), (1, n, vec![n as u8; 30])]).await.unwrap();
     }
     // The third event of partition 0: commits are 3584 bytes long.
-    disk.edit("log/00000000000000000001.seg", |bytes| {
-        bytes[4096 + 2 * 3584 + 500] ^= 1
-    });
+    disk.edit("log/00000000000000000001.seg", |bytes| bytes[4096 + 2 * 3584 + 500] ^= 1);
     let (events, gaps) = read_all(&log, 0, StartPosition::Earliest);
     assert_eq!((events.len(), gaps), (39, vec![(2, 3)]));
     let (events, gaps) = read_all(&log, 1, StartPosition::Earliest);
     assert_eq!((events.len(), gaps), (40, vec![]));
     // Everything behind some point of the segment.
-    disk.edit("log/00000000000000000001.seg", |bytes| {
-        bytes[40_000..].fill(0)
-    });
+    disk.edit("log/00000000000000000001.seg", |bytes| bytes[40_000..].fill(0));
     let (events, gaps) = read_all(&log, 0, StartPosition::Earliest);
     assert_eq!(gaps.len(), 2);
-    assert_eq!(
-        events.len() as u64,
-        40 - gaps.iter().map(|(from, to)| to - from).sum::<u64>()
-    );
+    assert_eq!(events.len() as u64, 40 - gaps.iter().map(|(from, to)| to - from).sum::<u64>());
 }
 
 #[tokio::test]
@@ -106,14 +78,9 @@ async fn a_real_folder_is_locked_reopened_by_its_index_files_and_survives_a_drop
     let mut config = config();
     config.folder = folder.path().join("log");
     let (log, _) = Log::open(config.clone()).unwrap();
-    assert!(matches!(
-        Log::open(config.clone()),
-        Err(gantry_eventlog::OpenError::Locked)
-    ));
+    assert!(matches!(Log::open(config.clone()), Err(gantry_eventlog::OpenError::Locked)));
     for n in 0..50_u64 {
-        append(&log, &[((n % 3) as u16, n, vec![n as u8; 4000])])
-            .await
-            .unwrap();
+        append(&log, &[((n % 3) as u16, n, vec![n as u8; 4000])]).await.unwrap();
     }
     let last = {
         let mut batch = log.begin();
@@ -128,18 +95,12 @@ async fn a_real_folder_is_locked_reopened_by_its_index_files_and_survives_a_drop
     unawaited.await.unwrap();
     let (log, recovery) = Log::open(config.clone()).unwrap();
     assert!(recovery.segments >= 4);
-    assert_eq!(
-        (recovery.scanned, recovery.cut, recovery.damage),
-        (0, None, vec![])
-    );
+    assert_eq!((recovery.scanned, recovery.cut, recovery.damage), (0, None, vec![]));
     assert_eq!(read_all(&log, 1, StartPosition::Earliest).0.len(), 18);
     drop(log);
     config.partitions = 4;
     let refused = Log::open(config);
-    assert!(matches!(
-        refused,
-        Err(gantry_eventlog::OpenError::Partitions { found: 3, asked: 4 })
-    ));
+    assert!(matches!(refused, Err(gantry_eventlog::OpenError::Partitions { found: 3, asked: 4 })));
 }
 
 #[tokio::test]
@@ -149,9 +110,7 @@ async fn ready_waits_until_the_writer_took_what_was_pending() {
     let commit = {
         let mut batch = log.begin();
         for _ in 0..3 {
-            batch
-                .push(0, 1, |out| out.resize(out.len() + 8000, 1))
-                .unwrap();
+            batch.push(0, 1, |out| out.resize(out.len() + 8000, 1)).unwrap();
         }
         batch.finish()
     };
