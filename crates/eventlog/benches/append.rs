@@ -140,10 +140,7 @@ async fn run(parent: &Path) {
     measure.print("append, one event a commit, recycled file", 500);
     let measure = Measure::begin();
     append(&log, 2, 1, 400, EVENTS_PER_BATCH).await;
-    measure.print(
-        "append, 2 tasks x 1 batches, recycled file",
-        800 * EVENTS_PER_BATCH,
-    );
+    measure.print("append, 2 tasks x 1 batches, recycled file", 800 * EVENTS_PER_BATCH);
 }
 
 fn main() {

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::first_start::{self, Connections, Secrets};
+use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve};
 
@@ -68,12 +68,15 @@ struct Listeners {
 /// # Errors
 /// When the platform cannot start; says what is in the way.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    // Nothing this process writes is for other users.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     first_start::open_folder(&config.data_folder)?;
+    let certificates = first_start::certificates(&config)?;
     let platform = build(&config).await?;
     let listeners = bind(&config)?;
     let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
     connections.write(&config.data_folder)?;
-    serve(&config, platform, listeners, &connections).await
+    serve(&config, platform, listeners, &certificates, &connections).await
 }
 
 async fn build(config: &Config) -> anyhow::Result<Platform> {
@@ -139,10 +142,10 @@ async fn serve(
     config: &Config,
     platform: Platform,
     listeners: Listeners,
+    certificates: &Certificates,
     connections: &Connections,
 ) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| anyhow!("metrics: {error}"))?;
-    let certificates = first_start::certificates(config)?;
     let tls = |alpn: &[&[u8]]| {
         gantry_gateway::tls::server_config(certificates.chain.clone(), certificates.key.clone_key(), alpn)
     };

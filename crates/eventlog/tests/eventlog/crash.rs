@@ -144,11 +144,7 @@ async fn power_loss_with_any_mix_of_sectors_keeps_the_acknowledged() {
         expected.insert((0, kept[0] as u64), b"after".to_vec());
         append(&log, &[(0, 1, b"after".to_vec())]).await.unwrap();
         let (log, recovery) = open(&left.copy(), config());
-        assert_eq!(
-            (recovery.cut, recovery.damage),
-            (None, vec![]),
-            "seed {seed}"
-        );
+        assert_eq!((recovery.cut, recovery.damage), (None, vec![]), "seed {seed}");
         let after = check_events(&log, &expected, &format!("seed {seed}, after"));
         assert_eq!(after, [kept[0] + 1, kept[1], kept[2]], "seed {seed}");
     }

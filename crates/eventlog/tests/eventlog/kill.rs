@@ -25,30 +25,15 @@ fn content(number: u64) -> Vec<u8> {
 async fn append_for_ever(folder: &Path) {
     let (log, _) = Log::open(kill_config(folder)).unwrap();
     let run = |partition: u16, log: Log| async move {
-        let mut number = log
-            .partition_properties(partition)
-            .unwrap()
-            .last_enqueued_sequence_number
-            .map_or(0, |n| n + 1);
+        let mut number =
+            log.partition_properties(partition).unwrap().last_enqueued_sequence_number.map_or(0, |n| n + 1);
         loop {
-            append(
-                &log,
-                &[
-                    (partition, 0, content(number)),
-                    (partition, 0, content(number + 1)),
-                ],
-            )
-            .await
-            .unwrap();
+            append(&log, &[(partition, 0, content(number)), (partition, 0, content(number + 1))]).await.unwrap();
             number += 2;
             println!("\nacknowledged {partition} {number}");
         }
     };
-    tokio::join!(
-        run(0, log.clone()),
-        run(1, log.clone()),
-        run(2, log.clone())
-    );
+    tokio::join!(run(0, log.clone()), run(1, log.clone()), run(2, log.clone()));
 }
 
 /// Runs a child until enough was acknowledged, kills it, and returns the count acknowledged in each partition.
@@ -63,10 +48,7 @@ fn run_and_kill(folder: &Path) -> [u64; 3] {
     let mut lines = 0;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
-        let Some((partition, count)) = line
-            .strip_prefix("acknowledged ")
-            .and_then(|rest| rest.split_once(' '))
-        else {
+        let Some((partition, count)) = line.strip_prefix("acknowledged ").and_then(|rest| rest.split_once(' ')) else {
             continue;
         };
         // A last line may be torn by the kill; it then says less than was acknowledged.
@@ -79,10 +61,7 @@ fn run_and_kill(folder: &Path) -> [u64; 3] {
         }
     }
     child.wait().unwrap();
-    assert!(
-        lines >= ACKNOWLEDGED_BEFORE_KILL,
-        "the child ended by itself"
-    );
+    assert!(lines >= ACKNOWLEDGED_BEFORE_KILL, "the child ended by itself");
     acknowledged
 }
 
@@ -99,19 +78,10 @@ async fn what_a_killed_process_acknowledged_is_there() {
         for partition in 0..3_u16 {
             let (events, gaps) = read_all(&log, partition, StartPosition::Earliest);
             assert_eq!(gaps, [], "round {round}");
-            assert!(
-                events.len() as u64 >= acknowledged[usize::from(partition)],
-                "round {round}"
-            );
-            assert!(
-                events.len().is_multiple_of(2),
-                "round {round}: half a batch"
-            );
+            assert!(events.len() as u64 >= acknowledged[usize::from(partition)], "round {round}");
+            assert!(events.len().is_multiple_of(2), "round {round}: half a batch");
             for (number, event) in events.iter().enumerate() {
-                assert_eq!(
-                    (event.sequence_number, &event.bytes[..]),
-                    (number as u64, &content(number as u64)[..])
-                );
+                assert_eq!((event.sequence_number, &event.bytes[..]), (number as u64, &content(number as u64)[..]));
             }
         }
     }

@@ -71,18 +71,7 @@ impl MemoryDisk {
         let files = self.files.lock();
         let copy = |(path, content): (&PathBuf, &Arc<Mutex<Content>>)| {
             let bytes = of(&content.lock());
-<<<<<<< HEAD
-            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes })))
-=======
-            (
-                path.clone(),
-                Arc::new(Mutex::new(Content {
-                    now: bytes.clone(),
-                    durable: bytes,
-                    at_failed_sync: None,
-                })),
-            )
->>>>>>> eventlog
+            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes, at_failed_sync: None })))
         };
         let files = files.iter().map(copy).collect();
         Self { files: Arc::new(Mutex::new(files)), faults: Arc::default() }

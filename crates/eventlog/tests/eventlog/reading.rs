@@ -130,13 +130,7 @@ async fn readers_beside_appenders_see_every_event_once_and_in_order() {
         let appender = |task: u64, log: Log| async move {
             for number in 0..BATCHES {
                 log.ready().await;
-                let event = |partition| {
-                    (
-                        partition,
-                        number,
-                        [task, number].map(|n| n as u8).repeat(40),
-                    )
-                };
+                let event = |partition| (partition, number, [task, number].map(|n| n as u8).repeat(40));
                 append(&log, &[event(0), event(1), event(2)]).await.unwrap();
             }
         };
@@ -148,19 +142,13 @@ async fn readers_beside_appenders_see_every_event_once_and_in_order() {
                 for event in reader.next_batch(50, 4000).await.unwrap() {
                     assert_eq!(event.sequence_number, next);
                     let [task, number] = [event.bytes[0], event.bytes[1]];
-                    assert_eq!(
-                        number,
-                        numbers[usize::from(task)],
-                        "events of a task keep their order"
-                    );
+                    assert_eq!(number, numbers[usize::from(task)], "events of a task keep their order");
                     numbers[usize::from(task)] += 1;
                     next += 1;
                 }
             }
         };
-        let mut tasks: Vec<_> = (0..3)
-            .map(|at| tokio::spawn(follow(at, log.clone())))
-            .collect();
+        let mut tasks: Vec<_> = (0..3).map(|at| tokio::spawn(follow(at, log.clone()))).collect();
         tasks.extend((0..TASKS).map(|task| tokio::spawn(appender(task, log.clone()))));
         for task in tasks {
             task.await.unwrap();
