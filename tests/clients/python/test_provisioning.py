@@ -8,8 +8,7 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from provisioningserviceclient import ProvisioningServiceClient
 from provisioningserviceclient.models import (
-    AttestationMechanism, EnrollmentGroup, IndividualEnrollment, InitialTwin, InitialTwinProperties,
-    SymmetricKeyAttestation,
+    AttestationMechanism, EnrollmentGroup, IndividualEnrollment, InitialTwin, SymmetricKeyAttestation,
 )
 
 KEY = base64.b64encode(bytes(range(48))).decode()
@@ -34,10 +33,8 @@ def symmetric(key):
 
 @pytest.fixture(scope="module")
 def group(service):
-    twin = InitialTwin(tags={"line": "b"}, properties=InitialTwinProperties(desired={"rate": 7}))
-    enrollment = EnrollmentGroup(
-        enrollment_group_id="motors", attestation=symmetric(KEY), provisioning_status="enabled", initial_twin=twin
-    )
+    twin = InitialTwin.create(tags={"line": "b"}, desired_properties={"rate": 7})
+    enrollment = EnrollmentGroup.create("motors", symmetric(KEY), initial_twin=twin)
     service.create_or_update(enrollment)
     yield "motors"
 
@@ -72,7 +69,7 @@ def test_group_device_registers_connects_and_has_its_twin(env, ca, group, regist
 
 
 def test_individual_enrollment_with_its_own_device_id(env, ca, service, registry):
-    enrollment = IndividualEnrollment(registration_id="one", device_id="the-one", attestation=symmetric(KEY))
+    enrollment = IndividualEnrollment.create("one", symmetric(KEY), device_id="the-one")
     service.create_or_update(enrollment)
     result = register(env, ca, "one", KEY)
     assert result.registration_state.device_id == "the-one"
