@@ -418,7 +418,7 @@ impl Detector {
             self.calm = 0;
             self.since_ms.get_or_insert(time_ms);
         } else if self.since_ms.is_some() {
-            self.calm += 1;
+            self.calm = self.calm.saturating_add(1);
             if self.calm >= CALM_VALUES {
                 self.since_ms = None;
             }
@@ -499,7 +499,7 @@ impl Detector {
 
     fn learn(&mut self, view: &View, time_ms: i64, value: f64) {
         let in_season = view.expected.is_some();
-        self.season_count += u64::from(in_season);
+        self.season_count = self.season_count.saturating_add(u64::from(in_season));
         for side in ALL {
             let settled = if side.seasonal() {
                 in_season && self.season_count > SEASON_SETTLE
@@ -511,7 +511,7 @@ impl Detector {
             }
         }
 
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let share = (1.0 / self.count as f64).max(1.0 / MEMORY);
         self.level_scale += ((value - self.level).abs() - self.level_scale) * share;
         self.level += (value - self.level) * share;
@@ -526,7 +526,7 @@ impl Detector {
 
         if view.run == 1 {
             self.longest_run = self.longest_run.max(self.run);
-            self.changes += 1;
+            self.changes = self.changes.saturating_add(1);
         }
         self.run = view.run;
         self.last = value;

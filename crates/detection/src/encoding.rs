@@ -17,10 +17,13 @@ use crate::detector::{Band, Detector};
 use crate::health::Health;
 use crate::reason::{Kind, Reason};
 use crate::season::Season;
-use crate::tail::Tail;
+use crate::tail::{Tail, WEIGHT_MAX};
 
 /// Version that `to_bytes` writes.
 pub const VERSION: u8 = 1;
+
+/// No number of a state is larger: values are bounded, and sums hold few of them.
+const NUMBER_MAX: f64 = 1e110;
 
 /// Why bytes are not a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +84,7 @@ trait Walk {
         let mut bytes = field.to_le_bytes();
         self.bytes(&mut bytes);
         *field = f64::from_le_bytes(bytes);
-        self.check(field.is_finite());
+        self.check(field.abs() <= NUMBER_MAX);
     }
     fn optional_i64(&mut self, field: &mut Option<i64>) {
         let mut present = u8::from(field.is_some());
@@ -211,12 +214,13 @@ fn season(season: &mut Season, walk: &mut impl Walk) {
 fn tail(tail: &mut Tail, walk: &mut impl Walk) {
     for bin in &mut tail.bins {
         walk.f32(bin);
-        walk.check(*bin >= 0.0);
+        // The memory holds 2,000 deviations of the largest weight.
+        walk.check((0.0..=1e4 * WEIGHT_MAX as f32).contains(bin));
     }
     walk.f64(&mut tail.total);
     walk.check(tail.total >= 0.0);
     walk.f64(&mut tail.weight);
-    walk.check(tail.weight >= 1.0);
+    walk.check((1.0..=WEIGHT_MAX).contains(&tail.weight));
     walk.f64(&mut tail.largest);
     walk.check(tail.largest >= 0.0);
 }
@@ -360,7 +364,7 @@ mod tests {
         #[test]
         fn no_bytes_make_decoding_or_the_decoded_panic(
             at in prop::collection::vec((0usize..3_400, any::<u8>()), 0..40),
-            value in -1e9..1e9,
+            value in -1e9..1e9f64,
         ) {
             let mut bytes = Detector::new().to_bytes();
             for (at, byte) in at {
@@ -368,10 +372,22 @@ mod tests {
                 bytes[at % length] = byte;
             }
             if let Ok(mut detector) = Detector::from_bytes(&bytes) {
-                let _ = detector.observe(0, value);
-                let _ = detector.observe(1_000, -value);
+                for step in 0..100 {
+                    let signed: f64 = if step % 3 == 0 { -value } else { value };
+                    detector.observe(step * 60_000, signed).unwrap();
+                }
+                Detector::from_bytes(&detector.to_bytes()).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn counters_at_their_end_stay_there() {
+        let mut bytes = Detector::new().to_bytes();
+        bytes[1..9].fill(0xff);
+        let mut detector = Detector::from_bytes(&bytes).unwrap();
+        detector.observe(0, 1.0).unwrap();
+        assert_eq!(detector.count(), u64::MAX);
     }
 
     #[test]

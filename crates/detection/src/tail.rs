@@ -24,7 +24,7 @@ const DECADES_PER_OCTAVE: f64 = 3.0;
 /// Doublings past the largest deviation that still count.
 const OCTAVES_MAX: f64 = 6.0;
 /// Weights grow instead of every bucket shrinking; past this they are scaled back.
-const WEIGHT_MAX: f64 = 1e9;
+pub(crate) const WEIGHT_MAX: f64 = 1e9;
 
 /// The deviations of one kind that a signal has shown.
 #[derive(Clone, Debug, PartialEq)]
