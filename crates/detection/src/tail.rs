@@ -56,7 +56,7 @@ impl Tail {
             return 0.0;
         }
         let (bin, part) = place(deviation / (scale + floor));
-        let above = self.bins[bin + 1..].iter().sum::<f32>() + self.bins[bin] * (1.0 - part as f32);
+        let above = sum(&self.bins[bin + 1..]) + self.bins[bin] * (1.0 - part as f32);
         let above = f64::from(above) / self.weight;
         let largest = self.largest.max(floor);
         if deviation > largest {
@@ -98,6 +98,18 @@ impl Tail {
             self.weight = 1.0;
         }
     }
+}
+
+/// Sum in eight lanes, which the compiler can add side by side; one chain costs four times as much.
+fn sum(bins: &[f32]) -> f32 {
+    let (chunks, rest) = bins.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for chunk in chunks {
+        for (lane, bin) in lanes.iter_mut().zip(chunk) {
+            *lane += bin;
+        }
+    }
+    lanes.iter().chain(rest).sum()
 }
 
 /// Bucket of a scaled deviation, and how far into the bucket it lies.
