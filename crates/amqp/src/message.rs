@@ -27,12 +27,12 @@ pub const FORMAT_BATCH: u32 = 0x8001_3700;
 type Result<T> = std::result::Result<T, DecodeError>;
 
 /// Transport headers (3.2.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether the message must survive its broker.
     pub durable: bool,
-    /// 0 to 9; absent is 4.
-    pub priority: Option<u8>,
+    /// 0 to 9.
+    pub priority: u8,
     /// Time to live in milliseconds.
     pub ttl: Option<u32>,
     /// Whether nobody acquired it before.
@@ -41,12 +41,27 @@ pub struct Header {
     pub delivery_count: u32,
 }
 
+/// The priority of a message that names none.
+const PRIORITY: u8 = 4;
+
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            durable: false,
+            priority: PRIORITY,
+            ttl: None,
+            first_acquirer: false,
+            delivery_count: 0,
+        }
+    }
+}
+
 impl Header {
     fn encode(&self, out: &mut Vec<u8>) {
         encode::descriptor(out, HEADER);
         let list = encode::begin(out, Compound::List);
         encode::boolean(out, self.durable);
-        encode::ubyte(out, self.priority.unwrap_or(4));
+        encode::ubyte(out, self.priority);
         match self.ttl {
             Some(ttl) => encode::uint(out, ttl),
             None => encode::null(out),
@@ -59,7 +74,7 @@ impl Header {
     fn decode(fields: &mut Fields<'_>) -> Result<Self> {
         Ok(Self {
             durable: fields.boolean()?.unwrap_or(false),
-            priority: fields.ubyte()?,
+            priority: fields.ubyte()?.unwrap_or(PRIORITY),
             ttl: fields.uint()?,
             first_acquirer: fields.boolean()?.unwrap_or(false),
             delivery_count: fields.uint()?.unwrap_or(0),
@@ -338,7 +353,9 @@ impl Body {
 /// The value of a string or symbol key.
 #[must_use]
 pub fn lookup<'m>(map: &'m Map, name: &str) -> Option<&'m Value> {
-    map.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
+    map.iter()
+        .find(|(key, _)| key.as_str() == Some(name))
+        .map(|(_, value)| value)
 }
 
 /// Writes a `delivery-annotations` section. `entries` appends keys and values and returns how many

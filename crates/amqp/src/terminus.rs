@@ -7,6 +7,9 @@ use crate::value::{Map, Symbol, Value};
 pub(crate) const SOURCE: u8 = 0x28;
 pub(crate) const TARGET: u8 = 0x29;
 
+/// The expiry policy that holds when none is given.
+static SESSION_END: Symbol = Symbol::from_static("session-end");
+
 /// Where the messages of a link come from. Every field is kept, so that the answering attach can
 /// return what was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,7 +18,7 @@ pub struct Source {
     pub address: Option<String>,
     /// Durability of the terminus: 0 none, 1 configuration, 2 unsettled state.
     pub durable: u32,
-    /// When the terminus may be forgotten.
+    /// When the terminus may be forgotten; `None` is written as `session-end`.
     pub expiry_policy: Option<Symbol>,
     /// Seconds until then.
     pub timeout: u32,
@@ -39,7 +42,10 @@ impl Source {
     /// A plain source at an address.
     #[must_use]
     pub fn at(address: impl Into<String>) -> Self {
-        Self { address: Some(address.into()), ..Self::default() }
+        Self {
+            address: Some(address.into()),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -66,7 +72,7 @@ impl Source {
         Ok(Self {
             address: address(fields)?,
             durable: fields.uint()?.unwrap_or(0),
-            expiry_policy: fields.symbol()?,
+            expiry_policy: fields.symbol()?.or_else(|| Some(SESSION_END.clone())),
             timeout: fields.uint()?.unwrap_or(0),
             dynamic: fields.boolean()?.unwrap_or(false),
             dynamic_node_properties: fields.map()?,
@@ -86,7 +92,7 @@ pub struct Target {
     pub address: Option<String>,
     /// Durability of the terminus: 0 none, 1 configuration, 2 unsettled state.
     pub durable: u32,
-    /// When the terminus may be forgotten.
+    /// When the terminus may be forgotten; `None` is written as `session-end`.
     pub expiry_policy: Option<Symbol>,
     /// Seconds until then.
     pub timeout: u32,
@@ -102,7 +108,10 @@ impl Target {
     /// A plain target at an address.
     #[must_use]
     pub fn at(address: impl Into<String>) -> Self {
-        Self { address: Some(address.into()), ..Self::default() }
+        Self {
+            address: Some(address.into()),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -122,7 +131,7 @@ impl Target {
         Ok(Self {
             address: address(fields)?,
             durable: fields.uint()?.unwrap_or(0),
-            expiry_policy: fields.symbol()?,
+            expiry_policy: fields.symbol()?.or_else(|| Some(SESSION_END.clone())),
             timeout: fields.uint()?.unwrap_or(0),
             dynamic: fields.boolean()?.unwrap_or(false),
             dynamic_node_properties: fields.map()?,
@@ -138,10 +147,16 @@ pub(crate) fn optional<T>(
     code: u8,
     decode: impl FnOnce(&mut Fields<'_>) -> Result<T, DecodeError>,
 ) -> Result<Option<T>, DecodeError> {
-    let Some(reader) = reader else { return Ok(None) };
+    let Some(reader) = reader else {
+        return Ok(None);
+    };
     let descriptor = reader.descriptor()?;
     let mut fields = reader.fields()?;
-    if descriptor == u64::from(code) { decode(&mut fields).map(Some) } else { Ok(None) }
+    if descriptor == u64::from(code) {
+        decode(&mut fields).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn address(fields: &mut Fields<'_>) -> Result<Option<String>, DecodeError> {
@@ -149,5 +164,5 @@ fn address(fields: &mut Fields<'_>) -> Result<Option<String>, DecodeError> {
 }
 
 fn encode_expiry(out: &mut Vec<u8>, policy: Option<&Symbol>) {
-    encode::symbol(out, policy.map_or("session-end", Symbol::as_str));
+    encode::symbol(out, policy.unwrap_or(&SESSION_END).as_str());
 }

@@ -261,7 +261,10 @@ mod tests {
         assert!(Array::new(vec![Value::Int(1), Value::Long(2)]).is_none());
         let described = |descriptor: u64| {
             let value = Value::Int(1);
-            Value::Described(Box::new(Described { descriptor: Value::Ulong(descriptor), value }))
+            Value::Described(Box::new(Described {
+                descriptor: Value::Ulong(descriptor),
+                value,
+            }))
         };
         assert!(Array::new(vec![described(1), described(1)]).is_some());
         assert!(Array::new(vec![described(1), described(2)]).is_none());
@@ -270,7 +273,10 @@ mod tests {
     #[test]
     fn descriptors_are_looked_through() {
         let inner = Value::from("text");
-        let described = Described { descriptor: Value::Ulong(7), value: inner.clone() };
+        let described = Described {
+            descriptor: Value::Ulong(7),
+            value: inner.clone(),
+        };
         let twice = Described {
             descriptor: Value::Ulong(8),
             value: Value::Described(Box::new(described)),

@@ -58,8 +58,14 @@ pub enum SendError {
 impl Connection {
     /// Accepts a link the peer asked for.
     pub fn accept_attach(&mut self, request: AttachRequest, accept: Accept) {
-        let AttachRequest { link: id, mut attach, .. } = request;
-        let Some(link) = self.links.get_mut(id) else { return };
+        let AttachRequest {
+            link: id,
+            mut attach,
+            ..
+        } = request;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         link.state = LinkState::Attached;
         attach.rcv_settle_mode = accept.rcv_settle_mode;
         attach.max_message_size = accept.max_message_size;
@@ -77,8 +83,14 @@ impl Connection {
     /// Refuses a link the peer asked for. The answer carries source and target nevertheless: one
     /// client takes their absence for a broken server and never looks at the error.
     pub fn refuse_attach(&mut self, request: AttachRequest, error: ErrorCondition) {
-        let AttachRequest { link: id, mut attach, .. } = request;
-        let Some(link) = self.links.get_mut(id) else { return };
+        let AttachRequest {
+            link: id,
+            mut attach,
+            ..
+        } = request;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         link.state = LinkState::Attached;
         attach.source.get_or_insert_default();
         attach.target.get_or_insert_default();
@@ -90,7 +102,9 @@ impl Connection {
 
     /// Answers an attach whose detach came before the owner decided.
     pub(super) fn answer_abandoned_attach(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
         let attach = Attach {
             name: link.name.clone(),
             handle: link.local_handle,
@@ -109,7 +123,9 @@ impl Connection {
     }
 
     fn put_attach_answer(&mut self, id: LinkId, mut attach: Attach) {
-        let Some(link) = self.links.get(id) else { return };
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
         attach.handle = link.local_handle;
         attach.role = link.role;
         attach.initial_delivery_count = (link.role == Role::Sender).then_some(0);
@@ -180,12 +196,17 @@ impl Connection {
 
     /// Ends a link because the peer broke a rule; the owner learns of it.
     pub(super) fn break_link(&mut self, id: LinkId, error: ErrorCondition) {
-        self.events.push_back(Event::Detached { link: id, error: Some(error.clone()) });
+        self.events.push_back(Event::Detached {
+            link: id,
+            error: Some(error.clone()),
+        });
         self.put_detach(id, Some(error));
     }
 
     fn put_detach(&mut self, id: LinkId, error: Option<ErrorCondition>) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.state == LinkState::Detaching {
             return;
         }
@@ -200,21 +221,34 @@ impl Connection {
                 session.unsettled.retain(|_, owner| *owner != id);
             }
         }
-        self.put(channel, &Performative::Detach(Detach { handle, closed: true, error }));
+        self.put(
+            channel,
+            &Performative::Detach(Detach {
+                handle,
+                closed: true,
+                error,
+            }),
+        );
     }
 
     /// How many deliveries a sending link can take now.
     #[must_use]
     pub fn sendable(&self, id: LinkId) -> u32 {
-        let Some(link) = self.links.get(id) else { return 0 };
+        let Some(link) = self.links.get(id) else {
+            return 0;
+        };
         if link.role != Role::Sender || link.state != LinkState::Attached {
             return 0;
         }
-        let session = self.sessions.get(usize::from(link.channel)).and_then(Option::as_ref);
+        let session = self
+            .sessions
+            .get(usize::from(link.channel))
+            .and_then(Option::as_ref);
         if session.is_none_or(|session| session.remote_window == 0 || !session.blocked.is_empty()) {
             return 0;
         }
-        link.credit.min(self.config.unsettled_max.saturating_sub(link.unsettled))
+        link.credit
+            .min(self.config.unsettled_max.saturating_sub(link.unsettled))
     }
 
     /// Sends a delivery whose encoded message `write` appends to the output. The message is split
@@ -232,16 +266,26 @@ impl Connection {
         delivery: Outgoing<'_>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<DeliveryId, SendError> {
-        assert!(delivery.tag.len() <= DELIVERY_TAG_LEN_MAX, "a delivery tag has 32 bytes at most");
+        assert!(
+            delivery.tag.len() <= DELIVERY_TAG_LEN_MAX,
+            "a delivery tag has 32 bytes at most"
+        );
         if self.sendable(id) == 0 {
-            let attached = self.links.get(id).is_some_and(|link| {
-                link.role == Role::Sender && link.state == LinkState::Attached
+            let attached = self
+                .links
+                .get(id)
+                .is_some_and(|link| link.role == Role::Sender && link.state == LinkState::Attached);
+            return Err(if attached {
+                SendError::NoCredit
+            } else {
+                SendError::NotAttached
             });
-            return Err(if attached { SendError::NoCredit } else { SendError::NotAttached });
         }
         let link = self.links.get_mut(id).ok_or(SendError::NotAttached)?;
         let (channel, handle) = (link.channel, link.local_handle);
-        let session = self.sessions[usize::from(channel)].as_mut().ok_or(SendError::NotAttached)?;
+        let session = self.sessions[usize::from(channel)]
+            .as_mut()
+            .ok_or(SendError::NotAttached)?;
         let number = session.next_delivery;
         session.next_delivery += 1;
         link.credit -= 1;
@@ -288,9 +332,13 @@ impl Connection {
         settled: bool,
         mut payload: &[u8],
     ) {
-        let Some(link) = self.links.get(id) else { return };
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
         let (channel, handle) = (link.channel, link.local_handle);
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         loop {
             let mut transfer = Vec::with_capacity(self.peer_frame_size_max.min(payload.len() + 64));
             let at = frame::begin(&mut transfer, Kind::Amqp, channel);
@@ -320,7 +368,9 @@ impl Connection {
 
     /// Says that nothing more can be sent now, when the peer asked for its credit to be used up.
     pub fn drained(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if !link.drain || link.role != Role::Sender || link.state != LinkState::Attached {
             return;
         }
@@ -328,7 +378,9 @@ impl Connection {
         link.credit = 0;
         link.drain = false;
         let channel = link.channel;
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         let mut flow = session.flow(Some(link));
         flow.drain = true;
         self.put(channel, &Performative::Flow(flow));
@@ -336,7 +388,9 @@ impl Connection {
 
     /// Sets how many deliveries a receiving link may have under way, and tells the peer.
     pub fn grant_credit(&mut self, id: LinkId, window: u32) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.role != Role::Receiver || link.state != LinkState::Attached {
             return;
         }
@@ -347,8 +401,12 @@ impl Connection {
 
     /// Gives credit back when half of the window is used.
     pub(super) fn top_up(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        if link.state != LinkState::Attached || link.credit + link.unsettled > link.window / 2 {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if link.state != LinkState::Attached
+            || link.credit.saturating_add(link.unsettled) > link.window / 2
+        {
             return;
         }
         link.credit = link.window.saturating_sub(link.unsettled);
@@ -357,7 +415,9 @@ impl Connection {
 
     /// Settles a delivery the peer sent, with its outcome.
     pub fn settle(&mut self, id: LinkId, delivery: DeliveryId, state: DeliveryState) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.state != LinkState::Attached {
             return;
         }
@@ -369,9 +429,13 @@ impl Connection {
 
     /// Settles a delivery of ours whose disposition came unsettled.
     pub fn settle_sent(&mut self, id: LinkId, delivery: DeliveryId, state: DeliveryState) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         let channel = link.channel;
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         let behind = (session.next_delivery as u32).wrapping_sub(delivery.0);
         let number = session.next_delivery.wrapping_sub(behind.into());
         if session.unsettled.remove(&number).is_some() {
@@ -398,15 +462,21 @@ impl Connection {
     }
 
     pub(super) fn put_link_flow(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
         let channel = link.channel;
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         let flow = session.flow(Some(link));
         self.put(channel, &Performative::Flow(flow));
     }
 
     pub(super) fn put_session_flow(&mut self, channel: u16) {
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         let flow = session.flow(None);
         self.put(channel, &Performative::Flow(flow));
     }

@@ -59,6 +59,9 @@ impl Config {
 
     /// A client that asks for a host.
     pub fn client(container_id: impl Into<String>, hostname: impl Into<String>) -> Self {
-        Self { hostname: Some(hostname.into()), ..Self::server(container_id) }
+        Self {
+            hostname: Some(hostname.into()),
+            ..Self::server(container_id)
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
+use super::Connection;
 use super::config::PARTIAL_BYTES_MAX;
 use super::event::{AttachRequest, Delivery, DeliveryId, Error, Event, LinkId};
 use super::link::{Link, LinkState, Partial};
-use super::Connection;
 use crate::condition;
 use crate::decode::Reader;
 use crate::performative::{
@@ -68,15 +68,22 @@ impl Session {
     }
 
     fn linked(&self, remote_handle: u32) -> Option<LinkId> {
-        self.remote_handles.get(remote_handle as usize).copied().flatten()
+        self.remote_handles
+            .get(remote_handle as usize)
+            .copied()
+            .flatten()
     }
 
     /// The lowest free handle on our side.
     pub(crate) fn free_handle(&mut self) -> u32 {
-        let free = self.local_handles.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.local_handles.push(None);
-            self.local_handles.len() - 1
-        });
+        let free = self
+            .local_handles
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                self.local_handles.push(None);
+                self.local_handles.len() - 1
+            });
         u32::try_from(free).expect("handles are bounded by the links of a connection")
     }
 
@@ -114,14 +121,23 @@ impl Connection {
         if let Performative::Begin(begin) = performative {
             return self.peer_began(channel, &begin);
         }
-        let ours = self.channels.get(usize::from(channel)).copied().flatten();
-        let ours = ours.ok_or(Error::Channel(channel))?;
+        let ours = match self.channels.get(usize::from(channel)) {
+            Some(Some(ours)) => *ours,
+            // One client sends detach and disposition after it has ended the session.
+            Some(None) => return Ok(()),
+            None => return Err(Error::Channel(channel)),
+        };
         if matches!(performative, Performative::End(_)) {
-            let Performative::End(error) = performative else { return Ok(()) };
+            let Performative::End(error) = performative else {
+                return Ok(());
+            };
             self.peer_ended(ours, error);
             return Ok(());
         }
-        let session = self.sessions.get(usize::from(ours)).and_then(Option::as_ref);
+        let session = self
+            .sessions
+            .get(usize::from(ours))
+            .and_then(Option::as_ref);
         if session.is_none_or(|session| session.ending) {
             return Ok(());
         }
@@ -131,7 +147,7 @@ impl Connection {
             Performative::Transfer(transfer) => self.peer_transferred(ours, transfer, rest.rest()),
             Performative::Disposition(disposition) => self.peer_disposed(ours, &disposition),
             Performative::Detach(detach) => self.peer_detached(ours, detach),
-            _ => return Err(Error::NotAllowed("performative on a session")),
+            _ => Err(Error::NotAllowed("performative on a session")),
         }
     }
 
@@ -148,9 +164,14 @@ impl Connection {
         }
         let ours = match begin.remote_channel {
             Some(ours) => {
-                let asked = self.sessions.get_mut(usize::from(ours)).and_then(Option::as_mut);
+                let asked = self
+                    .sessions
+                    .get_mut(usize::from(ours))
+                    .and_then(Option::as_mut);
                 let asked = asked.filter(|session| session.remote_channel.is_none());
-                asked.ok_or(Error::Channel(ours))?.peer_began(channel, begin);
+                asked
+                    .ok_or(Error::Channel(ours))?
+                    .peer_began(channel, begin);
                 ours
             }
             None => {
@@ -171,7 +192,9 @@ impl Connection {
     pub(super) fn free_channel(&mut self, wanted: u16) -> Result<u16, Error> {
         let max = self.peer_channel_max.min(self.config.channel_max);
         let free = |channel: &u16| {
-            self.sessions.get(usize::from(*channel)).is_none_or(Option::is_none)
+            self.sessions
+                .get(usize::from(*channel))
+                .is_none_or(Option::is_none)
         };
         let channel = if wanted <= max && free(&wanted) {
             wanted
@@ -185,7 +208,9 @@ impl Connection {
     }
 
     fn peer_ended(&mut self, channel: u16, error: Option<ErrorCondition>) {
-        let Some(session) = self.sessions[usize::from(channel)].take() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].take() else {
+            return;
+        };
         if let Some(remote) = session.remote_channel {
             self.channels[usize::from(remote)] = None;
         }
@@ -197,20 +222,31 @@ impl Connection {
 
     /// Ends a session because the peer broke one of its rules.
     pub(super) fn end_session(&mut self, channel: u16, error: ErrorCondition) {
-        let Some(mut session) = self.sessions[usize::from(channel)].take() else { return };
+        let Some(mut session) = self.sessions[usize::from(channel)].take() else {
+            return;
+        };
         self.drop_links(&session, Some(&error));
         self.put(channel, &Performative::End(Some(error)));
         let remote_channel = session.remote_channel;
-        *session = Session { remote_channel, ending: true, ..Session::default() };
+        *session = Session {
+            remote_channel,
+            ending: true,
+            ..Session::default()
+        };
         self.sessions[usize::from(channel)] = Some(session);
     }
 
     fn drop_links(&mut self, session: &Session, error: Option<&ErrorCondition>) {
         for link in session.local_handles.iter().copied().flatten() {
-            let Some(removed) = self.links.remove(link) else { continue };
+            let Some(removed) = self.links.remove(link) else {
+                continue;
+            };
             self.forget_partial(removed.partial.as_ref());
             if removed.state != LinkState::Detaching {
-                self.events.push_back(Event::Detached { link, error: error.cloned() });
+                self.events.push_back(Event::Detached {
+                    link,
+                    error: error.cloned(),
+                });
             }
         }
     }
@@ -219,7 +255,9 @@ impl Connection {
         if attach.handle > self.config.handle_max {
             return Err(Error::Handle);
         }
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return Ok(()) };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return Ok(());
+        };
         if session.linked(attach.handle).is_some() {
             let text = format!("handle {} is already attached", attach.handle);
             self.end_session(channel, ErrorCondition::new(condition::HANDLE_IN_USE, text));
@@ -229,7 +267,7 @@ impl Connection {
         let links = &self.links;
         let asked = session.local_handles.iter().copied().flatten().find(|id| {
             links.get(*id).is_some_and(|link| {
-                link.state == LinkState::Asked && link.role == role && link.name == attach.name
+                link.remote_handle.is_none() && link.role == role && link.name == attach.name
             })
         });
         let slot = attach.handle as usize;
@@ -257,24 +295,39 @@ impl Connection {
         let link = self.links.insert(link);
         session.remote_handles[slot] = Some(link);
         session.local_handles[local_handle as usize] = Some(link);
-        let request = AttachRequest { link, session: SessionId(channel), attach };
-        self.events.push_back(Event::AttachRequested(Box::new(request)));
+        let request = AttachRequest {
+            link,
+            session: SessionId(channel),
+            attach,
+        };
+        self.events
+            .push_back(Event::AttachRequested(Box::new(request)));
         Ok(())
     }
 
     fn peer_answered_attach(&mut self, id: LinkId, attach: Attach) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         link.remote_handle = Some(attach.handle);
+        if link.state == LinkState::Detaching {
+            return;
+        }
         link.state = LinkState::Attached;
         if link.role == Role::Receiver {
             link.delivery_count = attach.initial_delivery_count.unwrap_or(0);
         }
-        self.events.push_back(Event::Attached { link: id, attach: Box::new(attach) });
+        self.events.push_back(Event::Attached {
+            link: id,
+            attach: Box::new(attach),
+        });
         self.put_link_flow(id);
     }
 
     fn peer_flowed(&mut self, channel: u16, flow: &Flow) -> Result<(), Error> {
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return Ok(()) };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return Ok(());
+        };
         // 2.5.6: what the peer can take, less what is on its way.
         let seen = flow.next_incoming_id.unwrap_or(0);
         let in_flight = session.next_outgoing_id.wrapping_sub(seen);
@@ -291,7 +344,9 @@ impl Connection {
 
     /// Sends transfers that waited for the window, and tells links when they may go on.
     fn unblock(&mut self, channel: u16, was_blocked: bool) {
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return;
+        };
         while session.remote_window > 0
             && let Some((_, frame)) = session.blocked.pop_front()
         {
@@ -312,10 +367,15 @@ impl Connection {
         let session = self.sessions[usize::from(channel)].as_ref();
         let Some(id) = session.and_then(|session| session.linked(handle)) else {
             let text = format!("flow for handle {handle}, which is not attached");
-            self.end_session(channel, ErrorCondition::new(condition::UNATTACHED_HANDLE, text));
+            self.end_session(
+                channel,
+                ErrorCondition::new(condition::UNATTACHED_HANDLE, text),
+            );
             return;
         };
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.role == Role::Sender {
             // 2.6.7: credit counts from the receiver's view of the delivery count.
             let seen = flow.delivery_count.unwrap_or(0);
@@ -341,13 +401,19 @@ impl Connection {
     }
 
     pub(super) fn report_credit(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
         if link.role != Role::Sender || link.state != LinkState::Attached {
             return;
         }
         let (credit, drain) = (self.sendable(id), link.drain);
         if credit > 0 || drain {
-            self.events.push_back(Event::Credit { link: id, credit, drain });
+            self.events.push_back(Event::Credit {
+                link: id,
+                credit,
+                drain,
+            });
         }
     }
 
@@ -357,24 +423,39 @@ impl Connection {
         transfer: Transfer,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return Ok(()) };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return Ok(());
+        };
         session.next_incoming_id = session.next_incoming_id.wrapping_add(1);
         session.incoming_left = session.incoming_left.saturating_sub(1);
         let renew = session.incoming_left < INCOMING_WINDOW / 2;
         let Some(id) = session.linked(transfer.handle) else {
-            let text = format!("transfer on handle {}, which is not attached", transfer.handle);
-            self.end_session(channel, ErrorCondition::new(condition::UNATTACHED_HANDLE, text));
+            let text = format!(
+                "transfer on handle {}, which is not attached",
+                transfer.handle
+            );
+            self.end_session(
+                channel,
+                ErrorCondition::new(condition::UNATTACHED_HANDLE, text),
+            );
             return Ok(());
         };
         if renew {
             self.put_session_flow(channel);
         }
-        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(id) else {
+            return Ok(());
+        };
         if link.state == LinkState::Detaching {
             return Ok(());
         }
-        if link.role == Role::Sender || link.state != LinkState::Attached {
-            return Err(Error::NotAllowed("transfer against the direction of its link"));
+        if link.role == Role::Sender {
+            return Err(Error::NotAllowed(
+                "transfer against the direction of its link",
+            ));
+        }
+        if link.state != LinkState::Attached {
+            return Err(Error::NotAllowed("transfer before its link was attached"));
         }
         match link.partial.take() {
             Some(partial) => self.continue_partial(id, partial, &transfer, &payload),
@@ -384,7 +465,9 @@ impl Connection {
     }
 
     fn first_transfer(&mut self, id: LinkId, transfer: Transfer, payload: Bytes) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if transfer.aborted {
             return;
         }
@@ -395,7 +478,10 @@ impl Connection {
         };
         if link.credit == 0 {
             let text = "more deliveries than credit";
-            self.break_link(id, ErrorCondition::new(condition::TRANSFER_LIMIT_EXCEEDED, text));
+            self.break_link(
+                id,
+                ErrorCondition::new(condition::TRANSFER_LIMIT_EXCEEDED, text),
+            );
             return;
         }
         let partial = Partial {
@@ -422,7 +508,10 @@ impl Connection {
         payload: &[u8],
     ) {
         self.forget_partial(Some(&partial));
-        if transfer.delivery_id.is_some_and(|delivery| delivery != partial.delivery_id) {
+        if transfer
+            .delivery_id
+            .is_some_and(|delivery| delivery != partial.delivery_id)
+        {
             let text = "a delivery began before the previous one ended";
             self.break_link(id, ErrorCondition::new(condition::NOT_ALLOWED, text));
             return;
@@ -449,10 +538,15 @@ impl Connection {
         let bytes = partial.bytes.len() + payload.len();
         if self.partial_bytes + bytes > PARTIAL_BYTES_MAX {
             let text = "too many unfinished messages on this connection";
-            self.break_link(id, ErrorCondition::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+            self.break_link(
+                id,
+                ErrorCondition::new(condition::RESOURCE_LIMIT_EXCEEDED, text),
+            );
             return;
         }
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         partial.bytes.extend_from_slice(payload);
         self.partial_bytes += bytes;
         link.partial = Some(partial);
@@ -463,12 +557,24 @@ impl Connection {
     }
 
     fn oversize(&mut self, id: LinkId) {
-        let text = format!("messages are limited to {} bytes", self.config.message_size_max);
-        self.break_link(id, ErrorCondition::new(condition::MESSAGE_SIZE_EXCEEDED, text));
+        let text = format!(
+            "messages are limited to {} bytes",
+            self.config.message_size_max
+        );
+        self.break_link(
+            id,
+            ErrorCondition::new(condition::MESSAGE_SIZE_EXCEEDED, text),
+        );
     }
 
     fn deliver(&mut self, id: LinkId, partial: Partial, message: Bytes) {
-        let Partial { delivery_id, tag, format, settled, .. } = partial;
+        let Partial {
+            delivery_id,
+            tag,
+            format,
+            settled,
+            ..
+        } = partial;
         self.used_credit(id);
         if settled {
             self.top_up(id);
@@ -476,12 +582,21 @@ impl Connection {
             link.unsettled += 1;
         }
         let delivery_id = DeliveryId(delivery_id);
-        let delivery = Delivery { link: id, delivery_id, tag, settled, format, message };
+        let delivery = Delivery {
+            link: id,
+            delivery_id,
+            tag,
+            settled,
+            format,
+            message,
+        };
         self.events.push_back(Event::Message(delivery));
     }
 
     fn used_credit(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         link.credit = link.credit.saturating_sub(1);
         link.delivery_count = link.delivery_count.wrapping_add(1);
     }
@@ -491,12 +606,19 @@ impl Connection {
         if disposition.role == Role::Sender {
             return Ok(());
         }
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return Ok(()) };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return Ok(());
+        };
         let last = disposition.last.unwrap_or(disposition.first);
-        let Some(first) = session.delivery(disposition.first) else { return Ok(()) };
+        let Some(first) = session.delivery(disposition.first) else {
+            return Ok(());
+        };
         let last = first + u64::from(last.wrapping_sub(disposition.first));
-        let touched: Vec<(u64, LinkId)> =
-            session.unsettled.range(first..=last).map(|(delivery, link)| (*delivery, *link)).collect();
+        let touched: Vec<(u64, LinkId)> = session
+            .unsettled
+            .range(first..=last)
+            .map(|(delivery, link)| (*delivery, *link))
+            .collect();
         for (delivery, link) in touched {
             if disposition.settled {
                 session.unsettled.remove(&delivery);
@@ -515,19 +637,32 @@ impl Connection {
     }
 
     fn peer_detached(&mut self, channel: u16, detach: Detach) -> Result<(), Error> {
-        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return Ok(()) };
-        let Some(id) = session.linked(detach.handle) else { return Ok(()) };
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
+            return Ok(());
+        };
+        let Some(id) = session.linked(detach.handle) else {
+            return Ok(());
+        };
         session.remote_handles[detach.handle as usize] = None;
-        let Some(link) = self.links.get(id) else { return Ok(()) };
+        let Some(link) = self.links.get(id) else {
+            return Ok(());
+        };
         let (state, local_handle) = (link.state, link.local_handle);
         if state == LinkState::Requested {
             // The peer gave up before the owner answered; both frames are owed all the same.
             self.answer_abandoned_attach(id);
         }
         if state != LinkState::Detaching {
-            let answer = Detach { handle: local_handle, closed: detach.closed, error: None };
+            let answer = Detach {
+                handle: local_handle,
+                closed: detach.closed,
+                error: None,
+            };
             self.put(channel, &Performative::Detach(answer));
-            self.events.push_back(Event::Detached { link: id, error: detach.error });
+            self.events.push_back(Event::Detached {
+                link: id,
+                error: detach.error,
+            });
         }
         self.remove_link(id);
         Ok(())
@@ -535,9 +670,13 @@ impl Connection {
 
     /// Forgets a link and everything that waits on it.
     fn remove_link(&mut self, id: LinkId) {
-        let Some(link) = self.links.remove(id) else { return };
+        let Some(link) = self.links.remove(id) else {
+            return;
+        };
         self.forget_partial(link.partial.as_ref());
-        let Some(session) = self.sessions[usize::from(link.channel)].as_mut() else { return };
+        let Some(session) = self.sessions[usize::from(link.channel)].as_mut() else {
+            return;
+        };
         session.local_handles[link.local_handle as usize] = None;
         session.blocked.retain(|(owner, _)| *owner != id);
         if link.unsettled > 0 {
