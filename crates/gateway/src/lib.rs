@@ -1,1 +1,40 @@
-//! The device side: TLS, MQTT and MQTT over WebSocket.
+//! The device side: TLS, MQTT and MQTT over WebSocket, for the hub and for DPS.
+//!
+//! Hub and DPS share one address and port and are told apart by the user name of CONNECT.
+//! [`mqtt::serve`] takes any byte stream, so TLS sockets and WebSockets are the same to it.
+//! This crate knows no storage: it calls `hub` and `provisioning` and translates words,
+//! codes and errors into MQTT.
+
+pub mod mqtt;
+pub mod tls;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gantry_hub::Hub;
+use gantry_identity::Timestamp;
+use gantry_provisioning::Service;
+
+/// What the device side serves.
+#[derive(Clone)]
+pub struct Gateway {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// The provisioning service.
+    pub provisioning: Arc<Service>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Address, for logs and security events.
+    pub address: String,
+    /// Whether it presented a client certificate in the TLS handshake.
+    pub has_certificate: bool,
+}
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,1 +1,26 @@
 //! The IoT hub: registry, twins, cloud-to-device messages, direct methods, telemetry.
+//!
+//! The hub knows nothing of MQTT, AMQP or HTTP: a head turns frames into calls on [`Hub`]
+//! and its answers into frames. It has no clock (`now` is an argument), no randomness
+//! (see [`ports::Entropy`]) and no engine: what it needs from outside is in [`ports`].
+
+pub mod c2d;
+pub mod connection;
+pub mod device;
+mod document;
+mod error;
+pub mod event;
+mod hub;
+pub mod limits;
+mod messages;
+mod methods;
+pub mod ports;
+mod registry;
+pub mod twin;
+mod twins;
+
+pub use error::HubError;
+pub use gantry_query::{Query, QueryError};
+pub use hub::{Hub, HubConfig, Principal, Session};
+pub use methods::MethodCall;
+pub use registry::QueryPage;

@@ -1,1 +1,17 @@
-//! Device and module ids, shared access signatures, policies and scopes.
+//! Who is speaking: device and module ids, shared access signatures, policies and rights.
+//!
+//! Everything here is a plain function of its arguments: no sockets, no files, no clock
+//! (`now` is passed in) and no randomness. Every protocol head proves an identity through
+//! [`SharedAccessSignature`] and [`Policy`]; none has rules of its own.
+
+mod id;
+mod key;
+mod policy;
+mod sas;
+mod time;
+
+pub use id::{DeviceId, IdError, Identity, ModuleId};
+pub use key::{Key, KeyError, KeyPair};
+pub use policy::{Policies, Policy, Rights};
+pub use sas::{Claims, Refusal, SasError, SharedAccessSignature, Signer, covers, encode_component};
+pub use time::Timestamp;

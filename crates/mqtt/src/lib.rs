@@ -1,1 +1,16 @@
-//! MQTT 3.1.1 packets: decode and encode, without sockets, clock or devices.
+//! MQTT 3.1.1 packets: bytes to packets and packets to bytes.
+//!
+//! No sockets, no clock, no idea what a device is. Decoding borrows from the input, so a
+//! gateway can hand a publish on without copying it; encoding appends to a buffer the
+//! caller owns. Source: OASIS MQTT Version 3.1.1 ("the standard" below). MQTT 5 is not here.
+
+mod decode;
+mod encode;
+mod packet;
+
+pub use decode::{DecodeError, Decoded, decode};
+pub use encode::{
+    encode_connack, encode_connect, encode_disconnect, encode_pingreq, encode_pingresp, encode_puback, encode_publish,
+    encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+};
+pub use packet::{Connack, Connect, ConnectReturnCode, Filters, Packet, Publish, QoS, Suback, Subscribe, Will};

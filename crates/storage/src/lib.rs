@@ -1,1 +1,18 @@
 //! The domain's ports over SQLite and the event log.
+//!
+//! [`Database`] keeps state: one writer thread groups transactions, so that many durable
+//! writes share one fdatasync, and readers have connections of their own. [`Events`] puts
+//! device-to-cloud messages into the event log and reads them back. Shapes on disk are
+//! specified at the head of the file that writes them.
+
+mod database;
+mod documents;
+mod dps_store;
+#[cfg(test)]
+mod event_record;
+// mod events;
+mod hub_store;
+mod shapes;
+
+pub use database::Database;
+// pub use events::{Batch, Cursor, Events, PartitionState, Start};

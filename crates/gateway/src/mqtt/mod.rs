@@ -1,0 +1,174 @@
+//! MQTT 3.1.1 as IoT Hub and DPS speak it.
+
+mod bag;
+mod dps;
+mod hub;
+mod inbox;
+mod login;
+mod topics;
+mod wire;
+
+use std::time::Duration;
+
+use gantry_hub::HubError;
+use gantry_identity::{Identity, Refusal};
+use gantry_mqtt::{ConnectReturnCode, Packet};
+use gantry_provisioning::{DpsError, RegistrationId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{debug, info};
+
+use crate::{Gateway, Peer, now};
+use login::{Login, LoginError};
+use wire::{End, Wire};
+
+/// How long a peer may take to send CONNECT (stated for the preview; a good default).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Keep-alive cap in seconds: 29.45 minutes (MQTT guide).
+const KEEP_ALIVE_CAP: Duration = Duration::from_secs(1767);
+
+/// Serves one connection until it ends. Every end is logged once.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway: Gateway, peer: Peer) {
+    metrics::gauge!("gantry_mqtt_connections").increment(1.0);
+    let mut wire = Wire::new(stream);
+    let end = match tokio::time::timeout(CONNECT_TIMEOUT, first_packet(&mut wire)).await {
+        Ok(Ok(login)) => dispatch(&mut wire, &gateway, &peer, login).await,
+        Ok(Err(end)) => Err(end),
+        Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
+    };
+    let _ = wire.close().await;
+    metrics::gauge!("gantry_mqtt_connections").decrement(1.0);
+    match end {
+        Ok(()) | Err(End::Closed) => debug!(peer = %peer.address, "connection closed"),
+        Err(End::Io(error)) => debug!(peer = %peer.address, %error, "connection lost"),
+        Err(End::Protocol(reason)) => info!(peer = %peer.address, %reason, "connection refused or closed"),
+    }
+}
+
+async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Result<Result<Login, LoginError>, End> {
+    loop {
+        if let Some(decoded) = wire.decode()? {
+            let Packet::Connect(connect) = decoded.packet else {
+                return Err(End::Protocol("first packet is not CONNECT".into()));
+            };
+            let (login, len) = (Login::read(&connect), decoded.len);
+            wire.consume(len);
+            return Ok(login);
+        }
+        wire.fill().await?;
+    }
+}
+
+async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    wire: &mut Wire<S>,
+    gateway: &Gateway,
+    peer: &Peer,
+    login: Result<Login, LoginError>,
+) -> Result<(), End> {
+    let login = match login {
+        Ok(login) => login,
+        Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
+    };
+    match &login {
+        Login::Hub(login) => match authenticate_hub(gateway, peer, login).await {
+            Ok(session) => hub::run(wire, gateway, session, login).await,
+            Err((code, reason)) => refuse(wire, code, &reason).await,
+        },
+        Login::Dps(login) => match authenticate_dps(gateway, peer, login).await {
+            Ok(registrant) => dps::run(wire, gateway, peer, registrant, login).await,
+            Err((code, reason)) => refuse(wire, code, &reason).await,
+        },
+    }
+}
+
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    code: ConnectReturnCode,
+    reason: &str,
+) -> Result<(), End> {
+    wire.connack(false, code);
+    wire.flush().await?;
+    Err(End::Protocol(format!("CONNACK {}: {reason}", code as u8)))
+}
+
+/// The code a peer sees and the reason the log gets.
+type Refused = (ConnectReturnCode, String);
+
+/// A credential never answered in plain: name the kind, keep the rest for the log.
+fn presented(peer: &Peer, password: Option<&str>) -> Result<(), Refusal> {
+    match password {
+        None if peer.has_certificate => {
+            Err(Refusal::Kind { identity: "device".into(), presented: "a certificate (not implemented yet)" })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn authenticate_hub(
+    gateway: &Gateway,
+    peer: &Peer,
+    login: &login::HubLogin,
+) -> Result<gantry_hub::Session, Refused> {
+    let at = now();
+    let report = |reason: &Refusal| {
+        gateway.hub.report_refusal(at, &login.client_id, &peer.address, "mqtt connect", reason);
+        (ConnectReturnCode::NotAuthorized, reason.to_string())
+    };
+    if !gateway.hub.answers_to(&login.host) {
+        return Err(report(&Refusal::Resource {
+            presented: login.host.clone(),
+            needed: gateway.hub.host_name().into(),
+        }));
+    }
+    let identity = Identity::parse(&login.client_id)
+        .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
+    presented(peer, login.password.as_deref()).map_err(|refusal| report(&refusal))?;
+    match gateway.hub.authenticate_device(at, &identity, login.password.as_deref()).await {
+        Ok(mut session) => {
+            session.model_id.clone_from(&login.model_id);
+            Ok(session)
+        }
+        Err(HubError::Unauthorized(reason)) => Err(report(&reason)),
+        Err(error) => Err((ConnectReturnCode::ServerUnavailable, error.to_string())),
+    }
+}
+
+async fn authenticate_dps(
+    gateway: &Gateway,
+    peer: &Peer,
+    login: &login::DpsLogin,
+) -> Result<gantry_provisioning::Registrant, Refused> {
+    let at = now();
+    let report = |reason: &Refusal| {
+        gateway.provisioning.report_refusal(at, &login.registration_id, &peer.address, "mqtt dps connect", reason);
+        (ConnectReturnCode::NotAuthorized, reason.to_string())
+    };
+    let id = RegistrationId::parse(&login.registration_id)
+        .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
+    presented(peer, login.password.as_deref()).map_err(|refusal| report(&refusal))?;
+    match gateway.provisioning.authenticate_device(at, &login.id_scope, &id, login.password.as_deref()).await {
+        Ok(registrant) => Ok(registrant),
+        Err(DpsError::Unauthorized(reason)) => Err(report(&reason)),
+        Err(error) => Err((ConnectReturnCode::ServerUnavailable, error.to_string())),
+    }
+}
+
+/// How long to wait for the next packet: 1.5 times what the client promised, capped; the cap when it promised nothing.
+fn silence_max(keep_alive_secs: u16) -> Duration {
+    match keep_alive_secs {
+        0 => KEEP_ALIVE_CAP,
+        secs => (Duration::from_secs(u64::from(secs)) * 3 / 2).min(KEEP_ALIVE_CAP),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_one_and_a_half_keep_alives_up_to_the_cap() {
+        assert_eq!(silence_max(60), Duration::from_secs(90));
+        assert_eq!(silence_max(1177), Duration::from_millis(1_765_500));
+        assert_eq!(silence_max(1200), KEEP_ALIVE_CAP);
+        assert_eq!(silence_max(0), KEEP_ALIVE_CAP);
+    }
+}

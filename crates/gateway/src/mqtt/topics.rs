@@ -1,0 +1,121 @@
+//! The topics of one identity, matched by prefix built from its id: ids may hold `#` and `+`.
+
+use gantry_hub::connection::Subscriptions;
+use gantry_identity::Identity;
+
+pub(super) const METHOD_FILTER: &str = "$iothub/methods/POST/#";
+pub(super) const TWIN_RESPONSE_FILTER: &str = "$iothub/twin/res/#";
+pub(super) const DESIRED_FILTER: &str = "$iothub/twin/PATCH/properties/desired/#";
+
+/// What a device publishes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Inbound<'a> {
+    /// Telemetry with its property bag.
+    Telemetry { bag: &'a str },
+    /// Read the twin.
+    TwinGet { rid: &'a str },
+    /// Report properties.
+    TwinReport { rid: &'a str },
+    /// Answer to a method.
+    MethodResponse { status: i32, rid: u64 },
+}
+
+/// Topics of one identity.
+#[derive(Debug)]
+pub(super) struct Topics {
+    events: String,
+    c2d: String,
+    inputs: Option<(String, String)>,
+}
+
+impl Topics {
+    pub(super) fn of(identity: &Identity) -> Self {
+        let base = identity.resource();
+        Self {
+            events: format!("{base}/messages/events"),
+            c2d: format!("{base}/messages/devicebound/"),
+            inputs: identity.module.as_ref().map(|_| (format!("{base}/inputs/#"), format!("{base}/#"))),
+        }
+    }
+
+    /// The topic of a cloud-to-device message.
+    pub(super) fn c2d(&self, bag: &str) -> String {
+        format!("{}{bag}", self.c2d)
+    }
+
+    /// The bag of a telemetry topic.
+    pub(super) fn telemetry_bag<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        match topic.strip_prefix(&self.events)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
+    /// What a publish is; `None` when the topic is not allowed.
+    pub(super) fn inbound<'a>(&self, topic: &'a str) -> Option<Inbound<'a>> {
+        if let Some(bag) = self.telemetry_bag(topic) {
+            return Some(Inbound::Telemetry { bag });
+        }
+        let rest = topic.strip_prefix("$iothub/")?;
+        if let Some(rid) = rest.strip_prefix("twin/GET/?$rid=") {
+            return Some(Inbound::TwinGet { rid: first(rid) });
+        }
+        if let Some(rid) = rest.strip_prefix("twin/PATCH/properties/reported/?$rid=") {
+            return Some(Inbound::TwinReport { rid: first(rid) });
+        }
+        let (status, rid) = rest.strip_prefix("methods/res/")?.split_once("/?$rid=")?;
+        Some(Inbound::MethodResponse { status: status.parse().ok()?, rid: u64::from_str_radix(first(rid), 16).ok()? })
+    }
+
+    /// What a filter subscribes to; `None` when it is not allowed.
+    pub(super) fn subscription(&self, filter: &str) -> Option<Subscriptions> {
+        match filter {
+            METHOD_FILTER => return Some(Subscriptions::METHODS),
+            TWIN_RESPONSE_FILTER => return Some(Subscriptions::TWIN_RESPONSES),
+            DESIRED_FILTER => return Some(Subscriptions::DESIRED),
+            _ => {}
+        }
+        if filter.strip_suffix('#') == Some(&self.c2d) {
+            return Some(Subscriptions::C2D);
+        }
+        let (inputs, all) = self.inputs.as_ref()?;
+        (filter == inputs || filter == all).then_some(Subscriptions::INPUTS)
+    }
+}
+
+/// A parameter up to the next one.
+fn first(parameters: &str) -> &str {
+    parameters.split('&').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_a_device_with_odd_characters_match_by_prefix() {
+        let topics = Topics::of(&Identity::parse("a#b").unwrap());
+        assert_eq!(topics.inbound("devices/a#b/messages/events/x=1"), Some(Inbound::Telemetry { bag: "x=1" }));
+        assert_eq!(topics.inbound("devices/a#b/messages/events"), Some(Inbound::Telemetry { bag: "" }));
+        assert_eq!(topics.inbound("devices/a#b/messages/eventsX"), None);
+        assert_eq!(topics.inbound("devices/a/messages/events/"), None);
+        assert_eq!(topics.subscription("devices/a#b/messages/devicebound/#"), Some(Subscriptions::C2D));
+        assert_eq!(topics.subscription("devices/#"), None);
+        assert_eq!(topics.subscription("devices/a#b/inputs/#"), None);
+    }
+
+    #[test]
+    fn twin_and_method_topics() {
+        let topics = Topics::of(&Identity::parse("d/m").unwrap());
+        assert_eq!(topics.inbound("$iothub/twin/GET/?$rid=7-x"), Some(Inbound::TwinGet { rid: "7-x" }));
+        assert_eq!(
+            topics.inbound("$iothub/twin/PATCH/properties/reported/?$rid=7&x=1"),
+            Some(Inbound::TwinReport { rid: "7" })
+        );
+        let answer = Inbound::MethodResponse { status: -5, rid: 31 };
+        assert_eq!(topics.inbound("$iothub/methods/res/-5/?$rid=1f"), Some(answer));
+        assert_eq!(topics.inbound("$iothub/methods/res/x/?$rid=1f"), None);
+        assert_eq!(topics.inbound("$iothub/other"), None);
+        assert_eq!(topics.subscription("devices/d/modules/m/inputs/#"), Some(Subscriptions::INPUTS));
+    }
+}

@@ -1,0 +1,316 @@
+//! Who is connected, and the mailbox through which a connection gets what is for its device.
+//!
+//! A mailbox is owned by whoever holds the connection; a newer connection takes it over and
+//! the older one is told to close. The hub does not know which protocol is at the other end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use gantry_identity::Identity;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Deliveries waiting for one connection. A connection that falls this far behind is closed:
+/// it reads its twin again when it returns, and nothing durable is lost.
+pub const MAILBOX_LEN_MAX: usize = 64;
+
+/// Direct methods in flight for one device (error 403800 of the reference).
+pub const METHODS_IN_FLIGHT_MAX: usize = 32;
+
+/// What a connection wants to hear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Subscriptions(pub u8);
+
+impl Subscriptions {
+    /// Cloud-to-device messages.
+    pub const C2D: Self = Self(1);
+    /// Direct methods.
+    pub const METHODS: Self = Self(2);
+    /// Answers to twin requests.
+    pub const TWIN_RESPONSES: Self = Self(4);
+    /// Changes of desired properties.
+    pub const DESIRED: Self = Self(8);
+    /// Inputs of a module.
+    pub const INPUTS: Self = Self(16);
+
+    /// Whether all of `other` is wanted.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With `other` too.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Without `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// Why the hub ends a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// A newer connection of the same identity (400027).
+    TakenOver,
+    /// The identity was disabled, deleted, or got other credentials.
+    CredentialsChanged,
+    /// The connection does not read what is for it.
+    MailboxFull,
+    /// The server stops.
+    ShuttingDown,
+}
+
+/// Something for the device.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Run a method and answer with [`Mailbox::answer`].
+    Method {
+        /// Names the call.
+        request_id: u64,
+        /// Method name.
+        name: String,
+        /// JSON text.
+        payload: Bytes,
+    },
+    /// Desired properties changed.
+    Desired {
+        /// New version of the section.
+        version: u64,
+        /// The patch, with `$version`.
+        patch: Value,
+    },
+    /// The queue has a message; fetch it.
+    C2dAvailable,
+    /// Close now.
+    Close(CloseReason),
+}
+
+/// A device's answer to a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodResponse {
+    /// The device's own status.
+    pub status: i32,
+    /// JSON text, possibly empty.
+    pub payload: Bytes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    sender: mpsc::Sender<Delivery>,
+    subscriptions: Arc<AtomicU8>,
+    methods: HashMap<u64, oneshot::Sender<MethodResponse>>,
+}
+
+/// All connections of a hub.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    entries: Mutex<HashMap<Identity, Entry>>,
+    next: AtomicU64,
+    changed: Notify,
+}
+
+/// Why something could not be handed to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    Offline,
+    TooManyInFlight,
+}
+
+impl Connections {
+    pub(crate) fn open(self: &Arc<Self>, identity: Identity, subscriptions: Subscriptions) -> Mailbox {
+        let (sender, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let subscriptions = Arc::new(AtomicU8::new(subscriptions.0));
+        let entry = Entry { number, sender, subscriptions: Arc::clone(&subscriptions), methods: HashMap::new() };
+        if let Some(older) = self.entries.lock().insert(identity.clone(), entry) {
+            // The receiver ends when its sender is dropped, so a full mailbox does not matter.
+            let _ = older.sender.try_send(Delivery::Close(CloseReason::TakenOver));
+        }
+        self.changed.notify_waiters();
+        Mailbox { connections: Arc::clone(self), identity, number, receiver, subscriptions }
+    }
+
+    pub(crate) fn is_connected(&self, identity: &Identity) -> bool {
+        self.entries.lock().contains_key(identity)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// Hands something over if the identity is connected and wants it.
+    pub(crate) fn deliver(&self, identity: &Identity, wanted: Subscriptions, delivery: Delivery) -> bool {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get(identity) else { return false };
+        if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
+            return false;
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = entry.sender.try_send(delivery) {
+            entries.remove(identity);
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) {
+        if let Some(entry) = self.entries.lock().remove(identity) {
+            let _ = entry.sender.try_send(Delivery::Close(reason));
+        }
+    }
+
+    pub(crate) fn close_all(&self, reason: CloseReason) {
+        for (_, entry) in self.entries.lock().drain() {
+            let _ = entry.sender.try_send(Delivery::Close(reason));
+        }
+    }
+
+    pub(crate) fn method(
+        &self,
+        identity: &Identity,
+        name: &str,
+        payload: &Bytes,
+    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+        let mut entries = self.entries.lock();
+        let entry = entries.get_mut(identity).ok_or(Undelivered::Offline)?;
+        if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(Subscriptions::METHODS) {
+            return Err(Undelivered::Offline);
+        }
+        entry.methods.retain(|_, waiting| !waiting.is_closed());
+        if entry.methods.len() >= METHODS_IN_FLIGHT_MAX {
+            return Err(Undelivered::TooManyInFlight);
+        }
+        let request_id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        let delivery = Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
+        entry.sender.try_send(delivery).map_err(|_| Undelivered::TooManyInFlight)?;
+        entry.methods.insert(request_id, sender);
+        Ok(receiver)
+    }
+
+    pub(crate) fn listens_for_methods(&self, identity: &Identity) -> bool {
+        let entries = self.entries.lock();
+        entries
+            .get(identity)
+            .is_some_and(|e| Subscriptions(e.subscriptions.load(Ordering::Relaxed)).contains(Subscriptions::METHODS))
+    }
+
+    /// Resolves at the next connect or subscription, of anybody.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+/// What is for one device, read by the connection that owns it. Dropping it is disconnecting.
+#[derive(Debug)]
+pub struct Mailbox {
+    connections: Arc<Connections>,
+    identity: Identity,
+    number: u64,
+    receiver: mpsc::Receiver<Delivery>,
+    subscriptions: Arc<AtomicU8>,
+}
+
+impl Mailbox {
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The next delivery. Once closed, always [`Delivery::Close`].
+    pub async fn next(&mut self) -> Delivery {
+        self.receiver.recv().await.unwrap_or(Delivery::Close(CloseReason::MailboxFull))
+    }
+
+    /// What the connection wants to hear.
+    pub fn subscriptions(&self) -> Subscriptions {
+        Subscriptions(self.subscriptions.load(Ordering::Relaxed))
+    }
+
+    /// Sets what the connection wants to hear.
+    pub fn subscribe(&self, subscriptions: Subscriptions) {
+        self.subscriptions.store(subscriptions.0, Ordering::Relaxed);
+        self.connections.changed.notify_waiters();
+    }
+
+    /// Answers a method; a late answer is dropped.
+    pub fn answer(&self, request_id: u64, response: MethodResponse) {
+        let waiting =
+            self.connections.entries.lock().get_mut(&self.identity).and_then(|e| e.methods.remove(&request_id));
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(response);
+        }
+    }
+
+    /// Whether this connection still owns the identity.
+    pub fn is_current(&self) -> bool {
+        self.connections.entries.lock().get(&self.identity).is_some_and(|e| e.number == self.number)
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let mut entries = self.connections.entries.lock();
+        if entries.get(&self.identity).is_some_and(|e| e.number == self.number) {
+            entries.remove(&self.identity);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_identity::DeviceId;
+
+    fn id() -> Identity {
+        Identity::device(DeviceId::parse("d").unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_newer_connection_takes_over() {
+        let all = Arc::new(Connections::default());
+        let mut older = all.open(id(), Subscriptions::default());
+        let newer = all.open(id(), Subscriptions::METHODS);
+        assert!(matches!(older.next().await, Delivery::Close(CloseReason::TakenOver)));
+        drop(older);
+        assert!(newer.is_current() && all.is_connected(&id()));
+        drop(newer);
+        assert!(!all.is_connected(&id()));
+    }
+
+    #[tokio::test]
+    async fn a_method_needs_a_subscription_and_gets_its_own_answer() {
+        let all = Arc::new(Connections::default());
+        let mut mailbox = all.open(id(), Subscriptions::default());
+        let payload = Bytes::from_static(b"null");
+        assert_eq!(all.method(&id(), "stop", &payload).unwrap_err(), Undelivered::Offline);
+        mailbox.subscribe(Subscriptions::METHODS);
+        let waiting = all.method(&id(), "stop", &payload).unwrap();
+        let Delivery::Method { request_id, name, .. } = mailbox.next().await else { panic!() };
+        assert_eq!(name, "stop");
+        mailbox.answer(request_id + 1, MethodResponse { status: 1, payload: Bytes::new() });
+        mailbox.answer(request_id, MethodResponse { status: 200, payload: Bytes::new() });
+        assert_eq!(waiting.await.unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_read_is_closed() {
+        let all = Arc::new(Connections::default());
+        let mut mailbox = all.open(id(), Subscriptions::C2D);
+        for _ in 0..MAILBOX_LEN_MAX {
+            assert!(all.deliver(&id(), Subscriptions::C2D, Delivery::C2dAvailable));
+        }
+        assert!(!all.deliver(&id(), Subscriptions::C2D, Delivery::C2dAvailable));
+        for _ in 0..MAILBOX_LEN_MAX {
+            assert!(matches!(mailbox.next().await, Delivery::C2dAvailable));
+        }
+        assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::MailboxFull)));
+    }
+}

@@ -1,0 +1,95 @@
+//! Why the hub refused an operation.
+//!
+//! No transport here: `api` and `gateway` translate into their own codes.
+
+use gantry_identity::{IdError, Identity, Refusal};
+
+use crate::device::KeyPairError;
+use crate::limits;
+use crate::ports::{LogError, StoreError};
+use crate::twin::TwinError;
+
+/// Why the hub refused an operation.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// No such device or module.
+    #[error("`{0}` is not registered")]
+    NotFound(Identity),
+    /// The id is taken.
+    #[error("`{0}` exists already")]
+    AlreadyExists(Identity),
+    /// The caller's ETag is not the current one.
+    #[error("etag of `{0}` does not match")]
+    PreconditionFailed(Identity),
+    /// The identity is disabled.
+    #[error("`{0}` is disabled")]
+    Disabled(Identity),
+    /// An argument cannot be used; says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// An id cannot be used.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyPairError),
+    /// A twin write cannot be used.
+    #[error(transparent)]
+    Twin(#[from] TwinError),
+    /// A query cannot be used.
+    #[error(transparent)]
+    Query(#[from] gantry_query::QueryError),
+    /// Credentials were refused. The peer is not told why.
+    #[error("access refused")]
+    Unauthorized(#[source] Refusal),
+    /// Message over its limit.
+    #[error("message of {bytes} bytes is larger than the {max} allowed")]
+    MessageTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The device's queue is full.
+    #[error("queue of `{0}` holds {max} messages already", max = limits::C2D_QUEUE_LEN_MAX)]
+    QueueFull(Identity),
+    /// The device is not connected or does not listen for methods.
+    #[error("`{0}` is not online")]
+    NotOnline(Identity),
+    /// Too many methods in flight for the device.
+    #[error("too many methods in flight for `{0}`")]
+    TooManyMethods(Identity),
+    /// The device did not answer in time.
+    #[error("`{0}` did not answer in time")]
+    Timeout(Identity),
+    /// The connection's identity was deleted or its connection replaced while it worked.
+    #[error("too many concurrent writes to `{0}`")]
+    Contended(Identity),
+    /// The disk is full: nothing was taken.
+    #[error("no space left on the disk")]
+    NoSpace,
+    /// The store or the log failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The reference has it; Gantry does not yet.
+    #[error("not implemented: {0}")]
+    NotImplemented(&'static str),
+}
+
+impl From<StoreError> for HubError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace => Self::NoSpace,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<LogError> for HubError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NoSpace => Self::NoSpace,
+            LogError::Failed(why) => Self::Failed(why),
+        }
+    }
+}

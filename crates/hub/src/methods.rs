@@ -1,0 +1,78 @@
+//! Direct methods: a request to a connected device and its answer.
+//!
+//! Nothing is queued. The hub has no clock, so the head that calls bounds each wait with
+//! the time-outs of the call.
+
+use bytes::Bytes;
+use gantry_identity::Identity;
+
+use crate::connection::{MethodResponse, Undelivered};
+use crate::device::Status;
+use crate::error::HubError;
+use crate::hub::Hub;
+use crate::limits;
+
+/// A method to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodCall {
+    /// Method name.
+    pub name: String,
+    /// JSON text.
+    pub payload: Bytes,
+}
+
+impl MethodCall {
+    /// Checks name and payload.
+    ///
+    /// # Errors
+    /// [`HubError::Invalid`] or [`HubError::MessageTooLarge`].
+    pub fn new(name: &str, payload: Bytes) -> Result<Self, HubError> {
+        if name.is_empty() || name.chars().count() > limits::METHOD_NAME_LEN_MAX {
+            let max = limits::METHOD_NAME_LEN_MAX;
+            return Err(HubError::Invalid(format!("methodName must have 1 to {max} characters")));
+        }
+        if payload.len() > limits::METHOD_BYTES_MAX {
+            return Err(HubError::MessageTooLarge { bytes: payload.len(), max: limits::METHOD_BYTES_MAX });
+        }
+        Ok(Self { name: name.to_owned(), payload })
+    }
+}
+
+impl Hub {
+    /// Resolves when the device is connected and listens for methods. Bound it with the connect time-out;
+    /// when that is zero, skip it.
+    pub async fn method_listener(&self, identity: &Identity) {
+        loop {
+            let mut changed = std::pin::pin!(self.connections.changed());
+            // Listen before looking, so that a subscription in between is not missed.
+            changed.as_mut().enable();
+            if self.connections.listens_for_methods(identity) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Calls a method on a connected device and resolves with its answer. Bound it with the response time-out.
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`], [`HubError::Disabled`], [`HubError::NotOnline`] or [`HubError::TooManyMethods`].
+    pub async fn invoke(&self, identity: &Identity, call: &MethodCall) -> Result<MethodResponse, HubError> {
+        let waiting = self.connections.method(identity, &call.name, &call.payload).map_err(|error| match error {
+            Undelivered::Offline => HubError::NotOnline(identity.clone()),
+            Undelivered::TooManyInFlight => HubError::TooManyMethods(identity.clone()),
+        })?;
+        waiting.await.map_err(|_| HubError::NotOnline(identity.clone()))
+    }
+
+    /// Checks that a method may be called on an identity at all.
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`] or [`HubError::Disabled`].
+    pub async fn check_callable(&self, identity: &Identity) -> Result<(), HubError> {
+        match self.record(identity).await?.device.status {
+            Status::Enabled => Ok(()),
+            Status::Disabled => Err(HubError::Disabled(identity.clone())),
+        }
+    }
+}

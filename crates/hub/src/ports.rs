@@ -1,0 +1,181 @@
+//! What the hub needs from outside.
+//!
+//! Nothing here names an engine: every operation can be expressed as a compare-and-swap on
+//! one row or an append to a stream, so SQLite and PostgreSQL, a local log and a replicated
+//! one can stand behind it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use gantry_identity::{Identity, Refusal, Timestamp};
+
+use crate::c2d::C2dMessage;
+use crate::device::Device;
+use crate::event::Event;
+use crate::twin::Twin;
+
+/// What an operation of a port returns.
+pub type PortFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// Why the store did not do something.
+#[derive(Debug, thiserror::Error, Clone)]
+pub enum StoreError {
+    /// The row changed since it was read, or exists already.
+    #[error("row changed since it was read")]
+    Conflict,
+    /// A bounded queue is full.
+    #[error("queue is full")]
+    Full,
+    /// No space left.
+    #[error("no space left on the disk")]
+    NoSpace,
+    /// Anything else.
+    #[error("store failed: {0}")]
+    Failed(String),
+}
+
+/// One identity with its twin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The identity.
+    pub device: Device,
+    /// Its twin.
+    pub twin: Twin,
+    /// Rises with every write; the store compares it.
+    pub revision: u64,
+    /// What changes too often for the compare-and-swap.
+    pub presence: Presence,
+}
+
+/// The parts of a record that connections write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// When the connection last came or went.
+    pub updated_at: Timestamp,
+    /// When the identity was last heard.
+    pub last_activity_at: Timestamp,
+    /// Subscriptions of a persistent session, as [`Subscriptions`](crate::connection::Subscriptions) bits.
+    pub subscriptions: u8,
+    /// Pending cloud-to-device messages; written by the queue, not by connections.
+    pub c2d_count: u32,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { updated_at: Timestamp::NEVER, last_activity_at: Timestamp::NEVER, subscriptions: 0, c2d_count: 0 }
+    }
+}
+
+/// Totals of the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Devices that may connect.
+    pub enabled: u64,
+    /// Devices that may not.
+    pub disabled: u64,
+}
+
+/// A message waiting in a device's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// Order in the queue, unique for the hub.
+    pub sequence_number: u64,
+    /// Times it was handed out and given back.
+    pub delivery_count: u32,
+    /// The message.
+    pub message: C2dMessage,
+}
+
+/// Identities, twins and queues.
+pub trait Store: Send + Sync {
+    /// One record.
+    fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
+    /// Records of devices (`modules` false) or modules after `after`, in order of id.
+    fn records<'a>(
+        &'a self,
+        modules: bool,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Record>, StoreError>;
+    /// Creates a record; [`StoreError::Conflict`] when it exists.
+    fn insert<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    /// Writes a record read at `record.revision`; [`StoreError::Conflict`] when it changed since.
+    fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    /// Deletes a record read at `revision`, a device's modules and its queue.
+    fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError>;
+    /// Totals.
+    fn counts(&self) -> PortFuture<'_, Counts, StoreError>;
+    /// Notes a connection coming or going. Best effort: not awaited, not synced.
+    fn note_presence(&self, identity: &Identity, presence: Presence);
+    /// Keeps the subscriptions of a persistent session.
+    fn save_subscriptions<'a>(&'a self, identity: &'a Identity, bits: u8) -> PortFuture<'a, (), StoreError>;
+    /// Appends to a queue of at most `len_max` unexpired messages; [`StoreError::Full`] otherwise.
+    fn c2d_push<'a>(
+        &'a self,
+        identity: &'a Identity,
+        message: C2dMessage,
+        now: Timestamp,
+        len_max: usize,
+    ) -> PortFuture<'a, u64, StoreError>;
+    /// The queue in order, oldest first.
+    fn c2d_list<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Vec<Enqueued>, StoreError>;
+    /// Removes messages; says how many were there.
+    fn c2d_remove<'a>(
+        &'a self,
+        identity: &'a Identity,
+        sequence_numbers: Vec<u64>,
+    ) -> PortFuture<'a, usize, StoreError>;
+}
+
+/// Why events were not taken.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum LogError {
+    /// No space left.
+    #[error("no space left on the disk")]
+    NoSpace,
+    /// The log is closing or its disk failed.
+    #[error("log failed: {0}")]
+    Failed(String),
+}
+
+/// Resolves when events are durable.
+pub type Append = Pin<Box<dyn Future<Output = Result<(), LogError>> + Send>>;
+
+/// The event log, as the writer of events sees it.
+pub trait EventSink: Send + Sync {
+    /// Takes events in order; the future resolves when all are durable.
+    fn append(&self, events: &[Event<'_>]) -> Append;
+    /// Resolves when the log has room: devices feel back-pressure here.
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// A refused authentication or authorization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedAccess {
+    /// When.
+    pub at: Timestamp,
+    /// Who it claimed to be; as presented, bounded.
+    pub claimed: String,
+    /// Address of the peer.
+    pub peer: String,
+    /// Protocol and step, such as `mqtt connect`.
+    pub operation: &'static str,
+    /// Why; never holds a secret.
+    pub reason: Refusal,
+}
+
+/// Where refused access is reported.
+pub trait Audit: Send + Sync {
+    /// Takes one event; must not block.
+    fn refused(&self, event: RefusedAccess);
+}
+
+/// Where random bytes come from.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Payload bytes of a method or message.
+pub type Payload = Bytes;

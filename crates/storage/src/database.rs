@@ -1,0 +1,214 @@
+//! SQLite: one writer thread with grouped transactions, a pool of readers.
+//!
+//! File `state.db` in the data folder, WAL mode, `synchronous = FULL`. Schema version in
+//! `PRAGMA user_version`; [`SCHEMA`] is version 1:
+//!
+//! - `identities`: one row a device or module. `identity` and `twin` are JSON as in
+//!   `shapes.rs`; `revision` is compared and raised by every write.
+//! - `presence`: what connections write, best effort.
+//! - `c2d`: queued cloud-to-device messages in order of `sequence`.
+//! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
+//! - `documents`: JSON by collection and id, for settings and the application.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gantry_hub::ports::StoreError;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::oneshot;
+use tracing::error;
+
+/// Write jobs that may wait; further callers wait for room.
+const QUEUE_LEN_MAX: usize = 4096;
+/// Jobs that share one commit.
+const GROUP_LEN_MAX: usize = 512;
+/// Idle read connections kept.
+const READERS_MAX: usize = 8;
+
+const SCHEMA: &str = "
+CREATE TABLE identities(
+  device_id TEXT NOT NULL, module_id TEXT NOT NULL, revision INTEGER NOT NULL, enabled INTEGER NOT NULL,
+  identity TEXT NOT NULL, twin TEXT NOT NULL, PRIMARY KEY(device_id, module_id)) WITHOUT ROWID;
+CREATE INDEX identities_by_status ON identities(module_id, enabled);
+CREATE TABLE presence(
+  device_id TEXT NOT NULL, module_id TEXT NOT NULL, updated_at INTEGER NOT NULL, last_activity_at INTEGER NOT NULL,
+  subscriptions INTEGER NOT NULL, PRIMARY KEY(device_id, module_id)) WITHOUT ROWID;
+CREATE TABLE c2d(
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, device_id TEXT NOT NULL, module_id TEXT NOT NULL,
+  expires_at INTEGER NOT NULL, delivery_count INTEGER NOT NULL, message TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX c2d_by_device ON c2d(device_id, module_id, sequence);
+CREATE TABLE enrollments(
+  kind INTEGER NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE registrations(id TEXT NOT NULL PRIMARY KEY, group_id TEXT, document TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX registrations_by_group ON registrations(group_id, id);
+CREATE TABLE documents(
+  collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+
+/// The state of the platform in one SQLite file.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: tokio::sync::mpsc::Sender<Job>,
+    readers: Mutex<Vec<Connection>>,
+    path: std::path::PathBuf,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Database {
+    /// Opens or creates `state.db` in `folder`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or was written by a newer version.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("state.db");
+        let connection = Connection::open(&path).map_err(fail)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
+            .map_err(fail)?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+        match version {
+            0 => connection.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
+            1 => {}
+            newer => return Err(StoreError::Failed(format!("state.db has schema {newer}; this version knows 1"))),
+        }
+        let (writer, jobs) = tokio::sync::mpsc::channel(QUEUE_LEN_MAX);
+        let thread = std::thread::Builder::new()
+            .name("state-writer".into())
+            .spawn(move || run_writer(&connection, jobs))
+            .map_err(|e| StoreError::Failed(e.to_string()))?;
+        let inner = Inner { writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs `job` in the writer's next transaction and resolves when it is durable.
+    ///
+    /// A job checks first and writes after, so that one that fails has written nothing.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let result = job(connection);
+            Box::new(move |committed| {
+                let _ = reply.send(committed.and(result));
+            })
+        });
+        let closed = || StoreError::Failed("store is closed".into());
+        self.inner.writer.send(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Runs `job` some time soon; drops it when the queue is full.
+    pub(crate) fn write_later(&self, job: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static) {
+        let job: Job = Box::new(move |connection| {
+            let result = job(connection);
+            Box::new(move |committed| {
+                if let Err(error) = committed.and(result) {
+                    tracing::debug!(%error, "best-effort write failed");
+                }
+            })
+        });
+        let _ = self.inner.writer.try_send(job);
+    }
+
+    /// Runs a short read on the calling thread: point look-ups take microseconds.
+    pub(crate) fn read<T>(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let connection = match self.inner.readers.lock().pop() {
+            Some(connection) => connection,
+            None => self.open_reader()?,
+        };
+        let result = job(&connection).map_err(fail);
+        let mut readers = self.inner.readers.lock();
+        if readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        result
+    }
+
+    /// Runs a long read on a thread of its own.
+    pub(crate) async fn scan<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = self.clone();
+        tokio::task::spawn_blocking(move || database.read(job)).await.map_err(|e| StoreError::Failed(e.to_string()))?
+    }
+
+    fn open_reader(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.inner.path, flags).map_err(fail)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
+        Ok(connection)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Closing the channel ends the writer after what is queued.
+        let (closed, _) = tokio::sync::mpsc::channel(1);
+        drop(std::mem::replace(&mut self.writer, closed));
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job>) {
+    connection.set_prepared_statement_cache_capacity(64);
+    while let Some(first) = jobs.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_LEN_MAX
+            && let Ok(job) = jobs.try_recv()
+        {
+            group.push(job);
+        }
+        commit_group(connection, group);
+    }
+}
+
+fn commit_group(connection: &Connection, group: Vec<Job>) {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        let error = fail(error);
+        // Without a transaction nothing may run; jobs are told by dropping their reply.
+        error!(%error, "state transaction could not begin");
+        return;
+    }
+    let mut finishes = Vec::with_capacity(group.len());
+    let mut lost = false;
+    for job in group {
+        finishes.push(job(connection));
+        // A full disk rolls the transaction back from within.
+        lost |= connection.is_autocommit();
+    }
+    let committed = if lost {
+        let _ = connection.execute_batch("ROLLBACK");
+        Err(StoreError::NoSpace)
+    } else {
+        connection.execute_batch("COMMIT").map_err(|e| {
+            let _ = connection.execute_batch("ROLLBACK");
+            fail(e)
+        })
+    };
+    for finish in finishes {
+        finish(committed.clone());
+    }
+}
+
+pub(crate) fn fail(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::NoSpace,
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
+        _ => StoreError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,178 @@
+//! The record of one event in the event log, version 1.
+//!
+//! ```text
+//! u8   version, 1
+//! u8   source: 0 telemetry
+//! str  device id          (str: u16 little-endian length, then UTF-8)
+//! str  module id, empty for the device itself
+//! str  generation id
+//! str  auth method, JSON text
+//! str  model id, empty when none was announced
+//! u16  bit set of system properties present, bit n for field n of SystemProperties::fields
+//! str  each of them, in order of bits
+//! u16  number of application properties, then name and value of each:
+//! str  name   str32 value  (str32: u32 length)
+//! ...  the body: the rest of the record
+//! ```
+//!
+//! The enqueued time is the log's own and not repeated here.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties};
+use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
+
+const VERSION: u8 = 1;
+
+fn put_str(out: &mut Vec<u8>, text: &str) {
+    // Longer than a message may be; such a text cannot come in.
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&text.as_bytes()[..usize::from(len)]);
+}
+
+/// Appends the record of an event.
+pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[VERSION, 0]);
+    put_str(out, event.identity.device.as_str());
+    put_str(out, event.identity.module.as_ref().map_or("", |m| m.as_str()));
+    put_str(out, event.generation_id);
+    put_str(out, event.auth_method);
+    put_str(out, event.model_id.unwrap_or_default());
+    let fields = event.message.system.fields();
+    let bits = fields.iter().enumerate().fold(0_u16, |bits, (n, field)| bits | u16::from(field.is_some()) << n);
+    out.extend_from_slice(&bits.to_le_bytes());
+    for field in fields.into_iter().flatten() {
+        put_str(out, field);
+    }
+    let properties = &event.message.properties;
+    out.extend_from_slice(&u16::try_from(properties.len()).unwrap_or(u16::MAX).to_le_bytes());
+    for (name, value) in properties.iter().take(usize::from(u16::MAX)) {
+        put_str(out, name);
+        out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(event.message.body);
+}
+
+/// Reads a record; `None` when it is not one of version 1.
+pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, bytes: &Bytes) -> Option<StoredEvent> {
+    let mut fields = Fields(bytes);
+    if fields.take(2)? != [VERSION, 0] {
+        return None;
+    }
+    let device = DeviceId::parse(fields.text()?).ok()?;
+    let module = match fields.text()? {
+        "" => None,
+        id => Some(ModuleId::parse(id).ok()?),
+    };
+    let generation_id = fields.text()?.to_owned();
+    let auth_method = fields.text()?.to_owned();
+    let model_id = Some(fields.text()?).filter(|id| !id.is_empty()).map(str::to_owned);
+    let bits = fields.u16()?;
+    let mut system = SystemProperties::default();
+    for (n, slot) in slots(&mut system).into_iter().enumerate() {
+        if bits & (1 << n) != 0 {
+            *slot = Some(Cow::Owned(fields.text()?.to_owned()));
+        }
+    }
+    let count = fields.u16()?;
+    let mut properties = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let name = fields.text()?.to_owned();
+        let len = u32::from_le_bytes(fields.take(4)?.try_into().ok()?);
+        let value = std::str::from_utf8(fields.take(usize::try_from(len).ok()?)?).ok()?;
+        properties.push((name, value.to_owned()));
+    }
+    let body = bytes.slice(bytes.len() - fields.0.len()..);
+    Some(StoredEvent {
+        partition,
+        sequence_number,
+        enqueued_at: Timestamp::from_millis(enqueued_ms),
+        source: MessageSource::Telemetry,
+        identity: Identity { device, module },
+        generation_id,
+        auth_method,
+        model_id,
+        system,
+        properties,
+        body,
+    })
+}
+
+/// The fields in the order of [`SystemProperties::fields`].
+fn slots<'a>(system: &'a mut SystemProperties<'static>) -> [&'a mut Option<Cow<'static, str>>; 10] {
+    [
+        &mut system.message_id,
+        &mut system.correlation_id,
+        &mut system.user_id,
+        &mut system.content_type,
+        &mut system.content_encoding,
+        &mut system.expiry,
+        &mut system.creation_time,
+        &mut system.subject,
+        &mut system.interface_id,
+        &mut system.output_name,
+    ]
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::from(self.u16()?);
+        std::str::from_utf8(self.take(len)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_hub::event::Telemetry;
+
+    #[test]
+    fn an_event_is_read_as_it_was_written() {
+        let identity = Identity::parse("motor-1/m").unwrap();
+        let message = Telemetry {
+            system: SystemProperties {
+                message_id: Some("1".into()),
+                content_type: Some("application/json".into()),
+                output_name: Some("out".into()),
+                ..Default::default()
+            },
+            properties: vec![("a".into(), "b".into()), ("empty".into(), "".into())],
+            body: b"{\"temperature\":20}",
+        };
+        let event = Event {
+            source: MessageSource::Telemetry,
+            identity: &identity,
+            generation_id: "42",
+            auth_method: "{}",
+            model_id: Some("dtmi:x;1"),
+            enqueued_at: Timestamp::from_millis(5),
+            message: &message,
+        };
+        let mut out = vec![];
+        encode(&event, &mut out);
+        let bytes = Bytes::from(out);
+        let stored = decode(3, 7, 5, &bytes).unwrap();
+        assert_eq!((stored.partition, stored.sequence_number, &stored.identity), (3, 7, &identity));
+        assert_eq!(stored.system.fields(), message.system.fields());
+        assert_eq!(stored.properties, [("a".into(), "b".into()), ("empty".into(), String::new())]);
+        assert_eq!(stored.body, message.body);
+        for len in 0..bytes.len() - message.body.len() {
+            assert_eq!(decode(0, 0, 0, &bytes.slice(..len)), None, "cut at {len}");
+        }
+    }
+}
