@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gantry_amqp::connection::{
-    Accept, AttachOptions, ClientSasl, Config, Connection, LinkId, Outgoing,
-};
+use gantry_amqp::connection::{Accept, AttachOptions, ClientSasl, Config, Connection, LinkId, Outgoing};
 use gantry_amqp::{Event, Role, Source, Target, encode, message};
 
 const BATCH: u32 = 1_000;
@@ -19,31 +17,15 @@ fn linked(role: Role) -> (Connection, Connection, LinkId, LinkId) {
         while let Some(event) = server.next_event() {
             if let Event::AttachRequested(request) = event {
                 links.1 = Some(request.link);
-                server.accept_attach(
-                    *request,
-                    Accept {
-                        credit: BATCH,
-                        ..Accept::default()
-                    },
-                );
+                server.accept_attach(*request, Accept { credit: BATCH, ..Accept::default() });
             }
         }
         client.receive(0, &server.take_output(0)).unwrap();
         while client.next_event().is_some() {}
         if round == 3 {
             let session = client.begin_session().unwrap();
-            let options = AttachOptions {
-                credit: BATCH,
-                ..AttachOptions::default()
-            };
-            links.0 = client.attach(
-                session,
-                "l",
-                role,
-                Source::at("a"),
-                Target::at("a"),
-                options,
-            );
+            let options = AttachOptions { credit: BATCH, ..AttachOptions::default() };
+            links.0 = client.attach(session, "l", role, Source::at("a"), Target::at("a"), options);
         }
     }
     (client, server, links.0.unwrap(), links.1.unwrap())
@@ -77,11 +59,7 @@ fn deliveries(c: &mut Criterion) {
     let mut group = c.benchmark_group("deliveries");
     group.throughput(Throughput::Elements(BATCH.into()));
     let body = Bytes::from(vec![b'x'; 256]);
-    let outgoing = Outgoing {
-        tag: b"12345678",
-        settled: true,
-        format: 0,
-    };
+    let outgoing = Outgoing { tag: b"12345678", settled: true, format: 0 };
 
     // The receiving end is part of the round, for its credit; `receive` measures it alone.
     let (mut client, mut server, _, down) = linked(Role::Receiver);
@@ -125,9 +103,7 @@ fn deliveries(c: &mut Criterion) {
                 server.receive(0, &bytes).unwrap();
                 while let Some(event) = server.next_event() {
                     if let Event::Message(delivery) = event {
-                        std::hint::black_box(
-                            gantry_amqp::Message::decode(&delivery.message).unwrap(),
-                        );
+                        std::hint::black_box(gantry_amqp::Message::decode(&delivery.message).unwrap());
                         taken += 1;
                     }
                 }

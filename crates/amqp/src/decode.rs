@@ -71,12 +71,7 @@ impl<'a> Reader<'a> {
     /// Reads `source` from its beginning.
     #[must_use]
     pub fn new(source: &'a Bytes) -> Self {
-        Self {
-            source,
-            at: 0,
-            end: source.len(),
-            values_left: VALUES_MAX,
-        }
+        Self { source, at: 0, end: source.len(), values_left: VALUES_MAX }
     }
 
     /// Whether everything was read.
@@ -106,19 +101,13 @@ impl<'a> Reader<'a> {
     pub fn descriptor(&mut self) -> Result<u64> {
         let found = self.byte()?;
         if found != code::DESCRIBED {
-            return Err(DecodeError::Type {
-                expected: "described value",
-                found,
-            });
+            return Err(DecodeError::Type { expected: "described value", found });
         }
         match self.byte()? {
             code::ULONG0 => Ok(0),
             code::SMALL_ULONG => Ok(self.byte()?.into()),
             code::ULONG => Ok(u64::from_be_bytes(self.array()?)),
-            found => Err(DecodeError::Type {
-                expected: "ulong descriptor",
-                found,
-            }),
+            found => Err(DecodeError::Type { expected: "ulong descriptor", found }),
         }
     }
 
@@ -132,23 +121,12 @@ impl<'a> Reader<'a> {
             code::LIST8 => self.header8()?,
             code::LIST32 => self.header32()?,
             found => {
-                return Err(DecodeError::Type {
-                    expected: "list",
-                    found,
-                });
+                return Err(DecodeError::Type { expected: "list", found });
             }
         };
-        let reader = Reader {
-            source: self.source,
-            at: self.at,
-            end,
-            values_left: self.values_left,
-        };
+        let reader = Reader { source: self.source, at: self.at, end, values_left: self.values_left };
         self.at = end;
-        Ok(Fields {
-            reader,
-            left: count,
-        })
+        Ok(Fields { reader, left: count })
     }
 
     /// The map that begins here.
@@ -159,10 +137,7 @@ impl<'a> Reader<'a> {
         match self.value()? {
             Value::Map(map) => Ok(map),
             Value::Null => Ok(Map::new()),
-            _ => Err(DecodeError::Type {
-                expected: "map",
-                found: 0,
-            }),
+            _ => Err(DecodeError::Type { expected: "map", found: 0 }),
         }
     }
 
@@ -175,10 +150,7 @@ impl<'a> Reader<'a> {
             code::BINARY8 => self.byte()?.into(),
             code::BINARY32 => self.length32()?,
             found => {
-                return Err(DecodeError::Type {
-                    expected: "binary",
-                    found,
-                });
+                return Err(DecodeError::Type { expected: "binary", found });
             }
         };
         self.bytes(length)
@@ -193,10 +165,7 @@ impl<'a> Reader<'a> {
         if depth > DEPTH_MAX {
             return Err(DecodeError::TooDeep);
         }
-        self.values_left = self
-            .values_left
-            .checked_sub(1)
-            .ok_or(DecodeError::TooMany)?;
+        self.values_left = self.values_left.checked_sub(1).ok_or(DecodeError::TooMany)?;
         Ok(match constructor {
             code::DESCRIBED => {
                 let descriptor = self.value_at(depth + 1)?;
@@ -313,10 +282,7 @@ impl<'a> Reader<'a> {
             code::STRING8 | code::SYMBOL8 => self.byte()?.into(),
             code::STRING32 | code::SYMBOL32 => self.length32()?,
             found => {
-                return Err(DecodeError::Type {
-                    expected: "text",
-                    found,
-                });
+                return Err(DecodeError::Type { expected: "text", found });
             }
         };
         std::str::from_utf8(self.slice(length)?).map_err(|_| DecodeError::Text)
@@ -352,11 +318,7 @@ impl<'a> Reader<'a> {
 
     fn bounded(&self, size: usize) -> Result<usize> {
         let end = self.at.checked_add(size).ok_or(DecodeError::Truncated)?;
-        if end > self.end {
-            Err(DecodeError::Truncated)
-        } else {
-            Ok(end)
-        }
+        if end > self.end { Err(DecodeError::Truncated) } else { Ok(end) }
     }
 
     fn length32(&mut self) -> Result<usize> {
@@ -373,10 +335,7 @@ impl<'a> Reader<'a> {
 
     fn slice(&mut self, length: usize) -> Result<&'a [u8]> {
         let end = self.bounded(length)?;
-        let slice = self
-            .source
-            .get(self.at..end)
-            .ok_or(DecodeError::Truncated)?;
+        let slice = self.source.get(self.at..end).ok_or(DecodeError::Truncated)?;
         self.at = end;
         Ok(slice)
     }
@@ -394,19 +353,13 @@ impl<'a> Reader<'a> {
         if self.at >= self.end {
             return Err(DecodeError::Truncated);
         }
-        self.source
-            .get(self.at)
-            .copied()
-            .ok_or(DecodeError::Truncated)
+        self.source.get(self.at).copied().ok_or(DecodeError::Truncated)
     }
 }
 
 fn describe(value: Value, descriptors: &[Value]) -> Value {
     descriptors.iter().rev().fold(value, |value, descriptor| {
-        Value::Described(Box::new(Described {
-            descriptor: descriptor.clone(),
-            value,
-        }))
+        Value::Described(Box::new(Described { descriptor: descriptor.clone(), value }))
     })
 }
 
@@ -423,11 +376,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Any [`DecodeError`].
     pub fn value(&mut self) -> Result<Option<Value>> {
-        if self.absent()? {
-            Ok(None)
-        } else {
-            self.reader.value().map(Some)
-        }
+        if self.absent()? { Ok(None) } else { self.reader.value().map(Some) }
     }
 
     /// Steps over fields nobody reads.
@@ -508,10 +457,7 @@ impl<'a> Fields<'a> {
             code::TRUE => Ok(Some(true)),
             code::FALSE => Ok(Some(false)),
             code::BOOLEAN => self.reader.boolean_byte().map(Some),
-            found => Err(DecodeError::Type {
-                expected: "boolean",
-                found,
-            }),
+            found => Err(DecodeError::Type { expected: "boolean", found }),
         }
     }
 
@@ -566,10 +512,7 @@ impl<'a> Fields<'a> {
         }
         match self.reader.byte()? {
             code::TIMESTAMP => Ok(Some(i64::from_be_bytes(self.reader.array()?))),
-            found => Err(DecodeError::Type {
-                expected: "timestamp",
-                found,
-            }),
+            found => Err(DecodeError::Type { expected: "timestamp", found }),
         }
     }
 
@@ -578,20 +521,12 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When the field is neither binary nor absent.
     pub fn binary(&mut self) -> Result<Option<Bytes>> {
-        if self.absent()? {
-            Ok(None)
-        } else {
-            self.reader.binary().map(Some)
-        }
+        if self.absent()? { Ok(None) } else { self.reader.binary().map(Some) }
     }
 
     /// The reader at the next field when that field is there and not null.
     pub(crate) fn present(&mut self) -> Result<Option<&mut Reader<'a>>> {
-        if self.absent()? {
-            Ok(None)
-        } else {
-            Ok(Some(&mut self.reader))
-        }
+        if self.absent()? { Ok(None) } else { Ok(Some(&mut self.reader)) }
     }
 
     fn unsigned(&mut self) -> Result<Option<u64>> {
@@ -605,10 +540,7 @@ impl<'a> Fields<'a> {
             code::UINT => u32::from_be_bytes(self.reader.array()?).into(),
             code::ULONG => u64::from_be_bytes(self.reader.array()?),
             found => {
-                return Err(DecodeError::Type {
-                    expected: "unsigned integer",
-                    found,
-                });
+                return Err(DecodeError::Type { expected: "unsigned integer", found });
             }
         }))
     }

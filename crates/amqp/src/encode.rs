@@ -356,9 +356,7 @@ fn element(out: &mut Vec<u8>, value: &Value) {
         Value::String(v) => element32(out, v.as_bytes()),
         Value::Symbol(v) => element32(out, v.as_str().as_bytes()),
         Value::List(values) => {
-            sized32(out, values.len(), |out| {
-                values.iter().for_each(|v| self::value(out, v))
-            });
+            sized32(out, values.len(), |out| values.iter().for_each(|v| self::value(out, v)));
         }
         Value::Map(entries) => sized32(out, entries.len() * 2, |out| {
             for (key, value) in entries {

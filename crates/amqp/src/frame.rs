@@ -92,11 +92,7 @@ pub fn take(input: &mut BytesMut, limit: u32) -> Result<Option<Frame>, FrameErro
     }
     let mut body = input.split_to(size).freeze();
     body.advance(body_at);
-    Ok(Some(Frame {
-        kind,
-        channel: u16::from_be_bytes([high, low]),
-        body,
-    }))
+    Ok(Some(Frame { kind, channel: u16::from_be_bytes([high, low]), body }))
 }
 
 /// Starts a frame at the end of `out`; [`finish`] writes its size.

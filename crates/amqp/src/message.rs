@@ -46,13 +46,7 @@ const PRIORITY: u8 = 4;
 
 impl Default for Header {
     fn default() -> Self {
-        Self {
-            durable: false,
-            priority: PRIORITY,
-            ttl: None,
-            first_acquirer: false,
-            delivery_count: 0,
-        }
+        Self { durable: false, priority: PRIORITY, ttl: None, first_acquirer: false, delivery_count: 0 }
     }
 }
 
@@ -353,9 +347,7 @@ impl Body {
 /// The value of a string or symbol key.
 #[must_use]
 pub fn lookup<'m>(map: &'m Map, name: &str) -> Option<&'m Value> {
-    map.iter()
-        .find(|(key, _)| key.as_str() == Some(name))
-        .map(|(_, value)| value)
+    map.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
 }
 
 /// Writes a `delivery-annotations` section. `entries` appends keys and values and returns how many
@@ -373,10 +365,7 @@ pub fn encode_message_annotations(out: &mut Vec<u8>, entries: impl FnOnce(&mut V
 
 /// Writes an `application-properties` section; see [`encode_delivery_annotations`].
 #[inline]
-pub fn encode_application_properties(
-    out: &mut Vec<u8>,
-    entries: impl FnOnce(&mut Vec<u8>) -> usize,
-) {
+pub fn encode_application_properties(out: &mut Vec<u8>, entries: impl FnOnce(&mut Vec<u8>) -> usize) {
     encode_map(out, APPLICATION_PROPERTIES, entries);
 }
 

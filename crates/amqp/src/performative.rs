@@ -53,11 +53,7 @@ impl Role {
 
     fn decode(fields: &mut Fields<'_>) -> Result<Self> {
         let receiver = fields.boolean()?.ok_or(DecodeError::Missing("role"))?;
-        Ok(if receiver {
-            Self::Receiver
-        } else {
-            Self::Sender
-        })
+        Ok(if receiver { Self::Receiver } else { Self::Sender })
     }
 }
 
@@ -99,11 +95,7 @@ pub struct ErrorCondition {
 impl ErrorCondition {
     /// An error without facts.
     pub fn new(condition: Symbol, description: impl Into<String>) -> Self {
-        Self {
-            condition,
-            description: description.into(),
-            info: Map::new(),
-        }
+        Self { condition, description: description.into(), info: Map::new() }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -172,10 +164,7 @@ pub enum DeliveryState {
 impl DeliveryState {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Received {
-                section_number,
-                section_offset,
-            } => {
+            Self::Received { section_number, section_offset } => {
                 encode::descriptor(out, RECEIVED);
                 let list = encode::begin(out, Compound::List);
                 encode::uint(out, *section_number);
@@ -190,11 +179,7 @@ impl DeliveryState {
                 encode_error(out, error.as_ref());
                 encode::finish(out, list, 1);
             }
-            Self::Modified {
-                delivery_failed,
-                undeliverable_here,
-                annotations,
-            } => {
+            Self::Modified { delivery_failed, undeliverable_here, annotations } => {
                 encode::descriptor(out, MODIFIED);
                 let list = encode::begin(out, Compound::List);
                 encode::boolean(out, *delivery_failed);
@@ -591,15 +576,7 @@ impl Transfer {
         let more = fields.boolean()?.unwrap_or(false);
         fields.skip(3)?; // rcv-settle-mode, state, resume
         let aborted = fields.boolean()?.unwrap_or(false);
-        Ok(Self {
-            handle,
-            delivery_id,
-            delivery_tag,
-            message_format,
-            settled,
-            more,
-            aborted,
-        })
+        Ok(Self { handle, delivery_id, delivery_tag, message_format, settled, more, aborted })
     }
 }
 
@@ -674,10 +651,7 @@ impl Detach {
 
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "decoded and matched at once, never stored"
-)]
+#[expect(clippy::large_enum_variant, reason = "decoded and matched at once, never stored")]
 pub enum Performative {
     /// See [`Open`].
     Open(Open),

@@ -59,11 +59,7 @@ impl SaslFrame {
                 encode::symbols_or_null(out, mechanisms);
                 encode::finish(out, list, 1);
             }
-            Self::Init {
-                mechanism,
-                initial_response,
-                hostname,
-            } => {
+            Self::Init { mechanism, initial_response, hostname } => {
                 encode::descriptor(out, INIT);
                 let list = encode::begin(out, Compound::List);
                 encode::symbol(out, mechanism.as_str());
@@ -112,9 +108,7 @@ pub struct Plain {
 
 impl std::fmt::Debug for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plain")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Plain").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -143,10 +137,7 @@ mod tests {
     #[test]
     fn plain_has_three_parts() {
         let plain = Plain::decode(b"\0user\0a\0b").unwrap();
-        assert_eq!(
-            (plain.user.as_str(), plain.password.as_str()),
-            ("user", "a\0b")
-        );
+        assert_eq!((plain.user.as_str(), plain.password.as_str()), ("user", "a\0b"));
         assert_eq!(Plain::decode(b"other\0user\0pw").unwrap().user, "user");
         assert!(Plain::decode(b"user\0pw").is_none());
         assert!(Plain::decode(b"\0\xff\0pw").is_none());
@@ -154,10 +145,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_printed() {
-        let plain = Plain {
-            user: "u".into(),
-            password: "hidden".into(),
-        };
+        let plain = Plain { user: "u".into(), password: "hidden".into() };
         assert!(!format!("{plain:?}").contains("hidden"));
     }
 }

@@ -42,10 +42,7 @@ impl Source {
     /// A plain source at an address.
     #[must_use]
     pub fn at(address: impl Into<String>) -> Self {
-        Self {
-            address: Some(address.into()),
-            ..Self::default()
-        }
+        Self { address: Some(address.into()), ..Self::default() }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -108,10 +105,7 @@ impl Target {
     /// A plain target at an address.
     #[must_use]
     pub fn at(address: impl Into<String>) -> Self {
-        Self {
-            address: Some(address.into()),
-            ..Self::default()
-        }
+        Self { address: Some(address.into()), ..Self::default() }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -152,11 +146,7 @@ pub(crate) fn optional<T>(
     };
     let descriptor = reader.descriptor()?;
     let mut fields = reader.fields()?;
-    if descriptor == u64::from(code) {
-        decode(&mut fields).map(Some)
-    } else {
-        Ok(None)
-    }
+    if descriptor == u64::from(code) { decode(&mut fields).map(Some) } else { Ok(None) }
 }
 
 fn address(fields: &mut Fields<'_>) -> Result<Option<String>, DecodeError> {

@@ -244,9 +244,7 @@ impl Array {
 
 fn same_type(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Described(a), Value::Described(b)) => {
-            a.descriptor == b.descriptor && same_type(&a.value, &b.value)
-        }
+        (Value::Described(a), Value::Described(b)) => a.descriptor == b.descriptor && same_type(&a.value, &b.value),
         _ => std::mem::discriminant(a) == std::mem::discriminant(b),
     }
 }
@@ -261,10 +259,7 @@ mod tests {
         assert!(Array::new(vec![Value::Int(1), Value::Long(2)]).is_none());
         let described = |descriptor: u64| {
             let value = Value::Int(1);
-            Value::Described(Box::new(Described {
-                descriptor: Value::Ulong(descriptor),
-                value,
-            }))
+            Value::Described(Box::new(Described { descriptor: Value::Ulong(descriptor), value }))
         };
         assert!(Array::new(vec![described(1), described(1)]).is_some());
         assert!(Array::new(vec![described(1), described(2)]).is_none());
@@ -273,14 +268,8 @@ mod tests {
     #[test]
     fn descriptors_are_looked_through() {
         let inner = Value::from("text");
-        let described = Described {
-            descriptor: Value::Ulong(7),
-            value: inner.clone(),
-        };
-        let twice = Described {
-            descriptor: Value::Ulong(8),
-            value: Value::Described(Box::new(described)),
-        };
+        let described = Described { descriptor: Value::Ulong(7), value: inner.clone() };
+        let twice = Described { descriptor: Value::Ulong(8), value: Value::Described(Box::new(described)) };
         assert_eq!(Value::Described(Box::new(twice)).undescribed(), &inner);
     }
 }

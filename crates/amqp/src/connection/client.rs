@@ -63,11 +63,7 @@ impl Connection {
                     return Err(Error::NotAllowed("no common SASL mechanism"));
                 }
                 let hostname = self.config.hostname.clone();
-                self.put_sasl(&SaslFrame::Init {
-                    mechanism,
-                    initial_response,
-                    hostname,
-                });
+                self.put_sasl(&SaslFrame::Init { mechanism, initial_response, hostname });
                 self.phase = Phase::SaslOutcome;
                 Ok(())
             }

@@ -8,8 +8,8 @@ use super::session::{Session, SessionId};
 use super::{Connection, Phase};
 use crate::frame::{self, Kind};
 use crate::performative::{
-    Attach, DeliveryState, Detach, Disposition, ErrorCondition, Performative, ReceiverSettleMode,
-    Role, SenderSettleMode, Transfer,
+    Attach, DeliveryState, Detach, Disposition, ErrorCondition, Performative, ReceiverSettleMode, Role,
+    SenderSettleMode, Transfer,
 };
 use crate::terminus::{Source, Target};
 use crate::value::{Map, Symbol};
@@ -58,11 +58,7 @@ pub enum SendError {
 impl Connection {
     /// Accepts a link the peer asked for.
     pub fn accept_attach(&mut self, request: AttachRequest, accept: Accept) {
-        let AttachRequest {
-            link: id,
-            mut attach,
-            ..
-        } = request;
+        let AttachRequest { link: id, mut attach, .. } = request;
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -83,11 +79,7 @@ impl Connection {
     /// Refuses a link the peer asked for. The answer carries source and target nevertheless: one
     /// client takes their absence for a broken server and never looks at the error.
     pub fn refuse_attach(&mut self, request: AttachRequest, error: ErrorCondition) {
-        let AttachRequest {
-            link: id,
-            mut attach,
-            ..
-        } = request;
+        let AttachRequest { link: id, mut attach, .. } = request;
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -196,10 +188,7 @@ impl Connection {
 
     /// Ends a link because the peer broke a rule; the owner learns of it.
     pub(super) fn break_link(&mut self, id: LinkId, error: ErrorCondition) {
-        self.events.push_back(Event::Detached {
-            link: id,
-            error: Some(error.clone()),
-        });
+        self.events.push_back(Event::Detached { link: id, error: Some(error.clone()) });
         self.put_detach(id, Some(error));
     }
 
@@ -221,14 +210,7 @@ impl Connection {
                 session.unsettled.retain(|_, owner| *owner != id);
             }
         }
-        self.put(
-            channel,
-            &Performative::Detach(Detach {
-                handle,
-                closed: true,
-                error,
-            }),
-        );
+        self.put(channel, &Performative::Detach(Detach { handle, closed: true, error }));
     }
 
     /// How many deliveries a sending link can take now.
@@ -240,15 +222,11 @@ impl Connection {
         if link.role != Role::Sender || link.state != LinkState::Attached {
             return 0;
         }
-        let session = self
-            .sessions
-            .get(usize::from(link.channel))
-            .and_then(Option::as_ref);
+        let session = self.sessions.get(usize::from(link.channel)).and_then(Option::as_ref);
         if session.is_none_or(|session| session.remote_window == 0 || !session.blocked.is_empty()) {
             return 0;
         }
-        link.credit
-            .min(self.config.unsettled_max.saturating_sub(link.unsettled))
+        link.credit.min(self.config.unsettled_max.saturating_sub(link.unsettled))
     }
 
     /// Sends a delivery whose encoded message `write` appends to the output. The message is split
@@ -266,26 +244,15 @@ impl Connection {
         delivery: Outgoing<'_>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<DeliveryId, SendError> {
-        assert!(
-            delivery.tag.len() <= DELIVERY_TAG_LEN_MAX,
-            "a delivery tag has 32 bytes at most"
-        );
+        assert!(delivery.tag.len() <= DELIVERY_TAG_LEN_MAX, "a delivery tag has 32 bytes at most");
         if self.sendable(id) == 0 {
-            let attached = self
-                .links
-                .get(id)
-                .is_some_and(|link| link.role == Role::Sender && link.state == LinkState::Attached);
-            return Err(if attached {
-                SendError::NoCredit
-            } else {
-                SendError::NotAttached
-            });
+            let attached =
+                self.links.get(id).is_some_and(|link| link.role == Role::Sender && link.state == LinkState::Attached);
+            return Err(if attached { SendError::NoCredit } else { SendError::NotAttached });
         }
         let link = self.links.get_mut(id).ok_or(SendError::NotAttached)?;
         let (channel, handle) = (link.channel, link.local_handle);
-        let session = self.sessions[usize::from(channel)]
-            .as_mut()
-            .ok_or(SendError::NotAttached)?;
+        let session = self.sessions[usize::from(channel)].as_mut().ok_or(SendError::NotAttached)?;
         let number = session.next_delivery;
         session.next_delivery += 1;
         link.credit -= 1;
@@ -315,23 +282,12 @@ impl Connection {
     ///
     /// # Errors
     /// When the link cannot send now.
-    pub fn send(
-        &mut self,
-        id: LinkId,
-        delivery: Outgoing<'_>,
-        message: &[u8],
-    ) -> Result<DeliveryId, SendError> {
+    pub fn send(&mut self, id: LinkId, delivery: Outgoing<'_>, message: &[u8]) -> Result<DeliveryId, SendError> {
         self.send_with(id, delivery, |out| out.extend_from_slice(message))
     }
 
     #[cold]
-    fn send_split(
-        &mut self,
-        id: LinkId,
-        mut first: Option<(u32, &[u8], u32)>,
-        settled: bool,
-        mut payload: &[u8],
-    ) {
+    fn send_split(&mut self, id: LinkId, mut first: Option<(u32, &[u8], u32)>, settled: bool, mut payload: &[u8]) {
         let Some(link) = self.links.get(id) else {
             return;
         };
@@ -404,9 +360,7 @@ impl Connection {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if link.state != LinkState::Attached
-            || link.credit.saturating_add(link.unsettled) > link.window / 2
-        {
+        if link.state != LinkState::Attached || link.credit.saturating_add(link.unsettled) > link.window / 2 {
             return;
         }
         link.credit = link.window.saturating_sub(link.unsettled);
@@ -444,20 +398,9 @@ impl Connection {
         self.put_disposition(channel, Role::Sender, delivery, state);
     }
 
-    fn put_disposition(
-        &mut self,
-        channel: u16,
-        role: Role,
-        delivery: DeliveryId,
-        state: DeliveryState,
-    ) {
-        let disposition = Disposition {
-            role,
-            first: delivery.0,
-            last: Some(delivery.0),
-            settled: true,
-            state: Some(state),
-        };
+    fn put_disposition(&mut self, channel: u16, role: Role, delivery: DeliveryId, state: DeliveryState) {
+        let disposition =
+            Disposition { role, first: delivery.0, last: Some(delivery.0), settled: true, state: Some(state) };
         self.put(channel, &Performative::Disposition(disposition));
     }
 

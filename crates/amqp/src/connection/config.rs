@@ -59,9 +59,6 @@ impl Config {
 
     /// A client that asks for a host.
     pub fn client(container_id: impl Into<String>, hostname: impl Into<String>) -> Self {
-        Self {
-            hostname: Some(hostname.into()),
-            ..Self::server(container_id)
-        }
+        Self { hostname: Some(hostname.into()), ..Self::server(container_id) }
     }
 }

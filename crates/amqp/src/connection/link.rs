@@ -87,28 +87,17 @@ impl Links {
         });
         let (generation, slot) = &mut self.slots[index as usize];
         *slot = Some(link);
-        LinkId {
-            index,
-            generation: *generation,
-        }
+        LinkId { index, generation: *generation }
     }
 
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
         let (generation, slot) = self.slots.get(id.index as usize)?;
-        if *generation == id.generation {
-            slot.as_ref()
-        } else {
-            None
-        }
+        if *generation == id.generation { slot.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         let (generation, slot) = self.slots.get_mut(id.index as usize)?;
-        if *generation == id.generation {
-            slot.as_mut()
-        } else {
-            None
-        }
+        if *generation == id.generation { slot.as_mut() } else { None }
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {

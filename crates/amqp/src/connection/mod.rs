@@ -159,10 +159,7 @@ impl Connection {
     /// Swaps the bytes to send into `buffer`, which must be empty; its memory is used for the next
     /// round. The fast form of [`Connection::take_output`].
     pub fn swap_output(&mut self, now: u64, buffer: &mut Vec<u8>) {
-        debug_assert!(
-            buffer.is_empty(),
-            "the buffer was sent before it is used again"
-        );
+        debug_assert!(buffer.is_empty(), "the buffer was sent before it is used again");
         if !self.output.is_empty() {
             self.sent_at = now;
             std::mem::swap(&mut self.output, buffer);
@@ -316,10 +313,7 @@ impl Connection {
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), Error> {
-        let sasl = matches!(
-            self.phase,
-            Phase::SaslInit | Phase::SaslMechanisms | Phase::SaslOutcome
-        );
+        let sasl = matches!(self.phase, Phase::SaslInit | Phase::SaslMechanisms | Phase::SaslOutcome);
         match (frame.kind, sasl) {
             (Kind::Sasl, true) => {
                 let mut reader = Reader::new(&frame.body);
@@ -334,14 +328,7 @@ impl Connection {
 
     fn sasl_frame(&mut self, frame: SaslFrame) -> Result<(), Error> {
         match (self.phase, frame) {
-            (
-                Phase::SaslInit,
-                SaslFrame::Init {
-                    mechanism,
-                    initial_response,
-                    ..
-                },
-            ) => {
+            (Phase::SaslInit, SaslFrame::Init { mechanism, initial_response, .. }) => {
                 if !self.config.mechanisms.contains(&mechanism) {
                     return self.refuse_sasl("SASL mechanism that was not offered");
                 }
@@ -395,11 +382,7 @@ impl Connection {
     }
 
     fn peer_opened(&mut self, open: Open) {
-        self.peer_frame_size_max = open
-            .max_frame_size
-            .max(frame::MAX_FRAME_SIZE_MIN)
-            .try_into()
-            .unwrap_or(usize::MAX);
+        self.peer_frame_size_max = open.max_frame_size.max(frame::MAX_FRAME_SIZE_MIN).try_into().unwrap_or(usize::MAX);
         self.peer_channel_max = open.channel_max;
         self.peer_idle_timeout_ms = open.idle_timeout.filter(|t| *t > 0).map(u64::from);
         self.put_open();
@@ -429,9 +412,7 @@ impl Connection {
     }
 
     fn put(&mut self, channel: u16, performative: &Performative) {
-        frame::put(&mut self.output, Kind::Amqp, channel, |out| {
-            performative.encode(out)
-        });
+        frame::put(&mut self.output, Kind::Amqp, channel, |out| performative.encode(out));
     }
 
     fn put_sasl(&mut self, frame: &SaslFrame) {

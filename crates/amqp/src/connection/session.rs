@@ -10,9 +10,7 @@ use super::event::{AttachRequest, Delivery, DeliveryId, Error, Event, LinkId};
 use super::link::{Link, LinkState, Partial};
 use crate::condition;
 use crate::decode::Reader;
-use crate::performative::{
-    Attach, Begin, Detach, Disposition, ErrorCondition, Flow, Performative, Role, Transfer,
-};
+use crate::performative::{Attach, Begin, Detach, Disposition, ErrorCondition, Flow, Performative, Role, Transfer};
 
 /// Transfers a peer may send in a session before we renew its window.
 pub(crate) const INCOMING_WINDOW: u32 = 4_096;
@@ -68,22 +66,15 @@ impl Session {
     }
 
     fn linked(&self, remote_handle: u32) -> Option<LinkId> {
-        self.remote_handles
-            .get(remote_handle as usize)
-            .copied()
-            .flatten()
+        self.remote_handles.get(remote_handle as usize).copied().flatten()
     }
 
     /// The lowest free handle on our side.
     pub(crate) fn free_handle(&mut self) -> u32 {
-        let free = self
-            .local_handles
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.local_handles.push(None);
-                self.local_handles.len() - 1
-            });
+        let free = self.local_handles.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.local_handles.push(None);
+            self.local_handles.len() - 1
+        });
         u32::try_from(free).expect("handles are bounded by the links of a connection")
     }
 
@@ -134,10 +125,7 @@ impl Connection {
             self.peer_ended(ours, error);
             return Ok(());
         }
-        let session = self
-            .sessions
-            .get(usize::from(ours))
-            .and_then(Option::as_ref);
+        let session = self.sessions.get(usize::from(ours)).and_then(Option::as_ref);
         if session.is_none_or(|session| session.ending) {
             return Ok(());
         }
@@ -164,14 +152,9 @@ impl Connection {
         }
         let ours = match begin.remote_channel {
             Some(ours) => {
-                let asked = self
-                    .sessions
-                    .get_mut(usize::from(ours))
-                    .and_then(Option::as_mut);
+                let asked = self.sessions.get_mut(usize::from(ours)).and_then(Option::as_mut);
                 let asked = asked.filter(|session| session.remote_channel.is_none());
-                asked
-                    .ok_or(Error::Channel(ours))?
-                    .peer_began(channel, begin);
+                asked.ok_or(Error::Channel(ours))?.peer_began(channel, begin);
                 ours
             }
             None => {
@@ -191,16 +174,9 @@ impl Connection {
     /// A free channel on our side: the wanted one, or the lowest.
     pub(super) fn free_channel(&mut self, wanted: u16) -> Result<u16, Error> {
         let max = self.peer_channel_max.min(self.config.channel_max);
-        let free = |channel: &u16| {
-            self.sessions
-                .get(usize::from(*channel))
-                .is_none_or(Option::is_none)
-        };
-        let channel = if wanted <= max && free(&wanted) {
-            wanted
-        } else {
-            (0..=max).find(free).ok_or(Error::TooManySessions)?
-        };
+        let free = |channel: &u16| self.sessions.get(usize::from(*channel)).is_none_or(Option::is_none);
+        let channel =
+            if wanted <= max && free(&wanted) { wanted } else { (0..=max).find(free).ok_or(Error::TooManySessions)? };
         if self.sessions.len() <= usize::from(channel) {
             self.sessions.resize_with(usize::from(channel) + 1, || None);
         }
@@ -228,11 +204,7 @@ impl Connection {
         self.drop_links(&session, Some(&error));
         self.put(channel, &Performative::End(Some(error)));
         let remote_channel = session.remote_channel;
-        *session = Session {
-            remote_channel,
-            ending: true,
-            ..Session::default()
-        };
+        *session = Session { remote_channel, ending: true, ..Session::default() };
         self.sessions[usize::from(channel)] = Some(session);
     }
 
@@ -243,10 +215,7 @@ impl Connection {
             };
             self.forget_partial(removed.partial.as_ref());
             if removed.state != LinkState::Detaching {
-                self.events.push_back(Event::Detached {
-                    link,
-                    error: error.cloned(),
-                });
+                self.events.push_back(Event::Detached { link, error: error.cloned() });
             }
         }
     }
@@ -266,9 +235,9 @@ impl Connection {
         let role = attach.role.opposite();
         let links = &self.links;
         let asked = session.local_handles.iter().copied().flatten().find(|id| {
-            links.get(*id).is_some_and(|link| {
-                link.remote_handle.is_none() && link.role == role && link.name == attach.name
-            })
+            links
+                .get(*id)
+                .is_some_and(|link| link.remote_handle.is_none() && link.role == role && link.name == attach.name)
         });
         let slot = attach.handle as usize;
         if session.remote_handles.len() <= slot {
@@ -295,13 +264,8 @@ impl Connection {
         let link = self.links.insert(link);
         session.remote_handles[slot] = Some(link);
         session.local_handles[local_handle as usize] = Some(link);
-        let request = AttachRequest {
-            link,
-            session: SessionId(channel),
-            attach,
-        };
-        self.events
-            .push_back(Event::AttachRequested(Box::new(request)));
+        let request = AttachRequest { link, session: SessionId(channel), attach };
+        self.events.push_back(Event::AttachRequested(Box::new(request)));
         Ok(())
     }
 
@@ -317,10 +281,7 @@ impl Connection {
         if link.role == Role::Receiver {
             link.delivery_count = attach.initial_delivery_count.unwrap_or(0);
         }
-        self.events.push_back(Event::Attached {
-            link: id,
-            attach: Box::new(attach),
-        });
+        self.events.push_back(Event::Attached { link: id, attach: Box::new(attach) });
         self.put_link_flow(id);
     }
 
@@ -367,10 +328,7 @@ impl Connection {
         let session = self.sessions[usize::from(channel)].as_ref();
         let Some(id) = session.and_then(|session| session.linked(handle)) else {
             let text = format!("flow for handle {handle}, which is not attached");
-            self.end_session(
-                channel,
-                ErrorCondition::new(condition::UNATTACHED_HANDLE, text),
-            );
+            self.end_session(channel, ErrorCondition::new(condition::UNATTACHED_HANDLE, text));
             return;
         };
         let Some(link) = self.links.get_mut(id) else {
@@ -409,20 +367,11 @@ impl Connection {
         }
         let (credit, drain) = (self.sendable(id), link.drain);
         if credit > 0 || drain {
-            self.events.push_back(Event::Credit {
-                link: id,
-                credit,
-                drain,
-            });
+            self.events.push_back(Event::Credit { link: id, credit, drain });
         }
     }
 
-    fn peer_transferred(
-        &mut self,
-        channel: u16,
-        transfer: Transfer,
-        payload: Bytes,
-    ) -> Result<(), Error> {
+    fn peer_transferred(&mut self, channel: u16, transfer: Transfer, payload: Bytes) -> Result<(), Error> {
         let Some(session) = self.sessions[usize::from(channel)].as_mut() else {
             return Ok(());
         };
@@ -430,14 +379,8 @@ impl Connection {
         session.incoming_left = session.incoming_left.saturating_sub(1);
         let renew = session.incoming_left < INCOMING_WINDOW / 2;
         let Some(id) = session.linked(transfer.handle) else {
-            let text = format!(
-                "transfer on handle {}, which is not attached",
-                transfer.handle
-            );
-            self.end_session(
-                channel,
-                ErrorCondition::new(condition::UNATTACHED_HANDLE, text),
-            );
+            let text = format!("transfer on handle {}, which is not attached", transfer.handle);
+            self.end_session(channel, ErrorCondition::new(condition::UNATTACHED_HANDLE, text));
             return Ok(());
         };
         if renew {
@@ -450,9 +393,7 @@ impl Connection {
             return Ok(());
         }
         if link.role == Role::Sender {
-            return Err(Error::NotAllowed(
-                "transfer against the direction of its link",
-            ));
+            return Err(Error::NotAllowed("transfer against the direction of its link"));
         }
         if link.state != LinkState::Attached {
             return Err(Error::NotAllowed("transfer before its link was attached"));
@@ -478,10 +419,7 @@ impl Connection {
         };
         if link.credit == 0 {
             let text = "more deliveries than credit";
-            self.break_link(
-                id,
-                ErrorCondition::new(condition::TRANSFER_LIMIT_EXCEEDED, text),
-            );
+            self.break_link(id, ErrorCondition::new(condition::TRANSFER_LIMIT_EXCEEDED, text));
             return;
         }
         let partial = Partial {
@@ -500,18 +438,9 @@ impl Connection {
         }
     }
 
-    fn continue_partial(
-        &mut self,
-        id: LinkId,
-        mut partial: Partial,
-        transfer: &Transfer,
-        payload: &[u8],
-    ) {
+    fn continue_partial(&mut self, id: LinkId, mut partial: Partial, transfer: &Transfer, payload: &[u8]) {
         self.forget_partial(Some(&partial));
-        if transfer
-            .delivery_id
-            .is_some_and(|delivery| delivery != partial.delivery_id)
-        {
+        if transfer.delivery_id.is_some_and(|delivery| delivery != partial.delivery_id) {
             let text = "a delivery began before the previous one ended";
             self.break_link(id, ErrorCondition::new(condition::NOT_ALLOWED, text));
             return;
@@ -538,10 +467,7 @@ impl Connection {
         let bytes = partial.bytes.len() + payload.len();
         if self.partial_bytes + bytes > PARTIAL_BYTES_MAX {
             let text = "too many unfinished messages on this connection";
-            self.break_link(
-                id,
-                ErrorCondition::new(condition::RESOURCE_LIMIT_EXCEEDED, text),
-            );
+            self.break_link(id, ErrorCondition::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
             return;
         }
         let Some(link) = self.links.get_mut(id) else {
@@ -557,24 +483,12 @@ impl Connection {
     }
 
     fn oversize(&mut self, id: LinkId) {
-        let text = format!(
-            "messages are limited to {} bytes",
-            self.config.message_size_max
-        );
-        self.break_link(
-            id,
-            ErrorCondition::new(condition::MESSAGE_SIZE_EXCEEDED, text),
-        );
+        let text = format!("messages are limited to {} bytes", self.config.message_size_max);
+        self.break_link(id, ErrorCondition::new(condition::MESSAGE_SIZE_EXCEEDED, text));
     }
 
     fn deliver(&mut self, id: LinkId, partial: Partial, message: Bytes) {
-        let Partial {
-            delivery_id,
-            tag,
-            format,
-            settled,
-            ..
-        } = partial;
+        let Partial { delivery_id, tag, format, settled, .. } = partial;
         self.used_credit(id);
         if settled {
             self.top_up(id);
@@ -582,14 +496,7 @@ impl Connection {
             link.unsettled += 1;
         }
         let delivery_id = DeliveryId(delivery_id);
-        let delivery = Delivery {
-            link: id,
-            delivery_id,
-            tag,
-            settled,
-            format,
-            message,
-        };
+        let delivery = Delivery { link: id, delivery_id, tag, settled, format, message };
         self.events.push_back(Event::Message(delivery));
     }
 
@@ -614,11 +521,8 @@ impl Connection {
             return Ok(());
         };
         let last = first + u64::from(last.wrapping_sub(disposition.first));
-        let touched: Vec<(u64, LinkId)> = session
-            .unsettled
-            .range(first..=last)
-            .map(|(delivery, link)| (*delivery, *link))
-            .collect();
+        let touched: Vec<(u64, LinkId)> =
+            session.unsettled.range(first..=last).map(|(delivery, link)| (*delivery, *link)).collect();
         for (delivery, link) in touched {
             if disposition.settled {
                 session.unsettled.remove(&delivery);
@@ -653,16 +557,9 @@ impl Connection {
             self.answer_abandoned_attach(id);
         }
         if state != LinkState::Detaching {
-            let answer = Detach {
-                handle: local_handle,
-                closed: detach.closed,
-                error: None,
-            };
+            let answer = Detach { handle: local_handle, closed: detach.closed, error: None };
             self.put(channel, &Performative::Detach(answer));
-            self.events.push_back(Event::Detached {
-                link: id,
-                error: detach.error,
-            });
+            self.events.push_back(Event::Detached { link: id, error: detach.error });
         }
         self.remove_link(id);
         Ok(())

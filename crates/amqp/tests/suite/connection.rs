@@ -1,8 +1,6 @@
 //! Two ends that keep to the rules.
 
-use gantry_amqp::connection::{
-    Accept, ClientSasl, Config, Connection, Error, Outgoing, SaslRequest, SendError,
-};
+use gantry_amqp::connection::{Accept, ClientSasl, Config, Connection, Error, Outgoing, SaslRequest, SendError};
 use gantry_amqp::decode::Reader;
 use gantry_amqp::frame::{self, AMQP_HEADER, SASL_HEADER};
 use gantry_amqp::sasl::{self, Outcome, Plain, SaslFrame};
@@ -10,16 +8,8 @@ use gantry_amqp::{DeliveryState, ErrorCondition, Event, Role, Value, condition};
 
 use super::pair::{Pair, messages, pattern};
 
-const SETTLED: Outgoing<'_> = Outgoing {
-    tag: b"t",
-    settled: true,
-    format: 0,
-};
-const UNSETTLED: Outgoing<'_> = Outgoing {
-    tag: b"t",
-    settled: false,
-    format: 0,
-};
+const SETTLED: Outgoing<'_> = Outgoing { tag: b"t", settled: true, format: 0 };
+const UNSETTLED: Outgoing<'_> = Outgoing { tag: b"t", settled: false, format: 0 };
 
 #[test]
 fn sasl_may_be_left_out() {
@@ -47,15 +37,8 @@ fn mechanisms_are_offered_in_their_order() {
 }
 
 fn plain(outcome: Outcome) -> (Connection, Connection, Result<(), Error>) {
-    let credentials = Plain {
-        user: "u".into(),
-        password: "p".into(),
-    };
-    let mut client = Connection::client(
-        Config::client("c", "h"),
-        ClientSasl::Plain(credentials.clone()),
-        0,
-    );
+    let credentials = Plain { user: "u".into(), password: "p".into() };
+    let mut client = Connection::client(Config::client("c", "h"), ClientSasl::Plain(credentials.clone()), 0);
     let mut server = Connection::server(Config::server("s"), 0);
     for _ in 0..2 {
         server.receive(0, &client.take_output(0)).unwrap();
@@ -83,10 +66,7 @@ fn refused_credentials_end_both() {
     let (_, mut server, result) = plain(Outcome::Auth);
     assert_eq!(result, Err(Error::SaslRefused(1)));
     assert!(server.is_closed());
-    assert!(matches!(
-        server.next_event(),
-        Some(Event::Closed { error: None })
-    ));
+    assert!(matches!(server.next_event(), Some(Event::Closed { error: None })));
 }
 
 #[test]
@@ -99,20 +79,7 @@ fn messages_of_any_size_arrive_whole_in_both_directions() {
         let mut pair = Pair::open_with(config, server);
         let (up, _) = pair.link(Role::Sender, 100);
         let (_, down) = pair.link(Role::Receiver, 100);
-        for len in [
-            0,
-            1,
-            400,
-            470,
-            471,
-            472,
-            473,
-            474,
-            475,
-            512,
-            70_000,
-            256 * 1024,
-        ] {
+        for len in [0, 1, 400, 470, 471, 472, 473, 474, 475, 512, 70_000, 256 * 1024] {
             let body = pattern(len);
             pair.client.send(up, SETTLED, &body).unwrap();
             pair.server.send(down, SETTLED, &body).unwrap();
@@ -120,10 +87,7 @@ fn messages_of_any_size_arrive_whole_in_both_directions() {
             for events in [&mut pair.at_server, &mut pair.at_client] {
                 let arrived = messages(events);
                 assert_eq!(arrived.len(), 1);
-                assert_eq!(
-                    arrived[0].message, body,
-                    "{len} bytes in frames of {frame_size}"
-                );
+                assert_eq!(arrived[0].message, body, "{len} bytes in frames of {frame_size}");
                 assert_eq!(&arrived[0].tag[..], b"t");
             }
         }
@@ -137,10 +101,7 @@ fn credit_bounds_the_sender_and_settled_deliveries_give_it_back() {
     for _ in 0..4 {
         pair.client.send(up, SETTLED, b"m").unwrap();
     }
-    assert_eq!(
-        pair.client.send(up, SETTLED, b"m"),
-        Err(SendError::NoCredit)
-    );
+    assert_eq!(pair.client.send(up, SETTLED, b"m"), Err(SendError::NoCredit));
     pair.run();
     assert_eq!(messages(&mut pair.at_server).len(), 4);
     // The server gave two back after the second message, and two more after the fourth.
@@ -158,13 +119,8 @@ fn unsettled_deliveries_hold_credit_until_the_owner_settles_them() {
     let arrived = messages(&mut pair.at_server);
     assert_eq!(pair.client.sendable(up), 0);
     let error = ErrorCondition::new(condition::NOT_FOUND, "no such device");
-    pair.server
-        .settle(theirs, arrived[0].delivery_id, DeliveryState::Accepted);
-    pair.server.settle(
-        theirs,
-        arrived[1].delivery_id,
-        DeliveryState::Rejected(Some(error.clone())),
-    );
+    pair.server.settle(theirs, arrived[0].delivery_id, DeliveryState::Accepted);
+    pair.server.settle(theirs, arrived[1].delivery_id, DeliveryState::Rejected(Some(error.clone())));
     pair.at_client.clear();
     pair.run();
     assert_eq!(pair.client.sendable(up), 2);
@@ -172,21 +128,11 @@ fn unsettled_deliveries_hold_credit_until_the_owner_settles_them() {
         .at_client
         .drain(..)
         .filter_map(|event| match event {
-            Event::Disposition {
-                state,
-                settled: true,
-                ..
-            } => state,
+            Event::Disposition { state, settled: true, .. } => state,
             _ => None,
         })
         .collect();
-    assert_eq!(
-        states,
-        [
-            DeliveryState::Accepted,
-            DeliveryState::Rejected(Some(error))
-        ]
-    );
+    assert_eq!(states, [DeliveryState::Accepted, DeliveryState::Rejected(Some(error))]);
 }
 
 #[test]
@@ -197,18 +143,10 @@ fn a_settled_disposition_ends_a_delivery_of_ours() {
     pair.run();
     pair.at_server.clear();
     let arrived = messages(&mut pair.at_client);
-    pair.client
-        .settle(ours, arrived[0].delivery_id, DeliveryState::Released);
+    pair.client.settle(ours, arrived[0].delivery_id, DeliveryState::Released);
     pair.run();
     match pair.at_server.as_slice() {
-        [
-            Event::Disposition {
-                link,
-                delivery_id,
-                state: Some(DeliveryState::Released),
-                settled: true,
-            },
-        ] => {
+        [Event::Disposition { link, delivery_id, state: Some(DeliveryState::Released), settled: true }] => {
             assert_eq!((*link, *delivery_id), (down, sent));
         }
         other => panic!("one disposition expected, found {other:?}"),
@@ -242,11 +180,7 @@ fn a_message_wider_than_the_window_arrives_in_parts() {
     let (_, down) = pair.link(Role::Receiver, 10);
     let body = pattern(3 * 1024 * 1024);
     pair.server.send(down, SETTLED, &body).unwrap();
-    assert_eq!(
-        pair.server.sendable(down),
-        0,
-        "transfers wait for the window"
-    );
+    assert_eq!(pair.server.sendable(down), 0, "transfers wait for the window");
     pair.run();
     assert_eq!(messages(&mut pair.at_client)[0].message, body);
     assert_eq!(pair.server.sendable(down), 9);
@@ -258,20 +192,11 @@ fn a_refused_attach_tells_why() {
     let session = pair.session();
     let (link, request) = pair.ask(session, Role::Receiver, 1);
     let info = vec![(Value::from("port"), Value::Int(5671))];
-    let error = ErrorCondition {
-        info,
-        ..ErrorCondition::new(condition::LINK_REDIRECT, "there")
-    };
+    let error = ErrorCondition { info, ..ErrorCondition::new(condition::LINK_REDIRECT, "there") };
     pair.server.refuse_attach(request, error.clone());
     pair.run();
     match pair.at_client.as_slice() {
-        [
-            Event::Attached { attach, .. },
-            Event::Detached {
-                link: ended,
-                error: Some(told),
-            },
-        ] => {
+        [Event::Attached { attach, .. }, Event::Detached { link: ended, error: Some(told) }] => {
             assert!(attach.source.is_some() && attach.target.is_some());
             assert_eq!((*ended, told), (link, &error));
         }
@@ -289,10 +214,7 @@ fn an_attach_given_up_before_the_answer_leaves_nothing_behind() {
     let (link, request) = pair.ask(session, Role::Receiver, 1);
     pair.client.detach_in_peace(link);
     pair.run();
-    assert!(matches!(
-        pair.at_server.as_slice(),
-        [Event::Detached { error: None, .. }]
-    ));
+    assert!(matches!(pair.at_server.as_slice(), [Event::Detached { error: None, .. }]));
     pair.at_server.clear();
     pair.server.accept_attach(request, Accept::default());
     assert_eq!(pair.server.output_len(), 0);
@@ -304,10 +226,7 @@ fn a_detached_link_is_forgotten_by_both() {
     let mut pair = Pair::open();
     let (ours, theirs) = pair.link(Role::Receiver, 5);
     pair.server.send(theirs, UNSETTLED, b"m").unwrap();
-    pair.server.detach(
-        theirs,
-        ErrorCondition::new(condition::LINK_STOLEN, "a higher epoch came"),
-    );
+    pair.server.detach(theirs, ErrorCondition::new(condition::LINK_STOLEN, "a higher epoch came"));
     pair.run();
     assert!(pair.at_server.is_empty());
     let stolen = pair.at_client.iter().any(|event| {
@@ -315,10 +234,7 @@ fn a_detached_link_is_forgotten_by_both() {
             if *link == ours && error.condition == condition::LINK_STOLEN)
     });
     assert!(stolen);
-    assert_eq!(
-        pair.server.send(theirs, SETTLED, b"m"),
-        Err(SendError::NotAttached)
-    );
+    assert_eq!(pair.server.send(theirs, SETTLED, b"m"), Err(SendError::NotAttached));
 }
 
 #[test]
@@ -341,14 +257,7 @@ fn draining_uses_up_the_credit() {
         gantry_amqp::performative::Performative::Flow(flow).encode(out);
     });
     pair.server.receive(0, &bytes).unwrap();
-    assert!(matches!(
-        pair.server.next_event(),
-        Some(Event::Credit {
-            credit: 7,
-            drain: true,
-            ..
-        })
-    ));
+    assert!(matches!(pair.server.next_event(), Some(Event::Credit { credit: 7, drain: true, .. })));
     pair.server.send(down, SETTLED, b"m").unwrap();
     pair.server.drained(down);
     assert_eq!(pair.server.sendable(down), 0);
@@ -384,19 +293,10 @@ fn a_handshake_that_stalls_is_given_up() {
 #[test]
 fn close_is_answered_or_given_up() {
     let mut pair = Pair::open();
-    pair.server.close(
-        7,
-        Some(ErrorCondition::new(
-            condition::CONNECTION_FORCED,
-            "stopping",
-        )),
-    );
+    pair.server.close(7, Some(ErrorCondition::new(condition::CONNECTION_FORCED, "stopping")));
     pair.run();
     assert!(pair.client.is_closed() && pair.server.is_closed());
-    assert!(matches!(
-        pair.at_client.as_slice(),
-        [Event::Closed { error: Some(_) }]
-    ));
+    assert!(matches!(pair.at_client.as_slice(), [Event::Closed { error: Some(_) }]));
 
     let mut pair = Pair::open();
     pair.server.close(100, None);

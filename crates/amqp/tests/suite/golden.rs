@@ -15,11 +15,8 @@ use gantry_amqp::performative::Performative;
 use gantry_amqp::sasl::SaslFrame;
 use gantry_amqp::{Event, Message, Role};
 
-pub(crate) const CAPTURES: [&str; 3] = [
-    "azure-eventhub-5.15.1-management",
-    "azure-eventhub-5.15.1-receiver",
-    "azure-event-hubs-6.0.4",
-];
+pub(crate) const CAPTURES: [&str; 3] =
+    ["azure-eventhub-5.15.1-management", "azure-eventhub-5.15.1-receiver", "azure-event-hubs-6.0.4"];
 
 pub(crate) fn capture(name: &str) -> Vec<u8> {
     let text = std::fs::read_to_string(file(name, "hex")).unwrap();
@@ -29,9 +26,7 @@ pub(crate) fn capture(name: &str) -> Vec<u8> {
 }
 
 fn file(name: &str, extension: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(format!("{name}.{extension}"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.{extension}"))
 }
 
 /// Headers and frames as text; every performative must survive being written again.
@@ -41,18 +36,12 @@ fn transcript(bytes: &[u8]) -> String {
     while !input.is_empty() {
         if input.starts_with(b"AMQP") {
             let header = input.split_to(8);
-            let name = if header[..] == SASL_HEADER {
-                "SASL"
-            } else {
-                "AMQP"
-            };
+            let name = if header[..] == SASL_HEADER { "SASL" } else { "AMQP" };
             assert!(header[..] == SASL_HEADER || header[..] == AMQP_HEADER);
             writeln!(text, "header {name}").unwrap();
             continue;
         }
-        let frame = frame::take(&mut input, u32::MAX)
-            .unwrap()
-            .expect("captures end with a frame");
+        let frame = frame::take(&mut input, u32::MAX).unwrap().expect("captures end with a frame");
         let mut reader = Reader::new(&frame.body);
         if frame.kind == Kind::Sasl {
             writeln!(text, "{:?}", SaslFrame::decode(&mut reader).unwrap()).unwrap();
@@ -63,10 +52,7 @@ fn transcript(bytes: &[u8]) -> String {
         let mut again = Vec::new();
         performative.encode(&mut again);
         let again = Bytes::from(again);
-        assert_eq!(
-            Performative::decode(&mut Reader::new(&again)).unwrap(),
-            performative
-        );
+        assert_eq!(Performative::decode(&mut Reader::new(&again)).unwrap(), performative);
         let payload = reader.rest();
         if !payload.is_empty() {
             let message = Message::decode(&payload).unwrap();
@@ -101,13 +87,7 @@ fn replay(bytes: &[u8], piece: usize) -> Vec<String> {
             events.push(format!("{event:?}"));
             if let Event::AttachRequested(request) = event {
                 assert!(matches!(request.attach.role, Role::Sender | Role::Receiver));
-                server.accept_attach(
-                    *request,
-                    Accept {
-                        credit: 10,
-                        ..Accept::default()
-                    },
-                );
+                server.accept_attach(*request, Accept { credit: 10, ..Accept::default() });
             }
         }
     }
@@ -119,16 +99,9 @@ fn captured_clients_are_served_in_any_pieces() {
     for name in CAPTURES {
         let bytes = capture(name);
         let bytewise = replay(&bytes, 1);
-        assert!(
-            bytewise.iter().any(|event| event.starts_with("Message")),
-            "{name}"
-        );
+        assert!(bytewise.iter().any(|event| event.starts_with("Message")), "{name}");
         for piece in [3, 7, 50] {
-            assert_eq!(
-                replay(&bytes, piece),
-                bytewise,
-                "{name} in pieces of {piece}"
-            );
+            assert_eq!(replay(&bytes, piece), bytewise, "{name} in pieces of {piece}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use gantry_amqp::connection::{
-    Accept, AttachOptions, AttachRequest, ClientSasl, Config, Connection, Delivery, Event, LinkId,
-    SessionId,
+    Accept, AttachOptions, AttachRequest, ClientSasl, Config, Connection, Delivery, Event, LinkId, SessionId,
 };
 use gantry_amqp::{Role, Source, Target};
 
@@ -46,10 +45,8 @@ impl Pair {
             }
             self.server.receive(self.now, &up).unwrap();
             self.client.receive(self.now, &down).unwrap();
-            self.at_client
-                .extend(std::iter::from_fn(|| self.client.next_event()));
-            self.at_server
-                .extend(std::iter::from_fn(|| self.server.next_event()));
+            self.at_client.extend(std::iter::from_fn(|| self.client.next_event()));
+            self.at_server.extend(std::iter::from_fn(|| self.server.next_event()));
         }
     }
 
@@ -59,21 +56,10 @@ impl Pair {
 
     /// The client asks for a link; the server's request is returned.
     #[track_caller]
-    pub(crate) fn ask(
-        &mut self,
-        session: SessionId,
-        role: Role,
-        credit: u32,
-    ) -> (LinkId, AttachRequest) {
-        let options = AttachOptions {
-            credit,
-            ..AttachOptions::default()
-        };
+    pub(crate) fn ask(&mut self, session: SessionId, role: Role, credit: u32) -> (LinkId, AttachRequest) {
+        let options = AttachOptions { credit, ..AttachOptions::default() };
         let (source, target) = (Source::at("node"), Target::at("node"));
-        let link = self
-            .client
-            .attach(session, "link", role, source, target, options)
-            .unwrap();
+        let link = self.client.attach(session, "link", role, source, target, options).unwrap();
         self.run();
         match self.at_server.remove(0) {
             Event::AttachRequested(request) => (link, *request),
@@ -87,13 +73,7 @@ impl Pair {
         let session = self.session();
         let (ours, request) = self.ask(session, role, credit);
         let theirs = request.link;
-        self.server.accept_attach(
-            request,
-            Accept {
-                credit,
-                ..Accept::default()
-            },
-        );
+        self.server.accept_attach(request, Accept { credit, ..Accept::default() });
         self.run();
         assert!(matches!(self.at_client.remove(0), Event::Attached { .. }));
         self.at_client.clear();

@@ -5,9 +5,7 @@ use gantry_amqp::connection::{Accept, Config, Connection};
 use gantry_amqp::decode::Reader;
 use gantry_amqp::performative::Performative;
 use gantry_amqp::value::Described;
-use gantry_amqp::{
-    Array, Body, Event, Message, MessageId, Properties, Symbol, Value, encode, frame,
-};
+use gantry_amqp::{Array, Body, Event, Message, MessageId, Properties, Symbol, Value, encode, frame};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -25,12 +23,8 @@ fn scalar() -> impl Strategy<Value = Value> {
         any::<i16>().prop_map(Value::Short),
         prop_oneof![any::<i32>(), -200..200_i32].prop_map(Value::Int),
         prop_oneof![any::<i64>(), -200..200_i64].prop_map(Value::Long),
-        any::<f32>()
-            .prop_filter("comparable", |f| !f.is_nan())
-            .prop_map(Value::Float),
-        any::<f64>()
-            .prop_filter("comparable", |f| !f.is_nan())
-            .prop_map(Value::Double),
+        any::<f32>().prop_filter("comparable", |f| !f.is_nan()).prop_map(Value::Float),
+        any::<f64>().prop_filter("comparable", |f| !f.is_nan()).prop_map(Value::Double),
         any::<[u8; 4]>().prop_map(Value::Decimal32),
         any::<[u8; 8]>().prop_map(Value::Decimal64),
         any::<[u8; 16]>().prop_map(Value::Decimal128),
@@ -52,8 +46,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn symbol() -> impl Strategy<Value = Symbol> {
-    prop::collection::vec(0_u8..128, 0..300)
-        .prop_map(|ascii| Symbol::from(String::from_utf8(ascii).unwrap()))
+    prop::collection::vec(0_u8..128, 0..300).prop_map(|ascii| Symbol::from(String::from_utf8(ascii).unwrap()))
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -62,12 +55,8 @@ fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
             prop::collection::vec(pair.clone(), 0..8).prop_map(Value::Map),
-            pair.prop_map(|(descriptor, value)| {
-                Value::Described(Box::new(Described { descriptor, value }))
-            }),
-            (inner, 0..5_usize).prop_map(|(value, count)| {
-                Value::Array(Array::new(vec![value; count]).unwrap())
-            }),
+            pair.prop_map(|(descriptor, value)| { Value::Described(Box::new(Described { descriptor, value })) }),
+            (inner, 0..5_usize).prop_map(|(value, count)| { Value::Array(Array::new(vec![value; count]).unwrap()) }),
         ]
     })
 }
@@ -120,13 +109,7 @@ fn drive(server: &mut Connection, bytes: &[u8]) {
     let _ = server.receive(0, bytes);
     while let Some(event) = server.next_event() {
         if let Event::AttachRequested(request) = event {
-            server.accept_attach(
-                *request,
-                Accept {
-                    credit: 10,
-                    ..Accept::default()
-                },
-            );
+            server.accept_attach(*request, Accept { credit: 10, ..Accept::default() });
         }
     }
 }

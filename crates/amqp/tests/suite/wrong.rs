@@ -4,9 +4,7 @@ use gantry_amqp::connection::{Accept, Config, Connection, Error, Outgoing};
 use gantry_amqp::decode::{DecodeError, Reader};
 use gantry_amqp::frame::{self, AMQP_HEADER, Kind};
 use gantry_amqp::performative::{Attach, Begin, Detach, Flow, Open, Performative, Transfer};
-use gantry_amqp::{
-    Event, ReceiverSettleMode, Role, SenderSettleMode, Source, Target, Value, condition, encode,
-};
+use gantry_amqp::{Event, ReceiverSettleMode, Role, SenderSettleMode, Source, Target, Value, condition, encode};
 
 use super::pair::{Pair, pattern};
 
@@ -52,14 +50,7 @@ fn attach(handle: u32, role: Role) -> Performative {
 fn transfer(handle: u32, more: bool) -> Performative {
     let delivery_tag = Some(bytes::Bytes::from_static(b"t"));
     let (delivery_id, settled) = (Some(0), Some(true));
-    Performative::Transfer(Transfer {
-        handle,
-        delivery_id,
-        delivery_tag,
-        settled,
-        more,
-        ..Transfer::default()
-    })
+    Performative::Transfer(Transfer { handle, delivery_id, delivery_tag, settled, more, ..Transfer::default() })
 }
 
 /// A server that was opened without SASL.
@@ -89,13 +80,7 @@ fn linked(role: Role) -> Connection {
     server.receive(0, &frame(3, &attach(5, role), &[])).unwrap();
     match server.next_event() {
         Some(Event::AttachRequested(request)) => {
-            server.accept_attach(
-                *request,
-                Accept {
-                    credit: 2,
-                    ..Accept::default()
-                },
-            );
+            server.accept_attach(*request, Accept { credit: 2, ..Accept::default() });
         }
         other => panic!("attach expected, found {other:?}"),
     }
@@ -137,31 +122,17 @@ fn check_session_ended(mut server: Connection, bytes: &[u8], wire: &str) {
         other => panic!("end expected, found {other:?}"),
     }
     // Frames that were under way are ignored, and the channel is free after the peer's end.
-    server
-        .receive(0, &frame(3, &attach(7, Role::Sender), &[]))
-        .unwrap();
-    server
-        .receive(0, &frame(3, &Performative::End(None), &[]))
-        .unwrap();
+    server.receive(0, &frame(3, &attach(7, Role::Sender), &[])).unwrap();
+    server.receive(0, &frame(3, &Performative::End(None), &[])).unwrap();
     server.receive(0, &frame(3, &begin(), &[])).unwrap();
-    assert!(matches!(
-        answers(&mut server).as_slice(),
-        [Performative::Begin(_)]
-    ));
+    assert!(matches!(answers(&mut server).as_slice(), [Performative::Begin(_)]));
 }
 
 #[test]
 fn other_protocols_are_refused() {
-    for header in [
-        *b"GET / HT",
-        *b"AMQP\x00\x00\x09\x01",
-        *b"AMQP\x02\x01\x00\x00",
-    ] {
+    for header in [*b"GET / HT", *b"AMQP\x00\x00\x09\x01", *b"AMQP\x02\x01\x00\x00"] {
         let mut server = Connection::server(Config::server("s"), 0);
-        assert_eq!(
-            server.receive(0, &header),
-            Err(Error::ProtocolHeader(header))
-        );
+        assert_eq!(server.receive(0, &header), Err(Error::ProtocolHeader(header)));
         assert_eq!(server.take_output(0)[..], frame::SASL_HEADER);
         assert!(server.is_closed());
     }
@@ -178,10 +149,7 @@ fn performatives_out_of_order_close_the_connection() {
     let open = frame(0, &Performative::Close(None), &[]);
     let mut server = opened();
     server.receive(0, &open).unwrap();
-    assert!(matches!(
-        answers(&mut server).as_slice(),
-        [Performative::Close(None)]
-    ));
+    assert!(matches!(answers(&mut server).as_slice(), [Performative::Close(None)]));
 
     let mut server = opened();
     server.receive(0, &frame(1, &begin(), &[])).unwrap();
@@ -198,19 +166,9 @@ fn frames_for_no_session_close_the_connection() {
 #[test]
 fn channels_and_handles_stop_at_what_was_announced() {
     let late = frame(1_024, &begin(), &[]);
-    check_closed(
-        opened(),
-        &late,
-        &Error::TooManySessions,
-        "amqp:resource-limit-exceeded",
-    );
+    check_closed(opened(), &late, &Error::TooManySessions, "amqp:resource-limit-exceeded");
     let high = frame(3, &attach(256, Role::Sender), &[]);
-    check_closed(
-        linked(Role::Sender),
-        &high,
-        &Error::Handle,
-        "amqp:connection:framing-error",
-    );
+    check_closed(linked(Role::Sender), &high, &Error::Handle, "amqp:connection:framing-error");
     // The peer announced channel-max 10 itself, so we have no channel for an eleventh session.
     let mut server = opened();
     for channel in 0..=10 {
@@ -218,54 +176,25 @@ fn channels_and_handles_stop_at_what_was_announced() {
     }
     let _ = server.take_output(0);
     let one_more = frame(11, &begin(), &[]);
-    check_closed(
-        server,
-        &one_more,
-        &Error::TooManySessions,
-        "amqp:resource-limit-exceeded",
-    );
+    check_closed(server, &one_more, &Error::TooManySessions, "amqp:resource-limit-exceeded");
 }
 
 #[test]
 fn frames_stop_at_what_was_announced() {
-    let error = frame::FrameError::TooLarge {
-        size: 65_537,
-        limit: 65_536,
-    };
+    let error = frame::FrameError::TooLarge { size: 65_537, limit: 65_536 };
     let header = [0, 1, 0, 1, 2, 0, 0, 0];
-    check_closed(
-        opened(),
-        &header,
-        &Error::Framing(error),
-        "amqp:connection:framing-error",
-    );
-    for malformed in [
-        [0, 0, 0, 7, 2, 0, 0, 0],
-        [0, 0, 0, 8, 1, 0, 0, 0],
-        [0, 0, 0, 8, 3, 0, 0, 0],
-    ] {
+    check_closed(opened(), &header, &Error::Framing(error), "amqp:connection:framing-error");
+    for malformed in [[0, 0, 0, 7, 2, 0, 0, 0], [0, 0, 0, 8, 1, 0, 0, 0], [0, 0, 0, 8, 3, 0, 0, 0]] {
         let error = Error::Framing(frame::FrameError::Malformed);
-        check_closed(
-            opened(),
-            &malformed,
-            &error,
-            "amqp:connection:framing-error",
-        );
+        check_closed(opened(), &malformed, &error, "amqp:connection:framing-error");
     }
 }
 
 #[test]
 fn unknown_handles_end_the_session() {
     let wire = "amqp:session:unattached-handle";
-    check_session_ended(
-        linked(Role::Sender),
-        &frame(3, &transfer(6, false), b"m"),
-        wire,
-    );
-    let flow = Performative::Flow(Flow {
-        handle: Some(6),
-        ..Flow::default()
-    });
+    check_session_ended(linked(Role::Sender), &frame(3, &transfer(6, false), b"m"), wire);
+    let flow = Performative::Flow(Flow { handle: Some(6), ..Flow::default() });
     check_session_ended(linked(Role::Sender), &frame(3, &flow, &[]), wire);
     let again = frame(3, &attach(5, Role::Sender), &[]);
     check_session_ended(linked(Role::Sender), &again, "amqp:session:handle-in-use");
@@ -274,11 +203,7 @@ fn unknown_handles_end_the_session() {
 #[test]
 fn a_detach_nobody_expects_is_ignored() {
     let mut server = linked(Role::Sender);
-    let detach = Performative::Detach(Detach {
-        handle: 9,
-        closed: true,
-        error: None,
-    });
+    let detach = Performative::Detach(Detach { handle: 9, closed: true, error: None });
     server.receive(0, &frame(3, &detach, &[])).unwrap();
     assert!(server.next_event().is_none() && server.output_len() == 0);
 }
@@ -293,29 +218,14 @@ fn transfers_against_the_direction_close_the_connection() {
 #[test]
 fn deliveries_past_the_credit_detach_the_link() {
     let mut server = linked(Role::Sender);
-    let mut unsettled = Transfer {
-        handle: 5,
-        delivery_id: Some(0),
-        ..Transfer::default()
-    };
+    let mut unsettled = Transfer { handle: 5, delivery_id: Some(0), ..Transfer::default() };
     for id in 0..3 {
         unsettled.delivery_id = Some(id);
-        server
-            .receive(
-                0,
-                &frame(3, &Performative::Transfer(unsettled.clone()), b"m"),
-            )
-            .unwrap();
+        server.receive(0, &frame(3, &Performative::Transfer(unsettled.clone()), b"m")).unwrap();
     }
     let events: Vec<_> = std::iter::from_fn(|| server.next_event()).collect();
     match events.as_slice() {
-        [
-            Event::Message(_),
-            Event::Message(_),
-            Event::Detached {
-                error: Some(error), ..
-            },
-        ] => {
+        [Event::Message(_), Event::Message(_), Event::Detached { error: Some(error), .. }] => {
             assert_eq!(error.condition, condition::TRANSFER_LIMIT_EXCEEDED);
         }
         other => panic!("two messages and a detach expected, found {other:?}"),
@@ -327,11 +237,7 @@ fn messages_over_the_limit_detach_the_link() {
     let mut pair = Pair::open();
     let (up, _) = pair.link(Role::Sender, 10);
     let limit = Config::server("s").message_size_max as usize;
-    let outgoing = Outgoing {
-        tag: b"t",
-        settled: true,
-        format: 0,
-    };
+    let outgoing = Outgoing { tag: b"t", settled: true, format: 0 };
     pair.client.send(up, outgoing, &pattern(limit)).unwrap();
     pair.run();
     assert!(matches!(pair.at_server.remove(0), Event::Message(_)));
@@ -339,9 +245,7 @@ fn messages_over_the_limit_detach_the_link() {
     pair.run();
     for events in [&mut pair.at_server, &mut pair.at_client] {
         let detached = events.iter().find_map(|event| match event {
-            Event::Detached {
-                error: Some(error), ..
-            } => Some(error.condition.clone()),
+            Event::Detached { error: Some(error), .. } => Some(error.condition.clone()),
             _ => None,
         });
         assert_eq!(detached, Some(condition::MESSAGE_SIZE_EXCEEDED));
@@ -355,27 +259,15 @@ fn unfinished_messages_are_bounded_for_the_whole_connection() {
     let payload = pattern(60_000);
     let mut refused = 0;
     for handle in 0..80 {
-        server
-            .receive(0, &frame(3, &attach(handle, Role::Sender), &[]))
-            .unwrap();
+        server.receive(0, &frame(3, &attach(handle, Role::Sender), &[])).unwrap();
         let Some(Event::AttachRequested(request)) = server.next_event() else {
             panic!("attach expected");
         };
-        server.accept_attach(
-            *request,
-            Accept {
-                credit: 2,
-                ..Accept::default()
-            },
-        );
-        server
-            .receive(0, &frame(3, &transfer(handle, true), &payload))
-            .unwrap();
+        server.accept_attach(*request, Accept { credit: 2, ..Accept::default() });
+        server.receive(0, &frame(3, &transfer(handle, true), &payload)).unwrap();
         while let Some(event) = server.next_event() {
             match event {
-                Event::Detached {
-                    error: Some(error), ..
-                } => {
+                Event::Detached { error: Some(error), .. } => {
                     assert_eq!(error.condition, condition::RESOURCE_LIMIT_EXCEEDED);
                     refused += 1;
                 }
@@ -390,30 +282,16 @@ fn unfinished_messages_are_bounded_for_the_whole_connection() {
 #[test]
 fn aborted_deliveries_leave_nothing_and_give_credit_back() {
     let mut server = linked(Role::Sender);
-    server
-        .receive(0, &frame(3, &transfer(5, true), b"part"))
-        .unwrap();
-    let aborted = Transfer {
-        handle: 5,
-        aborted: true,
-        ..Transfer::default()
-    };
-    server
-        .receive(0, &frame(3, &Performative::Transfer(aborted), &[]))
-        .unwrap();
+    server.receive(0, &frame(3, &transfer(5, true), b"part")).unwrap();
+    let aborted = Transfer { handle: 5, aborted: true, ..Transfer::default() };
+    server.receive(0, &frame(3, &Performative::Transfer(aborted), &[])).unwrap();
     assert!(server.next_event().is_none());
-    server
-        .receive(0, &frame(3, &transfer(5, false), b"whole"))
-        .unwrap();
+    server.receive(0, &frame(3, &transfer(5, false), b"whole")).unwrap();
     match server.next_event() {
         Some(Event::Message(delivery)) => assert_eq!(&delivery.message[..], b"whole"),
         other => panic!("message expected, found {other:?}"),
     }
-    assert!(
-        answers(&mut server)
-            .iter()
-            .any(|p| matches!(p, Performative::Flow(_)))
-    );
+    assert!(answers(&mut server).iter().any(|p| matches!(p, Performative::Flow(_))));
 }
 
 #[test]
@@ -425,10 +303,7 @@ fn deep_nesting_is_refused() {
     let mut bytes = Vec::new();
     frame::put(&mut bytes, Kind::Amqp, 0, |out| {
         encode::descriptor(out, 0x10);
-        encode::value(
-            out,
-            &Value::List(vec!["c".into(), Value::Null, Value::Null, deep]),
-        );
+        encode::value(out, &Value::List(vec!["c".into(), Value::Null, Value::Null, deep]));
     });
     let mut server = Connection::server(Config::server("s"), 0);
     server.receive(0, &AMQP_HEADER).unwrap();
@@ -450,13 +325,9 @@ fn a_billion_empty_elements_cost_nothing() {
 #[test]
 fn every_performative_has_all_its_fields() {
     let mut server = linked(Role::Sender);
-    server
-        .receive(0, &frame(3, &transfer(5, false), b"m"))
-        .unwrap();
+    server.receive(0, &frame(3, &transfer(5, false), b"m")).unwrap();
     server.receive(0, &frame(4, &begin(), &[])).unwrap();
-    server
-        .receive(0, &frame(4, &attach(0, Role::Receiver), &[]))
-        .unwrap();
+    server.receive(0, &frame(4, &attach(0, Role::Receiver), &[])).unwrap();
     while let Some(event) = server.next_event() {
         if let Event::AttachRequested(request) = event {
             let error = gantry_amqp::ErrorCondition::new(condition::NOT_FOUND, "gone");
@@ -468,11 +339,8 @@ fn every_performative_has_all_its_fields() {
     let mut seen = Vec::new();
     while let Some(frame) = frame::take(&mut output, u32::MAX).unwrap() {
         let mut reader = Reader::new(&frame.body);
-        let Value::Described(described) = reader.value().unwrap() else {
-            panic!("described")
-        };
-        let (Value::Ulong(code), Value::List(fields)) = (&described.descriptor, &described.value)
-        else {
+        let Value::Described(described) = reader.value().unwrap() else { panic!("described") };
+        let (Value::Ulong(code), Value::List(fields)) = (&described.descriptor, &described.value) else {
             panic!("composite expected");
         };
         seen.push((*code, fields.len()));
