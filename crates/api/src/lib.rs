@@ -1,3 +1,50 @@
-//! The service side: REST for hub, DPS and the page, Event Hubs and service AMQP.
+//! The service side: REST for hub, DPS and the page; Event Hubs and cloud-to-device messages over AMQP.
+//!
+//! Paths tell services apart, so one router serves them all on one address. This crate
+//! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
+//! codes and errors into HTTP and AMQP.
 
 pub mod amqp;
+mod auth;
+mod dps;
+mod error;
+mod hub;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use gantry_hub::Hub;
+use gantry_identity::Timestamp;
+use gantry_provisioning::Service;
+
+pub use auth::PeerAddress;
+pub use error::ApiError;
+
+/// Largest request body in bytes: a whole twin with room for JSON's spelling of it.
+const BODY_BYTES_MAX: usize = 512 * 1024;
+
+/// What the service side serves.
+#[derive(Clone)]
+pub struct Api {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// The provisioning service.
+    pub provisioning: Arc<Service>,
+}
+
+/// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .merge(hub::routes())
+        .merge(dps::routes())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Arc::new(api))
+}
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

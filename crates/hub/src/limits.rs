@@ -43,3 +43,5 @@ pub const DEVICE_LIST_MAX: usize = 1000;
 pub const QUERY_PAGE_MAX: usize = 1000;
 /// Length of a query in characters. Source: query language reference.
 pub const QUERY_LEN_MAX: usize = 8192;
+/// Modules of one device. Source: IoT Hub quotas.
+pub const MODULES_MAX: usize = 50;

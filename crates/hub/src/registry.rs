@@ -46,6 +46,17 @@ impl Hub {
         Ok(self.store.records(false, None, top.clamp(1, limits::DEVICE_LIST_MAX)).await?)
     }
 
+    /// The modules of a device, in order of id (at most 50 exist, registry reference).
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`].
+    pub async fn modules(&self, device: &Identity) -> Result<Vec<Record>, HubError> {
+        self.record(device).await?;
+        let mut modules = self.store.records(true, Some(device), limits::MODULES_MAX).await?;
+        modules.retain(|record| record.device.identity.device == device.device);
+        Ok(modules)
+    }
+
     /// Totals.
     ///
     /// # Errors

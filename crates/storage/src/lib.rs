@@ -8,11 +8,10 @@
 mod database;
 mod documents;
 mod dps_store;
-#[cfg(test)]
 mod event_record;
-// mod events;
+mod events;
 mod hub_store;
 mod shapes;
 
 pub use database::Database;
-// pub use events::{Batch, Cursor, Events, PartitionState, Start};
+pub use events::{Batch, Cursor, Events, PartitionState, Start};

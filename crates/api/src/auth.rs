@@ -1,0 +1,44 @@
+//! Who calls: tokens in the `Authorization` header.
+
+use axum::http::{HeaderMap, header};
+use gantry_identity::{Refusal, Rights};
+
+use crate::error::ApiError;
+use crate::{Api, now};
+
+/// Address of the caller, put into each request by the listener.
+#[derive(Clone, Debug)]
+pub struct PeerAddress(pub String);
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+/// The policy a token names, for the security event of a refusal; nothing secret.
+fn claimed(headers: &HeaderMap) -> String {
+    let policy = token(headers).and_then(|t| t.split('&').find_map(|field| field.strip_prefix("skn=")));
+    policy.unwrap_or("(no policy)").to_owned()
+}
+
+/// Lets a service call through that has `needed` at the hub.
+pub(crate) fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
+    match api.hub.authenticate_service(now(), token(headers), needed) {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            api.hub.report_refusal(now(), &claimed(headers), &peer.0, "https service", &refusal);
+            Err(ApiError::unauthorized())
+        }
+    }
+}
+
+/// Lets an operator's call through that has `needed` at the provisioning service.
+pub(crate) fn dps(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), Refusal> {
+    api.provisioning.authenticate_service(now(), token(headers), needed).inspect_err(|refusal| {
+        api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", refusal);
+    })
+}
+
+/// The token of a device call.
+pub(crate) fn device_token(headers: &HeaderMap) -> Option<&str> {
+    token(headers)
+}

@@ -1,0 +1,133 @@
+//! Hub errors as HTTP: status, name and number of the reference's table.
+//!
+//! Body `{"Message":"ErrorCode:<Name>;<words>","ExceptionMessage":"Tracking ID:…"}` and header
+//! `iothub-errorcode: <Name>`. Direct methods put a JSON text into `Message` instead; SDKs
+//! tell both apart (service API reference, section 2.2).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use gantry_hub::HubError;
+use gantry_hub::twin::TwinError;
+use serde_json::json;
+
+use crate::now;
+
+/// An error answer of the hub's service API.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    name: &'static str,
+    number: u32,
+    message: String,
+    is_method: bool,
+}
+
+impl ApiError {
+    fn new(number: u32, name: &'static str, message: impl Into<String>) -> Self {
+        let status = u16::try_from(number / 1000).ok().and_then(|s| StatusCode::from_u16(s).ok());
+        Self {
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            name,
+            number,
+            message: message.into(),
+            is_method: false,
+        }
+    }
+
+    /// Credentials were refused; why is in the log only.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(401_003, "IotHubUnauthorized", "Unauthorized")
+    }
+
+    /// The request cannot be used.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(400_004, "ArgumentInvalid", message)
+    }
+
+    /// The reference has it; Gantry does not yet.
+    pub(crate) fn not_implemented(what: &str) -> Self {
+        let message = format!("{what} is not implemented; see docs/compatibility.md");
+        Self { status: StatusCode::NOT_IMPLEMENTED, ..Self::new(501_001, "NotImplemented", message) }
+    }
+
+    /// No such path.
+    #[must_use]
+    pub fn no_such_path(path: &str) -> Self {
+        Self::new(404_000, "GenericNotFound", format!("no operation at {path}"))
+    }
+
+    /// The form direct methods use.
+    pub(crate) fn for_method(mut self) -> Self {
+        self.is_method = true;
+        self
+    }
+}
+
+impl From<HubError> for ApiError {
+    fn from(error: HubError) -> Self {
+        let message = error.to_string();
+        match error {
+            HubError::NotFound(id) if id.module.is_some() => Self::new(404_010, "ModuleNotFound", message),
+            HubError::NotFound(id) => {
+                Self::new(404_001, "DeviceNotFound", format!("E2002: Device {id} not registered"))
+            }
+            HubError::AlreadyExists(id) if id.module.is_some() => {
+                Self::new(409_301, "ModuleAlreadyExistsOnDevice", message)
+            }
+            HubError::AlreadyExists(id) => {
+                Self::new(409_001, "DeviceAlreadyExists", format!("A device with ID '{id}' is already registered."))
+            }
+            HubError::PreconditionFailed(_) => Self::new(412_001, "PreconditionFailed", message),
+            HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
+            HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::Invalid(_) | HubError::Id(_) | HubError::Keys(_) | HubError::Twin(_) | HubError::Query(_) => {
+                Self::invalid(message)
+            }
+            HubError::Unauthorized(_) => Self::unauthorized(),
+            HubError::MessageTooLarge { .. } => Self::new(413_001, "MessageTooLarge", message),
+            HubError::QueueFull(_) => Self::new(403_004, "DeviceMaximumQueueDepthExceeded", message),
+            HubError::NotOnline(_) => {
+                Self::new(404_103, "DeviceNotOnline", "The operation failed because the requested device isn't online.")
+            }
+            HubError::TooManyMethods(_) => Self::new(403_800, "DeviceMaximumInflightMethodExceeded", message),
+            HubError::Timeout(_) => {
+                Self::new(504_101, "GatewayTimeout", "Timed out waiting for the response from device.")
+            }
+            HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),
+            HubError::NoSpace => Self::new(503_001, "ServiceUnavailable", message),
+            HubError::Failed(_) => {
+                tracing::error!(error = %message, "operation failed");
+                Self::new(500_001, "ServerError", "Internal error")
+            }
+            HubError::NotImplemented(what) => Self::not_implemented(what),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (tracking_id, at) = (uuid::Uuid::new_v4().simple().to_string(), now());
+        let message = if self.is_method {
+            json!({
+                "errorCode": self.number,
+                "trackingId": tracking_id,
+                "message": self.message,
+                "info": {},
+                "timestampUtc": at.to_string(),
+            })
+            .to_string()
+        } else {
+            format!("ErrorCode:{};{}", self.name, self.message)
+        };
+        let body =
+            json!({ "Message": message, "ExceptionMessage": format!("Tracking ID:{tracking_id}-TimeStamp:{at}") });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert("iothub-errorcode", HeaderValue::from_static(self.name));
+        if let Ok(id) = HeaderValue::from_str(&tracking_id) {
+            headers.insert("x-ms-request-id", id);
+        }
+        response
+    }
+}

@@ -1,0 +1,203 @@
+//! JSON bodies of the hub's service API.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, Status};
+use gantry_hub::ports::Record;
+use gantry_hub::twin::{Object, TwinWrite};
+use gantry_identity::{Identity, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("malformed body: {error}")))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DeviceBody {
+    device_id: Option<String>,
+    module_id: Option<String>,
+    status: Option<String>,
+    status_reason: Option<String>,
+    authentication: Option<AuthenticationBody>,
+    capabilities: Option<CapabilitiesBody>,
+    device_scope: Option<String>,
+    managed_by: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct AuthenticationBody {
+    r#type: Option<String>,
+    symmetric_key: Option<SymmetricKeyBody>,
+    x509_thumbprint: Option<ThumbprintBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct SymmetricKeyBody {
+    primary_key: Option<String>,
+    secondary_key: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ThumbprintBody {
+    primary_thumbprint: Option<String>,
+    secondary_thumbprint: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct CapabilitiesBody {
+    iot_edge: bool,
+}
+
+impl DeviceBody {
+    pub(super) fn write(self, identity: &Identity) -> Result<DeviceWrite, ApiError> {
+        let same = |given: &Option<String>, id: &str| given.as_deref().is_none_or(|given| given == id);
+        if !same(&self.device_id, identity.device.as_str())
+            || !identity.module.as_ref().is_none_or(|module| same(&self.module_id, module.as_str()))
+        {
+            return Err(ApiError::invalid("id in the body differs from the id in the path"));
+        }
+        let status = match self.status.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("enabled") => Status::Enabled,
+            Some("disabled") => Status::Disabled,
+            Some(_) => return Err(ApiError::invalid("status must be enabled or disabled")),
+        };
+        Ok(DeviceWrite {
+            status,
+            status_reason: self.status_reason.filter(|reason| !reason.is_empty()),
+            authentication: self
+                .authentication
+                .map_or(Ok(AuthenticationWrite::Unchanged), AuthenticationBody::write)?,
+            iot_edge: self.capabilities.is_some_and(|c| c.iot_edge),
+            device_scope: self.device_scope.filter(|scope| !scope.is_empty()),
+            managed_by: self.managed_by.filter(|by| !by.is_empty()),
+        })
+    }
+}
+
+impl AuthenticationBody {
+    fn write(self) -> Result<AuthenticationWrite, ApiError> {
+        let thumbprints = self.x509_thumbprint.unwrap_or_default();
+        let given = |text: Option<String>| text.filter(|t| !t.is_empty());
+        let (primary, secondary) = (given(thumbprints.primary_thumbprint), given(thumbprints.secondary_thumbprint));
+        let kind = match self.r#type.as_deref() {
+            Some(kind) => kind,
+            None if primary.is_some() || secondary.is_some() => "selfSigned",
+            None => "sas",
+        };
+        match kind.to_ascii_lowercase().as_str() {
+            "sas" => {
+                let keys = self.symmetric_key.unwrap_or_default();
+                AuthenticationWrite::sas(keys.primary_key.as_deref(), keys.secondary_key.as_deref())
+                    .map_err(|error| ApiError::invalid(format!("symmetricKey: {error}")))
+            }
+            "selfsigned" => {
+                for thumbprint in [&primary, &secondary].into_iter().flatten() {
+                    let hex = thumbprint.bytes().filter(|b| *b != b':').all(|b| b.is_ascii_hexdigit());
+                    let len = thumbprint.bytes().filter(|b| *b != b':').count();
+                    if !hex || !matches!(len, 40 | 64) {
+                        return Err(ApiError::invalid("a thumbprint has 40 or 64 hexadecimal digits"));
+                    }
+                }
+                Ok(AuthenticationWrite::SelfSigned { primary, secondary })
+            }
+            "certificateauthority" => Ok(AuthenticationWrite::CertificateAuthority),
+            "none" => Ok(AuthenticationWrite::None),
+            _ => Err(ApiError::invalid("authentication.type must be sas, selfSigned, certificateAuthority or none")),
+        }
+    }
+}
+
+/// The identity as the registry shows it.
+pub(super) fn device(record: &Record, connected: bool) -> Value {
+    let device = &record.device;
+    let mut all = Map::new();
+    let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
+    // Times of identities have no zone in the reference when they are "never".
+    let time = |at: Timestamp| if at == Timestamp::NEVER { "0001-01-01T00:00:00".to_owned() } else { at.to_string() };
+    put("deviceId", device.identity.device.as_str().into());
+    if let Some(module) = &device.identity.module {
+        put("moduleId", module.as_str().into());
+        put("managedBy", device.managed_by.as_deref().unwrap_or_default().into());
+    }
+    put("generationId", device.generation_id.as_str().into());
+    put("etag", device.etag_text().into());
+    put("connectionState", if connected { "Connected" } else { "Disconnected" }.into());
+    put("connectionStateUpdatedTime", time(record.presence.updated_at).into());
+    put("lastActivityTime", time(record.presence.last_activity_at).into());
+    put("cloudToDeviceMessageCount", record.presence.c2d_count.into());
+    put("authentication", authentication(&device.authentication));
+    if device.identity.module.is_none() {
+        put("status", device.status.as_str().into());
+        put("statusReason", device.status_reason.clone().into());
+        put("statusUpdatedTime", time(device.status_updated_at).into());
+        put("capabilities", json!({ "iotEdge": device.iot_edge }));
+        if let Some(scope) = &device.device_scope {
+            put("deviceScope", scope.as_str().into());
+        }
+    }
+    Value::Object(all)
+}
+
+fn authentication(authentication: &Authentication) -> Value {
+    let (mut primary_key, mut secondary_key, mut primary, mut secondary) = (None, None, None, None);
+    match authentication {
+        Authentication::Sas(keys) => {
+            (primary_key, secondary_key) = (Some(keys.primary.to_base64()), Some(keys.secondary.to_base64()));
+        }
+        Authentication::SelfSigned { primary: first, secondary: second } => {
+            (primary, secondary) = (first.clone(), second.clone());
+        }
+        Authentication::CertificateAuthority | Authentication::None => {}
+    }
+    json!({
+        "symmetricKey": { "primaryKey": primary_key, "secondaryKey": secondary_key },
+        "x509Thumbprint": { "primaryThumbprint": primary, "secondaryThumbprint": secondary },
+        "type": authentication.kind(),
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct TwinBody {
+    tags: Option<Value>,
+    properties: Option<PropertiesBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PropertiesBody {
+    desired: Option<Value>,
+}
+
+impl TwinBody {
+    pub(super) fn write(self) -> Result<TwinWrite, ApiError> {
+        let object = |value: Option<Value>, name: &str| match value {
+            None | Some(Value::Null) => Ok(None::<Object>),
+            Some(Value::Object(object)) => Ok(Some(object)),
+            Some(_) => Err(ApiError::invalid(format!("{name} must be a JSON object"))),
+        };
+        Ok(TwinWrite {
+            tags: object(self.tags, "tags")?,
+            desired: object(self.properties.unwrap_or_default().desired, "properties.desired")?,
+        })
+    }
+}
+
+/// A JSON answer with its ETag in quotes.
+pub(super) fn with_etag(body: Value, etag: &str) -> Response {
+    let mut response = Json(body).into_response();
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}

@@ -1,0 +1,161 @@
+//! Identities and totals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use gantry_identity::{Identity, Rights};
+use serde_json::{Value, json};
+
+use super::bodies::{self, DeviceBody};
+use super::{device, if_match, module};
+use crate::auth::{self, PeerAddress};
+use crate::error::ApiError;
+use crate::{Api, now};
+
+type Answer = Result<Response, ApiError>;
+type Peer = Extension<PeerAddress>;
+const WRITE: Rights = Rights::REGISTRY_WRITE;
+const READ: Rights = Rights::REGISTRY_READ;
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    auth::hub(&api, &headers, &peer, READ)?;
+    let top = match query.get("top").or_else(|| query.get("maxCount")) {
+        None => 1000,
+        Some(text) => text.parse().map_err(|_| ApiError::invalid("top must be a number from 1 to 1000"))?,
+    };
+    let records = api.hub.devices(top).await?;
+    Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Answer {
+    get_one(&api, &headers, &peer, &device(&id)?).await
+}
+
+pub(super) async fn get_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Path<(String, String)>,
+) -> Answer {
+    get_one(&api, &headers, &peer, &module(&id, &mid)?).await
+}
+
+async fn get_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
+    auth::hub(api, headers, peer, READ)?;
+    let record = api.hub.record(identity).await?;
+    let body = bodies::device(&record, api.hub.is_connected(identity));
+    Ok(bodies::with_etag(body, &record.device.etag_text()))
+}
+
+pub(super) async fn put(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    put_one(&api, &headers, &peer, &device(&id)?, &body).await
+}
+
+pub(super) async fn put_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    put_one(&api, &headers, &peer, &module(&id, &mid)?, &body).await
+}
+
+async fn put_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity, body: &Bytes) -> Answer {
+    auth::hub(api, headers, peer, WRITE)?;
+    let write = bodies::parse::<DeviceBody>(body)?.write(identity)?;
+    let record = api.hub.put_device(now(), identity, write, &if_match(headers)).await?;
+    let body = bodies::device(&record, api.hub.is_connected(identity));
+    Ok(bodies::with_etag(body, &record.device.etag_text()))
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Answer {
+    delete_one(&api, &headers, &peer, &device(&id)?).await
+}
+
+pub(super) async fn delete_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Path<(String, String)>,
+) -> Answer {
+    delete_one(&api, &headers, &peer, &module(&id, &mid)?).await
+}
+
+async fn delete_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
+    auth::hub(api, headers, peer, WRITE)?;
+    api.hub.delete_device(identity, &if_match(headers)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn list_modules(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    auth::hub(&api, &headers, &peer, READ)?;
+    let records = api.hub.modules(&device(&id)?).await?;
+    Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
+}
+
+pub(super) async fn purge(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let identity = device(&id)?;
+    let purged = api.hub.purge_c2d(&identity).await?;
+    Ok(Json(json!({ "totalMessagesPurged": purged, "deviceId": id, "moduleId": null })))
+}
+
+pub(super) async fn statistics(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, READ)?;
+    let counts = api.hub.counts().await?;
+    Ok(Json(json!({
+        "totalDeviceCount": counts.enabled + counts.disabled,
+        "enabledDeviceCount": counts.enabled,
+        "disabledDeviceCount": counts.disabled,
+    })))
+}
+
+pub(super) async fn service_statistics(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    Ok(Json(json!({ "connectedDeviceCount": api.hub.connected_count() })))
+}

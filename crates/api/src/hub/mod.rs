@@ -1,0 +1,67 @@
+//! The hub's service REST API (specification 2021-04-12).
+
+mod bodies;
+mod devices;
+mod methods;
+mod query;
+mod twins;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, Uri, header};
+use axum::routing::{any, delete, get, post};
+use gantry_hub::device::IfMatch;
+use gantry_identity::{DeviceId, Identity, ModuleId};
+
+use crate::Api;
+use crate::error::ApiError;
+
+pub(crate) fn routes() -> Router<Arc<Api>> {
+    let device = get(devices::get).put(devices::put).delete(devices::delete);
+    let module = get(devices::get_module).put(devices::put_module).delete(devices::delete_module);
+    let twin = get(twins::get).patch(twins::patch).put(twins::put);
+    let module_twin = get(twins::get_module).patch(twins::patch_module).put(twins::put_module);
+    Router::new()
+        .route("/devices", get(devices::list).post(not_implemented))
+        .route("/devices/", get(devices::list))
+        .route("/devices/query", post(query::query))
+        .route("/devices/{id}", device)
+        .route("/devices/{id}/modules", get(devices::list_modules))
+        .route("/devices/{id}/modules/{mid}", module)
+        .route("/devices/{id}/commands", delete(devices::purge))
+        .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
+        .route("/devices/{id}/messages/{*rest}", any(not_implemented))
+        .route("/devices/{id}/files", any(not_implemented))
+        .route("/devices/{id}/files/{*rest}", any(not_implemented))
+        .route("/devices/keys/regenerate", post(not_implemented))
+        .route("/statistics/devices", get(devices::statistics))
+        .route("/statistics/service", get(devices::service_statistics))
+        .route("/twins/{id}", twin)
+        .route("/twins/{id}/modules/{mid}", module_twin)
+        .route("/twins/{id}/methods", post(methods::invoke))
+        .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
+        .route("/jobs/{*rest}", any(not_implemented))
+        .route("/jobs", any(not_implemented))
+        .route("/configurations", any(not_implemented))
+        .route("/configurations/{*rest}", any(not_implemented))
+        .route("/digitaltwins/{*rest}", any(not_implemented))
+        .route("/messages/{*rest}", any(not_implemented))
+}
+
+async fn not_implemented(uri: Uri) -> ApiError {
+    ApiError::not_implemented(uri.path())
+}
+
+fn device(id: &str) -> Result<Identity, ApiError> {
+    DeviceId::parse(id).map(Identity::device).map_err(|error| ApiError::invalid(format!("device id: {error}")))
+}
+
+fn module(id: &str, module: &str) -> Result<Identity, ApiError> {
+    let module = ModuleId::parse(module).map_err(|error| ApiError::invalid(format!("module id: {error}")))?;
+    Ok(Identity { module: Some(module), ..device(id)? })
+}
+
+fn if_match(headers: &HeaderMap) -> IfMatch {
+    IfMatch::parse(headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()))
+}

@@ -1,0 +1,115 @@
+//! Twins: read, merge, replace.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use gantry_hub::ports::Record;
+use gantry_identity::{Identity, Rights};
+
+use super::bodies::{self, TwinBody};
+use super::{device, if_match, module};
+use crate::auth::{self, PeerAddress};
+use crate::error::ApiError;
+use crate::{Api, now};
+
+type Answer = Result<Response, ApiError>;
+type Peer = Extension<PeerAddress>;
+type Device = Path<String>;
+type Module = Path<(String, String)>;
+
+/// Whether a write merges or replaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Merge,
+    Replace,
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Device,
+) -> Answer {
+    read(&api, &headers, &peer, &device(&id)?).await
+}
+
+pub(super) async fn get_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Module,
+) -> Answer {
+    read(&api, &headers, &peer, &module(&id, &mid)?).await
+}
+
+pub(super) async fn patch(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Device,
+    body: Bytes,
+) -> Answer {
+    write(&api, &headers, &peer, &device(&id)?, &body, How::Merge).await
+}
+
+pub(super) async fn patch_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Module,
+    body: Bytes,
+) -> Answer {
+    write(&api, &headers, &peer, &module(&id, &mid)?, &body, How::Merge).await
+}
+
+pub(super) async fn put(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Device,
+    body: Bytes,
+) -> Answer {
+    write(&api, &headers, &peer, &device(&id)?, &body, How::Replace).await
+}
+
+pub(super) async fn put_module(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, mid)): Module,
+    body: Bytes,
+) -> Answer {
+    write(&api, &headers, &peer, &module(&id, &mid)?, &body, How::Replace).await
+}
+
+fn answer(api: &Api, record: &Record) -> Response {
+    let document = record.twin_document(api.hub.is_connected(&record.device.identity));
+    bodies::with_etag(document, &record.twin.etag_text())
+}
+
+async fn read(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
+    auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
+    Ok(answer(api, &api.hub.record(identity).await?))
+}
+
+async fn write(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: &PeerAddress,
+    identity: &Identity,
+    body: &Bytes,
+    how: How,
+) -> Answer {
+    auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
+    let write = bodies::parse::<TwinBody>(body)?.write()?;
+    let if_match = if_match(headers);
+    let record = match how {
+        How::Merge => api.hub.patch_twin(now(), identity, &write, &if_match).await?,
+        How::Replace => api.hub.replace_twin(now(), identity, &write, &if_match).await?,
+    };
+    Ok(answer(api, &record))
+}

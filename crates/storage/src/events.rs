@@ -1,0 +1,178 @@
+//! Events in the event log: the hub's sink, and readers for everyone else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use gantry_eventlog::{AppendError, Log, ReadError, Reader, StartPosition};
+use gantry_hub::event::{Event, StoredEvent, partition_of};
+use gantry_hub::ports::{Append, EventSink, LogError};
+use gantry_identity::Timestamp;
+use tracing::warn;
+
+use crate::event_record;
+
+/// Device-to-cloud events in partitions.
+#[derive(Clone)]
+pub struct Events {
+    log: Arc<Log>,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest event kept.
+    Earliest,
+    /// The next event to come.
+    Latest,
+    /// This sequence number, or the first kept after it.
+    At(u64),
+    /// The first event enqueued after this instant.
+    After(Timestamp),
+}
+
+/// What a partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Sequence number of the oldest event kept, or of the next one.
+    pub begin: u64,
+    /// Sequence number of the newest event.
+    pub last: Option<u64>,
+    /// When the newest event was enqueued.
+    pub last_enqueued_at: Option<Timestamp>,
+    /// Whether nothing is kept.
+    pub is_empty: bool,
+}
+
+/// Events read, and how many could not be.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In order.
+    pub events: Vec<StoredEvent>,
+    /// Events lost to retention or damage before these.
+    pub missed: u64,
+}
+
+/// A reader's place in one partition.
+pub struct Cursor {
+    partition: u16,
+    reader: Reader,
+}
+
+impl Events {
+    /// Events over an open log.
+    pub fn new(log: Arc<Log>) -> Self {
+        Self { log }
+    }
+
+    /// The log below, for retention, checkpoints and closing.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> u16 {
+        self.log.partitions()
+    }
+
+    /// What a partition holds; `None` when it does not exist.
+    pub fn partition(&self, partition: u16) -> Option<PartitionState> {
+        let properties = self.log.partition_properties(partition)?;
+        Some(PartitionState {
+            begin: properties.begin_sequence_number,
+            last: properties.last_enqueued_sequence_number,
+            last_enqueued_at: properties.last_enqueued_time_ms.map(timestamp),
+            is_empty: properties.is_empty,
+        })
+    }
+
+    /// A reader; `None` when the partition does not exist.
+    pub fn read(&self, partition: u16, start: Start) -> Option<Cursor> {
+        let start = match start {
+            Start::Earliest => StartPosition::Earliest,
+            Start::Latest => StartPosition::Latest,
+            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
+            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
+        };
+        self.log.reader(partition, start).map(|reader| Cursor { partition, reader })
+    }
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+impl Cursor {
+    /// Sequence number of the next event.
+    pub fn next_sequence_number(&self) -> u64 {
+        self.reader.next_sequence_number()
+    }
+
+    /// Waits for events; `None` when the log is closed. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// When the disk cannot be read; the next call tries again.
+    pub async fn next(&mut self, events_max: usize, bytes_max: usize) -> Result<Option<Batch>, LogError> {
+        match self.reader.next_batch(events_max, bytes_max).await {
+            Ok(events) => Ok(Some(self.decode(&events))),
+            Err(ReadError::Closed) => Ok(None),
+            Err(ReadError::Expired { from, to } | ReadError::Damaged { from, to }) => {
+                warn!(partition = self.partition, from, to, "events are gone or damaged");
+                Ok(Some(Batch { events: vec![], missed: to.saturating_sub(from) }))
+            }
+            Err(ReadError::Io(error)) => Err(LogError::Failed(error.to_string())),
+        }
+    }
+
+    fn decode(&self, events: &[gantry_eventlog::Event]) -> Batch {
+        let mut batch = Batch::default();
+        for event in events {
+            let at = i64::try_from(event.enqueued_time_ms).unwrap_or(i64::MAX);
+            match event_record::decode(self.partition, event.sequence_number, at, &event.bytes) {
+                Some(event) => batch.events.push(event),
+                None => {
+                    warn!(partition = self.partition, sequence_number = event.sequence_number, "unreadable event");
+                    batch.missed += 1;
+                }
+            }
+        }
+        batch
+    }
+}
+
+impl EventSink for Events {
+    fn append(&self, events: &[Event<'_>]) -> Append {
+        let partitions = self.log.partitions();
+        let mut batch = self.log.begin();
+        let mut refused = None;
+        for event in events {
+            let at = u64::try_from(event.enqueued_at.as_millis()).unwrap_or(0);
+            let partition = partition_of(&event.identity.device, partitions);
+            if let Err(error) = batch.push(partition, at, |out| event_record::encode(event, out)) {
+                refused = Some(error);
+                break;
+            }
+        }
+        let commit = batch.finish();
+        Box::pin(async move {
+            let result = commit.await;
+            match refused {
+                Some(error) => Err(log_error(&error)),
+                None => result.map_err(|error| log_error(&error)),
+            }
+        })
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        if self.log.has_room() {
+            return Box::pin(std::future::ready(()));
+        }
+        Box::pin(self.log.ready())
+    }
+}
+
+fn log_error(error: &AppendError) -> LogError {
+    match error {
+        AppendError::Full => LogError::NoSpace,
+        other => LogError::Failed(other.to_string()),
+    }
+}
