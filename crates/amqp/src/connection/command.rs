@@ -355,12 +355,30 @@ impl Connection {
         self.put_link_flow(id);
     }
 
+    /// Asks the peer to send what it has at once and to give up the rest of the credit. `Event::Drained` follows.
+    pub fn drain(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.role != Role::Receiver || link.state != LinkState::Attached {
+            return;
+        }
+        // Credit is not given back while the peer uses it up.
+        link.window = 0;
+        let channel = link.channel;
+        let Some(session) = self.sessions[usize::from(channel)].as_mut() else { return };
+        let mut flow = session.flow(Some(link));
+        flow.drain = true;
+        self.put(channel, &Performative::Flow(flow));
+    }
+
     /// Gives credit back when half of the window is used.
     pub(super) fn top_up(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if link.state != LinkState::Attached || link.credit.saturating_add(link.unsettled) > link.window / 2 {
+        if link.state != LinkState::Attached
+            || link.window == 0
+            || link.credit.saturating_add(link.unsettled) > link.window / 2
+        {
             return;
         }
         link.credit = link.window.saturating_sub(link.unsettled);

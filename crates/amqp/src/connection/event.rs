@@ -67,6 +67,11 @@ pub enum Event {
         /// more can be sent now.
         drain: bool,
     },
+    /// The peer has sent what it had after `drain`; the credit that was left is void.
+    Drained {
+        /// Our receiving link.
+        link: LinkId,
+    },
     /// The connection is over. Nothing follows, and links are gone without further events.
     Closed {
         /// Why, when it was not in peace.

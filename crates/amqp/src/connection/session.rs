@@ -345,6 +345,7 @@ impl Connection {
         {
             link.delivery_count = count;
             link.credit = credit;
+            self.events.push_back(Event::Drained { link: id });
         }
         if link.state != LinkState::Attached {
             return;

@@ -240,29 +240,18 @@ fn a_detached_link_is_forgotten_by_both() {
 #[test]
 fn draining_uses_up_the_credit() {
     let mut pair = Pair::open();
-    let (_, down) = pair.link(Role::Receiver, 5);
-    // A drain as one client sends it: flow with drain set, on our channel 0 and handle 0.
-    let flow = gantry_amqp::performative::Flow {
-        next_incoming_id: Some(0),
-        incoming_window: 100,
-        outgoing_window: 100,
-        handle: Some(0),
-        delivery_count: Some(0),
-        link_credit: Some(7),
-        drain: true,
-        ..Default::default()
-    };
-    let mut bytes = Vec::new();
-    frame::put(&mut bytes, frame::Kind::Amqp, 0, |out| {
-        gantry_amqp::performative::Performative::Flow(flow).encode(out);
-    });
-    pair.server.receive(0, &bytes).unwrap();
-    assert!(matches!(pair.server.next_event(), Some(Event::Credit { credit: 7, drain: true, .. })));
+    let (ours, down) = pair.link(Role::Receiver, 7);
+    pair.client.drain(ours);
+    pair.run();
+    assert!(matches!(pair.at_server.as_slice(), [Event::Credit { credit: 7, drain: true, .. }]));
     pair.server.send(down, SETTLED, b"m").unwrap();
     pair.server.drained(down);
     assert_eq!(pair.server.sendable(down), 0);
     pair.run();
-    assert_eq!(messages(&mut pair.at_client).len(), 1);
+    assert!(matches!(pair.at_client.as_slice(), [Event::Message(_), Event::Drained { link }] if *link == ours));
+    pair.client.grant_credit(ours, 3);
+    pair.run();
+    assert_eq!(pair.server.sendable(down), 3);
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Head {
                 Event::Message(delivery) => self.message(&delivery),
                 Event::Credit { link, drain, .. } => self.credit(link, drain),
                 // We ask for no links of our own, and send nothing unsettled.
-                Event::Attached { .. } | Event::Disposition { .. } => {}
+                Event::Attached { .. } | Event::Disposition { .. } | Event::Drained { .. } => {}
                 Event::Closed { error } => {
                     debug!(peer = %self.peer.address, ?error, "connection closed");
                     self.links.clear();
