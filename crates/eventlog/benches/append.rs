@@ -49,6 +49,19 @@ fn fresh(parent: &Path) -> (tempfile::TempDir, Log) {
     (folder, log)
 }
 
+/// A log that has just begun to write over a retired segment, with another to follow.
+async fn recycling(parent: &Path) -> (tempfile::TempDir, Log) {
+    let folder = tempfile::tempdir_in(parent).expect("a folder for the log");
+    let mut config = Config::new(folder.path().join("log"), PARTITIONS);
+    config.retention_bytes = Some(0);
+    let (log, _) = Log::open(config).expect("a fresh log");
+    append(&log, 2, 4, 1500, EVENTS_PER_BATCH).await;
+    let retired = log.apply_retention(0).segments;
+    assert!(retired >= 2, "{retired} segments retired");
+    append(&log, 2, 4, 500, EVENTS_PER_BATCH).await;
+    (folder, log)
+}
+
 fn encode(log: &Log, first_partition: usize, events: usize) -> Commit {
     let mut batch = log.begin();
     for at in 0..events {
@@ -121,6 +134,13 @@ async fn run(parent: &Path) {
     let measure = Measure::begin();
     append(&log, 1, 1, 500, 1).await;
     measure.print("append, one event a commit", 500);
+    let (_folder, log) = recycling(parent).await;
+    let measure = Measure::begin();
+    append(&log, 1, 1, 500, 1).await;
+    measure.print("append, one event a commit, recycled file", 500);
+    let measure = Measure::begin();
+    append(&log, 2, 1, 400, EVENTS_PER_BATCH).await;
+    measure.print("append, 2 tasks x 1 batches, recycled file", 800 * EVENTS_PER_BATCH);
 }
 
 fn main() {

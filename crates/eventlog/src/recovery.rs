@@ -251,11 +251,14 @@ impl Opener<'_> {
         self.recovery.scanned += usize::from(from == segment::HEADER_BYTES);
         let mut scan = scan(file, self.log, id, from, file_bytes as usize, index.last_commit)?;
         let evident_end = scan.evident_end;
+        let last_commit_seen = scan.blocks.last().map_or(index.last_commit, |(_, header)| header.commit);
         let cut_at = scan.cut_torn_commit();
         for (position, header) in &scan.blocks {
             index.add(header, *position, self.config.index_interval_bytes);
         }
         index.end = cut_at as u64;
+        // The number of a torn commit is not used again either.
+        index.last_commit = last_commit_seen;
         for (from, to) in &scan.gaps {
             self.damage(id, *from as u64, (to - from) as u64);
             skip_lost_numbers(&mut index, &scan.blocks, *from, *to);

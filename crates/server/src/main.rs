@@ -1,5 +1,30 @@
-//! The gantry binary.
+//! Gantry: a whole Azure-IoT-compatible platform in one binary.
+//!
+//! `gantry serve` runs it; every other subcommand is a client of its public API.
 
-fn main() {
-    println!("gantry {}", env!("CARGO_PKG_VERSION"));
+mod cli;
+mod config;
+mod first_start;
+mod https;
+mod listen;
+mod serve;
+mod websocket;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // The one provider of the process; a second call would be a bug.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("no provider is installed yet");
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

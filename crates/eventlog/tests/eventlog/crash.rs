@@ -140,5 +140,12 @@ async fn power_loss_with_any_mix_of_sectors_keeps_the_acknowledged() {
         for (kept, acknowledged) in kept.iter().zip(counts) {
             assert!(*kept >= acknowledged, "seed {seed}: {kept} of {acknowledged}");
         }
+        // What the torn commit left behind must not come between a shorter one and its reader.
+        expected.insert((0, kept[0] as u64), b"after".to_vec());
+        append(&log, &[(0, 1, b"after".to_vec())]).await.unwrap();
+        let (log, recovery) = open(&left.copy(), config());
+        assert_eq!((recovery.cut, recovery.damage), (None, vec![]), "seed {seed}");
+        let after = check_events(&log, &expected, &format!("seed {seed}, after"));
+        assert_eq!(after, [kept[0] + 1, kept[1], kept[2]], "seed {seed}");
     }
 }

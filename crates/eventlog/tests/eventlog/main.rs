@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod golden;
+mod kill;
 mod memory_disk;
 mod model;
 mod reading;

@@ -15,6 +15,8 @@ const SECTOR: usize = 512;
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// What the file held when its sync failed, which is when the power is lost.
+    at_failed_sync: Option<Vec<u8>>,
 }
 
 /// What fails, until told otherwise.
@@ -53,9 +55,10 @@ impl MemoryDisk {
     /// What is left after the power fails: of the sectors not synced, those for which `kept` says so.
     pub(crate) fn after_power_loss(&self, mut kept: impl FnMut() -> bool) -> Self {
         self.copy_with(|content| {
+            let now = content.at_failed_sync.as_ref().unwrap_or(&content.now);
             let mut left = content.durable.clone();
-            left.resize(content.now.len(), 0);
-            for (old, new) in left.chunks_mut(SECTOR).zip(content.now.chunks(SECTOR)) {
+            left.resize(now.len(), 0);
+            for (old, new) in left.chunks_mut(SECTOR).zip(now.chunks(SECTOR)) {
                 if old != new && kept() {
                     old.copy_from_slice(new);
                 }
@@ -68,7 +71,7 @@ impl MemoryDisk {
         let files = self.files.lock();
         let copy = |(path, content): (&PathBuf, &Arc<Mutex<Content>>)| {
             let bytes = of(&content.lock());
-            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes })))
+            (path.clone(), Arc::new(Mutex::new(Content { now: bytes.clone(), durable: bytes, at_failed_sync: None })))
         };
         let files = files.iter().map(copy).collect();
         Self { files: Arc::new(Mutex::new(files)), faults: Arc::default() }
@@ -167,10 +170,11 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
     fn sync(&self) -> io::Result<()> {
+        let mut content = self.content.lock();
         if self.faults.sync.load(Ordering::SeqCst) {
+            content.at_failed_sync = Some(content.now.clone());
             return Err(broken());
         }
-        let mut content = self.content.lock();
         content.durable = content.now.clone();
         Ok(())
     }

@@ -118,3 +118,40 @@ async fn ready_waits_until_the_writer_took_what_was_pending() {
     assert!(log.has_room());
     commit.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_beside_appenders_see_every_event_once_and_in_order() {
+    const TASKS: u64 = 4;
+    const BATCHES: u64 = 150;
+    for tail_bytes_max in [0, 8 << 10, 1 << 20] {
+        let mut config = config();
+        config.tail_bytes_max = tail_bytes_max;
+        let (log, _) = open(&MemoryDisk::default(), config);
+        let appender = |task: u64, log: Log| async move {
+            for number in 0..BATCHES {
+                log.ready().await;
+                let event = |partition| (partition, number, [task, number].map(|n| n as u8).repeat(40));
+                append(&log, &[event(0), event(1), event(2)]).await.unwrap();
+            }
+        };
+        let follow = |partition: u16, log: Log| async move {
+            let mut reader = log.reader(partition, StartPosition::Earliest).unwrap();
+            let mut next = 0;
+            let mut numbers = [0_u8; TASKS as usize];
+            while next < TASKS * BATCHES {
+                for event in reader.next_batch(50, 4000).await.unwrap() {
+                    assert_eq!(event.sequence_number, next);
+                    let [task, number] = [event.bytes[0], event.bytes[1]];
+                    assert_eq!(number, numbers[usize::from(task)], "events of a task keep their order");
+                    numbers[usize::from(task)] += 1;
+                    next += 1;
+                }
+            }
+        };
+        let mut tasks: Vec<_> = (0..3).map(|at| tokio::spawn(follow(at, log.clone()))).collect();
+        tasks.extend((0..TASKS).map(|task| tokio::spawn(appender(task, log.clone()))));
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The anomaly benchmark: labelled series, the scorer, and the detectors it compares.
+
+pub mod corpus;
+pub mod detectors;
+pub mod motors;
+pub mod score;

@@ -1,0 +1,747 @@
+//! The detector of one numeric signal of one device.
+//!
+//! A value is looked at from eight sides (`Side`): its step from the value
+//! before, its distance from the level of the last days, the same for means of
+//! the last 12, 100 and 400 values, and its distance from what earlier days had
+//! at this time, for the value and two means. Each side remembers how large its
+//! deviations have been (`Tail`) and says how rare the present one is, in
+//! decades: 3 is one in a thousand. The rarest side decides, the others add a
+//! little. So nothing is tuned to a signal, and scores compare across signals.
+//!
+//! The score marks onsets. After a rare value the bar rises to its rarity and
+//! sinks back over `REST` values; what stays below the bar is damped under the
+//! alert level. `Observation::surprise` is the same measure without damping.
+//!
+//! Filters count values, not time: a signal may be sampled at any rate, miss
+//! samples or change its rate. Only the time of day, gaps and the words use time.
+//!
+//! Promises: the same values give the same observations, also across
+//! `to_bytes` and `from_bytes`; constant memory; no value panics.
+
+use crate::reason::{Kind, Reason};
+use crate::season::Season;
+use crate::tail::Tail;
+
+/// Score from which a value is worth an alert.
+pub const ALERT_SCORE: f64 = 0.5;
+/// Rarity, in decades, at which the score is `ALERT_SCORE`: one value in four thousand.
+const ALERT_DECADES: f64 = 3.6;
+/// Rarity from which a value has a reason and an episode begins.
+const REASON_DECADES: f64 = 3.0;
+/// Values larger than this in magnitude are refused: no sensor means them, and sums stay finite.
+pub const VALUE_MAGNITUDE_MAX: f64 = 1e100;
+
+/// Values before any score above 0.
+const WARM_UP: u64 = 100;
+/// Values before deviations are remembered: the first scales are still wild.
+const SETTLE: u64 = 20;
+/// Values with a known time of day before seasonal deviations are remembered.
+const SEASON_SETTLE: u64 = 100;
+/// Memory of level and scales, in values.
+const MEMORY: f64 = 2000.0;
+/// Values until the bar that a rare value raised is back down.
+const REST: f64 = 300.0;
+/// A new onset must exceed the bar by this factor.
+const ONSET_MARGIN: f64 = 1.2;
+/// What is left of the score of a value below the bar.
+const DAMPED: f64 = 0.4;
+/// Decades a side must exceed before it supports the rarest one, and its weight then.
+const SUPPORT_FROM: f64 = 2.5;
+const SUPPORT_WEIGHT: f64 = 0.1;
+/// Changes smaller than this share of the level are numerical noise.
+const FLOOR_SHARE: f64 = 1e-6;
+const FLOOR_MIN: f64 = 1e-12;
+/// An interval this many times the usual one is a gap: the step across it says nothing.
+const GAP: f64 = 10.0;
+/// Ordinary values that end an episode.
+const CALM_VALUES: u32 = 50;
+/// The band holds, up to the largest deviation known, `BAND_WIDTH` times the deviation that `BAND_CORE` of the values keep to, and
+/// at least `BAND_SHARE` of the values. The core is there because an anomaly is learned too: it
+/// must last longer than 15 % of the memory before it counts as usual.
+const BAND_CORE: f64 = 0.85;
+const BAND_WIDTH: f64 = 2.0;
+const BAND_SHARE: f64 = 0.95;
+/// Repetitions from which a value may be stuck, if the signal has varied this often.
+const STUCK_RUN_MIN: u32 = 12;
+const STUCK_CHANGES_MIN: u64 = 100;
+/// A run counts as stuck from this many times the longest run before.
+const STUCK_RATIO: f64 = 4.0;
+
+/// Lengths of the means of the value, and of its seasonal deviation, in values.
+const MEAN_LENGTHS: [f64; 3] = [12.0, 100.0, 400.0];
+const SEASON_MEAN_LENGTHS: [f64; 2] = [12.0, 50.0];
+
+/// The sides a value is looked at from; the order is part of the encoding.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Step,
+    Value,
+    Mean12,
+    Mean100,
+    Mean400,
+    SeasonValue,
+    Season12,
+    Season50,
+}
+
+pub(crate) const SIDES: usize = 8;
+const ALL: [Side; SIDES] = [
+    Side::Step,
+    Side::Value,
+    Side::Mean12,
+    Side::Mean100,
+    Side::Mean400,
+    Side::SeasonValue,
+    Side::Season12,
+    Side::Season50,
+];
+
+impl Side {
+    fn seasonal(self) -> bool {
+        matches!(self, Side::SeasonValue | Side::Season12 | Side::Season50)
+    }
+}
+
+/// Where values are expected, in the signal's unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Band {
+    /// Lower edge.
+    pub low: f64,
+    /// Middle: the level of the last days, or that of this time of day.
+    pub expected: f64,
+    /// Upper edge.
+    pub high: f64,
+}
+
+/// What the detector makes of one value, from the values before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// When it was measured, milliseconds since 1970.
+    pub time_ms: i64,
+    /// The value.
+    pub value: f64,
+    /// In [0, 1]; from `ALERT_SCORE` the value begins something unusual.
+    pub score: f64,
+    /// In [0, 1]; as the score, but it stays high while the unusual lasts.
+    pub surprise: f64,
+    /// Where the value was expected, once enough values are known.
+    pub band: Option<Band>,
+    /// How far the mean of the last 100 values has left the level of the last
+    /// days, in half widths of the band; negative is below.
+    pub departure: f64,
+    /// Why the value is unusual, if it is.
+    pub reason: Option<Reason>,
+}
+
+/// Why a value was refused; the detector is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum ObserveError {
+    /// Not a number, or infinite.
+    #[error("value `{value}` is not a finite number")]
+    NotFinite {
+        /// The value.
+        value: f64,
+    },
+    /// Larger than any sensor means.
+    #[error("value `{value}` exceeds {VALUE_MAGNITUDE_MAX:e} in magnitude")]
+    TooLarge {
+        /// The value.
+        value: f64,
+    },
+}
+
+/// Streaming detector of one signal; about 3.3 KiB.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detector {
+    pub(crate) count: u64,
+    pub(crate) last_ms: i64,
+    /// Usual time between values.
+    pub(crate) interval_ms: f64,
+    pub(crate) last: f64,
+    pub(crate) level: f64,
+    /// Mean deviation of values from the level.
+    pub(crate) level_scale: f64,
+    /// Mean step.
+    pub(crate) step_scale: f64,
+    pub(crate) means: [f64; 3],
+    pub(crate) season_count: u64,
+    pub(crate) season_scale: f64,
+    pub(crate) season_means: [f64; 2],
+    /// The bar a new onset must exceed, in decades, and what it loses with each value.
+    pub(crate) bar: f64,
+    pub(crate) bar_fall: f64,
+    /// Begin of the present episode.
+    pub(crate) since_ms: Option<i64>,
+    pub(crate) calm: u32,
+    /// How often the last value has come in a row, and the longest earlier run.
+    pub(crate) run: u32,
+    pub(crate) longest_run: u32,
+    pub(crate) changes: u64,
+    pub(crate) season: Season,
+    pub(crate) tails: [Tail; SIDES],
+}
+
+/// A value seen from all sides; `None` where a side has nothing to compare with.
+struct View {
+    floor: f64,
+    deviations: [Option<f64>; SIDES],
+    scales: [f64; SIDES],
+    expected: Option<f64>,
+    means: [f64; 3],
+    season_means: [f64; 2],
+    run: u32,
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Detector {
+    /// A detector that has seen nothing.
+    pub fn new() -> Self {
+        Detector {
+            count: 0,
+            last_ms: 0,
+            interval_ms: 0.0,
+            last: 0.0,
+            level: 0.0,
+            level_scale: 0.0,
+            step_scale: 0.0,
+            means: [0.0; 3],
+            season_count: 0,
+            season_scale: 0.0,
+            season_means: [0.0; 2],
+            bar: 0.0,
+            bar_fall: 0.0,
+            since_ms: None,
+            calm: 0,
+            run: 0,
+            longest_run: 0,
+            changes: 0,
+            season: Season::new(),
+            tails: std::array::from_fn(|_| Tail::new()),
+        }
+    }
+
+    /// Judges a value by those before it, then learns it.
+    ///
+    /// A value older than the one before is judged and learned like any other;
+    /// it does not count as a gap.
+    pub fn observe(&mut self, time_ms: i64, value: f64) -> Result<Observation, ObserveError> {
+        if !value.is_finite() {
+            return Err(ObserveError::NotFinite { value });
+        }
+        if value.abs() > VALUE_MAGNITUDE_MAX {
+            return Err(ObserveError::TooLarge { value });
+        }
+        if self.count == 0 {
+            self.start(time_ms, value);
+            return Ok(Observation {
+                time_ms,
+                value,
+                score: 0.0,
+                surprise: 0.0,
+                band: None,
+                departure: 0.0,
+                reason: None,
+            });
+        }
+        let view = self.view(time_ms, value);
+        let rarities = self.rarities(&view);
+        let stuck = self.stuck_rarity(view.run);
+        let warm = self.count >= WARM_UP;
+        let decades = if warm {
+            combine(&rarities).max(stuck)
+        } else {
+            0.0
+        };
+
+        let band = self.band(time_ms);
+        let departure = self.departure(band);
+        let onset = self.onset(decades);
+        self.follow_episode(time_ms, decades);
+        let reason = (decades >= REASON_DECADES).then(|| Reason {
+            kind: self.kind(&view, &rarities, stuck, value),
+            since_ms: self.since_ms.unwrap_or(time_ms),
+            at_ms: time_ms,
+        });
+        self.learn(&view, time_ms, value);
+
+        let surprise = decades / (decades + ALERT_DECADES);
+        let score = if onset { surprise } else { surprise * DAMPED };
+        Ok(Observation {
+            time_ms,
+            value,
+            score,
+            surprise,
+            band,
+            departure,
+            reason,
+        })
+    }
+
+    /// Where a value at `time_ms` would be expected, once enough values are known.
+    pub fn band(&self, time_ms: i64) -> Option<Band> {
+        if self.count < WARM_UP {
+            return None;
+        }
+        let seasonal =
+            self.season_count > SEASON_SETTLE && self.season_scale < 0.7 * self.level_scale;
+        let (side, expected, scale) = match self.season.expected(time_ms) {
+            Some(expected) if seasonal => (Side::SeasonValue, expected, self.season_scale),
+            _ => (Side::Value, self.level, self.level_scale),
+        };
+        let half = self.usual(side, scale);
+        Some(Band {
+            low: expected - half,
+            expected,
+            high: expected + half,
+        })
+    }
+
+    /// Values learned so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn start(&mut self, time_ms: i64, value: f64) {
+        self.count = 1;
+        self.last_ms = time_ms;
+        self.last = value;
+        self.level = value;
+        self.means = [value; 3];
+        self.run = 1;
+        self.season.learn(time_ms, value);
+    }
+
+    /// A large usual deviation of `side`, in the signal's unit.
+    fn usual(&self, side: Side, scale: f64) -> f64 {
+        let tail = &self.tails[side as usize];
+        let core = BAND_WIDTH * tail.quantile(BAND_CORE);
+        let usual = core.max(tail.quantile(BAND_SHARE)) * (scale + self.floor());
+        usual.min(tail.largest.max(self.floor()))
+    }
+
+    fn floor(&self) -> f64 {
+        FLOOR_SHARE * self.level.abs() + FLOOR_MIN
+    }
+
+    fn view(&self, time_ms: i64, value: f64) -> View {
+        let expected = self.season.expected(time_ms);
+        let off_season = expected.map_or(0.0, |expected| value - expected);
+        let mut means = self.means;
+        for (mean, length) in means.iter_mut().zip(MEAN_LENGTHS) {
+            *mean += (value - *mean) * 2.0 / (length + 1.0);
+        }
+        let mut season_means = self.season_means;
+        for (mean, length) in season_means.iter_mut().zip(SEASON_MEAN_LENGTHS) {
+            *mean += (off_season - *mean) * 2.0 / (length + 1.0);
+        }
+        let elapsed = time_ms.saturating_sub(self.last_ms) as f64;
+        let gap = self.interval_ms > 0.0 && elapsed > GAP * self.interval_ms;
+        let seasonal = |deviation: f64| expected.map(|_| deviation.abs());
+        View {
+            floor: self.floor(),
+            deviations: [
+                (!gap).then(|| (value - self.last).abs()),
+                Some((value - self.level).abs()),
+                Some((means[0] - self.level).abs()),
+                Some((means[1] - self.level).abs()),
+                Some((means[2] - self.level).abs()),
+                seasonal(off_season),
+                seasonal(season_means[0]),
+                seasonal(season_means[1]),
+            ],
+            scales: [
+                self.step_scale,
+                self.level_scale,
+                self.level_scale,
+                self.level_scale,
+                self.level_scale,
+                self.season_scale,
+                self.season_scale,
+                self.season_scale,
+            ],
+            expected,
+            means,
+            season_means,
+            run: if value == self.last {
+                self.run.saturating_add(1)
+            } else {
+                1
+            },
+        }
+    }
+
+    fn rarities(&self, view: &View) -> [f64; SIDES] {
+        std::array::from_fn(|side| {
+            view.deviations[side].map_or(0.0, |deviation| {
+                self.tails[side].rarity(deviation, view.scales[side], view.floor)
+            })
+        })
+    }
+
+    /// Rarity of `run` equal values in a row, 0 while it is not a stuck sensor.
+    fn stuck_rarity(&self, run: u32) -> f64 {
+        if run < STUCK_RUN_MIN || self.changes < STUCK_CHANGES_MIN {
+            return 0.0;
+        }
+        let ratio = f64::from(run) / f64::from(self.longest_run.max(1));
+        if ratio < STUCK_RATIO {
+            0.0
+        } else {
+            ALERT_DECADES + (ratio / STUCK_RATIO).log2()
+        }
+    }
+
+    fn departure(&self, band: Option<Band>) -> f64 {
+        let Some(band) = band else { return 0.0 };
+        let half = (band.high - band.expected).max(self.floor());
+        (self.means[1] - self.level) / half
+    }
+
+    /// Whether `decades` begin something new; raises or lowers the bar.
+    fn onset(&mut self, decades: f64) -> bool {
+        let onset = decades > self.bar * ONSET_MARGIN;
+        self.bar = (self.bar - self.bar_fall).max(0.0);
+        if onset {
+            self.bar = decades;
+            self.bar_fall = decades / REST;
+        }
+        onset
+    }
+
+    fn follow_episode(&mut self, time_ms: i64, decades: f64) {
+        if decades >= REASON_DECADES {
+            self.calm = 0;
+            self.since_ms.get_or_insert(time_ms);
+        } else if self.since_ms.is_some() {
+            self.calm = self.calm.saturating_add(1);
+            if self.calm >= CALM_VALUES {
+                self.since_ms = None;
+            }
+        }
+    }
+
+    fn kind(&self, view: &View, rarities: &[f64; SIDES], stuck: f64, value: f64) -> Kind {
+        let mut side = Side::Step;
+        for other in ALL {
+            if rarities[other as usize] > rarities[side as usize] {
+                side = other;
+            }
+        }
+        if stuck > rarities[side as usize] {
+            return Kind::Repeated {
+                value,
+                times: view.run,
+            };
+        }
+        // A value past all but a thousandth of those known is outside, however wide the band.
+        let deviation = view.deviations[side as usize].unwrap_or(0.0);
+        let usual = self.usual(side, view.scales[side as usize]).min(deviation);
+        let expected = view.expected.unwrap_or(self.level);
+        let shift = |mean: usize| Kind::LevelShift {
+            level: view.means[mean],
+            usual: self.level,
+            values: MEAN_LENGTHS[mean] as u32,
+        };
+        let level_left = rarities[Side::Mean100 as usize] >= REASON_DECADES;
+        let of_mean = !matches!(side, Side::Step | Side::Value | Side::SeasonValue);
+        if let Some(drift) = self.drift(view).filter(|_| of_mean && level_left) {
+            return drift;
+        }
+        match side {
+            Side::Step => Kind::Jump {
+                from: self.last,
+                to: value,
+                usual,
+            },
+            Side::Value => Kind::OutsideBand {
+                value,
+                band: Band {
+                    low: self.level - usual,
+                    expected: self.level,
+                    high: self.level + usual,
+                },
+            },
+            Side::Mean12 => shift(0),
+            Side::Mean100 => shift(1),
+            Side::Mean400 => shift(2),
+            Side::SeasonValue => Kind::TimeOfDay { value, expected },
+            Side::Season12 => Kind::TimeOfDay {
+                value: expected + view.season_means[0],
+                expected,
+            },
+            Side::Season50 => Kind::TimeOfDay {
+                value: expected + view.season_means[1],
+                expected,
+            },
+        }
+    }
+
+    /// A steady change: the shorter the mean, the further it has gone, all in one direction.
+    fn drift(&self, view: &View) -> Option<Kind> {
+        let [short, middle, long] = view.means;
+        let steps = [short - middle, middle - long, long - self.level];
+        let one_way = steps.iter().all(|step| *step > 0.0) || steps.iter().all(|step| *step < 0.0);
+        if !one_way || self.interval_ms <= 0.0 {
+            return None;
+        }
+        // An exponential mean of length n lags (n - 1) / 2 values behind.
+        let hours = |values: f64| values * self.interval_ms / 3_600_000.0;
+        let per_hour = (short - long) / hours((MEAN_LENGTHS[2] - MEAN_LENGTHS[0]) / 2.0);
+        let longest = hours(MEAN_LENGTHS[2]);
+        let hours = ((short - self.level) / per_hour).min(longest);
+        Some(Kind::Drift { per_hour, hours })
+    }
+
+    fn learn(&mut self, view: &View, time_ms: i64, value: f64) {
+        let in_season = view.expected.is_some();
+        self.season_count = self.season_count.saturating_add(u64::from(in_season));
+        for side in ALL {
+            let settled = if side.seasonal() {
+                in_season && self.season_count > SEASON_SETTLE
+            } else {
+                self.count >= SETTLE
+            };
+            if let Some(deviation) = view.deviations[side as usize].filter(|_| settled) {
+                self.tails[side as usize].learn(deviation, view.scales[side as usize], view.floor);
+            }
+        }
+
+        self.count = self.count.saturating_add(1);
+        let share = (1.0 / self.count as f64).max(1.0 / MEMORY);
+        self.level_scale += ((value - self.level).abs() - self.level_scale) * share;
+        self.level += (value - self.level) * share;
+        self.step_scale += ((value - self.last).abs() - self.step_scale) * share;
+        if let Some(expected) = view.expected {
+            let share = (1.0 / self.season_count as f64).max(1.0 / MEMORY);
+            self.season_scale += ((value - expected).abs() - self.season_scale) * share;
+        }
+        self.means = view.means;
+        self.season_means = view.season_means;
+        self.season.learn(time_ms, value);
+
+        if view.run == 1 {
+            self.longest_run = self.longest_run.max(self.run);
+            self.changes = self.changes.saturating_add(1);
+        }
+        self.run = view.run;
+        self.last = value;
+        let elapsed = time_ms.saturating_sub(self.last_ms);
+        if elapsed > 0 {
+            let share = (1.0 / self.count as f64).max(0.01);
+            // A gap is one sample missing or many; it must not become the usual interval at once.
+            let elapsed = if self.interval_ms > 0.0 {
+                (elapsed as f64).min(GAP * self.interval_ms)
+            } else {
+                elapsed as f64
+            };
+            self.interval_ms +=
+                (elapsed - self.interval_ms) * if self.interval_ms > 0.0 { share } else { 1.0 };
+            self.last_ms = time_ms;
+        }
+    }
+}
+
+/// The rarest side, supported by the other rare ones.
+fn combine(rarities: &[f64; SIDES]) -> f64 {
+    let rarest = rarities.iter().copied().fold(0.0, f64::max);
+    let support: f64 = rarities
+        .iter()
+        .map(|rarity| (rarity - SUPPORT_FROM).max(0.0))
+        .sum();
+    rarest + SUPPORT_WEIGHT * support
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const START: i64 = 1_400_000_000_000;
+
+    /// Noise of a fixed sequence, in [-1, 1].
+    fn noise(index: u64) -> f64 {
+        let mixed = (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// Feeds `count` values of `signal`, five minutes apart; returns the detector and the alerts.
+    fn feed(count: u64, signal: impl Fn(u64) -> f64) -> (Detector, Vec<(u64, Observation)>) {
+        let mut detector = Detector::new();
+        let mut alerts = Vec::new();
+        for index in 0..count {
+            let observed = detector
+                .observe(START + 5 * MINUTE * index as i64, signal(index))
+                .unwrap();
+            if observed.score >= ALERT_SCORE {
+                alerts.push((index, observed));
+            }
+        }
+        (detector, alerts)
+    }
+
+    fn noisy(index: u64) -> f64 {
+        80.0 + noise(index)
+    }
+
+    /// The reason of the first alert from the first of `rows` on, which must come by the last.
+    #[track_caller]
+    fn reason_within(rows: std::ops::RangeInclusive<u64>, signal: impl Fn(u64) -> f64) -> Kind {
+        let (_, alerts) = feed(rows.end() + 1, signal);
+        let (_, observed) = alerts
+            .iter()
+            .find(|(at, _)| rows.contains(at))
+            .expect("an alert");
+        observed.reason.expect("a reason").kind
+    }
+
+    #[test]
+    fn plain_noise_raises_few_alerts_and_weak_ones() {
+        let (detector, alerts) = feed(20_000, noisy);
+        // The alert level is one value in four thousand on each of eight sides.
+        assert!(alerts.len() <= 20_000 / 800, "{}", alerts.len());
+        assert!(alerts.iter().all(|(_, one)| one.score < 0.6));
+        let band = detector.band(START).unwrap();
+        assert!(
+            band.low < 79.1 && band.high > 80.9 && band.high - band.low < 5.0,
+            "{band:?}"
+        );
+    }
+
+    #[test]
+    fn a_spike_a_shift_and_a_drift_are_named() {
+        let spike = |index| if index == 1000 { 95.0 } else { noisy(index) };
+        let kind = reason_within(1000..=1000, spike);
+        assert!(
+            matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }),
+            "{kind:?}"
+        );
+
+        let shift = |index| noisy(index) - if index < 1000 { 0.0 } else { 5.0 };
+        reason_within(1000..=1002, shift);
+
+        let drift = |index: u64| noisy(index) + 0.005 * index.saturating_sub(1500) as f64;
+        let (_, alerts) = feed(2000, drift);
+        let drifting = alerts.iter().find(|(at, one)| {
+            *at > 1500 && matches!(one.reason, Some(Reason { kind: Kind::Drift { per_hour, .. }, .. }) if (0.03..0.12).contains(&per_hour))
+        });
+        assert!(drifting.is_some(), "{alerts:?}");
+    }
+
+    #[test]
+    fn a_missing_daily_peak_is_unusual_for_the_time_of_day() {
+        let daily = |index: u64| {
+            let slot = index % 288;
+            noisy(index)
+                + if (100..200).contains(&slot) && index / 288 != 10 {
+                    40.0
+                } else {
+                    0.0
+                }
+        };
+        let (_, alerts) = feed(288 * 12, daily);
+        let later = alerts.iter().filter(|(at, _)| *at >= 288 * 3);
+        let (at, worst) = later
+            .max_by(|a, b| a.1.score.total_cmp(&b.1.score))
+            .expect("an alert");
+        assert!((2980..3080).contains(at), "{at}");
+        assert!(
+            matches!(worst.reason.unwrap().kind, Kind::TimeOfDay { .. }),
+            "{worst:?}"
+        );
+    }
+
+    #[test]
+    fn a_stuck_sensor_is_named() {
+        let stuck = |index: u64| noisy(index.min(700));
+        let (_, alerts) = feed(900, stuck);
+        let repeated = alerts.iter().any(|(at, one)| {
+            *at <= 713
+                && matches!(
+                    one.reason,
+                    Some(Reason {
+                        kind: Kind::Repeated { .. },
+                        ..
+                    })
+                )
+        });
+        assert!(repeated, "{alerts:?}");
+    }
+
+    #[test]
+    fn a_constant_signal_is_calm_until_it_changes() {
+        let constant = |index| if index < 5000 { 20.0 } else { 20.5 };
+        let kind = reason_within(5000..=5000, constant);
+        assert!(
+            matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }),
+            "{kind:?}"
+        );
+        let (_, alerts) = feed(
+            5000,
+            |index| if index % 2 == 0 { 20.0 } else { 20.0 + 1e-9 },
+        );
+        assert!(alerts.is_empty());
+    }
+
+    #[test]
+    fn values_that_are_none_are_refused_and_leave_no_trace() {
+        let (mut detector, _) = feed(200, noisy);
+        let before = detector.clone();
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.1e100] {
+            let error = detector.observe(START, value).unwrap_err();
+            assert!(error.to_string().contains(&format!("{value}")), "{error}");
+        }
+        assert_eq!(detector, before);
+    }
+
+    #[test]
+    fn huge_and_tiny_values_keep_everything_finite() {
+        for scale in [1e100, 1e30, 1e-10] {
+            let (detector, alerts) = feed(3000, |index| scale * noise(index) * 0.9);
+            assert!(alerts.len() <= 5, "{scale}: {alerts:?}");
+            let band = detector.band(START).unwrap();
+            assert!(band.low.is_finite() && band.high.is_finite() && band.low < band.high);
+        }
+    }
+
+    #[test]
+    fn a_gap_a_late_value_and_another_rate_are_no_anomalies_by_themselves() {
+        let mut detector = Detector::new();
+        let mut now = START;
+        for index in 0..6000u64 {
+            now += match index {
+                2000 => 9_000 * MINUTE,
+                2500 => -20 * MINUTE,
+                3000.. => 1_000,
+                _ => 5 * MINUTE,
+            };
+            let observed = detector.observe(now, noisy(index)).unwrap();
+            let changed = [2000..2020, 2500..2520, 3000..3050]
+                .iter()
+                .any(|rows| rows.contains(&index));
+            assert!(
+                !changed || observed.score < ALERT_SCORE,
+                "{index}: {observed:?}"
+            );
+        }
+        for time_ms in [i64::MAX, i64::MIN, 0] {
+            detector.observe(time_ms, 80.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_episode_keeps_its_begin_and_is_damped_after_its_onset() {
+        let (mut detector, _) = feed(1000, noisy);
+        let begin = START + 5 * MINUTE * 1000;
+        let first = detector.observe(begin, 95.0).unwrap();
+        let next = detector.observe(begin + 5 * MINUTE, 95.0).unwrap();
+        assert!(first.score >= ALERT_SCORE && next.score < ALERT_SCORE);
+        assert!(next.surprise >= ALERT_SCORE);
+        assert_eq!(next.reason.unwrap().since_ms, begin);
+    }
+}

@@ -1,0 +1,236 @@
+//! Configuration: `default.toml`, a user's file, environment variables, flags, in this order.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+const DEFAULT: &str = include_str!("../default.toml");
+
+/// Everything that can be chosen, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything lives.
+    pub data_folder: PathBuf,
+    /// Addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// The hub.
+    pub hub: HubConfig,
+    /// Ports.
+    pub ports: Ports,
+    /// Bounds.
+    pub limits: Limits,
+    /// Mail.
+    pub mail: Mail,
+}
+
+/// The hub and its event stream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubConfig {
+    /// Short name.
+    pub name: String,
+    /// Names clients connect to.
+    pub host_names: Vec<String>,
+    /// Partitions of the event stream.
+    pub partitions: u16,
+    /// How long events are kept.
+    pub retention_hours: u64,
+    /// How much space they may take.
+    pub retention_mib: u64,
+    /// Consumer groups beside `$Default`.
+    pub consumer_groups: Vec<String>,
+}
+
+/// Port numbers before the offset.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ports {
+    offset: u16,
+    mqtt: u16,
+    amqp: u16,
+    https: u16,
+}
+
+/// Bounds of the listeners.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Connections on all ports together.
+    pub connections_max: usize,
+    /// TLS handshakes under way at once.
+    pub handshakes_max: usize,
+}
+
+/// Where e-mail actions go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// SMTP server as `host:port`; empty when there is none.
+    pub server: String,
+    /// Sender address.
+    pub from: String,
+}
+
+impl Ports {
+    fn shifted(self, port: u16) -> u16 {
+        port.saturating_add(self.offset)
+    }
+
+    /// MQTT over TLS.
+    pub fn mqtt(self) -> u16 {
+        self.shifted(self.mqtt)
+    }
+
+    /// AMQP over TLS.
+    pub fn amqp(self) -> u16 {
+        self.shifted(self.amqp)
+    }
+
+    /// HTTPS and WebSockets.
+    pub fn https(self) -> u16 {
+        self.shifted(self.https)
+    }
+
+    /// HTTPS when the first choice may not be bound; none when an operator chose the port.
+    pub fn https_fallback(self) -> Option<u16> {
+        (self.https == 443).then(|| self.shifted(8443))
+    }
+}
+
+/// Flags that override the file; each has an environment variable.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// Configuration file (TOML).
+    #[arg(long, env = "GANTRY_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Data folder.
+    #[arg(long, env = "GANTRY_DATA", global = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// Flags of `serve` that override the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeOverrides {
+    /// Address to listen on; may be repeated.
+    #[arg(long, env = "GANTRY_BIND", value_delimiter = ',')]
+    pub bind: Vec<IpAddr>,
+    /// Name of the hub and its event stream.
+    #[arg(long, env = "GANTRY_HUB_NAME")]
+    pub hub_name: Option<String>,
+    /// Name clients connect to; may be repeated, the first is in connection strings.
+    #[arg(long, env = "GANTRY_HOST_NAMES", value_delimiter = ',')]
+    pub host_name: Vec<String>,
+    /// Added to every port.
+    #[arg(long, env = "GANTRY_PORT_OFFSET")]
+    pub port_offset: Option<u16>,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Names the file and key that is wrong.
+    pub fn load(overrides: &Overrides, serve: &ServeOverrides) -> anyhow::Result<Self> {
+        let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
+        if let Some(path) = &overrides.config {
+            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            let file: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+            merge(&mut table, file, "").with_context(|| format!("in {}", path.display()))?;
+        }
+        let mut config: Self = table.try_into().context("in the configuration")?;
+        if let Some(data) = &overrides.data {
+            config.data_folder.clone_from(data);
+        }
+        if config.data_folder.as_os_str().is_empty() {
+            config.data_folder = default_folder()?;
+        }
+        if !serve.bind.is_empty() {
+            config.bind.clone_from(&serve.bind);
+        }
+        if let Some(name) = &serve.hub_name {
+            config.hub.name.clone_from(name);
+        }
+        if !serve.host_name.is_empty() {
+            config.hub.host_names.clone_from(&serve.host_name);
+        }
+        if let Some(offset) = serve.port_offset {
+            config.ports.offset = offset;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let name = &self.hub.name;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        ensure!(
+            (3..=50).contains(&name.len()) && name.chars().all(plain),
+            "hub.name must have 3 to 50 letters, digits or dashes"
+        );
+        ensure!(!self.bind.is_empty(), "bind must name at least one address");
+        ensure!(!self.hub.host_names.is_empty(), "hub.host_names must hold at least one name");
+        ensure!((1..=32).contains(&self.hub.partitions), "hub.partitions must be 1 to 32");
+        ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
+        ensure!(self.hub.consumer_groups.len() <= 20, "hub.consumer_groups may hold 20 names");
+        let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
+        for port in ports {
+            ensure!(port.checked_add(self.ports.offset).is_some(), "a port plus ports.offset is over 65535");
+        }
+        Ok(())
+    }
+}
+
+fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
+    for (key, value) in file {
+        match (base.get_mut(&key), value) {
+            (None, _) => bail!("unknown key `{at}{key}`"),
+            (Some(toml::Value::Table(base)), toml::Value::Table(file)) => merge(base, file, &format!("{at}{key}."))?,
+            (Some(slot), value) => *slot = value,
+        }
+    }
+    Ok(())
+}
+
+fn default_folder() -> anyhow::Result<PathBuf> {
+    if let Some(base) = std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()) {
+        return Ok(Path::new(&base).join("gantry"));
+    }
+    let home = std::env::var_os("HOME").context("neither --data, XDG_DATA_HOME nor HOME is set")?;
+    Ok(Path::new(&home).join(".local/share/gantry"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> anyhow::Result<Config> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), text)?;
+        let overrides = Overrides { config: Some(file.path().to_owned()), data: Some("x".into()) };
+        Config::load(&overrides, &ServeOverrides::default())
+    }
+
+    #[test]
+    fn the_default_is_valid_and_a_file_overrides_it() {
+        let config = load("[hub]\nname = \"plant-7\"\n[ports]\noffset = 1000\n").unwrap();
+        assert_eq!((config.hub.name.as_str(), config.ports.mqtt(), config.ports.https()), ("plant-7", 9883, 1443));
+        assert_eq!(config.hub.partitions, 4);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_named() {
+        for (text, expected) in [
+            ("[hub]\nnmae = \"x\"\n", "unknown key `hub.nmae`"),
+            ("[hub]\npartitions = 33\n", "hub.partitions must be 1 to 32"),
+            ("[hub]\nname = \"a b c\"\n", "hub.name"),
+            ("bind = [\"nowhere\"]\n", "bind"),
+        ] {
+            let error = format!("{:#}", load(text).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the first start makes: keys, names and certificates; later starts read them.
+//!
+//! In the data folder:
+//!
+//! ```text
+//! state.db        identities, enrollments, settings, application    (0600)
+//! events/         the event log
+//! tls/ca.pem      the private CA's certificate, for clients
+//! tls/ca.key      its key                                           (0600)
+//! tls/server.pem  server certificate and CA, leaf first
+//! tls/server.key  its key                                           (0600)
+//! tls/names       host names the server certificate was made for
+//! connection.env  what a program needs to connect                   (0600)
+//! ```
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use gantry_identity::{Key, KeyPair, Policies, Policy, Rights};
+use gantry_storage::Database;
+use rand::RngCore as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair as TlsKeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// Random keys and names, made once.
+pub struct Secrets {
+    /// The hub's policies.
+    pub hub_policies: Policies,
+    /// The provisioning service's policies.
+    pub dps_policies: Policies,
+    /// The provisioning service's id scope.
+    pub id_scope: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecretsShape {
+    id_scope: String,
+    hub_policies: Vec<PolicyShape>,
+    dps_policies: Vec<PolicyShape>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PolicyShape {
+    name: String,
+    rights: String,
+    primary: String,
+    secondary: String,
+}
+
+/// Opens the folder with rights for its owner only.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
+    let make = |path: &Path| {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.with_context(|| format!("making {}", path.display()))
+    };
+    make(folder)?;
+    make(&folder.join("tls"))
+}
+
+/// Reads the secrets, or makes them.
+///
+/// # Errors
+/// When the store cannot be used or holds something unreadable.
+pub async fn secrets(database: &Database) -> anyhow::Result<Secrets> {
+    let shape = match database.document("settings", "secrets")? {
+        Some(text) => serde_json::from_str(&text).context("settings in state.db")?,
+        None => {
+            let shape = draw();
+            let text = serde_json::to_string(&shape)?;
+            database.put_documents("settings", vec![("secrets".into(), Some(text))]).await?;
+            shape
+        }
+    };
+    Ok(Secrets {
+        hub_policies: policies(shape.hub_policies)?,
+        dps_policies: policies(shape.dps_policies)?,
+        id_scope: shape.id_scope,
+    })
+}
+
+fn draw() -> SecretsShape {
+    let mut rng = rand::rng();
+    let mut keys = || {
+        let mut draw = || {
+            let mut bytes = [0; 32];
+            rng.fill_bytes(&mut bytes);
+            Key::from_bytes(bytes)
+        };
+        KeyPair { primary: draw(), secondary: draw() }
+    };
+    let shape = |policy: &Policy| PolicyShape {
+        name: policy.name.clone(),
+        rights: policy.rights.to_string(),
+        primary: policy.keys.primary.to_base64(),
+        secondary: policy.keys.secondary.to_base64(),
+    };
+    let hub_policies = Policies::hub_defaults(&mut keys).iter().map(shape).collect();
+    let dps_policies = Policies::provisioning_defaults(&mut keys).iter().map(shape).collect();
+    let number = rand::rng().next_u32();
+    SecretsShape { id_scope: format!("0ne{number:08X}"), hub_policies, dps_policies }
+}
+
+fn policies(shapes: Vec<PolicyShape>) -> anyhow::Result<Policies> {
+    let read = |shape: PolicyShape| {
+        let keys =
+            KeyPair { primary: Key::from_base64(&shape.primary)?, secondary: Key::from_base64(&shape.secondary)? };
+        let rights = Rights::parse(&shape.rights).ok_or_else(|| anyhow!("rights of policy `{}`", shape.name))?;
+        Ok(Policy { name: shape.name, keys, rights })
+    };
+    shapes.into_iter().map(read).collect::<anyhow::Result<_>>().map(Policies::from_list)
+}
+
+/// The server's certificate chain, leaf first, and its key.
+pub struct Certificates {
+    /// Leaf and CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Key of the leaf.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Reads the certificates; makes the CA once, and a server certificate for each set of names.
+///
+/// # Errors
+/// When files cannot be read or written.
+pub fn certificates(config: &Config) -> anyhow::Result<Certificates> {
+    let folder = config.data_folder.join("tls");
+    let path = |name: &str| folder.join(name);
+    if !path("ca.pem").exists() {
+        make_ca(&config.hub.name, &folder)?;
+    }
+    let names = config.hub.host_names.join("\n");
+    if fs::read_to_string(path("names")).ok().as_deref() != Some(&names) {
+        make_leaf(&config.hub.host_names, &folder)?;
+        write_file(&path("names"), names.as_bytes(), 0o644)?;
+    }
+    let chain = CertificateDer::pem_file_iter(path("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(path("server.key"))?;
+    Ok(Certificates { chain, key })
+}
+
+fn ca_params(hub: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, format!("Gantry private CA of {hub}"));
+    validity(&mut params, 10);
+    params
+}
+
+fn validity(params: &mut CertificateParams, years: i64) {
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::days(1);
+    params.not_after = now + time::Duration::days(365 * years);
+}
+
+fn make_ca(hub: &str, folder: &Path) -> anyhow::Result<()> {
+    // RSA would please the oldest embedded clients, but rcgen makes EC keys only; see docs/compatibility.md.
+    let key = TlsKeyPair::generate()?;
+    let certificate = ca_params(hub).self_signed(&key)?;
+    write_file(&folder.join("ca.key"), key.serialize_pem().as_bytes(), 0o600)?;
+    write_file(&folder.join("ca.pem"), certificate.pem().as_bytes(), 0o644)
+}
+
+fn make_leaf(names: &[String], folder: &Path) -> anyhow::Result<()> {
+    let ca_key = TlsKeyPair::from_pem(&fs::read_to_string(folder.join("ca.key"))?)?;
+    let ca_pem = fs::read_to_string(folder.join("ca.pem"))?;
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
+    let mut params = CertificateParams::new(names.to_vec()).context("hub.host_names")?;
+    params.distinguished_name.push(DnType::CommonName, names.first().map_or("localhost", String::as_str));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    // Some clients refuse server certificates of more than 825 days.
+    validity(&mut params, 2);
+    let key = TlsKeyPair::generate()?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    write_file(&folder.join("server.key"), key.serialize_pem().as_bytes(), 0o600)?;
+    write_file(&folder.join("server.pem"), format!("{}{ca_pem}", certificate.pem()).as_bytes(), 0o644)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_file(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Names and keys for programs, as shell assignments.
+pub struct Connections {
+    /// Pairs of variable and value.
+    pub variables: Vec<(&'static str, String)>,
+}
+
+impl Connections {
+    /// For the ports that were really bound.
+    pub fn new(config: &Config, secrets: &Secrets, https: u16) -> anyhow::Result<Self> {
+        let host = config.hub.host_names.first().context("hub.host_names")?;
+        let with_port = |port: u16, standard: u16| {
+            if port == standard { host.clone() } else { format!("{host}:{port}") }
+        };
+        let key = |policies: &Policies, name: &str| {
+            let policy = policies.find(name).with_context(|| format!("policy {name}"))?;
+            anyhow::Ok(policy.keys.primary.to_base64())
+        };
+        let (web, amqp) = (with_port(https, 443), with_port(config.ports.amqp(), 5671));
+        let owner = key(&secrets.hub_policies, "iothubowner")?;
+        let service = key(&secrets.hub_policies, "service")?;
+        let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
+        let ca = fs::canonicalize(config.data_folder.join("tls/ca.pem"))?.display().to_string();
+        let variables = vec![
+            ("IOTHUB_HOSTNAME", host.clone()),
+            (
+                "IOTHUB_CONNECTION_STRING",
+                format!("HostName={web};SharedAccessKeyName=iothubowner;SharedAccessKey={owner}"),
+            ),
+            (
+                "EVENTHUB_CONNECTION_STRING",
+                format!(
+                    "Endpoint=sb://{amqp}/;SharedAccessKeyName=service;SharedAccessKey={service};EntityPath={}",
+                    config.hub.name
+                ),
+            ),
+            ("PROVISIONING_HOST", host.clone()),
+            ("PROVISIONING_IDSCOPE", secrets.id_scope.clone()),
+            (
+                "PROVISIONING_CONNECTION_STRING",
+                format!("HostName={web};SharedAccessKeyName=provisioningserviceowner;SharedAccessKey={dps}"),
+            ),
+            ("GANTRY_CA_FILE", ca),
+            ("GANTRY_URL", format!("https://{web}")),
+            ("GANTRY_MQTT_PORT", config.ports.mqtt().to_string()),
+            ("GANTRY_AMQP_PORT", config.ports.amqp().to_string()),
+        ];
+        Ok(Self { variables })
+    }
+
+    /// Writes `connection.env`, readable by its owner only.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let mut text =
+            String::from("# Written by gantry serve; `set -a; source` it. Holds secrets: keep it to yourself.\n");
+        for (name, value) in &self.variables {
+            let _ = writeln!(text, "{name}='{}'", value.replace('\'', r"'\''"));
+        }
+        write_file(&folder.join("connection.env"), text.as_bytes(), 0o600)
+    }
+}

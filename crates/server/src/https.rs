@@ -1,0 +1,104 @@
+//! Port 443: REST, the page, WebSockets for MQTT and AMQP, health and metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Extension, Router};
+use gantry_api::{Api, ApiError, PeerAddress};
+use gantry_gateway::{Gateway, Peer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tower::ServiceExt as _;
+
+use crate::listen::Serve;
+use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
+
+/// How long a client may take to send its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The service on port 443.
+#[derive(Clone)]
+pub struct Https {
+    router: Router,
+}
+
+#[derive(Clone)]
+struct Shared {
+    gateway: Gateway,
+    metrics: PrometheusHandle,
+}
+
+impl Https {
+    /// Joins the API with the page, WebSockets, health and metrics.
+    pub fn new(api: Api, gateway: Gateway, metrics: PrometheusHandle) -> Self {
+        let shared = Arc::new(Shared { gateway, metrics });
+        let own = Router::new()
+            .route("/$iothub/websocket", any(upgrade))
+            .route("/$servicebus/websocket", any(upgrade))
+            .route("/$servicebus/websocket/", any(upgrade))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(|| async { "ready\n" }))
+            .route("/metrics", get(render_metrics))
+            .with_state(shared);
+        let router = gantry_api::router(api).merge(own).fallback(fallback);
+        Self { router }
+    }
+}
+
+async fn render_metrics(State(shared): State<Arc<Shared>>) -> Response {
+    shared.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render()).into_response()
+}
+
+async fn fallback(uri: Uri) -> Response {
+    ApiError::no_such_path(uri.path()).into_response()
+}
+
+async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    // The C SDK writes `MQTT`; the answer must have the client's spelling.
+    let upgrade = upgrade
+        .protocols(["mqtt", "MQTT", "AMQPWSB10", "amqpwsb10"])
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX);
+    let protocol = upgrade.selected_protocol().and_then(|p| p.to_str().ok()).map(str::to_ascii_lowercase);
+    match protocol.as_deref() {
+        Some("mqtt") => {
+            let gateway = shared.gateway.clone();
+            upgrade.on_upgrade(move |socket| gantry_gateway::mqtt::serve(ByteStream::new(socket), gateway, peer))
+        }
+        _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
+    }
+}
+
+impl Serve for Https {
+    async fn serve(self, stream: TlsStream<TcpStream>, peer: Peer) {
+        let address = PeerAddress(peer.address.clone());
+        let router = self.router;
+        let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(address.clone());
+            request.extensions_mut().insert(peer.clone());
+            let router = router.clone();
+            async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }
+        });
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
+        let served = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "https connection ended");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `gantry serve`: opens stores, binds listeners, serves until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use gantry_api::Api;
+use gantry_eventlog::Log;
+use gantry_gateway::{Gateway, Peer};
+use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
+use gantry_hub::{Hub, HubConfig};
+use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_storage::{Database, Events};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use rand::RngCore as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::first_start::{self, Certificates, Connections, Secrets};
+use crate::https::Https;
+use crate::listen::{self, Bounds, Serve};
+
+/// How often retention is applied.
+const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// How long connections may take to end at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        rand::rng().fill_bytes(buffer);
+    }
+}
+
+/// Refused access into the log, until the application takes it.
+struct LoggedAudit;
+
+impl Audit for LoggedAudit {
+    fn refused(&self, event: RefusedAccess) {
+        metrics::counter!("gantry_refused_access_total").increment(1);
+        warn!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
+    }
+}
+
+/// Everything that runs, before its listeners accept.
+struct Platform {
+    events: Events,
+    hub: Arc<Hub>,
+    provisioning: Arc<Service>,
+    secrets: Secrets,
+}
+
+struct Listeners {
+    mqtt: Vec<TcpListener>,
+    https: Vec<TcpListener>,
+    https_port: u16,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the platform cannot start; says what is in the way.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    // Nothing this process writes is for other users.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    first_start::open_folder(&config.data_folder)?;
+    let certificates = first_start::certificates(&config)?;
+    let platform = build(&config).await?;
+    let listeners = bind(&config)?;
+    let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
+    connections.write(&config.data_folder)?;
+    serve(&config, platform, listeners, &certificates, &connections).await
+}
+
+async fn build(config: &Config) -> anyhow::Result<Platform> {
+    let database = Database::open(&config.data_folder)?;
+    let secrets = first_start::secrets(&database).await?;
+    let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
+    log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
+    log_config.retention_bytes = Some(config.hub.retention_mib << 20);
+    let (log, recovery) = Log::open(log_config).context("opening the event log")?;
+    info!(?recovery, "event log open");
+    let events = Events::new(Arc::new(log));
+    let (store, entropy, audit) = (Arc::new(database), Arc::new(SystemEntropy), Arc::new(LoggedAudit));
+    let hub_config = HubConfig {
+        name: config.hub.name.clone(),
+        host_names: config.hub.host_names.clone(),
+        policies: secrets.hub_policies.clone(),
+    };
+    let hub = Hub::new(
+        hub_config,
+        Arc::<Database>::clone(&store),
+        Arc::new(events.clone()),
+        Arc::<SystemEntropy>::clone(&entropy),
+        Arc::<LoggedAudit>::clone(&audit),
+    );
+    let hub = Arc::new(hub);
+    let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
+    let dps_config = ServiceConfig {
+        id_scope: IdScope::new(&secrets.id_scope),
+        host_names: config.hub.host_names.clone(),
+        policies: secrets.dps_policies.clone(),
+    };
+    let provisioning = Arc::new(Service::new(dps_config, store, vec![linked], entropy, audit));
+    Ok(Platform { events, hub, provisioning, secrets })
+}
+
+fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    let bind = |port: u16| listen::bind(&config.bind, port).with_context(|| format!("listening on port {port}"));
+    let mqtt = bind(config.ports.mqtt())?;
+    let first = config.ports.https();
+    let (https, https_port) = match (listen::bind(&config.bind, first), config.ports.https_fallback()) {
+        (Ok(listeners), _) => (listeners, first),
+        (Err(error), Some(fallback)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            warn!(
+                "port {first} may not be bound by this user; using {fallback}. SDKs over WebSocket or HTTPS need 443"
+            );
+            (bind(fallback)?, fallback)
+        }
+        (Err(error), _) => return Err(error).with_context(|| format!("listening on port {first}")),
+    };
+    Ok(Listeners { mqtt, https, https_port })
+}
+
+#[derive(Clone)]
+struct Mqtt(Gateway);
+
+impl Serve for Mqtt {
+    async fn serve(self, stream: TlsStream<TcpStream>, peer: Peer) {
+        gantry_gateway::mqtt::serve(stream, self.0, peer).await;
+    }
+}
+
+async fn serve(
+    config: &Config,
+    platform: Platform,
+    listeners: Listeners,
+    certificates: &Certificates,
+    connections: &Connections,
+) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| anyhow!("metrics: {error}"))?;
+    let tls = |alpn: &[&[u8]]| {
+        gantry_gateway::tls::server_config(certificates.chain.clone(), certificates.key.clone_key(), alpn)
+    };
+    let (plain, web) = (TlsAcceptor::from(tls(&[])?), TlsAcceptor::from(tls(&[b"h2", b"http/1.1"])?));
+    let bounds = Bounds {
+        connections: Arc::new(Semaphore::new(config.limits.connections_max)),
+        handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
+    };
+    let gateway = Gateway { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
+    let api = Api { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
+    let https = Https::new(api, gateway.clone(), metrics);
+    let mut tasks = JoinSet::new();
+    for listener in listeners.mqtt {
+        tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
+    }
+    for listener in listeners.https {
+        tasks.spawn(listen::accept(listener, web.clone(), bounds.clone(), https.clone()));
+    }
+    tasks.spawn(retain(platform.events.clone()));
+    announce(config, connections);
+    wait_for_signal().await?;
+    info!("stopping");
+    tasks.shutdown().await;
+    platform.hub.shut_down();
+    drain(&bounds, config.limits.connections_max).await;
+    platform.events.log().close().await.context("closing the event log")?;
+    info!("stopped");
+    Ok(())
+}
+
+async fn retain(events: Events) {
+    let mut timer = tokio::time::interval(RETENTION_PERIOD);
+    loop {
+        timer.tick().await;
+        let now = u64::try_from(gantry_gateway::now().as_millis()).unwrap_or(0);
+        let log = Arc::clone(events.log());
+        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
+        if let Ok(dropped) = dropped
+            && dropped.segments > 0
+        {
+            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+fn announce(config: &Config, connections: &Connections) {
+    let value = |name: &str| connections.variables.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v);
+    println!("gantry {} is ready", env!("CARGO_PKG_VERSION"));
+    println!("  page      {}", value("GANTRY_URL"));
+    println!("  hub       {} (MQTT {}, AMQP {})", value("IOTHUB_HOSTNAME"), config.ports.mqtt(), config.ports.amqp());
+    println!("  id scope  {}", value("PROVISIONING_IDSCOPE"));
+    println!("  CA        {}", value("GANTRY_CA_FILE"));
+    println!("  secrets   source {}", config.data_folder.join("connection.env").display());
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Waits until every connection has ended, but not for ever.
+async fn drain(bounds: &Bounds, connections_max: usize) {
+    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, bounds.connections.acquire_many(all)).await;
+}

@@ -1,0 +1,163 @@
+"""azure-iot-device against the hub: sync and aio, MQTT and MQTT over WebSocket."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+from azure.iot.device.aio import IoTHubDeviceClient as AsyncDeviceClient
+from azure.iot.device.exceptions import CredentialError
+from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+
+from conftest import wait_for
+
+
+@pytest.fixture(params=["mqtt", "mqtt-ws"])
+def client(request, device, ca):
+    name, connection_string = device
+    made = IoTHubDeviceClient.create_from_connection_string(
+        connection_string, server_verification_cert=ca, websockets=request.param == "mqtt-ws"
+    )
+    made.connect()
+    yield made
+    made.shutdown()
+
+
+def test_telemetry_is_acknowledged(client):
+    for n in range(20):
+        message = Message(json.dumps({"temperature": 20 + n}))
+        message.content_type, message.content_encoding = "application/json", "utf-8"
+        message.message_id = f"m-{n}"
+        message.custom_properties["alert"] = "no & yes"
+        client.send_message(message)
+
+
+def test_largest_message_passes(client):
+    client.send_message(Message(b"x" * (262144 - 100)))
+
+
+def test_twin_is_read_and_reported(client, registry, device):
+    name, _ = device
+    client.patch_twin_reported_properties({"firmware": "1.2", "nested": {"a": 1}})
+    twin = client.get_twin()
+    assert twin["reported"]["firmware"] == "1.2"
+    assert twin["reported"]["$version"] == 2 and twin["desired"]["$version"] == 1
+    seen = registry.get_twin(name)
+    assert seen.properties.reported["nested"]["a"] == 1
+    assert seen.connection_state == "Connected"
+    client.patch_twin_reported_properties({"nested": None})
+    assert "nested" not in client.get_twin()["reported"]
+
+
+def test_bad_twin_patch_is_refused_in_words(client):
+    with pytest.raises(Exception) as refused:
+        client.patch_twin_reported_properties({"bad key": 1})
+    assert "400" in str(refused.value.__cause__ or refused.value)
+
+
+def test_desired_properties_are_pushed(client, registry, device):
+    name, _ = device
+    patches = []
+    client.on_twin_desired_properties_patch_received = patches.append
+    twin = registry.get_twin(name)
+    registry.update_twin(name, Twin(properties=TwinProperties(desired={"rate": 5})), twin.etag)
+    assert wait_for(lambda: patches)[0] == {"rate": 5, "$version": 2}
+
+
+def test_method_is_invoked(client, registry, device):
+    name, _ = device
+
+    def answer(request):
+        client.send_method_response(MethodResponse.create_from_method_request(request, 201, {"got": request.payload}))
+
+    client.on_method_request_received = answer
+    result = registry.invoke_device_method(
+        name, CloudToDeviceMethod(method_name="reduce_load", payload={"to": 70}, response_timeout_in_seconds=10)
+    )
+    assert (result.status, result.payload) == (201, {"got": {"to": 70}})
+
+
+def test_method_to_an_absent_device_is_not_found(registry, device):
+    name, _ = device
+    with pytest.raises(Exception) as refused:
+        registry.invoke_device_method(name, CloudToDeviceMethod(method_name="x", payload=None))
+    assert refused.value.response.status_code == 404
+    assert "404103" in refused.value.response.text
+
+
+def test_subscriptions_survive_a_lost_connection(client, registry, device, ca, env):
+    """The SDK does not subscribe again after reconnecting."""
+    name, connection_string = device
+    patches = []
+    client.on_twin_desired_properties_patch_received = patches.append
+    client.disconnect()
+    client.connect()
+    twin = registry.get_twin(name)
+    registry.update_twin(name, Twin(properties=TwinProperties(desired={"after": True})), twin.etag)
+    assert wait_for(lambda: patches)[0]["after"] is True
+
+
+def test_wrong_key_is_a_credential_error(device, ca, env):
+    name, _ = device
+    wrong = f"HostName={env['IOTHUB_HOSTNAME']};DeviceId={name};SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    client = IoTHubDeviceClient.create_from_connection_string(wrong, server_verification_cert=ca, connection_retry=False)
+    with pytest.raises(CredentialError):
+        client.connect()
+    client.shutdown()
+
+
+def test_a_newer_connection_takes_over(device, ca):
+    name, connection_string = device
+    make = lambda: IoTHubDeviceClient.create_from_connection_string(
+        connection_string, server_verification_cert=ca, connection_retry=False, auto_connect=False
+    )
+    first, second = make(), make()
+    lost = threading.Event()
+    first.on_connection_state_change = lambda: first.connected or lost.set()
+    first.connect()
+    second.connect()
+    assert lost.wait(15)
+    second.send_message("still here")
+    first.shutdown()
+    second.shutdown()
+
+
+def test_policy_key_connects_a_device(device, ca, env):
+    from azure.iot.device import IoTHubDeviceClient
+    from azure.iot.hub.auth import ConnectionStringAuthentication
+    from azure.iot.device.common.auth.signing_mechanism import SymmetricKeySigningMechanism
+    import time, urllib.parse
+
+    name, _ = device
+    owner = dict(part.split("=", 1) for part in env["IOTHUB_CONNECTION_STRING"].split(";"))
+    uri = urllib.parse.quote(f"{env['IOTHUB_HOSTNAME']}/devices/{name}", safe="")
+    expiry = int(time.time()) + 600
+    signature = SymmetricKeySigningMechanism(owner["SharedAccessKey"]).sign(f"{uri}\n{expiry}")
+    token = (
+        f"SharedAccessSignature sr={uri}&sig={urllib.parse.quote(signature, safe='')}&se={expiry}"
+        f"&skn={owner['SharedAccessKeyName']}"
+    )
+    client = IoTHubDeviceClient.create_from_sastoken(token, server_verification_cert=ca)
+    client.send_message("hello")
+    client.shutdown()
+
+
+@pytest.mark.parametrize("websockets", [False, True])
+async def test_aio_client(device, ca, registry, websockets):
+    name, connection_string = device
+    client = AsyncDeviceClient.create_from_connection_string(
+        connection_string, server_verification_cert=ca, websockets=websockets
+    )
+    await client.connect()
+    await asyncio.gather(*(client.send_message(Message(f"{n}")) for n in range(50)))
+    await client.patch_twin_reported_properties({"aio": True})
+    assert (await client.get_twin())["reported"]["aio"] is True
+
+    async def answer(request):
+        await client.send_method_response(MethodResponse.create_from_method_request(request, 200, request.payload))
+
+    client.on_method_request_received = answer
+    call = lambda: registry.invoke_device_method(name, CloudToDeviceMethod(method_name="echo", payload=[1, "two"]))
+    assert (await asyncio.to_thread(call)).payload == [1, "two"]
+    await client.shutdown()
