@@ -1,9 +1,10 @@
-//! The service side: REST for hub, DPS and the page.
+//! The service side: REST for hub, DPS and the page; Event Hubs and cloud-to-device messages over AMQP.
 //!
 //! Paths tell services apart, so one router serves them all on one address. This crate
 //! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
-//! codes and errors into HTTP.
+//! codes and errors into HTTP and AMQP.
 
+pub mod amqp;
 mod auth;
 mod dps;
 mod error;

@@ -52,6 +52,12 @@ impl Key {
         BASE64.encode(&*self.0)
     }
 
+    /// The key whose bytes are this one's base64 text. Event Hubs and Service Bus clients sign with it; IoT Hub
+    /// clients decode the text first. The same connection string key reaches the event stream through the former.
+    pub fn as_text(&self) -> Self {
+        Self(Zeroizing::new(self.to_base64().into_bytes()))
+    }
+
     /// HMAC-SHA256 over `text`.
     pub fn sign(&self, text: &[u8]) -> [u8; 32] {
         self.sign_parts(&[text])
@@ -100,11 +106,25 @@ impl KeyPair {
     pub fn derive(&self, registration_id: &str) -> Self {
         Self { primary: self.primary.derive(registration_id), secondary: self.secondary.derive(registration_id) }
     }
+
+    /// Both keys as Event Hubs clients use them; see [`Key::as_text`].
+    pub fn as_text(&self) -> Self {
+        Self { primary: self.primary.as_text(), secondary: self.secondary.as_text() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_hubs_clients_sign_with_the_text_of_a_key() {
+        let key = Key::from_base64("MDEyMzQ1Njc4OWFiY2RlZg==").unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"MDEyMzQ1Njc4OWFiY2RlZg==").unwrap();
+        mac.update(b"text");
+        assert_eq!(key.as_text().sign(b"text")[..], mac.finalize().into_bytes()[..]);
+        assert_ne!(key.as_text(), key);
+    }
 
     #[test]
     fn derives_the_published_group_vector() {

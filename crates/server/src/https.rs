@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use crate::amqp::Amqp;
 use crate::listen::Serve;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
 
@@ -34,13 +35,14 @@ pub struct Https {
 #[derive(Clone)]
 struct Shared {
     gateway: Gateway,
+    amqp: Amqp,
     metrics: PrometheusHandle,
 }
 
 impl Https {
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, gateway: Gateway, metrics: PrometheusHandle) -> Self {
-        let shared = Arc::new(Shared { gateway, metrics });
+    pub fn new(api: Api, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+        let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
             .route("/$servicebus/websocket", any(upgrade))
@@ -78,6 +80,10 @@ async fn upgrade(
         Some("mqtt") => {
             let gateway = shared.gateway.clone();
             upgrade.on_upgrade(move |socket| gantry_gateway::mqtt::serve(ByteStream::new(socket), gateway, peer))
+        }
+        Some("amqpwsb10") => {
+            let amqp = shared.amqp.clone();
+            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer.address))
         }
         _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
     }

@@ -15,12 +15,13 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
+use crate::amqp::Amqp;
 use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
@@ -59,6 +60,7 @@ struct Platform {
 
 struct Listeners {
     mqtt: Vec<TcpListener>,
+    amqp: Vec<TcpListener>,
     https: Vec<TcpListener>,
     https_port: u16,
 }
@@ -114,7 +116,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
     let bind = |port: u16| listen::bind(&config.bind, port).with_context(|| format!("listening on port {port}"));
-    let mqtt = bind(config.ports.mqtt())?;
+    let (mqtt, amqp) = (bind(config.ports.mqtt())?, bind(config.ports.amqp())?);
     let first = config.ports.https();
     let (https, https_port) = match (listen::bind(&config.bind, first), config.ports.https_fallback()) {
         (Ok(listeners), _) => (listeners, first),
@@ -126,7 +128,7 @@ fn bind(config: &Config) -> anyhow::Result<Listeners> {
         }
         (Err(error), _) => return Err(error).with_context(|| format!("listening on port {first}")),
     };
-    Ok(Listeners { mqtt, https, https_port })
+    Ok(Listeners { mqtt, amqp, https, https_port })
 }
 
 #[derive(Clone)]
@@ -156,10 +158,15 @@ async fn serve(
     };
     let gateway = Gateway { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
     let api = Api { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
-    let https = Https::new(api, gateway.clone(), metrics);
+    let (stop, stopped) = watch::channel(false);
+    let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
+    let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
     for listener in listeners.mqtt {
         tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
+    }
+    for listener in listeners.amqp {
+        tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), amqp.clone()));
     }
     for listener in listeners.https {
         tasks.spawn(listen::accept(listener, web.clone(), bounds.clone(), https.clone()));
@@ -170,6 +177,7 @@ async fn serve(
     info!("stopping");
     tasks.shutdown().await;
     platform.hub.shut_down();
+    stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");

@@ -1,0 +1,113 @@
+//! Link addresses: what a link is for.
+//!
+//! Clients write a path with or without a leading slash, or a whole URI; some percent-encode it. Words of the path
+//! are compared without case, names keep theirs.
+
+use percent_encoding::percent_decode_str;
+
+/// The node a link address names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// `$cbs`: tokens.
+    Cbs,
+    /// `$management` or `{entity}/$management`: properties of the stream.
+    Management,
+    /// `{entity}/ConsumerGroups/{group}/Partitions/{partition}`.
+    Partition {
+        /// The event hub's name.
+        entity: String,
+        /// The consumer group.
+        group: String,
+        /// The partition as text.
+        partition: String,
+    },
+    /// `messages/events/...` on the hub: the stream lives elsewhere. Holds what follows.
+    HubEvents(String),
+    /// `messages/devicebound`: cloud-to-device messages.
+    DeviceBound,
+    /// `messages/serviceBound/feedback`: outcomes of cloud-to-device messages.
+    Feedback,
+    /// `messages/serviceBound/filenotifications`: file uploads.
+    FileNotifications,
+    /// Nothing of ours.
+    Unknown,
+}
+
+impl Address {
+    /// Reads an address.
+    pub(super) fn parse(address: &str) -> Self {
+        let path = address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, p)| p));
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let word = |at: usize, word: &str| segments.get(at).is_some_and(|segment| segment.eq_ignore_ascii_case(word));
+        match segments.len() {
+            1 if word(0, "$cbs") => Self::Cbs,
+            1 if word(0, "$management") => Self::Management,
+            2.. if word(0, "messages") && word(1, "events") => Self::HubEvents(segments[2..].join("/")),
+            2 if word(1, "$management") => Self::Management,
+            2 if word(0, "messages") && word(1, "devicebound") => Self::DeviceBound,
+            3 if word(0, "messages") && word(1, "servicebound") => {
+                if word(2, "feedback") {
+                    Self::Feedback
+                } else if word(2, "filenotifications") || word(2, "fileuploadnotifications") {
+                    Self::FileNotifications
+                } else {
+                    Self::Unknown
+                }
+            }
+            5 if word(1, "consumergroups") && word(3, "partitions") => Self::Partition {
+                entity: segments[0].to_owned(),
+                group: segments[2].to_owned(),
+                partition: segments[4].to_owned(),
+            },
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(group: &str) -> Address {
+        Address::Partition { entity: "hub".into(), group: group.into(), partition: "3".into() }
+    }
+
+    #[track_caller]
+    fn check(address: &str, expected: &Address) {
+        assert_eq!(&Address::parse(address), expected, "{address}");
+    }
+
+    #[test]
+    fn partitions_are_named_in_every_form() {
+        check("hub/ConsumerGroups/$Default/Partitions/3", &partition("$Default"));
+        check("/hub/ConsumerGroups/$Default/Partitions/3", &partition("$Default"));
+        check("amqps://localhost:5671/hub/consumergroups/g1/partitions/3", &partition("g1"));
+        check("sb://localhost/hub/ConsumerGroups/%24Default/Partitions/3", &partition("$Default"));
+        check("hub/ConsumerGroups/$Default/Partitions", &Address::Unknown);
+        check("hub/ConsumerGroups/$Default/Partitions/3/4", &Address::Unknown);
+    }
+
+    #[test]
+    fn service_words_are_known_in_any_case() {
+        check("$cbs", &Address::Cbs);
+        check("$management", &Address::Management);
+        check("hub/$management", &Address::Management);
+        check("/messages/deviceBound", &Address::DeviceBound);
+        check("amqps://h/messages/devicebound", &Address::DeviceBound);
+        check("/messages/serviceBound/feedback", &Address::Feedback);
+        check("/messages/serviceBound/FileNotifications", &Address::FileNotifications);
+        check("/messages/events/$management", &Address::HubEvents("$management".into()));
+        check(
+            "messages/events/ConsumerGroups/g/Partitions/1",
+            &Address::HubEvents("ConsumerGroups/g/Partitions/1".into()),
+        );
+    }
+
+    #[test]
+    fn anything_else_is_unknown() {
+        for address in ["", "/", "amqps://h", "devices/d/messages/events", "messages/serviceBound/other", "%ff"] {
+            check(address, &Address::Unknown);
+        }
+    }
+}

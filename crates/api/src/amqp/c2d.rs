@@ -1,0 +1,148 @@
+//! Cloud-to-device messages as services send them to `/messages/devicebound`.
+
+use gantry_amqp::{ErrorCondition, Message, MessageId, Value, condition};
+use gantry_hub::c2d::{Ack, C2dMessage};
+use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
+use percent_encoding::percent_decode_str;
+
+/// Application property that asks for feedback.
+const ACK: &str = "iothub-ack";
+
+/// Reads an encoded message: for whom, and what.
+pub(super) fn read(message: &Message) -> Result<(Identity, C2dMessage), ErrorCondition> {
+    let properties = message.properties.clone().unwrap_or_default();
+    let identity = properties.to.as_deref().and_then(recipient);
+    let identity = identity.ok_or_else(|| {
+        argument("property `to` must be /devices/{id}/messages/devicebound or name a module in the same way")
+    })?;
+    let body = message.body.to_bytes().ok_or_else(|| argument("the body must be data, text or binary"))?;
+    let mut c2d = C2dMessage {
+        message_id: properties.message_id.as_ref().map(MessageId::to_string),
+        correlation_id: properties.correlation_id.as_ref().map(MessageId::to_string),
+        user_id: properties.user_id.map(|id| String::from_utf8_lossy(&id).into_owned()),
+        content_type: properties.content_type.map(|name| name.to_string()),
+        content_encoding: properties.content_encoding.map(|name| name.to_string()),
+        expires_at: properties.absolute_expiry_time.map(Timestamp::from_millis),
+        ack: Ack::None,
+        properties: Vec::with_capacity(message.application_properties.len()),
+        body,
+    };
+    for (name, value) in &message.application_properties {
+        let (Some(name), Some(value)) = (name.as_str(), text(value)) else {
+            return Err(argument("application properties must be of simple types"));
+        };
+        if name.eq_ignore_ascii_case(ACK) {
+            let ack = Ack::parse(&value.to_ascii_lowercase());
+            c2d.ack = ack.ok_or_else(|| argument("`iothub-ack` must be none, positive, negative or full"))?;
+        } else {
+            c2d.properties.push((name.to_owned(), value));
+        }
+    }
+    Ok((identity, c2d))
+}
+
+/// `/devices/{id}/messages/devicebound` or `/devices/{id}/modules/{id}/messages/devicebound`; ids may be
+/// percent-encoded.
+fn recipient(to: &str) -> Option<Identity> {
+    let segments: Vec<&str> = to.split('/').filter(|segment| !segment.is_empty()).collect();
+    let (words, device, module) = match *segments.as_slice() {
+        [devices, device, messages, bound] => ([devices, "modules", messages, bound], device, None),
+        [devices, device, modules, module, messages, bound] => {
+            ([devices, modules, messages, bound], device, Some(module))
+        }
+        _ => return None,
+    };
+    let expected = ["devices", "modules", "messages", "devicebound"];
+    if !words.iter().zip(expected).all(|(word, expected)| word.eq_ignore_ascii_case(expected)) {
+        return None;
+    }
+    let device = DeviceId::parse(&percent_decode_str(device).decode_utf8().ok()?).ok()?;
+    let module = match module {
+        Some(module) => Some(ModuleId::parse(&percent_decode_str(module).decode_utf8().ok()?).ok()?),
+        None => None,
+    };
+    Some(Identity { device, module })
+}
+
+/// A simple value as devices get it: as text.
+fn text(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null => String::new(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Ulong(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::Char(letter) => letter.to_string(),
+        Value::Uuid(id) => id.to_string(),
+        Value::Timestamp(at) => Timestamp::from_millis(*at).to_string(),
+        Value::String(_) | Value::Symbol(_) => value.as_str()?.to_owned(),
+        other => other.as_i64()?.to_string(),
+    })
+}
+
+fn argument(text: &str) -> ErrorCondition {
+    ErrorCondition::new(condition::ARGUMENT_ERROR, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use gantry_amqp::{Body, Properties};
+
+    #[track_caller]
+    fn check(to: &str, expected: Option<&str>) {
+        assert_eq!(recipient(to).map(|identity| identity.to_string()).as_deref(), expected, "{to}");
+    }
+
+    #[test]
+    fn recipients_are_read_in_every_form() {
+        check("/devices/d1/messages/devicebound", Some("d1"));
+        check("/devices/d1/messages/deviceBound", Some("d1"));
+        check("devices/a%2Cb/messages/devicebound", Some("a,b"));
+        check("/devices/d1/modules/m1/messages/devicebound", Some("d1/m1"));
+        for wrong in ["", "/", "devices", "/devices/d1", "/devices/d1/messages", "/devices//messages/devicebound"] {
+            check(wrong, None);
+        }
+        check("/devices/a b/messages/devicebound", None);
+        check("/devices/d1/twins/m1/messages/devicebound", None);
+    }
+
+    #[test]
+    fn a_message_keeps_its_properties() {
+        let message = Message {
+            properties: Some(Properties {
+                to: Some("/devices/d1/messages/devicebound".into()),
+                message_id: Some(MessageId::Ulong(7)),
+                absolute_expiry_time: Some(5),
+                ..Properties::default()
+            }),
+            application_properties: vec![
+                ("iothub-ack".into(), "Full".into()),
+                ("level".into(), Value::Int(3)),
+                ("on".into(), true.into()),
+            ],
+            body: Body::Data(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]),
+            ..Message::default()
+        };
+        let (identity, c2d) = read(&message).unwrap();
+        assert_eq!(identity.to_string(), "d1");
+        assert_eq!(c2d.message_id.as_deref(), Some("7"));
+        assert_eq!((c2d.ack, c2d.expires_at), (Ack::Full, Some(Timestamp::from_millis(5))));
+        assert_eq!(c2d.properties, [("level".to_owned(), "3".to_owned()), ("on".to_owned(), "true".to_owned())]);
+        assert_eq!(&c2d.body[..], b"ab");
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_is_refused() {
+        let to = |to: &str| Some(Properties { to: Some(to.into()), ..Properties::default() });
+        let good = || Message { properties: to("/devices/d/messages/devicebound"), ..Message::default() };
+        assert!(read(&good()).is_ok());
+        assert!(read(&Message::default()).is_err());
+        assert!(read(&Message { properties: to("/devices/d"), ..Message::default() }).is_err());
+        assert!(read(&Message { body: Body::Sequence(vec![]), ..good() }).is_err());
+        assert!(read(&Message { body: Body::Value(Value::Map(vec![])), ..good() }).is_err());
+        assert!(read(&Message { application_properties: vec![("iothub-ack".into(), "x".into())], ..good() }).is_err());
+        assert!(read(&Message { application_properties: vec![("a".into(), Value::List(vec![]))], ..good() }).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What the tokens of one connection allow.
+
+use gantry_identity::{Refusal, Rights, Timestamp};
+
+use super::ports::Grant;
+
+/// Most audiences a connection holds tokens for.
+const GRANTS_MAX: usize = 1_024;
+
+/// Tokens by audience; SASL PLAIN counts as one that cannot be renewed.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    by_audience: Vec<(String, Grant)>,
+    plain: bool,
+}
+
+impl Grants {
+    /// The grant of SASL PLAIN.
+    pub(super) fn set_plain(&mut self, grant: Grant) {
+        self.plain = true;
+        self.by_audience.push((String::new(), grant));
+    }
+
+    /// Whether the connection was opened with SASL PLAIN, and ends with its token.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Keeps the grant of a token, in place of an earlier one for the same audience. `false` when there are too many.
+    pub(super) fn put(&mut self, audience: &str, grant: Grant) -> bool {
+        if let Some((_, old)) = self.by_audience.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(audience)) {
+            *old = grant;
+        } else if self.by_audience.len() >= GRANTS_MAX {
+            return false;
+        } else {
+            self.by_audience.push((audience.to_owned(), grant));
+        }
+        true
+    }
+
+    /// Whether some token that has not expired covers `path` and gives `right`.
+    pub(super) fn require(&self, now: Timestamp, path: &str, right: Rights) -> Result<(), Refusal> {
+        let mut best = Refusal::Missing;
+        for (_, grant) in &self.by_audience {
+            if now >= grant.expires_at {
+                best = Refusal::Expired(grant.expires_at);
+            } else if !covers(&grant.resource, path) {
+                best = Refusal::Resource { presented: grant.resource.clone(), needed: path.to_owned() };
+            } else if !grant.rights.contains(right) {
+                best = Refusal::Right { policy: grant.policy.clone(), right: right.to_string() };
+            } else {
+                return Ok(());
+            }
+        }
+        Err(best)
+    }
+
+    /// The policy that came first; what a security event calls the peer.
+    pub(super) fn claimed(&self) -> &str {
+        self.by_audience.first().map_or("", |(_, grant)| &grant.policy)
+    }
+
+    /// When the next token expires.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.by_audience.iter().map(|(_, grant)| grant.expires_at).min()
+    }
+
+    /// Forgets tokens that expired; whether there were any.
+    pub(super) fn expire(&mut self, now: Timestamp) -> bool {
+        let before = self.by_audience.len();
+        self.by_audience.retain(|(_, grant)| now < grant.expires_at);
+        self.by_audience.len() < before
+    }
+}
+
+/// Whether a resource (`host/path`) covers a path of ours: whole segments, without case, because one client writes
+/// its audience in lower case.
+fn covers(resource: &str, path: &str) -> bool {
+    let (_, scope) = resource.split_once('/').unwrap_or((resource, ""));
+    let mut segments = path.split('/');
+    scope
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .all(|segment| segments.next().is_some_and(|ours| ours.eq_ignore_ascii_case(segment)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "hub/ConsumerGroups/$Default/Partitions/1";
+
+    fn grant(resource: &str, expires: i64) -> Grant {
+        Grant {
+            resource: resource.into(),
+            policy: "service".into(),
+            rights: Rights::SERVICE_CONNECT,
+            expires_at: Timestamp::from_millis(expires),
+        }
+    }
+
+    #[track_caller]
+    fn check(resource: &str, covered: bool) {
+        let mut grants = Grants::default();
+        grants.put("a", grant(resource, 10));
+        let result = grants.require(Timestamp::from_millis(9), PATH, Rights::SERVICE_CONNECT);
+        assert_eq!(result.is_ok(), covered, "{resource}: {result:?}");
+    }
+
+    #[test]
+    fn a_token_covers_whole_segments_without_case() {
+        check("localhost", true);
+        check("localhost/HUB", true);
+        check("localhost/hub/consumergroups/$default", true);
+        check("localhost/hub/ConsumerGroups/$Default/Partitions/1", true);
+        check("localhost/hub/ConsumerGroups/$Default/Partitions/11", false);
+        check("localhost/hub/ConsumerGroups/$Default/Partitions/1/x", false);
+        check("localhost/hubs", false);
+    }
+
+    #[test]
+    fn a_token_ends_at_its_expiry() {
+        let mut grants = Grants::default();
+        grants.put("a", grant("localhost", 10));
+        let (before, at) = (Timestamp::from_millis(9), Timestamp::from_millis(10));
+        assert!(grants.require(before, PATH, Rights::SERVICE_CONNECT).is_ok());
+        assert_eq!(grants.require(at, PATH, Rights::SERVICE_CONNECT), Err(Refusal::Expired(at)));
+        assert!(!grants.expire(before) && grants.expire(at));
+        assert_eq!(grants.require(before, PATH, Rights::SERVICE_CONNECT), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn a_new_token_replaces_the_old_one_of_its_audience() {
+        let mut grants = Grants::default();
+        grants.put("sb://h/hub", grant("h/hub", 10));
+        grants.put("SB://h/HUB", grant("h/hub", 20));
+        assert_eq!(grants.next_expiry(), Some(Timestamp::from_millis(20)));
+    }
+
+    #[test]
+    fn the_policy_needs_the_right() {
+        let mut grants = Grants::default();
+        grants.put("a", Grant { rights: Rights::DEVICE_CONNECT, ..grant("localhost", 10) });
+        let result = grants.require(Timestamp::from_millis(1), PATH, Rights::SERVICE_CONNECT);
+        assert!(matches!(result, Err(Refusal::Right { .. })));
+    }
+
+    #[test]
+    fn audiences_are_bounded() {
+        let mut grants = Grants::default();
+        for n in 0..GRANTS_MAX {
+            assert!(grants.put(&n.to_string(), grant("localhost", 10)));
+        }
+        assert!(!grants.put("one more", grant("localhost", 10)));
+        assert!(grants.put("5", grant("localhost", 20)));
+    }
+}

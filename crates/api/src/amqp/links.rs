@@ -1,0 +1,296 @@
+//! What each link is for, who may have it, and the messages that come over it.
+
+use std::collections::VecDeque;
+
+use gantry_amqp::connection::{Accept, AttachRequest, Delivery, DeliveryId, LinkId, SessionId};
+use gantry_amqp::{DeliveryState, ErrorCondition, Message, Role, Value, condition as amqp};
+use gantry_hub::HubError;
+use gantry_hub::c2d::C2dMessage;
+use gantry_identity::{Identity, Rights, Timestamp};
+use tracing::debug;
+
+use super::address::Address;
+use super::connection::{Done, Head};
+use super::grants::Grants;
+use super::partition::Partition;
+use super::{c2d, condition};
+
+/// Requests and messages a client may have under way on one link.
+const CREDIT: u32 = 100;
+
+/// Answers that may wait for a client to grant credit, on one link.
+const ANSWERS_MAX: usize = 100;
+
+/// Largest message we announce, in bytes.
+const MESSAGE_SIZE_MAX: u64 = 256 * 1024;
+
+/// Which node requests go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Cbs,
+    Management,
+}
+
+/// A link and what it needs to stay.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) session: SessionId,
+    /// The path a token must cover; none for `$cbs`.
+    needed: Option<String>,
+    pub(super) kind: LinkKind,
+}
+
+#[derive(Debug)]
+pub(super) enum LinkKind {
+    /// The client sends requests.
+    Requests(Node),
+    /// The client takes answers.
+    Answers(Answers),
+    /// The client reads a partition.
+    Partition(Box<Partition>),
+    /// The client sends cloud-to-device messages.
+    C2d(C2dQueue),
+    /// Accepted, and never delivers: feedback and file notifications.
+    Silent,
+}
+
+/// Where answers of a node go.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) node: Node,
+    /// Names a request may call this link by in `reply-to`.
+    pub(super) names: [Option<String>; 3],
+    pub(super) waiting: VecDeque<Vec<u8>>,
+}
+
+impl Answers {
+    /// Keeps an answer until there is credit. `false` when too many wait.
+    pub(super) fn push(&mut self, answer: Vec<u8>) -> bool {
+        let room = self.waiting.len() < ANSWERS_MAX;
+        if room {
+            self.waiting.push_back(answer);
+        }
+        room
+    }
+}
+
+/// Messages of one link, queued one after the other to keep their order. Bounded by the link's credit.
+#[derive(Debug, Default)]
+pub(super) struct C2dQueue {
+    waiting: VecDeque<(DeliveryId, bool, Identity, C2dMessage)>,
+    busy: bool,
+}
+
+/// A cloud-to-device message was queued or refused.
+#[derive(Debug)]
+pub(super) struct Sent {
+    link: LinkId,
+    delivery_id: DeliveryId,
+    settled: bool,
+    result: Result<(), HubError>,
+}
+
+impl Link {
+    /// Whether a token still covers it.
+    pub(super) fn is_authorized(&self, grants: &Grants, now: Timestamp) -> bool {
+        self.needed.as_ref().is_none_or(|path| grants.require(now, path, Rights::SERVICE_CONNECT).is_ok())
+    }
+}
+
+impl Head {
+    pub(super) fn attach_requested(&mut self, request: AttachRequest) {
+        let address = match request.attach.role {
+            Role::Receiver => request.attach.source.as_ref().and_then(|source| source.address.clone()),
+            Role::Sender => request.attach.target.as_ref().and_then(|target| target.address.clone()),
+        };
+        let address = address.unwrap_or_default();
+        let parsed = Address::parse(&address);
+        if let Some(path) = self.path(&parsed)
+            && let Err(refusal) = self.grants.require((self.context.now)(), &path, Rights::SERVICE_CONNECT)
+        {
+            debug!(peer = %self.peer.address, %address, %refusal, "link refused");
+            let claimed = self.grants.claimed().to_owned();
+            self.refused(&claimed, "amqp attach", &refusal);
+            self.amqp.refuse_attach(request, condition::unauthorized());
+            return;
+        }
+        match (parsed, request.attach.role) {
+            (Address::Cbs, role) => self.attach_requests(request, Node::Cbs, role),
+            (Address::Management, role) => self.attach_requests(request, Node::Management, role),
+            (Address::Partition { entity, group, partition }, Role::Receiver) => {
+                self.attach_partition(request, &entity, &group, &partition);
+            }
+            (Address::HubEvents(rest), _) => {
+                let error = self.redirect(&rest);
+                self.amqp.refuse_attach(request, error);
+            }
+            (Address::DeviceBound, Role::Sender) => self.accept(request, LinkKind::C2d(C2dQueue::default())),
+            (Address::Feedback | Address::FileNotifications, Role::Receiver) => {
+                self.accept(request, LinkKind::Silent);
+            }
+            (Address::Unknown, _) => self.amqp.refuse_attach(request, condition::not_found(&address)),
+            (_, _) => {
+                let text = "this node has no link in that direction";
+                self.amqp.refuse_attach(request, ErrorCondition::new(amqp::NOT_ALLOWED, text));
+            }
+        }
+    }
+
+    /// The path a token must cover for an address.
+    fn path(&self, address: &Address) -> Option<String> {
+        match address {
+            Address::Cbs => None,
+            Address::Management => Some(format!("{}/$management", self.context.entity)),
+            Address::Partition { entity, group, partition } => {
+                Some(format!("{entity}/ConsumerGroups/{group}/Partitions/{partition}"))
+            }
+            Address::HubEvents(rest) => Some(format!("messages/events/{rest}")),
+            Address::DeviceBound => Some("messages/devicebound".into()),
+            Address::Feedback => Some("messages/serviceBound/feedback".into()),
+            Address::FileNotifications => Some("messages/serviceBound/filenotifications".into()),
+            // Nobody learns what exists without a token.
+            Address::Unknown => Some(String::new()),
+        }
+    }
+
+    fn attach_requests(&mut self, request: AttachRequest, node: Node, role: Role) {
+        let kind = match role {
+            Role::Sender => LinkKind::Requests(node),
+            Role::Receiver => {
+                let attach = &request.attach;
+                let target = attach.target.as_ref().and_then(|target| target.address.clone());
+                let source = attach.source.as_ref().and_then(|source| source.address.clone());
+                let names = [target, Some(attach.name.clone()), source];
+                LinkKind::Answers(Answers { node, names, waiting: VecDeque::new() })
+            }
+        };
+        self.accept(request, kind);
+    }
+
+    pub(super) fn accept(&mut self, request: AttachRequest, kind: LinkKind) {
+        let address = match request.attach.role {
+            Role::Receiver => request.attach.source.as_ref().and_then(|source| source.address.as_deref()),
+            Role::Sender => request.attach.target.as_ref().and_then(|target| target.address.as_deref()),
+        };
+        let needed = self.path(&Address::parse(address.unwrap_or_default()));
+        let (link, session) = (request.link, request.session);
+        // The receiver settles first whatever it asked for: nothing we send is unsettled.
+        let accept = Accept { credit: CREDIT, max_message_size: Some(MESSAGE_SIZE_MAX), ..Accept::default() };
+        self.links.insert(link, Link { session, needed, kind });
+        self.amqp.accept_attach(request, accept);
+    }
+
+    /// The stream is at another address: where, in words and in facts.
+    fn redirect(&self, rest: &str) -> ErrorCondition {
+        let context = &self.context;
+        let (host, port) = (&context.stream_host, context.stream_port);
+        let address = format!("amqps://{host}:{port}/{}/{rest}", context.entity);
+        let text = |name: &'static str, value: &str| (Value::Symbol(name.into()), Value::from(value));
+        ErrorCondition {
+            condition: amqp::LINK_REDIRECT,
+            description: format!("The link is redirected to '{address}'."),
+            info: vec![
+                text("hostname", host),
+                text("network-host", host),
+                (Value::Symbol("port".into()), Value::Int(port.into())),
+                text("address", &address),
+            ],
+        }
+    }
+
+    /// Forgets a link: its reader stops, and its place among the receivers is free.
+    pub(super) fn remove(&mut self, link: LinkId) {
+        self.links.remove(&link);
+    }
+
+    /// Another receiver has the owner level now.
+    pub(super) fn stolen(&mut self, link: LinkId) {
+        if self.links.remove(&link).is_some() {
+            let text = "New receiver with a higher or equal owner level (epoch) took this partition over.";
+            self.amqp.detach(link, ErrorCondition::new(amqp::LINK_STOLEN, text));
+        }
+    }
+
+    pub(super) fn credit(&mut self, link: LinkId, drain: bool) {
+        match self.links.get_mut(&link).map(|link| &mut link.kind) {
+            Some(LinkKind::Answers(_)) => self.flush_answers(link),
+            Some(LinkKind::Partition(partition)) => {
+                partition.draining |= drain;
+                self.pump(link);
+                return;
+            }
+            _ => {}
+        }
+        if drain {
+            self.amqp.drained(link);
+        }
+    }
+
+    pub(super) fn message(&mut self, delivery: &Delivery) {
+        let message = match Message::decode(&delivery.message) {
+            Ok(message) => message,
+            Err(error) => {
+                let error = ErrorCondition::new(amqp::DECODE_ERROR, error.to_string());
+                return self.settle(delivery, DeliveryState::Rejected(Some(error)));
+            }
+        };
+        match self.links.get(&delivery.link).map(|link| &link.kind) {
+            Some(LinkKind::Requests(node)) => {
+                let node = *node;
+                self.settle(delivery, DeliveryState::Accepted);
+                self.request(delivery.link, node, &message);
+            }
+            Some(LinkKind::C2d(_)) => self.c2d(delivery, &message),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, delivery: &Delivery, state: DeliveryState) {
+        if !delivery.settled {
+            self.amqp.settle(delivery.link, delivery.delivery_id, state);
+        }
+    }
+
+    fn c2d(&mut self, delivery: &Delivery, message: &Message) {
+        match c2d::read(message) {
+            Err(error) => self.settle(delivery, DeliveryState::Rejected(Some(error))),
+            Ok((identity, message)) => {
+                if let Some(LinkKind::C2d(queue)) = self.links.get_mut(&delivery.link).map(|link| &mut link.kind) {
+                    queue.waiting.push_back((delivery.delivery_id, delivery.settled, identity, message));
+                }
+                self.send_next_c2d(delivery.link);
+            }
+        }
+    }
+
+    fn send_next_c2d(&mut self, link: LinkId) {
+        let Some(LinkKind::C2d(queue)) = self.links.get_mut(&link).map(|link| &mut link.kind) else { return };
+        if queue.busy {
+            return;
+        }
+        let Some((delivery_id, settled, identity, message)) = queue.waiting.pop_front() else { return };
+        queue.busy = true;
+        let context = self.context.clone();
+        self.work.push(Box::pin(async move {
+            let result = context.c2d.send((context.now)(), identity, message).await;
+            Ok(Done::Sent(Sent { link, delivery_id, settled, result }))
+        }));
+    }
+
+    pub(super) fn sent(&mut self, sent: &Sent) {
+        let state = match &sent.result {
+            Ok(()) => DeliveryState::Accepted,
+            Err(error) => {
+                debug!(peer = %self.peer.address, %error, "c2d message refused");
+                DeliveryState::Rejected(Some(condition::of_hub(error)))
+            }
+        };
+        if !sent.settled {
+            self.amqp.settle(sent.link, sent.delivery_id, state);
+        }
+        if let Some(LinkKind::C2d(queue)) = self.links.get_mut(&sent.link).map(|link| &mut link.kind) {
+            queue.busy = false;
+        }
+        self.send_next_c2d(sent.link);
+    }
+}

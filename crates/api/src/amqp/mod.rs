@@ -1,0 +1,85 @@
+//! The service side over AMQP 1.0: the Event Hubs compatible stream, and cloud-to-device messages.
+//!
+//! [`serve`] takes any byte stream: TLS sockets and WebSockets are the same to it. It knows no storage; what it
+//! needs is in [`ports`], and [`hub`](gantry_hub::Hub) stands behind two of them.
+//!
+//! One task serves a connection. `connection.rs` moves bytes, time and futures; `links.rs` decides what a link is
+//! and who may have it; `requests.rs` answers `$cbs` and `$management`; `partition.rs` reads partitions. A reader is
+//! asked for events only when its link has credit and the output is not piled up, so a slow client costs nobody else
+//! anything.
+//!
+//! Left out: publishing to the stream, directory (JWT) tokens, feedback and file notifications. Links for the last
+//! two are accepted and never deliver, so that clients that open them by habit can work.
+
+mod address;
+mod c2d;
+mod condition;
+mod connection;
+mod event;
+mod filter;
+mod grants;
+mod hub;
+mod links;
+mod management;
+mod partition;
+pub mod ports;
+mod receivers;
+mod requests;
+
+use std::io;
+use std::sync::Arc;
+
+use gantry_identity::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use ports::{Authorizer, C2dSender, EventStream};
+pub use receivers::Receivers;
+
+/// The consumer group every stream has.
+pub const DEFAULT_CONSUMER_GROUP: &str = "$Default";
+
+/// What the AMQP heads of one hub share.
+#[derive(Clone)]
+pub struct AmqpContext {
+    /// The hub's short name: the last part of user names in SASL PLAIN, `{policy}@sas.root.{hub}`.
+    pub hub_name: String,
+    /// Name of the stream: the first segment of its link addresses, `EntityPath` in connection strings.
+    pub entity: String,
+    /// Host that links to `/messages/events` are sent to.
+    pub stream_host: String,
+    /// And its port.
+    pub stream_port: u16,
+    /// Consumer groups beside [`DEFAULT_CONSUMER_GROUP`].
+    pub consumer_groups: Vec<String>,
+    /// Who may come in.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The events.
+    pub stream: Arc<dyn EventStream>,
+    /// Where cloud-to-device messages go.
+    pub c2d: Arc<dyn C2dSender>,
+    /// The receivers of all connections to this stream.
+    pub receivers: Receivers,
+    /// The wall clock.
+    pub now: fn() -> Timestamp,
+    /// Becomes `true` when connections shall close.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Address, for logs and security events.
+    pub address: String,
+}
+
+/// Serves one connection until either end closes it.
+///
+/// # Errors
+/// When the stream fails, or the peer does not read what is sent to it.
+pub async fn serve<S>(stream: S, context: Arc<AmqpContext>, peer: Peer) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    connection::Head::new(context, peer).run(stream).await
+}

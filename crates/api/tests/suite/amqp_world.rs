@@ -1,0 +1,397 @@
+//! A stream, a hub and clients in memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gantry_amqp::connection::{AttachOptions, ClientSasl, Config, Connection, Delivery, LinkId, Outgoing, SessionId};
+use gantry_amqp::sasl::Plain;
+use gantry_amqp::value::{Described, Map};
+use gantry_amqp::{
+    Body, DeliveryState, ErrorCondition, Event, Message, MessageId, Properties, Role, Source, Symbol, Target, Value,
+};
+use gantry_api::amqp::ports::{
+    Authorizer, C2dSender, EventReader, EventStream, Grant, PartitionProperties, StartPosition, StreamError,
+};
+use gantry_api::amqp::{AmqpContext, Peer, Receivers, serve};
+use gantry_hub::HubError;
+use gantry_hub::c2d::C2dMessage;
+use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
+use gantry_hub::ports::PortFuture;
+use gantry_identity::{Identity, Refusal, Rights, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// When the first event was enqueued, in milliseconds; every next one a second later.
+pub(crate) const FIRST_AT: i64 = 1_795_000_000_000;
+
+/// Two partitions in memory.
+#[derive(Default)]
+pub(crate) struct MemoryStream {
+    partitions: [Mutex<Vec<StoredEvent>>; 2],
+    news: Notify,
+    /// Events handed to readers so far.
+    read: Mutex<usize>,
+}
+
+impl MemoryStream {
+    pub(crate) fn append(&self, partition: u16, count: usize, body: &Bytes) {
+        let mut events = self.partitions[usize::from(partition)].lock().unwrap();
+        for _ in 0..count {
+            let sequence_number = events.len() as u64;
+            events.push(StoredEvent {
+                partition,
+                sequence_number,
+                enqueued_at: Timestamp::from_millis(FIRST_AT + 1_000 * sequence_number as i64),
+                source: MessageSource::Telemetry,
+                identity: Identity::parse("motor-1").unwrap(),
+                generation_id: "g".into(),
+                auth_method: "{}".into(),
+                model_id: None,
+                system: SystemProperties::default(),
+                properties: vec![("n".into(), sequence_number.to_string())],
+                body: body.clone(),
+            });
+        }
+        drop(events);
+        self.news.notify_waiters();
+    }
+
+    pub(crate) fn read(&self) -> usize {
+        *self.read.lock().unwrap()
+    }
+}
+
+struct MemoryReader {
+    stream: Arc<MemoryStream>,
+    partition: usize,
+    next: usize,
+}
+
+impl EventReader for MemoryReader {
+    fn next_batch(&mut self, events_max: usize, _: usize) -> PortFuture<'_, Vec<StoredEvent>, StreamError> {
+        Box::pin(async move {
+            loop {
+                let mut news = std::pin::pin!(self.stream.news.notified());
+                news.as_mut().enable();
+                let batch: Vec<_> = {
+                    let events = self.stream.partitions[self.partition].lock().unwrap();
+                    events.iter().skip(self.next).take(events_max).cloned().collect()
+                };
+                if !batch.is_empty() {
+                    self.next += batch.len();
+                    *self.stream.read.lock().unwrap() += batch.len();
+                    return Ok(batch);
+                }
+                news.await;
+            }
+        })
+    }
+}
+
+/// The port wants `&self`, the reader a share of the stream.
+pub(crate) struct Shared(pub(crate) Arc<MemoryStream>);
+
+impl EventStream for Shared {
+    fn partitions(&self) -> u16 {
+        2
+    }
+
+    fn created_at(&self) -> Timestamp {
+        Timestamp::from_millis(FIRST_AT)
+    }
+
+    fn partition_properties(&self, partition: u16) -> Option<PartitionProperties> {
+        let events = self.0.partitions.get(usize::from(partition))?.lock().unwrap();
+        let last_enqueued = events.last().map(|event| (event.sequence_number, event.enqueued_at));
+        Some(PartitionProperties { begin_sequence_number: 0, last_enqueued, is_empty: events.is_empty() })
+    }
+
+    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
+        let partition = usize::from(partition);
+        let events = self.0.partitions.get(partition)?.lock().unwrap();
+        let next = match start {
+            StartPosition::Earliest => 0,
+            StartPosition::Latest => events.len(),
+            StartPosition::Sequence { number, inclusive } => number as usize + usize::from(!inclusive),
+            StartPosition::EnqueuedAfter(at) => events.partition_point(|event| event.enqueued_at <= at),
+        };
+        Some(Box::new(MemoryReader { stream: self.0.clone(), partition, next }))
+    }
+}
+
+/// Tokens are `resource|policy|lifetime in ms`; the policy `service` has ServiceConnect, others have not.
+#[derive(Default)]
+pub(crate) struct Gate {
+    refusals: Mutex<Vec<(String, &'static str, Refusal)>>,
+}
+
+impl Gate {
+    pub(crate) fn refusals(&self) -> Vec<(String, &'static str, Refusal)> {
+        self.refusals.lock().unwrap().clone()
+    }
+}
+
+impl Authorizer for Gate {
+    fn check(&self, now: Timestamp, token: &str) -> Result<Grant, Refusal> {
+        let parts: Vec<&str> = token.split('|').collect();
+        let &[resource, policy, lifetime] = parts.as_slice() else { return Err(Refusal::Signature) };
+        let rights = if policy == "service" { Rights::SERVICE_CONNECT } else { Rights::DEVICE_CONNECT };
+        let lifetime = Duration::from_millis(lifetime.parse().unwrap());
+        Ok(Grant { resource: resource.into(), policy: policy.into(), rights, expires_at: now.plus(lifetime) })
+    }
+
+    fn on_refused(&self, _: Timestamp, claimed: &str, peer: &str, operation: &'static str, reason: &Refusal) {
+        assert_eq!(peer, "test");
+        self.refusals.lock().unwrap().push((claimed.into(), operation, reason.clone()));
+    }
+}
+
+/// Takes messages for `motor-1` only.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pub(crate) sent: Mutex<Vec<C2dMessage>>,
+}
+
+impl C2dSender for Outbox {
+    fn send(&self, _: Timestamp, to: Identity, message: C2dMessage) -> PortFuture<'_, (), HubError> {
+        Box::pin(async move {
+            if to.to_string() != "motor-1" {
+                return Err(HubError::NotFound(to));
+            }
+            self.sent.lock().unwrap().push(message);
+            Ok(())
+        })
+    }
+}
+
+/// Everything behind the heads.
+pub(crate) struct World {
+    pub(crate) context: Arc<AmqpContext>,
+    pub(crate) stream: Arc<MemoryStream>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) stop: watch::Sender<bool>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let (stream, gate, outbox) = (Arc::<MemoryStream>::default(), Arc::<Gate>::default(), Arc::<Outbox>::default());
+        let (stop, shutdown) = watch::channel(false);
+        let context = Arc::new(AmqpContext {
+            hub_name: "gantry".into(),
+            entity: "hub".into(),
+            stream_host: "localhost".into(),
+            stream_port: 5671,
+            consumer_groups: vec!["analytics".into()],
+            authorizer: gate.clone(),
+            stream: Arc::new(Shared(stream.clone())),
+            c2d: outbox.clone(),
+            receivers: Receivers::default(),
+            now: gantry_api::now,
+            shutdown,
+        });
+        Self { context, stream, gate, outbox, stop }
+    }
+
+    /// A client that has opened its connection.
+    pub(crate) async fn client(&self, sasl: ClientSasl) -> Client {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let peer = Peer { address: "test".into() };
+        let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
+        let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
+        let mut client = Client { amqp, stream: ours, events: Vec::new(), session: None, server };
+        client.wait(|event| matches!(event, Event::Opened(_) | Event::Closed { .. }).then_some(())).await;
+        client.session = client.amqp.begin_session();
+        client
+    }
+
+    /// A client with a token for everything.
+    pub(crate) async fn trusted(&self) -> Client {
+        let mut client = self.client(ClientSasl::Anonymous).await;
+        let answer = client.put_token("sb://localhost/hub", "localhost|service|3600000").await;
+        assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)));
+        client
+    }
+}
+
+/// A client of the library's own, with the connection's bytes in memory.
+pub(crate) struct Client {
+    pub(crate) amqp: Connection,
+    pub(crate) stream: DuplexStream,
+    events: Vec<Event>,
+    session: Option<SessionId>,
+    pub(crate) server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Client {
+    /// Waits for an event that `pick` finds something in; it is taken out, the others are kept.
+    pub(crate) async fn wait<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                self.events.extend(std::iter::from_fn(|| self.amqp.next_event()));
+                if let Some(at) = self.events.iter().position(|event| pick(event).is_some()) {
+                    return pick(&self.events.remove(at)).unwrap();
+                }
+                self.flush().await;
+                let mut input = vec![0; 64 * 1024];
+                let count = self.stream.read(&mut input).await.unwrap();
+                assert!(count > 0, "the server hung up; events so far: {:?}", self.events);
+                // A refusal is an error here and an event too.
+                let _ = self.amqp.receive(0, &input[..count]);
+            }
+        })
+        .await
+        .expect("what the test waits for comes in time")
+    }
+
+    pub(crate) async fn flush(&mut self) {
+        let output = self.amqp.take_output(0);
+        self.stream.write_all(&output).await.unwrap();
+    }
+
+    /// Asks for a link; its id, or why it was refused.
+    pub(crate) async fn attach(
+        &mut self,
+        role: Role,
+        source: Source,
+        target: Target,
+        options: AttachOptions,
+    ) -> Result<LinkId, ErrorCondition> {
+        let name = format!("link-{}", self.events.len());
+        let session = self.session.expect("the connection is open");
+        let link = self.amqp.attach(session, &name, role, source, target, options).unwrap();
+        self.wait(|event| matches!(event, Event::Attached { link: id, .. } if *id == link).then_some(())).await;
+        // A refusal follows the attach at once, but the bytes may come in two reads: a round trip settles it.
+        let probe = self.amqp.attach(
+            session,
+            "probe",
+            Role::Sender,
+            Source::at("probe"),
+            Target::at("$cbs"),
+            AttachOptions::default(),
+        );
+        let probe = probe.unwrap();
+        self.wait(|event| matches!(event, Event::Attached { link: id, .. } if *id == probe).then_some(())).await;
+        self.amqp.detach_in_peace(probe);
+        let refused =
+            self.events.iter().position(|event| matches!(event, Event::Detached { link: id, .. } if *id == link));
+        match refused.map(|at| self.events.remove(at)) {
+            Some(Event::Detached { error, .. }) => Err(error.expect("the server says why")),
+            _ => Ok(link),
+        }
+    }
+
+    pub(crate) async fn send_to(&mut self, address: &str) -> Result<LinkId, ErrorCondition> {
+        let (source, target) = (Source::at("test"), Target::at(address));
+        self.attach(Role::Sender, source, target, AttachOptions::default()).await
+    }
+
+    pub(crate) async fn receive_from(&mut self, address: &str, credit: u32) -> Result<LinkId, ErrorCondition> {
+        self.receive_with(address, None, AttachOptions { credit, ..AttachOptions::default() }).await
+    }
+
+    /// A receiver with a selector filter and options.
+    pub(crate) async fn receive_with(
+        &mut self,
+        address: &str,
+        filter: Option<&str>,
+        options: AttachOptions,
+    ) -> Result<LinkId, ErrorCondition> {
+        let mut source = Source::at(address);
+        if let Some(filter) = filter {
+            let name = Value::Symbol(Symbol::from_static("apache.org:selector-filter:string"));
+            let described = Described { descriptor: name.clone(), value: filter.into() };
+            source.filter = vec![(name, Value::Described(Box::new(described)))];
+        }
+        self.attach(Role::Receiver, source, Target::at("test"), options).await
+    }
+
+    /// The next message on a link.
+    pub(crate) async fn message(&mut self, link: LinkId) -> Message {
+        let message = self
+            .wait(|event| match event {
+                Event::Message(Delivery { link: id, message, .. }) if *id == link => Some(message.clone()),
+                _ => None,
+            })
+            .await;
+        Message::decode(&message).unwrap()
+    }
+
+    /// Sequence numbers of the next messages on a link.
+    pub(crate) async fn numbers(&mut self, link: LinkId, count: usize) -> Vec<i64> {
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            let message = self.message(link).await;
+            numbers.push(message.message_annotation("x-opt-sequence-number").and_then(Value::as_i64).unwrap());
+        }
+        numbers
+    }
+
+    /// Why a link ended.
+    pub(crate) async fn detached(&mut self, link: LinkId) -> ErrorCondition {
+        self.wait(|event| match event {
+            Event::Detached { link: id, error } if *id == link => error.clone(),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Sends a request to a node and waits for the answer.
+    pub(crate) async fn request(&mut self, node: &str, properties: Map, body: Body, reply_to: Option<&str>) -> Message {
+        let answers = self.receive_from(node, 10).await.unwrap();
+        let requests = self.send_to(node).await.unwrap();
+        let request = Message {
+            properties: Some(Properties {
+                message_id: Some(MessageId::Ulong(7)),
+                reply_to: reply_to.map(str::to_owned),
+                ..Properties::default()
+            }),
+            application_properties: properties,
+            body,
+            ..Message::default()
+        };
+        assert_eq!(self.send(requests, &request).await, DeliveryState::Accepted);
+        let answer = self.message(answers).await;
+        assert_eq!(answer.properties.as_ref().unwrap().correlation_id, Some(MessageId::Ulong(7)));
+        self.amqp.detach_in_peace(answers);
+        self.amqp.detach_in_peace(requests);
+        answer
+    }
+
+    pub(crate) async fn put_token(&mut self, audience: &str, token: &str) -> Message {
+        let properties = vec![
+            ("operation".into(), "put-token".into()),
+            ("type".into(), "servicebus.windows.net:sastoken".into()),
+            ("name".into(), audience.into()),
+        ];
+        self.request("$cbs", properties, Body::Value(token.into()), Some("cbs")).await
+    }
+
+    /// Sends a message and waits for its outcome.
+    pub(crate) async fn send(&mut self, link: LinkId, message: &Message) -> DeliveryState {
+        if self.amqp.sendable(link) == 0 {
+            self.wait(|event| matches!(event, Event::Credit { link: id, .. } if *id == link).then_some(())).await;
+        }
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let sent = self.amqp.send(link, Outgoing { tag: b"t", settled: false, format: 0 }, &bytes).unwrap();
+        self.wait(|event| match event {
+            Event::Disposition { link: id, delivery_id, state, settled: true }
+                if (*id, *delivery_id) == (link, sent) =>
+            {
+                state.clone()
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+pub(crate) fn plain(user: &str, password: &str) -> ClientSasl {
+    ClientSasl::Plain(Plain { user: user.into(), password: password.into() })
+}

@@ -1,0 +1,121 @@
+//! Port 5671 and AMQP over WebSocket: the event stream and cloud-to-device messages, joined with the log and the hub.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use gantry_api::amqp::ports::{EventReader, EventStream, PartitionProperties, StartPosition, StreamError};
+use gantry_api::amqp::{AmqpContext, Peer, Receivers};
+use gantry_hub::Hub;
+use gantry_hub::event::StoredEvent;
+use gantry_hub::ports::PortFuture;
+use gantry_identity::Timestamp;
+use gantry_storage::{Cursor, Events, Start};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use crate::config::Config;
+use crate::listen::Serve;
+
+/// The AMQP heads and what they share.
+#[derive(Clone)]
+pub struct Amqp(Arc<AmqpContext>);
+
+impl Amqp {
+    /// Joins hub and events. Connections close when `shutdown` becomes `true`.
+    pub fn new(config: &Config, hub: &Arc<Hub>, events: Events, shutdown: watch::Receiver<bool>) -> Self {
+        let created_at = created_at(events.log().folder());
+        let (authorizer, c2d) = (Arc::clone(hub), Arc::clone(hub));
+        Self(Arc::new(AmqpContext {
+            hub_name: hub.name().to_owned(),
+            // The stream has the hub's name, as `EntityPath` in `connection.env` says.
+            entity: hub.name().to_owned(),
+            stream_host: hub.host_name().to_owned(),
+            stream_port: config.ports.amqp(),
+            consumer_groups: vec![],
+            authorizer,
+            stream: Arc::new(Stream { events, created_at }),
+            c2d,
+            receivers: Receivers::default(),
+            now: gantry_api::now,
+            shutdown,
+        }))
+    }
+
+    /// Serves one connection until it ends.
+    pub async fn connection(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, address: String) {
+        let peer = Peer { address: address.clone() };
+        if let Err(error) = gantry_api::amqp::serve(stream, self.0, peer).await {
+            debug!(peer = %address, %error, "amqp connection broke");
+        }
+    }
+}
+
+impl Serve for Amqp {
+    async fn serve(self, stream: TlsStream<TcpStream>, peer: gantry_gateway::Peer) {
+        self.connection(stream, peer.address).await;
+    }
+}
+
+/// When the log's folder was made; file systems that do not keep that say when it last changed.
+fn created_at(folder: &Path) -> Timestamp {
+    let created = std::fs::metadata(folder).and_then(|found| found.created().or_else(|_| found.modified()));
+    let since = created.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+/// The event log behind the port.
+struct Stream {
+    events: Events,
+    created_at: Timestamp,
+}
+
+impl EventStream for Stream {
+    fn partitions(&self) -> u16 {
+        self.events.partitions()
+    }
+
+    fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    fn partition_properties(&self, partition: u16) -> Option<PartitionProperties> {
+        let state = self.events.partition(partition)?;
+        Some(PartitionProperties {
+            begin_sequence_number: state.begin,
+            last_enqueued: state.last.zip(state.last_enqueued_at),
+            is_empty: state.is_empty,
+        })
+    }
+
+    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
+        let start = match start {
+            StartPosition::Earliest => Start::Earliest,
+            StartPosition::Latest => Start::Latest,
+            StartPosition::Sequence { number, inclusive } => Start::At(number.saturating_add(u64::from(!inclusive))),
+            StartPosition::EnqueuedAfter(at) => Start::After(at),
+        };
+        Some(Box::new(PartitionReader(self.events.read(partition, start)?)))
+    }
+}
+
+struct PartitionReader(Cursor);
+
+impl EventReader for PartitionReader {
+    fn next_batch(&mut self, events_max: usize, bytes_max: usize) -> PortFuture<'_, Vec<StoredEvent>, StreamError> {
+        Box::pin(async move {
+            loop {
+                match self.0.next(events_max, bytes_max).await {
+                    // Lost to retention or damage, as the log says there; the reader goes on behind the gap.
+                    Ok(Some(batch)) if batch.events.is_empty() => {}
+                    Ok(Some(batch)) => return Ok(batch.events),
+                    Ok(None) => return Err(StreamError::Closed),
+                    Err(error) => return Err(StreamError::Failed(error.to_string())),
+                }
+            }
+        })
+    }
+}
