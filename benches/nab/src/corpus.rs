@@ -11,8 +11,7 @@ use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-const TIMESTAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
 /// Why a series could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,54 +69,31 @@ struct Labels {
 /// Reads every series that `labels.json` in `folder` names, in order of name.
 pub fn read(folder: &Path) -> Result<Vec<Series>, CorpusError> {
     let path = folder.join("labels.json");
-    let text = fs::read_to_string(&path).map_err(|source| CorpusError::Read {
-        path: path.clone(),
-        source,
-    })?;
+    let text = fs::read_to_string(&path).map_err(|source| CorpusError::Read { path: path.clone(), source })?;
     let labels: BTreeMap<String, Labels> =
-        serde_json::from_str(&text).map_err(|source| CorpusError::Labels {
-            path: path.clone(),
-            source,
-        })?;
+        serde_json::from_str(&text).map_err(|source| CorpusError::Labels { path: path.clone(), source })?;
     labels
         .into_iter()
         .map(|(name, labels)| {
             let (times_ms, values) = read_csv(&folder.join("data").join(&name))?;
             let windows = rows_of(&labels, &times_ms, &path)?;
-            Ok(Series {
-                name,
-                times_ms,
-                values,
-                windows,
-            })
+            Ok(Series { name, times_ms, values, windows })
         })
         .collect()
 }
 
 /// Reads one series alone: the CSV file and, from a labels file, its windows.
 pub fn read_one(csv: &Path, labels: &Path, name: &str) -> Result<Series, CorpusError> {
-    let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|source| CorpusError::Read {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let parsed: BTreeMap<String, Labels> =
-        serde_json::from_str(&read(labels)?).map_err(|source| CorpusError::Labels {
-            path: labels.to_owned(),
-            source,
-        })?;
+    let read =
+        |path: &Path| fs::read_to_string(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source });
+    let parsed: BTreeMap<String, Labels> = serde_json::from_str(&read(labels)?)
+        .map_err(|source| CorpusError::Labels { path: labels.to_owned(), source })?;
     let (times_ms, values) = read_csv(csv)?;
     let windows = match parsed.get(name) {
         Some(found) => rows_of(found, &times_ms, labels)?,
         None => Vec::new(),
     };
-    Ok(Series {
-        name: name.to_owned(),
-        times_ms,
-        values,
-        windows,
-    })
+    Ok(Series { name: name.to_owned(), times_ms, values, windows })
 }
 
 /// Parses `2014-02-08 14:30:00`, with or without a fraction, to milliseconds since 1970.
@@ -135,11 +111,7 @@ pub fn format_time(time_ms: i64) -> String {
         .unwrap_or_else(|| format!("{time_ms} ms"))
 }
 
-fn rows_of(
-    labels: &Labels,
-    times_ms: &[i64],
-    path: &Path,
-) -> Result<Vec<(usize, usize)>, CorpusError> {
+fn rows_of(labels: &Labels, times_ms: &[i64], path: &Path) -> Result<Vec<(usize, usize)>, CorpusError> {
     let time = |text: &String| {
         parse_time(text).ok_or_else(|| CorpusError::Row {
             path: path.to_owned(),
@@ -153,10 +125,7 @@ fn rows_of(
         .iter()
         .map(|(start, end)| {
             let (start, end) = (time(start)?, time(end)?);
-            let first = times_ms
-                .iter()
-                .position(|&at| at >= start)
-                .unwrap_or(times_ms.len());
+            let first = times_ms.iter().position(|&at| at >= start).unwrap_or(times_ms.len());
             let last = times_ms.iter().rposition(|&at| at <= end).unwrap_or(0);
             Ok((first, last.max(first)))
         })
@@ -164,16 +133,12 @@ fn rows_of(
 }
 
 fn read_csv(path: &Path) -> Result<(Vec<i64>, Vec<f64>), CorpusError> {
-    let text = fs::read_to_string(path).map_err(|source| CorpusError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })?;
     let mut times_ms = Vec::new();
     let mut values = Vec::new();
     for (index, line) in text.lines().enumerate().skip(1) {
-        let parsed = line
-            .split_once(',')
-            .and_then(|(time, value)| Some((parse_time(time)?, value.trim().parse::<f64>().ok()?)));
+        let parsed =
+            line.split_once(',').and_then(|(time, value)| Some((parse_time(time)?, value.trim().parse::<f64>().ok()?)));
         let Some((time_ms, value)) = parsed else {
             return Err(CorpusError::Row {
                 path: path.to_owned(),

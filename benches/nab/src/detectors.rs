@@ -21,12 +21,8 @@ pub enum Contestant {
 
 impl Contestant {
     /// All of them, in the order they are printed.
-    pub const ALL: [Contestant; 4] = [
-        Contestant::Gantry,
-        Contestant::WindowedGaussian,
-        Contestant::Null,
-        Contestant::Perfect,
-    ];
+    pub const ALL: [Contestant; 4] =
+        [Contestant::Gantry, Contestant::WindowedGaussian, Contestant::Null, Contestant::Perfect];
 
     /// Name in tables.
     pub fn name(self) -> &'static str {
@@ -59,12 +55,7 @@ fn gantry(series: &Series) -> Vec<f64> {
     let mut detector = Detector::new();
     let rows = series.times_ms.iter().zip(&series.values);
     // A refused value (not finite) is no observation; its row gets no score.
-    rows.map(|(&time_ms, &value)| {
-        detector
-            .observe(time_ms, value)
-            .map_or(0.0, |one| one.score)
-    })
-    .collect()
+    rows.map(|(&time_ms, &value)| detector.observe(time_ms, value).map_or(0.0, |one| one.score)).collect()
 }
 
 fn windowed_gaussian(values: &[f64]) -> Vec<f64> {

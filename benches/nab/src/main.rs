@@ -31,10 +31,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(!all.is_empty(), "`labels.json` names no series");
 
     let started = Instant::now();
-    let ours: Vec<Vec<f64>> = all
-        .iter()
-        .map(|series| Contestant::Gantry.scores(series))
-        .collect();
+    let ours: Vec<Vec<f64>> = all.iter().map(|series| Contestant::Gantry.scores(series)).collect();
     let elapsed = started.elapsed();
     let rows: usize = all.iter().map(|series| series.values.len()).sum();
 
@@ -45,22 +42,13 @@ fn main() -> anyhow::Result<()> {
     }
     print_totals(&all);
     print_held_out(&all, &judged);
-    println!(
-        "{rows} values in {} series, {:.0} ns a value",
-        all.len(),
-        elapsed.as_nanos() as f64 / rows as f64
-    );
+    println!("{rows} values in {} series, {:.0} ns a value", all.len(), elapsed.as_nanos() as f64 / rows as f64);
     Ok(())
 }
 
 fn judged<'a>(all: &'a [Series], scores: &'a [Vec<f64>]) -> Vec<Judged<'a>> {
     let pairs = all.iter().zip(scores);
-    pairs
-        .map(|(series, scores)| Judged {
-            scores,
-            windows: &series.windows,
-        })
-        .collect()
+    pairs.map(|(series, scores)| Judged { scores, windows: &series.windows }).collect()
 }
 
 fn total(judged: &[Judged<'_>], threshold: f64, profile: &Profile) -> Outcome {
@@ -75,42 +63,24 @@ fn total(judged: &[Judged<'_>], threshold: f64, profile: &Profile) -> Outcome {
 fn print_series(all: &[Series], judged: &[Judged<'_>], profile: &Profile) {
     let (threshold, _) = score::best_threshold(judged, profile);
     println!("gantry, {} profile, threshold {threshold:.4}", profile.name);
-    println!(
-        "{:58} {:>8} {:>7} {:>6}",
-        "series", "raw", "windows", "false"
-    );
+    println!("{:58} {:>8} {:>7} {:>6}", "series", "raw", "windows", "false");
     for (series, one) in all.iter().zip(judged) {
         let outcome = score::score(*one, threshold, profile);
         let found = format!("{}/{}", outcome.windows_found, outcome.windows);
-        println!(
-            "{:58} {:>8.3} {found:>7} {:>6}",
-            series.name, outcome.raw, outcome.false_alarms
-        );
+        println!("{:58} {:>8.3} {found:>7} {:>6}", series.name, outcome.raw, outcome.false_alarms);
     }
     println!();
 }
 
 fn print_detections(all: &[Series], judged: &[Judged<'_>], name: &str) {
     let (threshold, _) = score::best_threshold(judged, &PROFILES[0]);
-    for (series, one) in all
-        .iter()
-        .zip(judged)
-        .filter(|(series, _)| series.name.contains(name))
-    {
+    for (series, one) in all.iter().zip(judged).filter(|(series, _)| series.name.contains(name)) {
         println!("{}", series.name);
         for row in score::probation(series.values.len())..series.values.len() {
             if one.scores[row] >= threshold {
-                let window = series
-                    .windows
-                    .iter()
-                    .position(|window| (window.0..=window.1).contains(&row));
-                let place = window.map_or("outside".to_owned(), |window| {
-                    format!("window {}", window + 1)
-                });
-                let (time, value) = (
-                    corpus::format_time(series.times_ms[row]),
-                    series.values[row],
-                );
+                let window = series.windows.iter().position(|window| (window.0..=window.1).contains(&row));
+                let place = window.map_or("outside".to_owned(), |window| format!("window {}", window + 1));
+                let (time, value) = (corpus::format_time(series.times_ms[row]), series.values[row]);
                 println!("  {time}  {value:>12.4}  {:.4}  {place}", one.scores[row]);
             }
         }
@@ -120,10 +90,7 @@ fn print_detections(all: &[Series], judged: &[Judged<'_>], name: &str) {
 
 /// Every contestant in every profile, each at its own best threshold.
 fn print_totals(all: &[Series]) {
-    println!(
-        "{:18} {:20} {:>7} {:>9} {:>7} {:>6}",
-        "detector", "profile", "score", "threshold", "windows", "false"
-    );
+    println!("{:18} {:20} {:>7} {:>9} {:>7} {:>6}", "detector", "profile", "score", "threshold", "windows", "false");
     for contestant in Contestant::ALL {
         let scores: Vec<Vec<f64>> = all.iter().map(|series| contestant.scores(series)).collect();
         let judged = judged(all, &scores);
@@ -148,23 +115,12 @@ fn print_held_out(all: &[Series], judged: &[Judged<'_>]) {
     println!("gantry, threshold chosen on one half of the series and scored on the other:");
     for profile in &PROFILES {
         let half = |parity: usize| -> Vec<Judged<'_>> {
-            (0..all.len())
-                .filter(|index| index % 2 == parity)
-                .map(|index| judged[index])
-                .collect()
+            (0..all.len()).filter(|index| index % 2 == parity).map(|index| judged[index]).collect()
         };
         let (even, odd) = (half(0), half(1));
         let mut outcome = total(&odd, score::best_threshold(&even, profile).0, profile);
-        outcome.add(&total(
-            &even,
-            score::best_threshold(&odd, profile).0,
-            profile,
-        ));
-        println!(
-            "{:20} {:>7.2}",
-            profile.name,
-            outcome.normalised(profile).unwrap_or(0.0)
-        );
+        outcome.add(&total(&even, score::best_threshold(&odd, profile).0, profile));
+        println!("{:20} {:>7.2}", profile.name, outcome.normalised(profile).unwrap_or(0.0));
     }
     println!();
 }

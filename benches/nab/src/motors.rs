@@ -35,21 +35,9 @@ pub fn motors(series: &Series) -> [Motor; 3] {
     let shifted = shift(&healthy);
     let times_ms = series.times_ms[series.times_ms.len() - healthy.len()..].to_vec();
     [
-        Motor {
-            name: "motor-failing",
-            times_ms: series.times_ms.clone(),
-            values: series.values.clone(),
-        },
-        Motor {
-            name: "motor-healthy",
-            times_ms: times_ms.clone(),
-            values: healthy,
-        },
-        Motor {
-            name: "motor-shifted",
-            times_ms,
-            values: shifted,
-        },
+        Motor { name: "motor-failing", times_ms: series.times_ms.clone(), values: series.values.clone() },
+        Motor { name: "motor-healthy", times_ms: times_ms.clone(), values: healthy },
+        Motor { name: "motor-shifted", times_ms, values: shifted },
     ]
 }
 
@@ -90,10 +78,7 @@ fn shift(healthy: &[f64]) -> Vec<f64> {
     let (first, second) = healthy.split_at(half);
     let turned = [second, first].concat();
     let smooth = join(turned, &[healthy.len() - half]);
-    smooth
-        .into_iter()
-        .map(|value| level + (value - level) * SHIFTED_SWING + SHIFTED_OFFSET)
-        .collect()
+    smooth.into_iter().map(|value| level + (value - level) * SHIFTED_SWING + SHIFTED_OFFSET).collect()
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
@@ -118,12 +103,7 @@ mod tests {
         let [failing, healthy, shifted] = motors(&series);
         assert_eq!(failing.values, series.values);
         assert_eq!(healthy.values.len(), 3000 - 100 - 2 * MARGIN_ROWS);
-        let steps = |values: &[f64]| {
-            values
-                .windows(2)
-                .map(|pair| (pair[1] - pair[0]).abs())
-                .fold(0.0, f64::max)
-        };
+        let steps = |values: &[f64]| values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f64::max);
         assert!(steps(&healthy.values) < 0.1 && steps(&shifted.values) < 0.1);
         assert_eq!(healthy.times_ms.last(), series.times_ms.last());
         assert_eq!(shifted.values.len(), shifted.times_ms.len());

@@ -32,24 +32,9 @@ pub struct Profile {
 
 /// The three published profiles.
 pub const PROFILES: [Profile; 3] = [
-    Profile {
-        name: "standard",
-        true_positive: 1.0,
-        false_positive: 0.11,
-        false_negative: 1.0,
-    },
-    Profile {
-        name: "reward_low_FP_rate",
-        true_positive: 1.0,
-        false_positive: 0.22,
-        false_negative: 1.0,
-    },
-    Profile {
-        name: "reward_low_FN_rate",
-        true_positive: 1.0,
-        false_positive: 0.11,
-        false_negative: 2.0,
-    },
+    Profile { name: "standard", true_positive: 1.0, false_positive: 0.11, false_negative: 1.0 },
+    Profile { name: "reward_low_FP_rate", true_positive: 1.0, false_positive: 0.22, false_negative: 1.0 },
+    Profile { name: "reward_low_FN_rate", true_positive: 1.0, false_positive: 0.11, false_negative: 2.0 },
 ];
 
 /// One detector's scores on one series, with the labels to judge them by.
@@ -122,15 +107,9 @@ fn worths(rows: usize, windows: &[(usize, usize)]) -> Vec<Worth> {
                 Some(&(first, last)) if first <= row => {
                     let length = (last - first + 1) as f64;
                     let position = -((last - row + 1) as f64) / length;
-                    Worth {
-                        value: sigmoid(position) / sigmoid(-1.0),
-                        window: Some(next),
-                    }
+                    Worth { value: sigmoid(position) / sigmoid(-1.0), window: Some(next) }
                 }
-                _ => Worth {
-                    value: past(row, next.checked_sub(1).map(|i| windows[i])),
-                    window: None,
-                },
+                _ => Worth { value: past(row, next.checked_sub(1).map(|i| windows[i])), window: None },
             }
         })
         .collect()
@@ -142,11 +121,7 @@ fn past(row: usize, previous: Option<(usize, usize)>) -> f64 {
         return -1.0;
     };
     let position = (row - last) as f64 / (last - first) as f64;
-    if position >= FAR_PAST_WINDOW {
-        -1.0
-    } else {
-        sigmoid(position)
-    }
+    if position >= FAR_PAST_WINDOW { -1.0 } else { sigmoid(position) }
 }
 
 /// The benchmark's scaled sigmoid: about 1 at -1, 0 at 0, about -1 at 1.
@@ -159,11 +134,7 @@ pub fn score(series: Judged<'_>, threshold: f64, profile: &Profile) -> Outcome {
     let skip = probation(series.scores.len());
     let mut best: Vec<Option<f64>> = vec![None; series.windows.len()];
     let mut outcome = Outcome::default();
-    for (row, worth) in worths(series.scores.len(), series.windows)
-        .iter()
-        .enumerate()
-        .skip(skip)
-    {
+    for (row, worth) in worths(series.scores.len(), series.windows).iter().enumerate().skip(skip) {
         if series.scores[row] < threshold {
             continue;
         }
@@ -198,19 +169,10 @@ pub fn best_threshold(all: &[Judged<'_>], profile: &Profile) -> (f64, f64) {
     let mut offset = 0;
     for series in all {
         let skip = probation(series.scores.len());
-        for (row, worth) in worths(series.scores.len(), series.windows)
-            .into_iter()
-            .enumerate()
-            .skip(skip)
-        {
-            rows.push((
-                series.scores[row],
-                worth.value,
-                worth.window.map(|window| offset + window),
-            ));
+        for (row, worth) in worths(series.scores.len(), series.windows).into_iter().enumerate().skip(skip) {
+            rows.push((series.scores[row], worth.value, worth.window.map(|window| offset + window)));
         }
-        raw -=
-            profile.false_negative * series.windows.iter().filter(|w| w.1 >= skip).count() as f64;
+        raw -= profile.false_negative * series.windows.iter().filter(|w| w.1 >= skip).count() as f64;
         offset += series.windows.len();
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -251,16 +213,9 @@ mod tests {
         for &row in detected {
             scores[row] = 1.0;
         }
-        let series = Judged {
-            scores: &scores,
-            windows: &[(40, 49)],
-        };
+        let series = Judged { scores: &scores, windows: &[(40, 49)] };
         let outcome = score(series, 0.5, &STANDARD);
-        assert!(
-            (outcome.raw - raw).abs() < 1e-9,
-            "{detected:?}: {} instead of {raw}",
-            outcome.raw
-        );
+        assert!((outcome.raw - raw).abs() < 1e-9, "{detected:?}: {} instead of {raw}", outcome.raw);
     }
 
     #[test]
@@ -308,77 +263,40 @@ mod tests {
         perfect[70] = 1.0;
         let windows = [(40, 49), (70, 79)];
         for profile in &PROFILES {
-            let null = Judged {
-                scores: &[0.0; 100],
-                windows: &windows,
-            };
+            let null = Judged { scores: &[0.0; 100], windows: &windows };
             assert_eq!(score(null, 0.5, profile).normalised(profile), Some(0.0));
-            let perfect = Judged {
-                scores: &perfect,
-                windows: &windows,
-            };
-            assert_eq!(
-                score(perfect, 0.5, profile).normalised(profile),
-                Some(100.0)
-            );
+            let perfect = Judged { scores: &perfect, windows: &windows };
+            assert_eq!(score(perfect, 0.5, profile).normalised(profile), Some(100.0));
         }
     }
 
     #[test]
     fn a_window_inside_the_probation_is_not_counted() {
-        let outcome = score(
-            Judged {
-                scores: &[0.0; 100],
-                windows: &[(2, 9)],
-            },
-            0.5,
-            &STANDARD,
-        );
+        let outcome = score(Judged { scores: &[0.0; 100], windows: &[(2, 9)] }, 0.5, &STANDARD);
         assert_eq!(outcome, Outcome::default());
         assert_eq!(outcome.normalised(&STANDARD), None);
     }
 
     #[test]
     fn the_sweep_finds_the_best_threshold_and_agrees_with_the_score_there() {
-        let mut first: Vec<f64> = (0..100)
-            .map(|row| f64::from(row * 37 % 101) / 250.0)
-            .collect();
+        let mut first: Vec<f64> = (0..100).map(|row| f64::from(row * 37 % 101) / 250.0).collect();
         first[42] = 0.9;
         first[60] = 0.8;
         let second = vec![0.3; 100];
-        let all = [
-            Judged {
-                scores: &first,
-                windows: &[(40, 49)],
-            },
-            Judged {
-                scores: &second,
-                windows: &[(80, 99)],
-            },
-        ];
+        let all = [Judged { scores: &first, windows: &[(40, 49)] }, Judged { scores: &second, windows: &[(80, 99)] }];
         for profile in &PROFILES {
-            let total = |threshold| {
-                all.iter()
-                    .map(|one| score(*one, threshold, profile).raw)
-                    .sum::<f64>()
-            };
+            let total = |threshold| all.iter().map(|one| score(*one, threshold, profile).raw).sum::<f64>();
             let (threshold, raw) = best_threshold(&all, profile);
             assert!((total(threshold) - raw).abs() < 1e-9);
             for tried in first.iter().chain(&second).chain(&[2.0]) {
-                assert!(
-                    total(*tried) <= raw + 1e-9,
-                    "{tried} is better than {threshold}"
-                );
+                assert!(total(*tried) <= raw + 1e-9, "{tried} is better than {threshold}");
             }
         }
     }
 
     #[test]
     fn no_detection_is_best_when_scores_say_nothing() {
-        let series = [Judged {
-            scores: &[0.0; 1000],
-            windows: &[(900, 905)],
-        }];
+        let series = [Judged { scores: &[0.0; 1000], windows: &[(900, 905)] }];
         assert_eq!(best_threshold(&series, &STANDARD), (f64::INFINITY, -1.0));
     }
 }

@@ -252,11 +252,7 @@ impl Detector {
         let rarities = self.rarities(&view);
         let stuck = self.stuck_rarity(view.run);
         let warm = self.count >= WARM_UP;
-        let decades = if warm {
-            combine(&rarities).max(stuck)
-        } else {
-            0.0
-        };
+        let decades = if warm { combine(&rarities).max(stuck) } else { 0.0 };
 
         let band = self.band(time_ms);
         let departure = self.departure(band);
@@ -271,15 +267,7 @@ impl Detector {
 
         let surprise = decades / (decades + ALERT_DECADES);
         let score = if onset { surprise } else { surprise * DAMPED };
-        Ok(Observation {
-            time_ms,
-            value,
-            score,
-            surprise,
-            band,
-            departure,
-            reason,
-        })
+        Ok(Observation { time_ms, value, score, surprise, band, departure, reason })
     }
 
     /// Where a value at `time_ms` would be expected, once enough values are known.
@@ -287,18 +275,13 @@ impl Detector {
         if self.count < WARM_UP {
             return None;
         }
-        let seasonal =
-            self.season_count > SEASON_SETTLE && self.season_scale < 0.7 * self.level_scale;
+        let seasonal = self.season_count > SEASON_SETTLE && self.season_scale < 0.7 * self.level_scale;
         let (side, expected, scale) = match self.season.expected(time_ms) {
             Some(expected) if seasonal => (Side::SeasonValue, expected, self.season_scale),
             _ => (Side::Value, self.level, self.level_scale),
         };
         let half = self.usual(side, scale);
-        Some(Band {
-            low: expected - half,
-            expected,
-            high: expected + half,
-        })
+        Some(Band { low: expected - half, expected, high: expected + half })
     }
 
     /// Values learned so far.
@@ -367,19 +350,14 @@ impl Detector {
             expected,
             means,
             season_means,
-            run: if value == self.last {
-                self.run.saturating_add(1)
-            } else {
-                1
-            },
+            run: if value == self.last { self.run.saturating_add(1) } else { 1 },
         }
     }
 
     fn rarities(&self, view: &View) -> [f64; SIDES] {
         std::array::from_fn(|side| {
-            view.deviations[side].map_or(0.0, |deviation| {
-                self.tails[side].rarity(deviation, view.scales[side], view.floor)
-            })
+            view.deviations[side]
+                .map_or(0.0, |deviation| self.tails[side].rarity(deviation, view.scales[side], view.floor))
         })
     }
 
@@ -389,11 +367,7 @@ impl Detector {
             return 0.0;
         }
         let ratio = f64::from(run) / f64::from(self.longest_run.max(1));
-        if ratio < STUCK_RATIO {
-            0.0
-        } else {
-            ALERT_DECADES + (ratio / STUCK_RATIO).log2()
-        }
+        if ratio < STUCK_RATIO { 0.0 } else { ALERT_DECADES + (ratio / STUCK_RATIO).log2() }
     }
 
     fn departure(&self, band: Option<Band>) -> f64 {
@@ -433,10 +407,7 @@ impl Detector {
             }
         }
         if stuck > rarities[side as usize] {
-            return Kind::Repeated {
-                value,
-                times: view.run,
-            };
+            return Kind::Repeated { value, times: view.run };
         }
         // A value past all but a thousandth of those known is outside, however wide the band.
         let deviation = view.deviations[side as usize].unwrap_or(0.0);
@@ -453,31 +424,17 @@ impl Detector {
             return drift;
         }
         match side {
-            Side::Step => Kind::Jump {
-                from: self.last,
-                to: value,
-                usual,
-            },
+            Side::Step => Kind::Jump { from: self.last, to: value, usual },
             Side::Value => Kind::OutsideBand {
                 value,
-                band: Band {
-                    low: self.level - usual,
-                    expected: self.level,
-                    high: self.level + usual,
-                },
+                band: Band { low: self.level - usual, expected: self.level, high: self.level + usual },
             },
             Side::Mean12 => shift(0),
             Side::Mean100 => shift(1),
             Side::Mean400 => shift(2),
             Side::SeasonValue => Kind::TimeOfDay { value, expected },
-            Side::Season12 => Kind::TimeOfDay {
-                value: expected + view.season_means[0],
-                expected,
-            },
-            Side::Season50 => Kind::TimeOfDay {
-                value: expected + view.season_means[1],
-                expected,
-            },
+            Side::Season12 => Kind::TimeOfDay { value: expected + view.season_means[0], expected },
+            Side::Season50 => Kind::TimeOfDay { value: expected + view.season_means[1], expected },
         }
     }
 
@@ -501,11 +458,8 @@ impl Detector {
         let in_season = view.expected.is_some();
         self.season_count = self.season_count.saturating_add(u64::from(in_season));
         for side in ALL {
-            let settled = if side.seasonal() {
-                in_season && self.season_count > SEASON_SETTLE
-            } else {
-                self.count >= SETTLE
-            };
+            let settled =
+                if side.seasonal() { in_season && self.season_count > SEASON_SETTLE } else { self.count >= SETTLE };
             if let Some(deviation) = view.deviations[side as usize].filter(|_| settled) {
                 self.tails[side as usize].learn(deviation, view.scales[side as usize], view.floor);
             }
@@ -534,13 +488,9 @@ impl Detector {
         if elapsed > 0 {
             let share = (1.0 / self.count as f64).max(0.01);
             // A gap is one sample missing or many; it must not become the usual interval at once.
-            let elapsed = if self.interval_ms > 0.0 {
-                (elapsed as f64).min(GAP * self.interval_ms)
-            } else {
-                elapsed as f64
-            };
-            self.interval_ms +=
-                (elapsed - self.interval_ms) * if self.interval_ms > 0.0 { share } else { 1.0 };
+            let elapsed =
+                if self.interval_ms > 0.0 { (elapsed as f64).min(GAP * self.interval_ms) } else { elapsed as f64 };
+            self.interval_ms += (elapsed - self.interval_ms) * if self.interval_ms > 0.0 { share } else { 1.0 };
             self.last_ms = time_ms;
         }
     }
@@ -549,10 +499,7 @@ impl Detector {
 /// The rarest side, supported by the other rare ones.
 fn combine(rarities: &[f64; SIDES]) -> f64 {
     let rarest = rarities.iter().copied().fold(0.0, f64::max);
-    let support: f64 = rarities
-        .iter()
-        .map(|rarity| (rarity - SUPPORT_FROM).max(0.0))
-        .sum();
+    let support: f64 = rarities.iter().map(|rarity| (rarity - SUPPORT_FROM).max(0.0)).sum();
     rarest + SUPPORT_WEIGHT * support
 }
 
@@ -575,9 +522,7 @@ mod tests {
         let mut detector = Detector::new();
         let mut alerts = Vec::new();
         for index in 0..count {
-            let observed = detector
-                .observe(START + 5 * MINUTE * index as i64, signal(index))
-                .unwrap();
+            let observed = detector.observe(START + 5 * MINUTE * index as i64, signal(index)).unwrap();
             if observed.score >= ALERT_SCORE {
                 alerts.push((index, observed));
             }
@@ -593,10 +538,7 @@ mod tests {
     #[track_caller]
     fn reason_within(rows: std::ops::RangeInclusive<u64>, signal: impl Fn(u64) -> f64) -> Kind {
         let (_, alerts) = feed(rows.end() + 1, signal);
-        let (_, observed) = alerts
-            .iter()
-            .find(|(at, _)| rows.contains(at))
-            .expect("an alert");
+        let (_, observed) = alerts.iter().find(|(at, _)| rows.contains(at)).expect("an alert");
         observed.reason.expect("a reason").kind
     }
 
@@ -607,20 +549,14 @@ mod tests {
         assert!(alerts.len() <= 20_000 / 800, "{}", alerts.len());
         assert!(alerts.iter().all(|(_, one)| one.score < 0.6));
         let band = detector.band(START).unwrap();
-        assert!(
-            band.low < 79.1 && band.high > 80.9 && band.high - band.low < 5.0,
-            "{band:?}"
-        );
+        assert!(band.low < 79.1 && band.high > 80.9 && band.high - band.low < 5.0, "{band:?}");
     }
 
     #[test]
     fn a_spike_a_shift_and_a_drift_are_named() {
         let spike = |index| if index == 1000 { 95.0 } else { noisy(index) };
         let kind = reason_within(1000..=1000, spike);
-        assert!(
-            matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }),
-            "{kind:?}"
-        );
+        assert!(matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }), "{kind:?}");
 
         let shift = |index| noisy(index) - if index < 1000 { 0.0 } else { 5.0 };
         reason_within(1000..=1002, shift);
@@ -637,39 +573,22 @@ mod tests {
     fn a_missing_daily_peak_is_unusual_for_the_time_of_day() {
         let daily = |index: u64| {
             let slot = index % 288;
-            noisy(index)
-                + if (100..200).contains(&slot) && index / 288 != 10 {
-                    40.0
-                } else {
-                    0.0
-                }
+            noisy(index) + if (100..200).contains(&slot) && index / 288 != 10 { 40.0 } else { 0.0 }
         };
         let (_, alerts) = feed(288 * 12, daily);
         let later = alerts.iter().filter(|(at, _)| *at >= 288 * 3);
-        let (at, worst) = later
-            .max_by(|a, b| a.1.score.total_cmp(&b.1.score))
-            .expect("an alert");
+        let (at, worst) = later.max_by(|a, b| a.1.score.total_cmp(&b.1.score)).expect("an alert");
         assert!((2980..3080).contains(at), "{at}");
-        assert!(
-            matches!(worst.reason.unwrap().kind, Kind::TimeOfDay { .. }),
-            "{worst:?}"
-        );
+        assert!(matches!(worst.reason.unwrap().kind, Kind::TimeOfDay { .. }), "{worst:?}");
     }
 
     #[test]
     fn a_stuck_sensor_is_named() {
         let stuck = |index: u64| noisy(index.min(700));
         let (_, alerts) = feed(900, stuck);
-        let repeated = alerts.iter().any(|(at, one)| {
-            *at <= 713
-                && matches!(
-                    one.reason,
-                    Some(Reason {
-                        kind: Kind::Repeated { .. },
-                        ..
-                    })
-                )
-        });
+        let repeated = alerts
+            .iter()
+            .any(|(at, one)| *at <= 713 && matches!(one.reason, Some(Reason { kind: Kind::Repeated { .. }, .. })));
         assert!(repeated, "{alerts:?}");
     }
 
@@ -677,14 +596,8 @@ mod tests {
     fn a_constant_signal_is_calm_until_it_changes() {
         let constant = |index| if index < 5000 { 20.0 } else { 20.5 };
         let kind = reason_within(5000..=5000, constant);
-        assert!(
-            matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }),
-            "{kind:?}"
-        );
-        let (_, alerts) = feed(
-            5000,
-            |index| if index % 2 == 0 { 20.0 } else { 20.0 + 1e-9 },
-        );
+        assert!(matches!(kind, Kind::Jump { .. } | Kind::OutsideBand { .. }), "{kind:?}");
+        let (_, alerts) = feed(5000, |index| if index % 2 == 0 { 20.0 } else { 20.0 + 1e-9 });
         assert!(alerts.is_empty());
     }
 
@@ -721,13 +634,8 @@ mod tests {
                 _ => 5 * MINUTE,
             };
             let observed = detector.observe(now, noisy(index)).unwrap();
-            let changed = [2000..2020, 2500..2520, 3000..3050]
-                .iter()
-                .any(|rows| rows.contains(&index));
-            assert!(
-                !changed || observed.score < ALERT_SCORE,
-                "{index}: {observed:?}"
-            );
+            let changed = [2000..2020, 2500..2520, 3000..3050].iter().any(|rows| rows.contains(&index));
+            assert!(!changed || observed.score < ALERT_SCORE, "{index}: {observed:?}");
         }
         for time_ms in [i64::MAX, i64::MIN, 0] {
             detector.observe(time_ms, 80.0).unwrap();

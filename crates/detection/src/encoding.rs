@@ -121,8 +121,7 @@ impl Walk for Reader<'_> {
                 self.rest = rest;
             }
             None => {
-                self.error
-                    .get_or_insert(DecodeError::Length { found: self.length });
+                self.error.get_or_insert(DecodeError::Length { found: self.length });
             }
         }
     }
@@ -140,22 +139,14 @@ fn write(fields: impl FnOnce(&mut Writer)) -> Vec<u8> {
     writer.0
 }
 
-fn read<T>(
-    bytes: &[u8],
-    mut state: T,
-    fields: impl FnOnce(&mut T, &mut Reader<'_>),
-) -> Result<T, DecodeError> {
+fn read<T>(bytes: &[u8], mut state: T, fields: impl FnOnce(&mut T, &mut Reader<'_>)) -> Result<T, DecodeError> {
     let Some((&version, rest)) = bytes.split_first() else {
         return Err(DecodeError::Length { found: 0 });
     };
     if version != VERSION {
         return Err(DecodeError::Version { found: version });
     }
-    let mut reader = Reader {
-        rest,
-        length: bytes.len(),
-        error: None,
-    };
+    let mut reader = Reader { rest, length: bytes.len(), error: None };
     fields(&mut state, &mut reader);
     match reader.error {
         Some(error) => Err(error),
@@ -178,13 +169,9 @@ impl Detector {
     fn fields(&mut self, walk: &mut impl Walk) {
         walk.u64(&mut self.count);
         walk.i64(&mut self.last_ms);
-        for field in [
-            &mut self.interval_ms,
-            &mut self.last,
-            &mut self.level,
-            &mut self.level_scale,
-            &mut self.step_scale,
-        ] {
+        for field in
+            [&mut self.interval_ms, &mut self.last, &mut self.level, &mut self.level_scale, &mut self.step_scale]
+        {
             walk.f64(field);
         }
         self.means.iter_mut().for_each(|mean| walk.f64(mean));
@@ -258,22 +245,14 @@ fn optional_reason(field: &mut Option<Reason>, walk: &mut impl Walk) {
     walk.i64(&mut at_ms);
     let kind = kind_from_numbers(tag, numbers);
     walk.check(tag == 0 || kind.is_some());
-    *field = kind.map(|kind| Reason {
-        kind,
-        since_ms,
-        at_ms,
-    });
+    *field = kind.map(|kind| Reason { kind, since_ms, at_ms });
 }
 
 fn kind_to_numbers(kind: Kind) -> (u8, [f64; 4]) {
     match kind {
         Kind::OutsideBand { value, band } => (1, [value, band.low, band.expected, band.high]),
         Kind::Jump { from, to, usual } => (2, [from, to, usual, 0.0]),
-        Kind::LevelShift {
-            level,
-            usual,
-            values,
-        } => (3, [level, usual, f64::from(values), 0.0]),
+        Kind::LevelShift { level, usual, values } => (3, [level, usual, f64::from(values), 0.0]),
         Kind::Drift { per_hour, hours } => (4, [per_hour, hours, 0.0, 0.0]),
         Kind::TimeOfDay { value, expected } => (5, [value, expected, 0.0, 0.0]),
         Kind::Repeated { value, times } => (6, [value, f64::from(times), 0.0, 0.0]),
@@ -282,36 +261,12 @@ fn kind_to_numbers(kind: Kind) -> (u8, [f64; 4]) {
 
 fn kind_from_numbers(tag: u8, [a, b, c, d]: [f64; 4]) -> Option<Kind> {
     Some(match tag {
-        1 => Kind::OutsideBand {
-            value: a,
-            band: Band {
-                low: b,
-                expected: c,
-                high: d,
-            },
-        },
-        2 => Kind::Jump {
-            from: a,
-            to: b,
-            usual: c,
-        },
-        3 => Kind::LevelShift {
-            level: a,
-            usual: b,
-            values: c as u32,
-        },
-        4 => Kind::Drift {
-            per_hour: a,
-            hours: b,
-        },
-        5 => Kind::TimeOfDay {
-            value: a,
-            expected: b,
-        },
-        6 => Kind::Repeated {
-            value: a,
-            times: b as u32,
-        },
+        1 => Kind::OutsideBand { value: a, band: Band { low: b, expected: c, high: d } },
+        2 => Kind::Jump { from: a, to: b, usual: c },
+        3 => Kind::LevelShift { level: a, usual: b, values: c as u32 },
+        4 => Kind::Drift { per_hour: a, hours: b },
+        5 => Kind::TimeOfDay { value: a, expected: b },
+        6 => Kind::Repeated { value: a, times: b as u32 },
         _ => return None,
     })
 }
@@ -323,12 +278,7 @@ mod tests {
 
     /// A time step, and a value that repeats often enough to be stuck at times.
     fn values() -> impl Strategy<Value = Vec<(i64, f64)>> {
-        let value = prop_oneof![
-            -1e3..1e3,
-            Just(5.0),
-            -1e100..1e100,
-            (-3i32..3).prop_map(f64::from)
-        ];
+        let value = prop_oneof![-1e3..1e3, Just(5.0), -1e100..1e100, (-3i32..3).prop_map(f64::from)];
         prop::collection::vec((-10_000i64..3_600_000, value), 1..600)
     }
 
@@ -400,32 +350,17 @@ mod tests {
     #[test]
     fn damaged_bytes_are_refused_with_the_cause() {
         let bytes = Detector::new().to_bytes();
-        assert_eq!(
-            Detector::from_bytes(&[]),
-            Err(DecodeError::Length { found: 0 })
-        );
+        assert_eq!(Detector::from_bytes(&[]), Err(DecodeError::Length { found: 0 }));
         let cut = &bytes[..bytes.len() - 1];
-        assert_eq!(
-            Detector::from_bytes(cut),
-            Err(DecodeError::Length { found: cut.len() })
-        );
+        assert_eq!(Detector::from_bytes(cut), Err(DecodeError::Length { found: cut.len() }));
         let mut long = bytes.clone();
         long.push(0);
-        assert_eq!(
-            Detector::from_bytes(&long),
-            Err(DecodeError::Length { found: long.len() })
-        );
+        assert_eq!(Detector::from_bytes(&long), Err(DecodeError::Length { found: long.len() }));
         let mut newer = bytes.clone();
         newer[0] = 2;
-        assert_eq!(
-            Detector::from_bytes(&newer),
-            Err(DecodeError::Version { found: 2 })
-        );
+        assert_eq!(Detector::from_bytes(&newer), Err(DecodeError::Version { found: 2 }));
         let mut nan = bytes;
         nan[17..25].copy_from_slice(&f64::NAN.to_le_bytes());
-        assert_eq!(
-            Detector::from_bytes(&nan),
-            Err(DecodeError::Number { at: 25 })
-        );
+        assert_eq!(Detector::from_bytes(&nan), Err(DecodeError::Number { at: 25 }));
     }
 }

@@ -125,8 +125,7 @@ impl Health {
         let elapsed = observed.time_ms.saturating_sub(self.last_ms).max(0) as f64;
         self.last_ms = self.last_ms.max(observed.time_ms);
         self.burden *= kept(elapsed, ANOMALY_HALF_LIFE_MS);
-        let blend =
-            |mean: f64, new: f64, half_life: f64| new + (mean - new) * kept(elapsed, half_life);
+        let blend = |mean: f64, new: f64, half_life: f64| new + (mean - new) * kept(elapsed, half_life);
         let surprise = ((observed.surprise - SURPRISE_FROM) / (1.0 - SURPRISE_FROM)).max(0.0);
         self.sustained = blend(self.sustained, surprise, SUSTAINED_HALF_LIFE_MS);
         if observed.surprise >= LASTING_SURPRISE {
@@ -141,10 +140,7 @@ impl Health {
 
     /// The device was serviced: what was found before no longer counts.
     pub fn serviced(&mut self, now_ms: i64) {
-        *self = Health {
-            last_ms: now_ms.max(self.last_ms),
-            ..Health::new(now_ms)
-        };
+        *self = Health { last_ms: now_ms.max(self.last_ms), ..Health::new(now_ms) };
     }
 
     /// Urgency and cause at `now_ms`.
@@ -155,52 +151,25 @@ impl Health {
         let moved = (self.departure.abs() - DEPARTURE_FROM) / (DEPARTURE_FULL - DEPARTURE_FROM);
 
         let mut causes = vec![
-            (
-                SUSTAINED_WEIGHT * self.sustained.min(1.0),
-                Cause::Unusual {
-                    surprise: self.sustained,
-                },
-            ),
-            (
-                DEPARTURE_WEIGHT * moved.clamp(0.0, 1.0),
-                Cause::LevelMoved {
-                    departure: self.departure,
-                },
-            ),
+            (SUSTAINED_WEIGHT * self.sustained.min(1.0), Cause::Unusual { surprise: self.sustained }),
+            (DEPARTURE_WEIGHT * moved.clamp(0.0, 1.0), Cause::LevelMoved { departure: self.departure }),
             (
                 SERVICE_WEIGHT * (since_service / SERVICE_INTERVAL_MS).min(1.0),
-                Cause::ServiceDue {
-                    days: since_service / DAY_MS,
-                },
+                Cause::ServiceDue { days: since_service / DAY_MS },
             ),
         ];
         if let Some(latest) = self.latest {
             let weight = ANOMALIES_WEIGHT * (1.0 - (-burden).exp());
-            causes.push((
-                weight,
-                Cause::Anomalies {
-                    count: self.anomalies,
-                    latest,
-                },
-            ));
+            causes.push((weight, Cause::Anomalies { count: self.anomalies, latest }));
         }
         let calm: f64 = causes.iter().map(|(weight, _)| 1.0 - weight).product();
-        let main = causes
-            .iter()
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .filter(|cause| cause.0 >= CAUSE_MIN);
-        Assessment {
-            urgency: 1.0 - calm,
-            cause: main.map_or(Cause::AsExpected, |cause| cause.1),
-        }
+        let main = causes.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|cause| cause.0 >= CAUSE_MIN);
+        Assessment { urgency: 1.0 - calm, cause: main.map_or(Cause::AsExpected, |cause| cause.1) }
     }
 
     /// One episode counts once, with its worst score.
     fn count_anomaly(&mut self, score: f64, reason: Reason) {
-        let severity = ((score - ALERT_SCORE) / (SEVERE_SCORE - ALERT_SCORE))
-            .min(1.0)
-            .powi(2)
-            * ONSET_BURDEN;
+        let severity = ((score - ALERT_SCORE) / (SEVERE_SCORE - ALERT_SCORE)).min(1.0).powi(2) * ONSET_BURDEN;
         if self.episode_ms != Some(reason.since_ms) {
             self.episode_ms = Some(reason.since_ms);
             self.episode_severity = 0.0;
@@ -232,20 +201,14 @@ impl Assessment {
             Cause::AsExpected => "runs as expected".to_owned(),
             Cause::Anomalies { count, latest } => {
                 let plural = if count == 1 { "anomaly" } else { "anomalies" };
-                format!(
-                    "{count} {plural} since the last service, the latest: {}",
-                    latest.in_words(unit)
-                )
+                format!("{count} {plural} since the last service, the latest: {}", latest.in_words(unit))
             }
             Cause::Unusual { surprise } => {
                 format!("unusual for most of the last hours (mean surprise {surprise:.2})")
             }
             Cause::LevelMoved { departure } => {
                 let side = if departure < 0.0 { "below" } else { "above" };
-                format!(
-                    "level moved {side} its usual place, by {:.1} half widths of the band",
-                    departure.abs()
-                )
+                format!("level moved {side} its usual place, by {:.1} half widths of the band", departure.abs())
             }
             Cause::ServiceDue { days } => format!("last service {days:.0} days ago"),
         }
@@ -271,11 +234,7 @@ mod tests {
     const DAY: i64 = DAY_MS as i64;
 
     fn observation(time_ms: i64, score: f64, since_ms: i64) -> Observation {
-        let kind = Kind::Jump {
-            from: 80.0,
-            to: 40.0,
-            usual: 2.0,
-        };
+        let kind = Kind::Jump { from: 80.0, to: 40.0, usual: 2.0 };
         Observation {
             time_ms,
             value: 40.0,
@@ -283,11 +242,7 @@ mod tests {
             surprise: score,
             band: None,
             departure: 0.0,
-            reason: (score > 0.0).then_some(Reason {
-                kind,
-                since_ms,
-                at_ms: time_ms,
-            }),
+            reason: (score > 0.0).then_some(Reason { kind, since_ms, at_ms: time_ms }),
         }
     }
 
@@ -316,12 +271,7 @@ mod tests {
         assert!(health.assess(31 * DAY).urgency < then.urgency);
         health.observe(&observation(DAY + 2, 0.8, DAY + 2));
         assert!(health.assess(DAY + 2).urgency > then.urgency);
-        assert!(
-            health
-                .assess(2 * DAY)
-                .to_string()
-                .starts_with("2 anomalies")
-        );
+        assert!(health.assess(2 * DAY).to_string().starts_with("2 anomalies"));
     }
 
     #[test]
@@ -329,13 +279,7 @@ mod tests {
         let mut health = Health::new(0);
         health.observe(&observation(DAY, 0.9, DAY));
         health.serviced(2 * DAY);
-        assert_eq!(
-            health.assess(2 * DAY),
-            Assessment {
-                urgency: 0.0,
-                cause: Cause::AsExpected
-            }
-        );
+        assert_eq!(health.assess(2 * DAY), Assessment { urgency: 0.0, cause: Cause::AsExpected });
     }
 
     #[test]
@@ -346,27 +290,17 @@ mod tests {
 
         let mut health = Health::new(0);
         for hour in 0..96 {
-            let moved = Observation {
-                departure: -2.0,
-                ..observation(hour * 3_600_000, 0.0, 0)
-            };
+            let moved = Observation { departure: -2.0, ..observation(hour * 3_600_000, 0.0, 0) };
             health.observe(&moved);
         }
         let moved = health.assess(4 * DAY);
         assert!(moved.urgency > 0.2, "{moved:?}");
-        assert!(
-            moved
-                .to_string()
-                .starts_with("level moved below its usual place, by 1.9")
-        );
+        assert!(moved.to_string().starts_with("level moved below its usual place, by 1.9"));
     }
 
     #[test]
     fn the_worst_signal_speaks_for_the_device() {
-        let of = |urgency| Assessment {
-            urgency,
-            cause: Cause::AsExpected,
-        };
+        let of = |urgency| Assessment { urgency, cause: Cause::AsExpected };
         assert_eq!(most_urgent([of(0.1), of(0.7), of(0.7)]), Some((1, of(0.7))));
         assert_eq!(most_urgent([]), None);
     }

@@ -41,11 +41,7 @@ impl List {
     /// Takes in a device's present assessment. Returns whether the order has changed.
     pub fn update(&mut self, device_id: &str, assessment: Assessment) -> bool {
         let Some(&ranked) = self.ranked.get(device_id) else {
-            self.insert(Place {
-                device_id: device_id.to_owned(),
-                ranked: assessment.urgency,
-                assessment,
-            });
+            self.insert(Place { device_id: device_id.to_owned(), ranked: assessment.urgency, assessment });
             return true;
         };
         let before = self.find(ranked, device_id);
@@ -75,24 +71,19 @@ impl List {
     }
 
     fn insert(&mut self, place: Place) -> usize {
-        let at = self
-            .position(place.ranked, &place.device_id)
-            .unwrap_or_else(|at| at);
+        let at = self.position(place.ranked, &place.device_id).unwrap_or_else(|at| at);
         self.ranked.insert(place.device_id.clone(), place.ranked);
         self.places.insert(at, place);
         at
     }
 
     fn find(&self, ranked: f64, device_id: &str) -> usize {
-        self.position(ranked, device_id)
-            .expect("every ranked device has a place")
+        self.position(ranked, device_id).expect("every ranked device has a place")
     }
 
     fn position(&self, ranked: f64, device_id: &str) -> Result<usize, usize> {
         self.places.binary_search_by(|place| {
-            ranked
-                .total_cmp(&place.ranked)
-                .then_with(|| place.device_id.as_str().cmp(device_id))
+            ranked.total_cmp(&place.ranked).then_with(|| place.device_id.as_str().cmp(device_id))
         })
     }
 }
@@ -104,17 +95,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(urgency: f64) -> Assessment {
-        Assessment {
-            urgency,
-            cause: Cause::AsExpected,
-        }
+        Assessment { urgency, cause: Cause::AsExpected }
     }
 
     fn order(list: &List) -> Vec<&str> {
-        list.places()
-            .iter()
-            .map(|place| place.device_id.as_str())
-            .collect()
+        list.places().iter().map(|place| place.device_id.as_str()).collect()
     }
 
     #[test]
@@ -137,11 +122,7 @@ mod tests {
         list.update("a", of(0.50));
         list.update("b", of(0.49));
         for round in 0..20 {
-            let (a, b) = if round % 2 == 0 {
-                (0.49, 0.51)
-            } else {
-                (0.51, 0.49)
-            };
+            let (a, b) = if round % 2 == 0 { (0.49, 0.51) } else { (0.51, 0.49) };
             assert!(!list.update("a", of(a)));
             assert!(!list.update("b", of(b)));
             assert_eq!(order(&list), ["a", "b"]);

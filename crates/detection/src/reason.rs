@@ -77,11 +77,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Words {
-            reason: self,
-            unit: None,
-        }
-        .fmt(f)
+        Words { reason: self, unit: None }.fmt(f)
     }
 }
 
@@ -92,40 +88,19 @@ struct Words<'a> {
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reason {
-            kind,
-            since_ms,
-            at_ms,
-        } = *self.reason;
+        let Reason { kind, since_ms, at_ms } = *self.reason;
         let since = Since { since_ms, at_ms };
-        let with = |value| Quantity {
-            value,
-            unit: self.unit,
-        };
+        let with = |value| Quantity { value, unit: self.unit };
         match kind {
             Kind::OutsideBand { value, band } => {
                 let side = if value > band.high { "above" } else { "below" };
                 let (low, high) = (Number(band.low), with(band.high));
-                write!(
-                    f,
-                    "{} is {side} the expected {low} to {high}{since}",
-                    with(value)
-                )
+                write!(f, "{} is {side} the expected {low} to {high}{since}", with(value))
             }
             Kind::Jump { from, to, usual } => {
-                write!(
-                    f,
-                    "jumped from {} to {}, usual steps are up to {}",
-                    Number(from),
-                    with(to),
-                    with(usual)
-                )
+                write!(f, "jumped from {} to {}, usual steps are up to {}", Number(from), with(to), with(usual))
             }
-            Kind::LevelShift {
-                level,
-                usual,
-                values,
-            } => write!(
+            Kind::LevelShift { level, usual, values } => write!(
                 f,
                 "level shifted from {} to {} over the last {values} values{since}",
                 Number(usual),
@@ -133,19 +108,11 @@ impl fmt::Display for Words<'_> {
             ),
             Kind::Drift { per_hour, hours } => {
                 let direction = if per_hour < 0.0 { "down" } else { "up" };
-                write!(
-                    f,
-                    "drifting {direction} {} per hour for {} h",
-                    with(per_hour.abs()),
-                    Number(hours)
-                )
+                write!(f, "drifting {direction} {} per hour for {} h", with(per_hour.abs()), Number(hours))
             }
-            Kind::TimeOfDay { value, expected } => write!(
-                f,
-                "{} is unusual for this time of day, {} is expected{since}",
-                with(value),
-                with(expected)
-            ),
+            Kind::TimeOfDay { value, expected } => {
+                write!(f, "{} is unusual for this time of day, {} is expected{since}", with(value), with(expected))
+            }
             Kind::Repeated { value, times } => {
                 write!(f, "value {} repeated {times} times{since}", with(value))
             }
@@ -169,11 +136,7 @@ impl fmt::Display for Number {
             _ => 4,
         };
         let text = format!("{:.digits$}", self.0);
-        let text = if digits > 0 {
-            text.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            &text
-        };
+        let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
         f.write_str(if text == "-0" { "0" } else { text })
     }
 }
@@ -221,114 +184,37 @@ mod tests {
 
     #[track_caller]
     fn check(kind: Kind, since_ms: i64, unit: Option<&str>, words: &str) {
-        assert_eq!(
-            Reason {
-                kind,
-                since_ms,
-                at_ms: AT
-            }
-            .in_words(unit),
-            words
-        );
+        assert_eq!(Reason { kind, since_ms, at_ms: AT }.in_words(unit), words);
     }
 
     #[test]
     fn each_kind_reads_as_a_sentence() {
-        let band = Band {
-            low: 81.2,
-            expected: 88.0,
-            high: 95.42,
-        };
+        let band = Band { low: 81.2, expected: 88.0, high: 95.42 };
         let low = Kind::OutsideBand { value: 77.31, band };
-        check(
-            low,
-            AT - 3_600_000,
-            None,
-            "77.3 is below the expected 81.2 to 95.4 since 12:20",
-        );
-        check(
-            low,
-            AT - 86_400_000,
-            Some("°C"),
-            "77.3 °C is below the expected 81.2 to 95.4 °C since 2013-12-09 13:20",
-        );
+        check(low, AT - 3_600_000, None, "77.3 is below the expected 81.2 to 95.4 since 12:20");
+        check(low, AT - 86_400_000, Some("°C"), "77.3 °C is below the expected 81.2 to 95.4 °C since 2013-12-09 13:20");
         let high = Kind::OutsideBand { value: 120.0, band };
         check(high, AT, None, "120 is above the expected 81.2 to 95.4");
-        let jump = Kind::Jump {
-            from: 80.0,
-            to: 95.5,
-            usual: 1.25,
-        };
-        check(
-            jump,
-            AT,
-            None,
-            "jumped from 80 to 95.5, usual steps are up to 1.2",
-        );
-        let shift = Kind::LevelShift {
-            level: 64.0,
-            usual: 88.0,
-            values: 100,
-        };
-        check(
-            shift,
-            AT,
-            None,
-            "level shifted from 88 to 64 over the last 100 values",
-        );
-        check(
-            Kind::Drift {
-                per_hour: -3.1,
-                hours: 6.0,
-            },
-            AT,
-            None,
-            "drifting down 3.1 per hour for 6 h",
-        );
-        let hour = Kind::TimeOfDay {
-            value: 20.0,
-            expected: 80.0,
-        };
-        check(
-            hour,
-            AT,
-            None,
-            "20 is unusual for this time of day, 80 is expected",
-        );
-        check(
-            Kind::Repeated {
-                value: 0.0,
-                times: 40,
-            },
-            AT,
-            None,
-            "value 0 repeated 40 times",
-        );
+        let jump = Kind::Jump { from: 80.0, to: 95.5, usual: 1.25 };
+        check(jump, AT, None, "jumped from 80 to 95.5, usual steps are up to 1.2");
+        let shift = Kind::LevelShift { level: 64.0, usual: 88.0, values: 100 };
+        check(shift, AT, None, "level shifted from 88 to 64 over the last 100 values");
+        check(Kind::Drift { per_hour: -3.1, hours: 6.0 }, AT, None, "drifting down 3.1 per hour for 6 h");
+        let hour = Kind::TimeOfDay { value: 20.0, expected: 80.0 };
+        check(hour, AT, None, "20 is unusual for this time of day, 80 is expected");
+        check(Kind::Repeated { value: 0.0, times: 40 }, AT, None, "value 0 repeated 40 times");
     }
 
     #[test]
     fn numbers_of_any_size_stay_short() {
         let repeated = |value| Kind::Repeated { value, times: 12 };
         check(repeated(5.2e9), AT, None, "value 5.20e9 repeated 12 times");
-        check(
-            repeated(-0.000_012),
-            AT,
-            None,
-            "value -1.20e-5 repeated 12 times",
-        );
+        check(repeated(-0.000_012), AT, None, "value -1.20e-5 repeated 12 times");
         check(repeated(0.0421), AT, None, "value 0.0421 repeated 12 times");
     }
 
     #[test]
     fn a_time_beyond_the_calendar_is_left_out() {
-        check(
-            Kind::Repeated {
-                value: 1.0,
-                times: 12,
-            },
-            i64::MIN,
-            None,
-            "value 1 repeated 12 times",
-        );
+        check(Kind::Repeated { value: 1.0, times: 12 }, i64::MIN, None, "value 1 repeated 12 times");
     }
 }

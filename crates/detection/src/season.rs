@@ -26,13 +26,7 @@ pub(crate) struct Season {
 
 impl Season {
     pub(crate) fn new() -> Self {
-        Season {
-            means: [0.0; SLOTS],
-            visits: [0; SLOTS],
-            open_slot: 0,
-            open_sum: 0.0,
-            open_count: 0.0,
-        }
+        Season { means: [0.0; SLOTS], visits: [0; SLOTS], open_slot: 0, open_sum: 0.0, open_count: 0.0 }
     }
 
     /// The usual value at this time of day, if an earlier day has shown one.

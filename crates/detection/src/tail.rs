@@ -41,12 +41,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new() -> Self {
-        Tail {
-            bins: [0.0; BINS],
-            total: 0.0,
-            weight: 1.0,
-            largest: 0.0,
-        }
+        Tail { bins: [0.0; BINS], total: 0.0, weight: 1.0, largest: 0.0 }
     }
 
     /// Rarity of `deviation` in decades; `scale` is the usual deviation, `floor` the smallest that matters.
@@ -142,9 +137,7 @@ mod tests {
     #[test]
     fn a_larger_deviation_is_never_less_rare() {
         let tail = thousand();
-        let rarities: Vec<f64> = (0..400)
-            .map(|step| tail.rarity(f64::from(step), 50.0, 1e-9))
-            .collect();
+        let rarities: Vec<f64> = (0..400).map(|step| tail.rarity(f64::from(step), 50.0, 1e-9)).collect();
         assert!(rarities.windows(2).all(|pair| pair[0] <= pair[1] + 1e-9));
     }
 

@@ -35,7 +35,7 @@ impl Amqp {
             entity: hub.name().to_owned(),
             stream_host: hub.host_name().to_owned(),
             stream_port: config.ports.amqp(),
-            consumer_groups: vec![],
+            consumer_groups: config.hub.consumer_groups.clone(),
             authorizer,
             stream: Arc::new(Stream { events, created_at }),
             c2d,

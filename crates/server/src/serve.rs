@@ -171,6 +171,11 @@ async fn serve(
     for listener in listeners.https {
         tasks.spawn(listen::accept(listener, web.clone(), bounds.clone(), https.clone()));
     }
+    if let Some(port) = config.bench_plain_port {
+        warn!(port, "MQTT without TLS on loopback, for the bench only");
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("binding the bench's plain port")?;
+        tasks.spawn(accept_plain(listener, gateway.clone()));
+    }
     tasks.spawn(retain(platform.events.clone()));
     announce(config, connections);
     wait_for_signal().await?;
@@ -182,6 +187,16 @@ async fn serve(
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
+}
+
+/// The bench's listener: what the other one does, less TLS.
+async fn accept_plain(listener: TcpListener, gateway: Gateway) {
+    while let Ok((socket, address)) = listener.accept().await {
+        let peer = Peer { address: address.to_string(), has_certificate: false };
+        if socket.set_nodelay(true).is_ok() {
+            tokio::spawn(gantry_gateway::mqtt::serve(socket, gateway.clone(), peer));
+        }
+    }
 }
 
 async fn retain(events: Events) {

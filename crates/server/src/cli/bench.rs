@@ -168,7 +168,9 @@ async fn start_mosquitto(folder: &Path) -> anyhow::Result<Server> {
     let config = folder.join("mosquitto.conf");
     std::fs::write(
         &config,
-        format!("listener {MOSQUITTO_PORT} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n"),
+        format!(
+            "listener {MOSQUITTO_PORT} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n"
+        ),
     )?;
     let binary = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].iter().map(PathBuf::from).find(|path| path.exists());
     let binary = binary.context("mosquitto is not installed (apt-get install mosquitto), or use --no-peer")?;
@@ -252,7 +254,8 @@ async fn measure(
 ) -> anyhow::Result<Figures> {
     let mut clients = vec![];
     for login in logins {
-        clients.push((MqttClient::connect(target, login).await?, format!("devices/{}/messages/events/", login.client_id)));
+        clients
+            .push((MqttClient::connect(target, login).await?, format!("devices/{}/messages/events/", login.client_id)));
     }
     let (cpu, started) = (server.cpu()?, Instant::now());
     let until = started + Duration::from_secs(args.seconds);

@@ -107,8 +107,7 @@ impl Client {
 
     fn request(&self, method: Method, path: &str, credentials: &str) -> anyhow::Result<RequestBuilder> {
         let credentials = self.connection.credentials(credentials)?;
-        let signer =
-            Signer { resource: credentials.host, key: credentials.key, policy: Some(credentials.policy) };
+        let signer = Signer { resource: credentials.host, key: credentials.key, policy: Some(credentials.policy) };
         let separator = if path.contains('?') { '&' } else { '?' };
         let url = format!("{}{path}{separator}api-version={API_VERSION}", self.url);
         let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));

@@ -127,8 +127,7 @@ impl MqttClient {
     /// Encodes a QoS 1 publish, sent by [`flush`](Self::flush); returns its packet id.
     pub fn publish(&mut self, topic: &str, payload: &[u8]) -> u16 {
         let packet_id = self.packet_id();
-        let publish =
-            Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, packet_id, payload };
+        let publish = Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, packet_id, payload };
         gantry_mqtt::encode_publish(&mut self.output, &publish);
         packet_id
     }

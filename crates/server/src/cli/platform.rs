@@ -47,8 +47,11 @@ pub(super) async fn enrollment(client: &Client, output: Output, command: Enrollm
         EnrollmentCommand::ListGroups => {
             let query = json!({ "query": "SELECT * FROM enrollmentGroups" });
             let groups = client.dps(Method::POST, "/enrollmentGroups/query", Some(&query)).await?;
-            let columns =
-                [("group", "/enrollmentGroupId"), ("status", "/provisioningStatus"), ("created", "/createdDateTimeUtc")];
+            let columns = [
+                ("group", "/enrollmentGroupId"),
+                ("status", "/provisioningStatus"),
+                ("created", "/createdDateTimeUtc"),
+            ];
             output.table(&groups, &columns);
         }
     }

@@ -32,7 +32,13 @@ pub(super) struct SimulateArgs {
     #[arg(long)]
     registration_id: String,
     /// Key of the enrollment group (base64); the device key is derived from it.
-    #[arg(long, env = "GANTRY_GROUP_KEY", hide_env_values = true, conflicts_with = "key", required_unless_present = "key")]
+    #[arg(
+        long,
+        env = "GANTRY_GROUP_KEY",
+        hide_env_values = true,
+        conflicts_with = "key",
+        required_unless_present = "key"
+    )]
     group_key: Option<String>,
     /// Key of an individual enrollment (base64).
     #[arg(long, env = "GANTRY_DEVICE_KEY", hide_env_values = true)]
@@ -126,10 +132,14 @@ async fn provision(target: &Target, scope: &str, id: &str, key: &Key) -> anyhow:
     };
     let mut client = MqttClient::connect(target, &login).await.context("provisioning")?;
     client.subscribe(&["$dps/registrations/res/#"]);
-    client.publish("$dps/registrations/PUT/iotdps-register/?$rid=1", json!({ "registrationId": id }).to_string().as_bytes());
+    client.publish(
+        "$dps/registrations/PUT/iotdps-register/?$rid=1",
+        json!({ "registrationId": id }).to_string().as_bytes(),
+    );
     for rid in 2..30 {
         client.flush().await?;
-        let (status, body) = tokio::time::timeout(REPLY_TIMEOUT, dps_reply(&mut client)).await.context("no DPS reply")??;
+        let (status, body) =
+            tokio::time::timeout(REPLY_TIMEOUT, dps_reply(&mut client)).await.context("no DPS reply")??;
         match (status, body["status"].as_str()) {
             (200, Some("assigned")) => {
                 let state = &body["registrationState"];
