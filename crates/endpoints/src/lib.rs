@@ -1,1 +1,16 @@
-//! Where the platform sends: webhook and mail.
+//! Where the platform sends: webhooks and mail.
+//!
+//! Each endpoint carries an action out once, within [`TIMEOUT`]; retries are the caller's.
+//! What can never work (a refused address, a redirect, a malformed URL) is told apart from
+//! what is worth another attempt.
+
+mod mail;
+mod webhook;
+
+use std::time::Duration;
+
+pub use mail::Mail;
+pub use webhook::Webhook;
+
+/// How long one attempt may take.
+pub const TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,0 +1,139 @@
+//! Webhooks: the alert as JSON by POST.
+
+use gantry_central::actions::{Action, DeliveryError};
+use gantry_central::alerts::Alert;
+use gantry_central::ports::Endpoint;
+use gantry_hub::ports::PortFuture;
+use reqwest::redirect::Policy;
+
+use crate::TIMEOUT;
+
+/// Posts alerts.
+pub struct Webhook {
+    client: reqwest::Client,
+}
+
+impl Webhook {
+    /// A client that trusts the system's CAs and `extra_ca` (PEM). Redirects are not followed: a
+    /// receiver that moved is configured anew, and cannot send our alerts elsewhere.
+    ///
+    /// # Errors
+    /// When the CA cannot be read.
+    pub fn new(extra_ca: Option<&[u8]>) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT);
+        if let Some(pem) = extra_ca {
+            let certificate = reqwest::Certificate::from_pem(pem).map_err(|error| error.to_string())?;
+            builder = builder.tls_certs_merge([certificate]);
+        }
+        Ok(Self { client: builder.build().map_err(|error| error.to_string())? })
+    }
+
+    async fn post(&self, url: &str, alert: &Alert) -> Result<(), DeliveryError> {
+        let response = self.client.post(url).json(alert).send().await.map_err(|error| {
+            // The URL may hold a key; it is not repeated.
+            let error = error.without_url();
+            let words = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+            if error.is_builder() { DeliveryError::Never(words) } else { DeliveryError::Again(words) }
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let words = format!("receiver answered {status}");
+        // 408 and 429 are "later", like every server error; other 3xx and 4xx will not change by themselves.
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
+            return Err(DeliveryError::Again(words));
+        }
+        Err(DeliveryError::Never(words))
+    }
+}
+
+impl Endpoint for Webhook {
+    fn deliver<'a>(&'a self, action: &'a Action, alert: &'a Alert) -> PortFuture<'a, (), DeliveryError> {
+        Box::pin(async move {
+            match action {
+                Action::Webhook { url } => self.post(url, alert).await,
+                _ => Err(DeliveryError::Never("not a webhook".into())),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use gantry_central::alerts::{AlertState, Kind};
+    use gantry_central::rules::Severity;
+    use gantry_identity::Timestamp;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    pub(crate) fn alert() -> Alert {
+        Alert {
+            id: "1".into(),
+            rule_id: "anomaly".into(),
+            device_id: Some("motor-1".into()),
+            kind: Kind::Anomaly,
+            severity: Severity::Warning,
+            state: AlertState::Open,
+            title: "temperature of motor-1 is unusual".into(),
+            reason: "20 is below the expected 80 to 90".into(),
+            opened_at: Timestamp::from_millis(0),
+            updated_at: Timestamp::from_millis(0),
+            count: 1,
+            actions: vec![],
+        }
+    }
+
+    /// Answers one request with `status` and gives the request back.
+    async fn receiver(status: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![];
+            while !String::from_utf8_lossy(&request).contains("\"actions\":[]}") {
+                assert!(socket.read_buf(&mut request).await.unwrap() > 0);
+            }
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nLocation: /other\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (url, task)
+    }
+
+    fn webhook() -> Webhook {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Webhook::new(None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_alert_arrives_as_json() {
+        let (url, task) = receiver("200 OK").await;
+        webhook().deliver(&Action::Webhook { url }, &alert()).await.unwrap();
+        let request = task.await.unwrap();
+        assert!(
+            request.starts_with("POST /hook HTTP/1.1") && request.contains("\"deviceId\":\"motor-1\""),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_may_work_later_is_told_from_what_never_will() {
+        for (status, again) in [("503 Busy", true), ("429 Slow", true), ("400 Bad", false), ("302 Moved", false)] {
+            let (url, _task) = receiver(status).await;
+            let error = webhook().deliver(&Action::Webhook { url }, &alert()).await.unwrap_err();
+            assert_eq!(matches!(error, DeliveryError::Again(_)), again, "{status}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_worth_another_attempt_and_keeps_the_url_secret() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/?key=secret", listener.local_addr().unwrap());
+        drop(listener);
+        let error = webhook().deliver(&Action::Webhook { url }, &alert()).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Again(words) if !words.contains("secret")), "{error}");
+    }
+}
