@@ -57,6 +57,11 @@ impl ApiError {
         Self::new(404_000, "GenericNotFound", format!("no operation at {path}"))
     }
 
+    /// What is wrong, for a head with another shape of error.
+    pub(crate) fn words(&self) -> &str {
+        &self.message
+    }
+
     /// The form direct methods use.
     pub(crate) fn for_method(mut self) -> Self {
         self.is_method = true;

@@ -9,18 +9,22 @@ mod auth;
 mod dps;
 mod error;
 mod hub;
+mod platform;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
 use gantry_provisioning::Service;
 
 pub use auth::PeerAddress;
 pub use error::ApiError;
+pub use hub::methods::{MethodTimeouts, call_method};
+pub use platform::session::Sessions;
 
 /// Largest request body in bytes: a whole twin with room for JSON's spelling of it.
 const BODY_BYTES_MAX: usize = 512 * 1024;
@@ -32,6 +36,10 @@ pub struct Api {
     pub hub: Arc<Hub>,
     /// The provisioning service.
     pub provisioning: Arc<Service>,
+    /// The application.
+    pub central: Arc<Central>,
+    /// Who is signed in to the page.
+    pub sessions: Arc<Sessions>,
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
@@ -39,6 +47,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .merge(hub::routes())
         .merge(dps::routes())
+        .merge(platform::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(api))
 }

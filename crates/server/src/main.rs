@@ -8,6 +8,7 @@ mod config;
 mod first_start;
 mod https;
 mod listen;
+mod processing;
 mod serve;
 mod websocket;
 

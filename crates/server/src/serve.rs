@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use gantry_api::Api;
+use gantry_api::{Api, Sessions};
+use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve};
+use crate::processing::{self, Processing};
 
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
@@ -40,13 +42,14 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Refused access into the log, until the application takes it.
-struct LoggedAudit;
+/// Refused access: counted, logged and taken by the application.
+struct CountedAudit(Arc<Central>);
 
-impl Audit for LoggedAudit {
+impl Audit for CountedAudit {
     fn refused(&self, event: RefusedAccess) {
         metrics::counter!("gantry_refused_access_total").increment(1);
-        warn!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
+        info!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
+        self.0.refused(event);
     }
 }
 
@@ -55,6 +58,8 @@ struct Platform {
     events: Events,
     hub: Arc<Hub>,
     provisioning: Arc<Service>,
+    central: Arc<Central>,
+    database: Arc<Database>,
     secrets: Secrets,
 }
 
@@ -90,7 +95,9 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
     let (log, recovery) = Log::open(log_config).context("opening the event log")?;
     info!(?recovery, "event log open");
     let events = Events::new(Arc::new(log));
-    let (store, entropy, audit) = (Arc::new(database), Arc::new(SystemEntropy), Arc::new(LoggedAudit));
+    let central = processing::restore(&database, &events)?;
+    let (store, entropy) = (Arc::new(database), Arc::new(SystemEntropy));
+    let audit = Arc::new(CountedAudit(Arc::clone(&central)));
     let hub_config = HubConfig {
         name: config.hub.name.clone(),
         host_names: config.hub.host_names.clone(),
@@ -101,7 +108,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         Arc::<Database>::clone(&store),
         Arc::new(events.clone()),
         Arc::<SystemEntropy>::clone(&entropy),
-        Arc::<LoggedAudit>::clone(&audit),
+        Arc::<CountedAudit>::clone(&audit),
     );
     let hub = Arc::new(hub);
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
@@ -110,8 +117,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         host_names: config.hub.host_names.clone(),
         policies: secrets.dps_policies.clone(),
     };
-    let provisioning = Arc::new(Service::new(dps_config, store, vec![linked], entropy, audit));
-    Ok(Platform { events, hub, provisioning, secrets })
+    let provisioning = Arc::new(Service::new(dps_config, Arc::<Database>::clone(&store), vec![linked], entropy, audit));
+    Ok(Platform { events, hub, provisioning, central, database: store, secrets })
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -157,8 +164,24 @@ async fn serve(
         handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
     };
     let gateway = Gateway { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
-    let api = Api { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
+    let sessions = Arc::new(Sessions::default());
+    let link = sign_in_token();
+    sessions.add_link(link.clone(), gantry_gateway::now()).await;
+    let api = Api {
+        hub: Arc::clone(&platform.hub),
+        provisioning: Arc::clone(&platform.provisioning),
+        central: Arc::clone(&platform.central),
+        sessions,
+    };
     let (stop, stopped) = watch::channel(false);
+    let processing = Processing::new(
+        config,
+        Arc::clone(&platform.central),
+        Arc::clone(&platform.database),
+        platform.events.clone(),
+        Arc::clone(&platform.hub),
+    )?;
+    let processing = tokio::spawn(processing.run(stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
@@ -177,13 +200,14 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
-    announce(config, connections);
+    announce(config, connections, &link);
     wait_for_signal().await?;
     info!("stopping");
     tasks.shutdown().await;
     platform.hub.shut_down();
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
+    let _ = processing.await;
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
@@ -214,10 +238,18 @@ async fn retain(events: Events) {
     }
 }
 
-fn announce(config: &Config, connections: &Connections) {
+/// A token for one sign-in. It travels in the fragment of a link, which browsers keep to themselves.
+fn sign_in_token() -> String {
+    let mut bytes = [0; 24];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn announce(config: &Config, connections: &Connections, link: &str) {
     let value = |name: &str| connections.variables.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v);
     println!("gantry {} is ready", env!("CARGO_PKG_VERSION"));
     println!("  page      {}", value("GANTRY_URL"));
+    println!("  sign in   {}/#signin={link}", value("GANTRY_URL"));
     println!("  hub       {} (MQTT {}, AMQP {})", value("IOTHUB_HOSTNAME"), config.ports.mqtt(), config.ports.amqp());
     println!("  id scope  {}", value("PROVISIONING_IDSCOPE"));
     println!("  CA        {}", value("GANTRY_CA_FILE"));

@@ -2,7 +2,8 @@
 //!
 //! The owner of a collection owns the shape of its documents.
 
-use gantry_hub::ports::StoreError;
+use gantry_central::ports::Documents;
+use gantry_hub::ports::{PortFuture, StoreError};
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::database::{Database, fail};
@@ -58,5 +59,19 @@ impl Database {
             Ok(())
         })
         .await
+    }
+}
+
+impl Documents for Database {
+    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
+        self.documents(collection)
+    }
+
+    fn put(
+        &self,
+        collection: &'static str,
+        documents: Vec<(String, Option<String>)>,
+    ) -> PortFuture<'_, (), StoreError> {
+        Box::pin(self.put_documents(collection, documents))
     }
 }

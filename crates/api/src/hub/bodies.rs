@@ -13,13 +13,13 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("malformed body: {error}")))
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct DeviceBody {
+pub(crate) struct DeviceBody {
     device_id: Option<String>,
     module_id: Option<String>,
     status: Option<String>,
@@ -59,7 +59,7 @@ struct CapabilitiesBody {
 }
 
 impl DeviceBody {
-    pub(super) fn write(self, identity: &Identity) -> Result<DeviceWrite, ApiError> {
+    pub(crate) fn write(self, identity: &Identity) -> Result<DeviceWrite, ApiError> {
         let same = |given: &Option<String>, id: &str| given.as_deref().is_none_or(|given| given == id);
         if !same(&self.device_id, identity.device.as_str())
             || !identity.module.as_ref().is_none_or(|module| same(&self.module_id, module.as_str()))
@@ -118,7 +118,7 @@ impl AuthenticationBody {
 }
 
 /// The identity as the registry shows it.
-pub(super) fn device(record: &Record, connected: bool) -> Value {
+pub(crate) fn device(record: &Record, connected: bool) -> Value {
     let device = &record.device;
     let mut all = Map::new();
     let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
@@ -168,7 +168,7 @@ fn authentication(authentication: &Authentication) -> Value {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct TwinBody {
+pub(crate) struct TwinBody {
     tags: Option<Value>,
     properties: Option<PropertiesBody>,
 }
@@ -180,7 +180,7 @@ struct PropertiesBody {
 }
 
 impl TwinBody {
-    pub(super) fn write(self) -> Result<TwinWrite, ApiError> {
+    pub(crate) fn write(self) -> Result<TwinWrite, ApiError> {
         let object = |value: Option<Value>, name: &str| match value {
             None | Some(Value::Null) => Ok(None::<Object>),
             Some(Value::Object(object)) => Ok(Some(object)),
@@ -194,7 +194,7 @@ impl TwinBody {
 }
 
 /// A JSON answer with its ETag in quotes.
-pub(super) fn with_etag(body: Value, etag: &str) -> Response {
+pub(crate) fn with_etag(body: Value, etag: &str) -> Response {
     let mut response = Json(body).into_response();
     if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
         response.headers_mut().insert(header::ETAG, value);

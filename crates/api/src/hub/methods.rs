@@ -96,7 +96,7 @@ async fn invoke_on(
 ///
 /// # Errors
 /// [`HubError::NotOnline`] when the device does not connect, [`HubError::Timeout`] when it does not answer in time.
-pub(crate) async fn call_method(
+pub async fn call_method(
     hub: &Hub,
     identity: &Identity,
     call: &MethodCall,

@@ -1,8 +1,8 @@
 //! The hub's service REST API (specification 2021-04-12).
 
-mod bodies;
+pub(crate) mod bodies;
 mod devices;
-mod methods;
+pub(crate) mod methods;
 mod query;
 mod twins;
 

@@ -1,0 +1,81 @@
+//! Alerts, security events and rules.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use gantry_central::alerts::{Alert, AlertState};
+use gantry_central::rules::Rule;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::PlatformError;
+use super::session::User;
+use crate::{Api, now};
+
+/// Alerts in one answer.
+const LIST_MAX: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct AlertsQuery {
+    state: Option<AlertState>,
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>, _: User, Query(query): Query<AlertsQuery>) -> Json<Value> {
+    Json(json!({ "alerts": api.central.alerts(query.state, LIST_MAX) }))
+}
+
+pub(super) async fn acknowledge(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+) -> Result<Json<Alert>, PlatformError> {
+    set(&api, &id, AlertState::Acknowledged)
+}
+
+pub(super) async fn close(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+) -> Result<Json<Alert>, PlatformError> {
+    set(&api, &id, AlertState::Closed)
+}
+
+fn set(api: &Api, id: &str, state: AlertState) -> Result<Json<Alert>, PlatformError> {
+    let alert = api.central.set_alert_state(now(), id, state);
+    alert.map(Json).ok_or_else(|| PlatformError::not_found(format!("alert `{id}`")))
+}
+
+pub(super) async fn security(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+    Json(json!({ "events": api.central.security() }))
+}
+
+pub(super) async fn rules(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+    Json(json!({ "rules": api.central.rules() }))
+}
+
+pub(super) async fn put_rule(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Rule>, PlatformError> {
+    let rule: Rule =
+        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed rule: {error}")))?;
+    let rule = Rule { id, ..rule };
+    api.central.put_rule(rule.clone())?;
+    Ok(Json(rule))
+}
+
+pub(super) async fn delete_rule(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+) -> Result<StatusCode, PlatformError> {
+    if api.central.delete_rule(&id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(PlatformError::not_found(format!("rule `{id}`")))
+}

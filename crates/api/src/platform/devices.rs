@@ -1,0 +1,152 @@
+//! Fleet, maintenance list, signals, twins and methods for the page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use gantry_hub::MethodCall;
+use gantry_hub::device::IfMatch;
+use gantry_hub::limits;
+use gantry_hub::ports::Record;
+use gantry_identity::{DeviceId, Identity};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::PlatformError;
+use super::session::User;
+use crate::hub::bodies::TwinBody;
+use crate::hub::methods::{MethodTimeouts, call_method};
+use crate::{Api, now};
+
+type Answer = Result<Json<Value>, PlatformError>;
+
+fn device(id: &str) -> Result<Identity, PlatformError> {
+    DeviceId::parse(id).map(Identity::device).map_err(|error| PlatformError::invalid(error.to_string()))
+}
+
+pub(super) async fn fleet(State(api): State<Arc<Api>>, _: User) -> Answer {
+    let records = api.hub.devices(limits::DEVICE_LIST_MAX).await?;
+    let places: HashMap<_, _> = api.central.maintenance().into_iter().map(|item| (item.device, item.place)).collect();
+    let mut devices: Vec<_> =
+        records.iter().map(|record| (place(&places, record), fleet_device(&api, record))).collect();
+    // Devices without telemetry have no place and come last; the registry is in order of id.
+    devices.sort_by_key(|(place, _)| *place);
+    Ok(Json(json!({ "devices": devices.into_iter().map(|(_, device)| device).collect::<Vec<_>>() })))
+}
+
+fn place(places: &HashMap<String, usize>, record: &Record) -> usize {
+    places.get(record.device.identity.device.as_str()).copied().unwrap_or(usize::MAX)
+}
+
+fn fleet_device(api: &Api, record: &Record) -> Value {
+    let identity = &record.device.identity;
+    let health = api.central.health(identity.device.as_str());
+    let signal = health.last.as_ref().map(|(name, _)| name.as_ref());
+    let last =
+        health.last.as_ref().and_then(|(_, point)| point.as_ref()).map(gantry_central::pipeline::Point::document);
+    json!({
+        "deviceId": identity.device.as_str(),
+        "connected": api.hub.is_connected(identity),
+        "status": record.device.status.as_str(),
+        "health": health.health,
+        "urgency": (health.urgency * 1000.0).round() / 1000.0,
+        "reason": health.reason,
+        "signal": signal,
+        "last": last,
+        "openAlerts": health.open_alerts,
+        "lastActivityTime": record.presence.last_activity_at.to_string(),
+    })
+}
+
+pub(super) async fn maintenance(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+    let items: Vec<_> = api.central.maintenance().iter().map(gantry_central::MaintenanceItem::document).collect();
+    Json(json!({ "items": items, "updatedAt": now().to_string() }))
+}
+
+pub(super) async fn serviced(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+) -> Result<StatusCode, PlatformError> {
+    if api.central.serviced(now(), &id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(PlatformError::not_found(format!("device `{id}` has sent no telemetry")))
+}
+
+pub(super) async fn signals(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>) -> Answer {
+    api.hub.record(&device(&id)?).await?;
+    let signals: Vec<_> = api
+        .central
+        .signals(&id)
+        .iter()
+        .map(|(name, last)| {
+            let last = last.as_ref().map(gantry_central::pipeline::Point::document);
+            json!({ "name": name.as_ref(), "unit": null, "last": last })
+        })
+        .collect();
+    Ok(Json(json!({ "signals": signals })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct SeriesQuery {
+    signal: String,
+    limit: Option<usize>,
+}
+
+pub(super) async fn series(
+    State(api): State<Arc<Api>>,
+    _: User,
+    Path(id): Path<String>,
+    Query(query): Query<SeriesQuery>,
+) -> Answer {
+    let limit = query.limit.unwrap_or(2000).min(gantry_central::pipeline::POINTS_MAX);
+    let points = api
+        .central
+        .series(&id, &query.signal, limit)
+        .ok_or_else(|| PlatformError::not_found(format!("signal `{}` of device `{id}`", query.signal)))?;
+    let points: Vec<_> = points.iter().map(gantry_central::pipeline::Point::document).collect();
+    Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points })))
+}
+
+fn twin_answer(api: &Api, record: &Record) -> Json<Value> {
+    Json(record.twin_document(api.hub.is_connected(&record.device.identity)))
+}
+
+pub(super) async fn twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>) -> Answer {
+    Ok(twin_answer(&api, &api.hub.record(&device(&id)?).await?))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, PlatformError> {
+    serde_json::from_slice(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
+}
+
+pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
+    let write = parse::<TwinBody>(&body)?.write().map_err(|error| PlatformError::invalid(error.words()))?;
+    let record = api.hub.patch_twin(now(), &device(&id)?, &write, &IfMatch::Absent).await?;
+    Ok(twin_answer(&api, &record))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Invocation {
+    method_name: String,
+    #[serde(default)]
+    payload: Value,
+    response_timeout_in_seconds: Option<u64>,
+}
+
+pub(super) async fn invoke(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
+    let body: Invocation = parse(&body)?;
+    let call = MethodCall::new(&body.method_name, body.payload.to_string().into())?;
+    let (first, last) = (*limits::METHOD_TIMEOUT_SECS.start(), *limits::METHOD_TIMEOUT_SECS.end());
+    let response = body.response_timeout_in_seconds.unwrap_or(30).clamp(first, last);
+    let timeouts =
+        MethodTimeouts { connect: std::time::Duration::ZERO, response: std::time::Duration::from_secs(response) };
+    let answer = call_method(&api.hub, &device(&id)?, &call, timeouts).await?;
+    let payload = serde_json::from_slice(&answer.payload).unwrap_or(Value::Null);
+    Ok(Json(json!({ "status": answer.status, "payload": payload })))
+}

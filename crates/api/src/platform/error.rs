@@ -1,0 +1,73 @@
+//! Errors of the platform API: `{"error":{"code","message"}}`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use gantry_central::rules::RuleError;
+use gantry_hub::HubError;
+use serde_json::json;
+
+/// An error answer of the platform API.
+#[derive(Debug)]
+pub(crate) struct PlatformError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl PlatformError {
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "sign in first")
+    }
+
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
+    pub(crate) fn too_many() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "too many attempts; wait a minute")
+    }
+
+    pub(crate) fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", what)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Invalid", message)
+    }
+
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl From<HubError> for PlatformError {
+    fn from(error: HubError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            HubError::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
+            HubError::NotOnline(_) => (StatusCode::CONFLICT, "DeviceNotOnline"),
+            HubError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+            HubError::Disabled(_) => (StatusCode::CONFLICT, "DeviceDisabled"),
+            HubError::Contended(_) | HubError::TooManyMethods(_) => (StatusCode::TOO_MANY_REQUESTS, "Busy"),
+            HubError::NoSpace | HubError::Failed(_) => {
+                tracing::error!(error = %message, "operation failed");
+                (StatusCode::SERVICE_UNAVAILABLE, "Unavailable")
+            }
+            _ => (StatusCode::BAD_REQUEST, "Invalid"),
+        };
+        Self::new(status, code, message)
+    }
+}
+
+impl From<RuleError> for PlatformError {
+    fn from(error: RuleError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl IntoResponse for PlatformError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": { "code": self.code, "message": self.message } }))).into_response()
+    }
+}

@@ -1,0 +1,35 @@
+//! The platform API: what the page and the command line use (`docs/platform-api.md`).
+
+mod alerts;
+mod devices;
+mod error;
+mod live;
+pub(crate) mod session;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post, put};
+
+use crate::Api;
+
+pub(crate) fn routes() -> Router<Arc<Api>> {
+    let routes = Router::new()
+        .route("/session", get(session::show).post(session::sign_in).delete(session::sign_out))
+        .route("/fleet", get(devices::fleet))
+        .route("/maintenance", get(devices::maintenance))
+        .route("/maintenance/{id}/serviced", post(devices::serviced))
+        .route("/devices/{id}/signals", get(devices::signals))
+        .route("/devices/{id}/series", get(devices::series))
+        .route("/devices/{id}/twin", get(devices::twin).patch(devices::patch_twin))
+        .route("/devices/{id}/methods", post(devices::invoke))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/alerts/{id}/close", post(alerts::close))
+        .route("/security", get(alerts::security))
+        .route("/rules", get(alerts::rules))
+        .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
+        .route("/live", get(live::live))
+        .route("/monitor", get(live::monitor));
+    Router::new().nest("/platform/v1", routes)
+}

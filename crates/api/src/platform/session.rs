@@ -1,0 +1,168 @@
+//! Who uses the page: a one-time token becomes a session cookie. Programs bring a hub token instead.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gantry_identity::{Refusal, Rights, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Mutex;
+
+use super::error::PlatformError;
+use crate::auth::PeerAddress;
+use crate::{Api, auth, now};
+
+const COOKIE: &str = "gantry_session";
+const CSRF_HEADER: &str = "x-gantry-csrf";
+/// How long a session lasts.
+const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How long a sign-in link works.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
+const SESSIONS_MAX: usize = 1_000;
+const LINKS_MAX: usize = 16;
+/// Failed sign-ins within a minute after which all wait.
+const FAILURES_MAX: usize = 10;
+
+/// Sign-in links and sessions, in memory: a restart signs everybody out.
+#[derive(Default)]
+pub struct Sessions {
+    state: Mutex<SessionState>,
+}
+
+#[derive(Default)]
+struct SessionState {
+    links: Vec<(String, Timestamp)>,
+    sessions: HashMap<String, Timestamp>,
+    failures: VecDeque<Timestamp>,
+}
+
+impl Sessions {
+    /// Lets `token` sign in once.
+    pub async fn add_link(&self, token: String, now: Timestamp) {
+        let mut state = self.state.lock().await;
+        if state.links.len() >= LINKS_MAX {
+            state.links.remove(0);
+        }
+        state.links.push((token, now.plus(LINK_LIFE)));
+    }
+
+    async fn is_open(&self, session: &str, now: Timestamp) -> bool {
+        let mut state = self.state.lock().await;
+        state.sessions.retain(|_, until| *until > now);
+        // Every key is compared, in constant time each.
+        state.sessions.keys().fold(false, |found, key| found | bool::from(key.as_bytes().ct_eq(session.as_bytes())))
+    }
+
+    async fn redeem(&self, token: &str, session: String, now: Timestamp) -> Result<(), PlatformError> {
+        let mut state = self.state.lock().await;
+        while state.failures.front().is_some_and(|at| now.since(*at) > Duration::from_secs(60)) {
+            state.failures.pop_front();
+        }
+        if state.failures.len() >= FAILURES_MAX {
+            return Err(PlatformError::too_many());
+        }
+        state.links.retain(|(_, until)| *until > now);
+        let found = state.links.iter().enumerate().fold(None, |found, (n, (link, _))| {
+            if link.as_bytes().ct_eq(token.as_bytes()).into() { Some(n) } else { found }
+        });
+        let Some(index) = found else {
+            state.failures.push_back(now);
+            return Err(PlatformError::unauthorized());
+        };
+        state.links.remove(index);
+        if state.sessions.len() >= SESSIONS_MAX {
+            return Err(PlatformError::too_many());
+        }
+        state.sessions.insert(session, now.plus(SESSION_LIFE));
+        Ok(())
+    }
+
+    async fn end(&self, session: &str) {
+        self.state.lock().await.sessions.remove(session);
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+fn set_cookie(session: &str, life: Duration) -> String {
+    format!("{COOKIE}={session}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Strict", life.as_secs())
+}
+
+/// A caller that may use the platform API: an extractor, so that no route can forget it.
+pub(crate) struct User;
+
+impl FromRequestParts<Arc<Api>> for User {
+    type Rejection = PlatformError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Self::Rejection> {
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
+            return auth::hub(api, &parts.headers, &peer, Rights::SERVICE_CONNECT)
+                .map(|()| Self)
+                .map_err(|_| PlatformError::unauthorized());
+        }
+        let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
+        if !api.sessions.is_open(session, now()).await {
+            return Err(PlatformError::unauthorized());
+        }
+        // A cookie is sent by the browser on its own; the header is not.
+        if parts.method != Method::GET && !parts.headers.contains_key(CSRF_HEADER) {
+            return Err(PlatformError::forbidden("header x-gantry-csrf is missing"));
+        }
+        Ok(Self)
+    }
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    token: String,
+}
+
+pub(super) async fn sign_in(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<PeerAddress>,
+    body: Bytes,
+) -> Result<Response, PlatformError> {
+    let body: SignIn =
+        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
+    let session = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    if let Err(error) = api.sessions.redeem(&body.token, session.clone(), now()).await {
+        api.hub.report_refusal(now(), "admin", &peer.0, "page sign-in", &Refusal::Signature);
+        return Err(error);
+    }
+    let mut response = Json(user(&api)).into_response();
+    if let Ok(value) = HeaderValue::from_str(&set_cookie(&session, SESSION_LIFE)) {
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+fn user(api: &Api) -> Value {
+    json!({ "user": "admin", "hub": api.hub.name() })
+}
+
+pub(super) async fn show(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+    Json(user(&api))
+}
+
+pub(super) async fn sign_out(State(api): State<Arc<Api>>, headers: HeaderMap, _: User) -> Response {
+    if let Some(session) = cookie(&headers) {
+        api.sessions.end(session).await;
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Ok(value) = HeaderValue::from_str(&set_cookie("", Duration::ZERO)) {
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    response
+}

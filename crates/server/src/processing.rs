@@ -1,0 +1,237 @@
+//! The application's runner: from the event log into [`Central`], and from there into the
+//! store and out to endpoints.
+//!
+//! It reads the log like any other reader, so it can never hold up a device. One task for
+//! each partition feeds the application; one task stores what changed, publishes the
+//! maintenance list and saves checkpoints; one task carries out actions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use gantry_api::{MethodTimeouts, call_method};
+use gantry_central::Central;
+use gantry_central::actions::{Action, DeliveryError};
+use gantry_central::alerts::Due;
+use gantry_central::pipeline::Pipeline;
+use gantry_central::ports::{Documents, Endpoint};
+use gantry_endpoints::{Mail, Webhook};
+use gantry_hub::device::IfMatch;
+use gantry_hub::twin::TwinWrite;
+use gantry_hub::{Hub, HubError, MethodCall};
+use gantry_identity::{DeviceId, Identity};
+use gantry_storage::{Database, Events, Start};
+use rand::Rng as _;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{error, warn};
+
+use crate::config::Config;
+
+/// Events applied at once.
+const BATCH_EVENTS: usize = 512;
+const BATCH_BYTES: usize = 1 << 20;
+/// How often changes are stored and the maintenance list is published.
+const FLUSH_PERIOD: Duration = Duration::from_millis(250);
+/// How often pipelines are saved: a restart replays at most this much.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(10);
+/// Checkpoints larger than this are saved six times less often.
+const CHECKPOINT_BYTES_LARGE: usize = 4 << 20;
+/// Actions under way at once.
+const ACTIONS_MAX: usize = 16;
+/// Pause after the log could not be read.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const METHOD_TIMEOUTS: MethodTimeouts =
+    MethodTimeouts { connect: Duration::from_secs(5), response: Duration::from_secs(30) };
+
+/// The application as stored, at the sequence numbers its checkpoints stand at.
+///
+/// # Errors
+/// When documents cannot be read.
+pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Central>> {
+    let pipeline = |partition: u16| match events.log().checkpoints().get(&checkpoint_name(partition)) {
+        Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).unwrap_or_else(|error| {
+            warn!(partition, %error, "analysis begins anew");
+            Pipeline::default()
+        }),
+        Ok(None) => Pipeline::default(),
+        Err(error) => {
+            warn!(partition, %error, "analysis begins anew");
+            Pipeline::default()
+        }
+    };
+    let pipelines = (0..events.partitions()).map(pipeline).collect();
+    Ok(Arc::new(Central::restore(database, pipelines).context("reading the application's documents")?))
+}
+
+fn checkpoint_name(partition: u16) -> String {
+    format!("central-{partition}")
+}
+
+/// What the runner works with.
+pub struct Processing {
+    central: Arc<Central>,
+    database: Arc<Database>,
+    events: Events,
+    hub: Arc<Hub>,
+    webhook: Webhook,
+    mail: Mail,
+    work: Notify,
+}
+
+impl Processing {
+    /// Joins the application with its surroundings.
+    ///
+    /// # Errors
+    /// When mail settings cannot be used.
+    pub fn new(
+        config: &Config,
+        central: Arc<Central>,
+        database: Arc<Database>,
+        events: Events,
+        hub: Arc<Hub>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let mail = Mail::new(&config.mail.server, &config.mail.from).map_err(anyhow::Error::msg)?;
+        // Our own CA is trusted too, so that a webhook may be served by this platform.
+        let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
+        let webhook = Webhook::new(Some(&ca)).map_err(anyhow::Error::msg)?;
+        Ok(Arc::new(Self { central, database, events, hub, webhook, mail, work: Notify::new() }))
+    }
+
+    /// Runs until `stopped`, then stores everything.
+    pub async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        for partition in 0..self.events.partitions() {
+            tasks.spawn(Arc::clone(&self).follow(partition));
+        }
+        tasks.spawn(Arc::clone(&self).act());
+        let mut timer = tokio::time::interval(FLUSH_PERIOD);
+        let (mut saved_at, mut saved_bytes) = (Instant::now(), 0);
+        while !*stopped.borrow() {
+            tokio::select! {
+                _ = timer.tick() => {}
+                _ = stopped.changed() => break,
+            }
+            self.flush().await;
+            let period = if saved_bytes > CHECKPOINT_BYTES_LARGE { CHECKPOINT_PERIOD * 6 } else { CHECKPOINT_PERIOD };
+            if saved_at.elapsed() >= period {
+                saved_bytes = self.checkpoint().await;
+                saved_at = Instant::now();
+            }
+        }
+        tasks.shutdown().await;
+        self.flush().await;
+        self.checkpoint().await;
+    }
+
+    async fn follow(self: Arc<Self>, partition: u16) {
+        let from = Start::At(self.central.next_sequence_number(partition));
+        let Some(mut cursor) = self.events.read(partition, from) else { return };
+        loop {
+            match cursor.next(BATCH_EVENTS, BATCH_BYTES).await {
+                Ok(Some(batch)) => {
+                    self.central.observe(gantry_gateway::now(), partition, &batch.events);
+                    self.work.notify_one();
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    error!(partition, %error, "events cannot be read");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn flush(&self) {
+        self.central.publish_maintenance();
+        let changes = self.central.take_changes();
+        if changes.is_empty() {
+            return;
+        }
+        let mut by_collection: BTreeMap<&'static str, Vec<(String, Option<String>)>> = BTreeMap::new();
+        for (collection, id, text) in changes {
+            by_collection.entry(collection).or_default().push((id, text));
+        }
+        for (collection, documents) in by_collection {
+            if let Err(error) = self.database.put(collection, documents.clone()).await {
+                warn!(collection, %error, "changes are not stored yet");
+                let left = documents.into_iter().map(|(id, text)| (collection, id, text)).collect();
+                self.central.return_changes(left);
+            }
+        }
+    }
+
+    /// Saves all pipelines; says how large they are.
+    async fn checkpoint(&self) -> usize {
+        let mut bytes = 0;
+        for partition in 0..self.events.partitions() {
+            let Some(state) = self.central.checkpoint(partition) else { continue };
+            bytes += state.len();
+            let checkpoints = Arc::clone(self.events.log().checkpoints());
+            let put = move || checkpoints.put(&checkpoint_name(partition), &state);
+            match tokio::task::spawn_blocking(put).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(partition, %error, "checkpoint not saved"),
+                Err(error) => warn!(partition, %error, "checkpoint not saved"),
+            }
+        }
+        bytes
+    }
+
+    async fn act(self: Arc<Self>) {
+        loop {
+            let due = self.central.take_due(gantry_gateway::now());
+            let attempts = futures::stream::iter(due).for_each_concurrent(ACTIONS_MAX, |due| self.attempt(due));
+            attempts.await;
+            // Retries come due without new events.
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.work.notified()).await;
+        }
+    }
+
+    async fn attempt(&self, due: Due) {
+        let Some(task) = due.alert.actions.get(due.index) else { return };
+        let outcome = match &task.action {
+            Action::Webhook { .. } => self.webhook.deliver(&task.action, &due.alert).await,
+            Action::Email { .. } => self.mail.deliver(&task.action, &due.alert).await,
+            Action::Method { name, payload } => self.invoke(&due, name, payload.to_string()).await,
+            Action::Desired { patch } => self.patch(&due, patch).await,
+        };
+        if let Err(error) = &outcome {
+            warn!(alert = %due.alert.id, attempt = task.attempts + 1, %error, "action failed");
+        }
+        let jitter = rand::rng().random();
+        self.central.finish(gantry_gateway::now(), &due, outcome, jitter);
+    }
+
+    async fn invoke(&self, due: &Due, name: &str, payload: String) -> Result<(), DeliveryError> {
+        let identity = device_of(due)?;
+        let call = MethodCall::new(name, payload.into()).map_err(|error| DeliveryError::Never(error.to_string()))?;
+        match call_method(&self.hub, &identity, &call, METHOD_TIMEOUTS).await {
+            Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+            Ok(answer) => Err(DeliveryError::Again(format!("device answered {}", answer.status))),
+            Err(error) => Err(delivery_error(&error)),
+        }
+    }
+
+    async fn patch(&self, due: &Due, patch: &serde_json::Value) -> Result<(), DeliveryError> {
+        let identity = device_of(due)?;
+        let write = TwinWrite { desired: patch.as_object().cloned(), tags: None };
+        let written = self.hub.patch_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
+        written.map(|_| ()).map_err(|error| delivery_error(&error))
+    }
+}
+
+fn device_of(due: &Due) -> Result<Identity, DeliveryError> {
+    let id = due.alert.device_id.as_deref().ok_or_else(|| DeliveryError::Never("alert is about no device".into()))?;
+    let id = DeviceId::parse(id).map_err(|error| DeliveryError::Never(error.to_string()))?;
+    Ok(Identity::device(id))
+}
+
+fn delivery_error(error: &HubError) -> DeliveryError {
+    match error {
+        HubError::NotFound(_) | HubError::Twin(_) | HubError::Invalid(_) => DeliveryError::Never(error.to_string()),
+        _ => DeliveryError::Again(error.to_string()),
+    }
+}
