@@ -11,7 +11,8 @@ use super::management::{self, Answer};
 impl Head {
     pub(super) fn request(&mut self, link: LinkId, node: Node, request: &Message) {
         let answer = match node {
-            Node::Cbs => self.put_token(request),
+            // One client that finds an error condition here never looks at status and description.
+            Node::Cbs => Answer { condition: None, ..self.put_token(request) },
             Node::Management => management::answer(request, &self.context.entity, self.context.stream.as_ref()),
         };
         let properties = request.properties.as_ref();

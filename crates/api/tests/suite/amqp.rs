@@ -57,6 +57,7 @@ async fn a_bad_token_is_refused_and_reported() {
     let mut client = world.client(ClientSasl::Anonymous).await;
     let answer = client.put_token("sb://localhost/hub", "rubbish").await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(401)));
+    assert_eq!(answer.application_property("error-condition"), None);
     assert_eq!(world.gate.refusals(), [("sb://localhost/hub".into(), "amqp cbs", Refusal::Signature)]);
     let answer = client.request("$cbs", vec![], Body::Empty, None).await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(400)));
@@ -157,6 +158,8 @@ async fn management_knows_nothing_else() {
         assert_eq!(answer.application_property("status-code"), Some(&Value::Int(404)), "{kind} {name} {partition}");
         let text = answer.application_property("status-description").and_then(Value::as_str).unwrap();
         assert!(text.starts_with("The messaging entity '"));
+        let condition = answer.application_property("error-condition").and_then(Value::as_str);
+        assert_eq!(condition, Some("amqp:not-found"));
     }
     let answer = manage(&mut client, "com.microsoft:queue", "hub", "").await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(400)));
