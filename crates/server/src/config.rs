@@ -25,6 +25,9 @@ pub struct Config {
     pub limits: Limits,
     /// Mail.
     pub mail: Mail,
+    /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
+    #[serde(skip)]
+    pub bench_plain_port: Option<u16>,
 }
 
 /// The hub and its event stream.
@@ -127,6 +130,9 @@ pub struct ServeOverrides {
     /// Added to every port.
     #[arg(long, env = "GANTRY_PORT_OFFSET")]
     pub port_offset: Option<u16>,
+    /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart.
+    #[arg(long, env = "GANTRY_BENCH_PLAIN_PORT", hide = true)]
+    pub bench_plain_port: Option<u16>,
 }
 
 impl Config {
@@ -160,6 +166,7 @@ impl Config {
         if let Some(offset) = serve.port_offset {
             config.ports.offset = offset;
         }
+        config.bench_plain_port = serve.bench_plain_port;
         config.check()?;
         Ok(config)
     }

@@ -40,7 +40,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway:
     match end {
         Ok(()) | Err(End::Closed) => debug!(peer = %peer.address, "connection closed"),
         Err(End::Io(error)) => debug!(peer = %peer.address, %error, "connection lost"),
-        Err(End::Protocol(reason)) => info!(peer = %peer.address, %reason, "connection refused or closed"),
+        Err(End::Refused(reason)) => debug!(peer = %peer.address, %reason, "connection refused"),
+        Err(End::Protocol(reason)) => info!(peer = %peer.address, %reason, "connection closed for cause"),
     }
 }
 
@@ -87,7 +88,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), End> {
     wire.connack(false, code);
     wire.flush().await?;
-    Err(End::Protocol(format!("CONNACK {}: {reason}", code as u8)))
+    Err(End::Refused(format!("CONNACK {}: {reason}", code as u8)))
 }
 
 /// The code a peer sees and the reason the log gets.

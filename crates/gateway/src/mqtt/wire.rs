@@ -31,6 +31,8 @@ pub(super) enum End {
     Closed,
     /// The socket failed.
     Io(io::Error),
+    /// CONNECT was refused; refused credentials are security events, which log themselves.
+    Refused(String),
     /// The peer broke a rule, or must go; says which and why.
     Protocol(String),
 }

@@ -1,9 +1,19 @@
-//! The command line.
+//! The command line: `serve`, and clients of its public API.
+
+mod bench;
+mod client;
+mod device;
+mod mqtt_client;
+mod output;
+mod platform;
+mod simulate;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Overrides, ServeOverrides};
 use crate::serve;
+use client::{Client, Connection};
+use output::Output;
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -11,6 +21,9 @@ use crate::serve;
 pub struct Cli {
     #[command(flatten)]
     overrides: Overrides,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -22,6 +35,40 @@ enum Command {
         #[command(flatten)]
         overrides: ServeOverrides,
     },
+    /// The identity registry.
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// Device twins.
+    #[command(subcommand)]
+    Twin(device::TwinCommand),
+    /// Direct methods.
+    #[command(subcommand)]
+    Method(device::MethodCommand),
+    /// Enrollments of the provisioning service.
+    #[command(subcommand)]
+    Enrollment(platform::EnrollmentCommand),
+    /// Device-to-cloud events as they are stored.
+    Monitor {
+        /// Only this device.
+        #[arg(long)]
+        device: Option<String>,
+        /// Stop after so many events.
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// The maintenance list, most urgent first.
+    Maintenance,
+    /// Alerts, newest first.
+    Alerts,
+    /// Refused access, newest first.
+    Security,
+    /// Replay a CSV file as a device that provisions itself.
+    Simulate(simulate::SimulateArgs),
+    /// Measure this build.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Check what usually goes wrong.
+    Doctor,
 }
 
 /// Runs one command.
@@ -30,7 +77,29 @@ enum Command {
 /// Says what failed and why.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let output = if cli.json { Output::Json } else { Output::Text };
+    if let Command::Serve { overrides } = &cli.command {
+        return serve::run(Config::load(&cli.overrides, overrides)?).await;
+    }
+    let config = Config::load(&cli.overrides, &ServeOverrides::default())?;
+    let folder = &config.data_folder;
+    let client = || Client::new(folder);
     match cli.command {
-        Command::Serve { overrides } => runtime.block_on(serve::run(Config::load(&cli.overrides, &overrides)?)),
+        Command::Serve { .. } => Ok(()),
+        Command::Device(command) => device::device(&client()?, output, command).await,
+        Command::Twin(command) => device::twin(&client()?, output, command).await,
+        Command::Method(command) => device::method(&client()?, output, command).await,
+        Command::Enrollment(command) => platform::enrollment(&client()?, output, command).await,
+        Command::Monitor { device, count } => platform::monitor(&client()?, output, device.as_deref(), count).await,
+        Command::Maintenance => platform::maintenance(&client()?, output).await,
+        Command::Alerts => platform::alerts(&client()?, output).await,
+        Command::Security => platform::security(&client()?, output).await,
+        Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
+        Command::Bench(command) => bench::run(output, command).await,
+        Command::Doctor => platform::doctor(&config, output).await,
     }
 }

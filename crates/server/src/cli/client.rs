@@ -1,0 +1,215 @@
+//! A client of the platform's public API, from its `connection.env`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use gantry_identity::{Key, Signer};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+
+/// How long one call may take; methods may take longer.
+const TIMEOUT: Duration = Duration::from_secs(320);
+/// How long a token is good.
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+const API_VERSION: &str = "2021-04-12";
+
+/// What `connection.env` says.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    values: HashMap<String, String>,
+}
+
+/// One of the connection strings, in parts.
+pub struct Credentials {
+    /// Host of the resource a token covers.
+    pub host: String,
+    /// Policy name.
+    pub policy: String,
+    /// Its key.
+    pub key: Key,
+}
+
+impl Connection {
+    /// Reads the file in a data folder.
+    ///
+    /// # Errors
+    /// When it is not there: the platform never ran with this folder.
+    pub fn read(data_folder: &Path) -> anyhow::Result<Self> {
+        let path = data_folder.join("connection.env");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("reading {}; has `gantry serve` run with this --data?", path.display()))?;
+        let assignment = |line: &str| {
+            let (name, value) = line.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('\'').replace(r"'\''", "'")))
+        };
+        Ok(Self { values: text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect() })
+    }
+
+    /// One variable.
+    ///
+    /// # Errors
+    /// Names it when it is missing.
+    pub fn get(&self, name: &str) -> anyhow::Result<&str> {
+        self.values.get(name).map(String::as_str).with_context(|| format!("connection.env has no {name}"))
+    }
+
+    /// The parts of a connection string.
+    ///
+    /// # Errors
+    /// When a part is missing.
+    pub fn credentials(&self, name: &str) -> anyhow::Result<Credentials> {
+        let text = self.get(name)?;
+        let parts: HashMap<_, _> = text.split(';').filter_map(|part| part.split_once('=')).collect();
+        let part = |key: &str| parts.get(key).with_context(|| format!("{name} has no {key}"));
+        Ok(Credentials {
+            host: (*part("HostName")?).to_owned(),
+            policy: (*part("SharedAccessKeyName")?).to_owned(),
+            key: Key::from_base64(part("SharedAccessKey")?)?,
+        })
+    }
+
+    /// The certificate of the private CA, PEM.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ca(&self) -> anyhow::Result<Vec<u8>> {
+        let path = self.get("GANTRY_CA_FILE")?;
+        std::fs::read(path).with_context(|| format!("reading {path}"))
+    }
+}
+
+/// Calls the API.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    connection: Connection,
+}
+
+impl Client {
+    /// A client for the platform of a data folder.
+    ///
+    /// # Errors
+    /// When the folder does not say how to connect.
+    pub fn new(data_folder: &Path) -> anyhow::Result<Self> {
+        let connection = Connection::read(data_folder)?;
+        let ca = reqwest::Certificate::from_pem(&connection.ca()?)?;
+        let http = reqwest::Client::builder().tls_certs_only([ca]).connect_timeout(Duration::from_secs(10)).build()?;
+        Ok(Self { http, url: connection.get("GANTRY_URL")?.to_owned(), connection })
+    }
+
+    /// What `connection.env` says.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn request(&self, method: Method, path: &str, credentials: &str) -> anyhow::Result<RequestBuilder> {
+        let credentials = self.connection.credentials(credentials)?;
+        let signer =
+            Signer { resource: credentials.host, key: credentials.key, policy: Some(credentials.policy) };
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}{path}{separator}api-version={API_VERSION}", self.url);
+        let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));
+        Ok(self.http.request(method, url).header("Authorization", token))
+    }
+
+    /// A call to the hub or the platform API.
+    ///
+    /// # Errors
+    /// The server's own words, or what kept it from being reached.
+    pub async fn hub(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.call(self.request(method, path, "IOTHUB_CONNECTION_STRING")?, body).await
+    }
+
+    /// A call to the provisioning service.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn dps(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.call(self.request(method, path, "PROVISIONING_CONNECTION_STRING")?, body).await
+    }
+
+    /// A call with `If-Match: *`.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn hub_any(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = self.request(method, path, "IOTHUB_CONNECTION_STRING")?.header("If-Match", "*");
+        self.call(request, body).await
+    }
+
+    async fn call(&self, request: RequestBuilder, body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = request.timeout(TIMEOUT);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = check(request.send().await.map_err(explain)?).await?;
+        let bytes = response.bytes().await?;
+        if bytes.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&bytes)?) }
+    }
+
+    /// Opens a stream of server-sent events.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn events(&self, path: &str) -> anyhow::Result<EventStream> {
+        let request = self.request(Method::GET, path, "IOTHUB_CONNECTION_STRING")?;
+        let response = check(request.header("Accept", "text/event-stream").send().await.map_err(explain)?).await?;
+        Ok(EventStream { response, buffer: String::new() })
+    }
+}
+
+fn explain(error: reqwest::Error) -> anyhow::Error {
+    if error.is_connect() {
+        return anyhow!(error).context("cannot reach the platform; is `gantry serve` running?");
+    }
+    error.into()
+}
+
+/// The answer, or the server's own words for why not.
+async fn check(response: Response) -> anyhow::Result<Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.unwrap_or_default();
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let words = ["Message", "message"].iter().find_map(|key| body[*key].as_str()).or(body["error"]["message"].as_str());
+    bail!("{status}: {}", words.unwrap_or(&text));
+}
+
+/// Server-sent events as they arrive.
+pub struct EventStream {
+    response: Response,
+    buffer: String,
+}
+
+impl EventStream {
+    /// The next event: its name and data. `None` when the server ends the stream.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn next(&mut self) -> anyhow::Result<Option<(String, Value)>> {
+        loop {
+            if let Some(end) = self.buffer.find("\n\n") {
+                let block: String = self.buffer.drain(..end + 2).collect();
+                let field = |name: &str| {
+                    let lines = block.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'));
+                    lines.map(str::trim_start).collect::<Vec<_>>().join("\n")
+                };
+                let (name, data) = (field("event"), field("data"));
+                if !data.is_empty() {
+                    return Ok(Some((name, serde_json::from_str(&data)?)));
+                }
+                continue;
+            }
+            match self.response.chunk().await? {
+                Some(chunk) => self.buffer.push_str(&String::from_utf8_lossy(&chunk)),
+                None => return Ok(None),
+            }
+        }
+    }
+}

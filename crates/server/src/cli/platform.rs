@@ -1,0 +1,161 @@
+//! `gantry monitor`, `maintenance`, `alerts`, `security`, `enrollment`, `doctor`.
+
+use std::net::ToSocketAddrs as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use gantry_identity::encode_component;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::output::{Output, text};
+use crate::config::Config;
+
+#[derive(Subcommand)]
+pub(super) enum EnrollmentCommand {
+    /// Create or replace an enrollment group with symmetric keys and print its primary key.
+    CreateGroup {
+        /// Group id.
+        id: String,
+        /// Primary key (base64); drawn when absent.
+        #[arg(long)]
+        key: Option<String>,
+        /// First twin of its devices: `{"tags":{},"properties":{"desired":{}}}`.
+        #[arg(long)]
+        initial_twin: Option<String>,
+    },
+    /// List enrollment groups.
+    ListGroups,
+}
+
+pub(super) async fn enrollment(client: &Client, output: Output, command: EnrollmentCommand) -> anyhow::Result<()> {
+    match command {
+        EnrollmentCommand::CreateGroup { id, key, initial_twin } => {
+            let mut body = json!({
+                "enrollmentGroupId": id,
+                "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": key, "secondaryKey": key } },
+            });
+            if let Some(twin) = initial_twin {
+                body["initialTwin"] = serde_json::from_str(&twin).context("--initial-twin")?;
+            }
+            let path = format!("/enrollmentGroups/{}", encode_component(&id));
+            let group = client.dps(Method::PUT, &path, Some(&body)).await?;
+            output.value(&group, |group| println!("{}", text(group, "/attestation/symmetricKey/primaryKey")));
+        }
+        EnrollmentCommand::ListGroups => {
+            let query = json!({ "query": "SELECT * FROM enrollmentGroups" });
+            let groups = client.dps(Method::POST, "/enrollmentGroups/query", Some(&query)).await?;
+            let columns =
+                [("group", "/enrollmentGroupId"), ("status", "/provisioningStatus"), ("created", "/createdDateTimeUtc")];
+            output.table(&groups, &columns);
+        }
+    }
+    Ok(())
+}
+
+/// Live events until interrupted, or `count` of them.
+pub(super) async fn monitor(
+    client: &Client,
+    output: Output,
+    device: Option<&str>,
+    count: Option<u64>,
+) -> anyhow::Result<()> {
+    let mut events = client.events("/platform/v1/monitor").await?;
+    let mut left = count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some((name, event)) = events.next().await? else { break };
+        if name != "message" || device.is_some_and(|device| event["deviceId"] != device) {
+            continue;
+        }
+        left -= 1;
+        output.value(&event, |event| {
+            println!("{}  {:20}  {}", text(event, "/enqueuedTime"), text(event, "/deviceId"), event["body"]);
+        });
+    }
+    Ok(())
+}
+
+pub(super) async fn maintenance(client: &Client, output: Output) -> anyhow::Result<()> {
+    let list = client.hub(Method::GET, "/platform/v1/maintenance", None).await?;
+    let columns = [("place", "/place"), ("device", "/deviceId"), ("urgency", "/urgency"), ("reason", "/reason")];
+    output.table(&list["items"], &columns);
+    Ok(())
+}
+
+pub(super) async fn alerts(client: &Client, output: Output) -> anyhow::Result<()> {
+    let list = client.hub(Method::GET, "/platform/v1/alerts", None).await?;
+    let columns = [
+        ("id", "/id"),
+        ("state", "/state"),
+        ("severity", "/severity"),
+        ("device", "/deviceId"),
+        ("count", "/count"),
+        ("title", "/title"),
+        ("reason", "/reason"),
+    ];
+    output.table(&list["alerts"], &columns);
+    Ok(())
+}
+
+pub(super) async fn security(client: &Client, output: Output) -> anyhow::Result<()> {
+    let list = client.hub(Method::GET, "/platform/v1/security", None).await?;
+    let columns = [
+        ("at", "/at"),
+        ("claimed", "/claimed"),
+        ("from", "/peer"),
+        ("operation", "/operation"),
+        ("reason", "/reason"),
+        ("count", "/count"),
+    ];
+    output.table(&list["events"], &columns);
+    Ok(())
+}
+
+/// Checks what usually goes wrong, one line each; fails when a check does.
+pub(super) async fn doctor(config: &Config, output: Output) -> anyhow::Result<()> {
+    let mut checks = vec![("configuration", Ok(config.data_folder.display().to_string()))];
+    let client = Client::new(&config.data_folder);
+    checks.push(("connection.env", client.as_ref().map(|_| "readable".to_owned()).map_err(|e| format!("{e:#}"))));
+    for host in &config.hub.host_names {
+        let resolved = (host.as_str(), 0).to_socket_addrs().map(|all| {
+            let all: Vec<_> = all.map(|a| a.ip().to_string()).collect();
+            format!("{host} is {}", all.join(", "))
+        });
+        checks.push(("host name", resolved.map_err(|error| format!("{host}: {error}"))));
+    }
+    let ports = [("MQTT port", config.ports.mqtt()), ("AMQP port", config.ports.amqp())];
+    for (name, port) in ports {
+        checks.push((name, reach(config, port).await));
+    }
+    if let Ok(client) = &client {
+        let answer = client.hub(Method::GET, "/statistics/devices", None).await;
+        let words = |counts: Value| format!("{} devices registered", counts["totalDeviceCount"]);
+        checks.push(("service API", answer.map(words).map_err(|error| format!("{error:#}"))));
+    }
+    let failed = checks.iter().filter(|(_, result)| result.is_err()).count();
+    let report: Vec<_> = checks
+        .iter()
+        .map(|(name, result)| {
+            let words = result.as_ref().map_or_else(String::as_str, String::as_str);
+            json!({ "check": name, "ok": result.is_ok(), "detail": words })
+        })
+        .collect();
+    output.table(&Value::Array(report), &[("check", "/check"), ("ok", "/ok"), ("detail", "/detail")]);
+    anyhow::ensure!(failed == 0, "{failed} checks failed");
+    Ok(())
+}
+
+async fn reach(config: &Config, port: u16) -> Result<String, String> {
+    let mut reached = vec![];
+    for address in &config.bind {
+        let connect = tokio::net::TcpStream::connect((*address, port));
+        match tokio::time::timeout(Duration::from_secs(3), connect).await {
+            Ok(Ok(_)) => reached.push(address.to_string()),
+            Ok(Err(error)) => return Err(format!("{address}:{port}: {error}")),
+            Err(_) => return Err(format!("{address}:{port}: no answer")),
+        }
+    }
+    Ok(format!("{port} open on {}", reached.join(", ")))
+}

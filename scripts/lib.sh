@@ -1,0 +1,46 @@
+# Shared by the scripts: where things are kept, and how tools are installed. Source it.
+# Everything that is not the repository's lives under the user's cache folder.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/gantry
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+export PATH="$CACHE/tools/bin:$HOME/.cargo/bin:$PATH"
+mkdir -p "$CACHE"
+
+step() { printf '\n== %s (%s)\n' "$*" "$(date +%H:%M:%S)"; }
+
+# apt_install COMMAND PACKAGE: installs a Debian package when its command is missing.
+apt_install() {
+  command -v "$1" > /dev/null && return
+  step "installing $2"
+  local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2"
+}
+
+# cargo_install COMMAND CRATE VERSION: builds a cargo tool once, outside of the repository.
+cargo_install() {
+  command -v "$1" > /dev/null && return
+  step "installing $2 $3"
+  cargo install --locked --root "$CACHE/tools" --version "$3" "$2"
+}
+
+# python_env NAME REQUIREMENTS: makes a virtual environment for a requirements file; prints its python.
+python_env() {
+  local mark; mark=$(sha256sum "$2" | cut -c1-16)
+  local folder=$CACHE/python/$1-$mark
+  if [ ! -e "$folder/done" ]; then
+    rm -rf "$folder"
+    python3 -m venv "$folder" >&2
+    "$folder/bin/pip" install -q --disable-pip-version-check -r "$2" >&2
+    touch "$folder/done"
+  fi
+  echo "$folder/bin/python"
+}
+
+# node_modules FOLDER: installs exactly what its package-lock.json says, when that changed.
+node_modules() {
+  local mark; mark=$(sha256sum "$1/package-lock.json" | cut -c1-16)
+  [ -e "$1/node_modules/.gantry-$mark" ] && return
+  (cd "$1" && npm ci --no-audit --no-fund --loglevel=error && touch "node_modules/.gantry-$mark")
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what is needed and runs every test: format, lints, licences, unit and property tests,
+# real clients against a running platform, the page in Chromium.
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+apt_install cc build-essential
+apt_install curl curl
+apt_install chromium chromium
+cargo_install cargo-nextest cargo-nextest 0.9.143
+cargo_install cargo-deny cargo-deny 0.20.2
+
+step "page: install, check, unit tests, build"
+scripts/web.sh
+(cd web && npm run --silent check && npm test --silent)
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+step "licences, bans and sources"
+cargo deny --log-level error check bans licenses sources
+
+step "unit and property tests"
+cargo nextest run --workspace --no-fail-fast
+cargo test --workspace --doc --quiet
+
+step "real clients"
+cargo build --quiet --bin gantry
+python=$(python_env clients tests/clients/python/requirements.txt)
+node_modules "$ROOT/tests/clients/node"
+tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python"
+
+step "every test passed"
