@@ -41,7 +41,7 @@ impl Head {
         let now = (self.context.now)();
         match self.context.authorizer.check(now, &request.token) {
             Ok(grant) => {
-                if self.grants.put(&request.audience, grant) {
+                if self.put_grant(&request.audience, grant) {
                     Answer::ok(Body::Empty)
                 } else {
                     Answer::failed(403, "amqp:resource-limit-exceeded", "too many tokens on one connection")

@@ -69,6 +69,8 @@ async fn plain_is_for_policies_of_this_hub() {
     let token = "localhost|service|3600000";
     let mut client = world.client(plain("service@sas.root.gantry", token)).await;
     assert!(client.receive_from("$management", 1).await.is_ok());
+    let mut client = world.client(plain("service@sas.root.localhost", token)).await;
+    assert!(client.receive_from("$management", 1).await.is_ok());
     for (user, token) in [
         ("service@sas.root.other", token),
         ("owner@sas.root.gantry", token),
@@ -92,6 +94,21 @@ async fn a_link_ends_with_its_token_and_lives_on_with_a_new_one() {
     assert_eq!(error.condition, condition::UNAUTHORIZED_ACCESS);
     client.put_token("a", "localhost/hub|service|60000").await;
     assert!(client.receive_from(PARTITION, 10).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_token_is_closed() {
+    let world = World::new();
+    let mut client = world.client(ClientSasl::Anonymous).await;
+    let opened = tokio::time::Instant::now();
+    let error = client
+        .wait_long(|event| match event {
+            Event::Closed { error } => error.clone(),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error.condition, condition::UNAUTHORIZED_ACCESS);
+    assert_eq!(opened.elapsed().as_secs(), 60);
 }
 
 #[tokio::test]
