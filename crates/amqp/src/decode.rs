@@ -253,18 +253,27 @@ impl<'a> Reader<'a> {
     }
 
     fn elements(&mut self, count: u32, depth: u32) -> Result<Array> {
-        let constructor = self.byte()?;
+        let mut constructor = self.byte()?;
         let mut descriptors = Vec::new();
-        let mut constructor = constructor;
+        // Every element gets a copy of the descriptors, which came over the wire once: they count as values each
+        // time, the longer the more.
+        let mut weight = 0;
         while constructor == code::DESCRIBED {
             if descriptors.len() as u32 + depth >= DEPTH_MAX {
                 return Err(DecodeError::TooDeep);
             }
-            descriptors.push(self.value_at(depth + 1)?);
+            let descriptor = self.value_at(depth + 1)?;
+            weight += match &descriptor {
+                Value::Ulong(_) => 1,
+                Value::Symbol(name) => 1 + u32::try_from(name.as_str().len() / 32).unwrap_or(u32::MAX),
+                _ => return Err(DecodeError::Domain("descriptor")),
+            };
+            descriptors.push(descriptor);
             constructor = self.byte()?;
         }
         let mut values = Vec::with_capacity(self.capacity(count));
         for _ in 0..count {
+            self.values_left = self.values_left.checked_sub(weight).ok_or(DecodeError::TooMany)?;
             let value = self.constructed(constructor, depth + 1)?;
             values.push(describe(value, &descriptors));
         }
@@ -307,13 +316,20 @@ impl<'a> Reader<'a> {
     fn header8(&mut self) -> Result<(u32, usize)> {
         let size = usize::from(self.byte()?);
         let end = self.bounded(size)?;
-        Ok((self.byte()?.into(), end))
+        let count = self.byte()?.into();
+        self.counted(count, end)
     }
 
     fn header32(&mut self) -> Result<(u32, usize)> {
         let size = self.length32()?;
         let end = self.bounded(size)?;
-        Ok((u32::from_be_bytes(self.array()?), end))
+        let count = u32::from_be_bytes(self.array()?);
+        self.counted(count, end)
+    }
+
+    /// The count is part of the size: a smaller size contradicts itself.
+    fn counted(&self, count: u32, end: usize) -> Result<(u32, usize)> {
+        if self.at > end { Err(DecodeError::Compound) } else { Ok((count, end)) }
     }
 
     fn bounded(&self, size: usize) -> Result<usize> {

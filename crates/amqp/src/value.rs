@@ -212,11 +212,11 @@ pub struct Array(Vec<Value>);
 
 impl Array {
     /// An array, or `None` when the elements are not of one type (for described elements: one
-    /// descriptor and one type).
+    /// descriptor, which is a number or a symbol, and one type).
     #[must_use]
     pub fn new(values: Vec<Value>) -> Option<Self> {
         let uniform = values.windows(2).all(|pair| same_type(&pair[0], &pair[1]));
-        uniform.then_some(Self(values))
+        (uniform && values.first().is_none_or(has_plain_descriptors)).then_some(Self(values))
     }
 
     /// An array of strings.
@@ -242,6 +242,16 @@ impl Array {
     }
 }
 
+fn has_plain_descriptors(value: &Value) -> bool {
+    match value {
+        Value::Described(described) => {
+            matches!(described.descriptor, Value::Ulong(_) | Value::Symbol(_))
+                && has_plain_descriptors(&described.value)
+        }
+        _ => true,
+    }
+}
+
 fn same_type(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Described(a), Value::Described(b)) => a.descriptor == b.descriptor && same_type(&a.value, &b.value),
@@ -263,6 +273,8 @@ mod tests {
         };
         assert!(Array::new(vec![described(1), described(1)]).is_some());
         assert!(Array::new(vec![described(1), described(2)]).is_none());
+        let odd = Described { descriptor: Value::List(vec![]), value: Value::Null };
+        assert!(Array::new(vec![Value::Described(Box::new(odd))]).is_none());
     }
 
     #[test]

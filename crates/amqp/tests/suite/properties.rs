@@ -56,7 +56,13 @@ fn value() -> impl Strategy<Value = Value> {
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
             prop::collection::vec(pair.clone(), 0..8).prop_map(Value::Map),
             pair.prop_map(|(descriptor, value)| { Value::Described(Box::new(Described { descriptor, value })) }),
-            (inner, 0..5_usize).prop_map(|(value, count)| { Value::Array(Array::new(vec![value; count]).unwrap()) }),
+            (inner.clone(), 0..5_usize).prop_filter_map("one plain descriptor", |(value, count)| {
+                Array::new(vec![value; count]).map(Value::Array)
+            }),
+            (inner, symbol(), 1..5_usize).prop_filter_map("one plain descriptor", |(value, name, count)| {
+                let described = Value::Described(Box::new(Described { descriptor: Value::Symbol(name), value }));
+                Array::new(vec![described; count]).map(Value::Array)
+            }),
         ]
     })
 }

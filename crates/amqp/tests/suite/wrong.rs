@@ -317,9 +317,35 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn a_compound_smaller_than_its_own_count_is_refused() {
+    for constructor in [0xC0, 0xC1, 0xE0] {
+        let bytes = bytes::Bytes::from(vec![0xC0, 4, 1, constructor, 0, 1]);
+        assert_eq!(Reader::new(&bytes).value(), Err(DecodeError::Compound));
+    }
+    for constructor in [0xD0, 0xD1, 0xF0] {
+        let bytes = bytes::Bytes::from(vec![0xC0, 10, 1, constructor, 0, 0, 0, 3, 0, 0, 0, 1]);
+        assert_eq!(Reader::new(&bytes).value(), Err(DecodeError::Compound));
+    }
+}
+
+#[test]
 fn a_billion_empty_elements_cost_nothing() {
     let bytes = bytes::Bytes::from_static(&[0xF0, 0, 0, 0, 5, 0x40, 0, 0, 0, 0x40]);
     assert_eq!(Reader::new(&bytes).value(), Err(DecodeError::TooMany));
+}
+
+#[test]
+fn a_descriptor_of_many_elements_counts_for_each_of_them() {
+    // 60,000 nulls under one symbol of 60,000 bytes: 3.6 GB, if they were made.
+    let mut bytes = vec![0xF0, 0, 0, 0, 0, 0, 0, 0xEA, 0x60, 0x00, 0xB3, 0, 0, 0xEA, 0x60];
+    bytes.extend(std::iter::repeat_n(b'a', 60_000));
+    bytes.push(0x40);
+    let size = u32::try_from(bytes.len() - 5).unwrap();
+    bytes[1..5].copy_from_slice(&size.to_be_bytes());
+    assert_eq!(Reader::new(&bytes.into()).value(), Err(DecodeError::TooMany));
+    // A list as descriptor, which nobody sends.
+    let bytes = bytes::Bytes::from_static(&[0xE0, 5, 1, 0x00, 0x45, 0x40, 0]);
+    assert_eq!(Reader::new(&bytes).value(), Err(DecodeError::Domain("descriptor")));
 }
 
 #[test]

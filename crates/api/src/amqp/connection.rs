@@ -20,6 +20,7 @@ use tracing::debug;
 use super::grants::Grants;
 use super::links::{Link, Sent};
 use super::partition::Batch;
+use super::ports::Grant;
 use super::{AmqpContext, Peer, condition};
 
 /// Bytes read at once.
@@ -30,6 +31,13 @@ const OUTPUT_HIGH: usize = 512 * 1024;
 
 /// How long a peer may refuse to read what we write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may stay without a token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a peer may take to hang up after the connection was closed. Hanging up first, while it still sends, would
+/// make its system throw away the reason we gave.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Something that was waited for.
 #[derive(Debug)]
@@ -51,6 +59,8 @@ pub(super) struct Head {
     pub(super) evict: mpsc::UnboundedSender<LinkId>,
     evicted: mpsc::UnboundedReceiver<LinkId>,
     started: Instant,
+    /// Since when there is no token.
+    without_token_since: Option<Instant>,
 }
 
 /// Bytes on their way to the peer.
@@ -102,6 +112,20 @@ async fn write<W: AsyncWrite + Unpin>(writer: &mut W, output: &Output) -> io::Re
     }
 }
 
+/// Says that nothing follows, and waits a little for the peer to say the same.
+async fn hang_up<R, W>(reader: &mut R, writer: &mut W, input: &mut [u8]) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let parting = async {
+        writer.shutdown().await?;
+        while reader.read(input).await? > 0 {}
+        Ok(())
+    };
+    tokio::time::timeout(LINGER_TIMEOUT, parting).await.unwrap_or(Ok(()))
+}
+
 impl Head {
     pub(super) fn new(context: Arc<AmqpContext>, peer: Peer) -> Self {
         let (evict, evicted) = mpsc::unbounded_channel();
@@ -116,6 +140,7 @@ impl Head {
             evict,
             evicted,
             started: Instant::now(),
+            without_token_since: Some(Instant::now()),
         }
     }
 
@@ -135,7 +160,7 @@ impl Head {
             }
             let closed = self.amqp.is_closed();
             if closed && output.is_empty() && !output.flushing {
-                return writer.shutdown().await;
+                return hang_up(&mut reader, &mut writer, &mut input).await;
             }
             let room = output.bytes.len() - output.written + self.amqp.output_len() < OUTPUT_HIGH;
             let deadline = self.deadline(&output);
@@ -188,6 +213,9 @@ impl Head {
             let left = expiry.since((self.context.now)());
             deadline = deadline.min(Instant::now() + left);
         }
+        if let Some(since) = self.without_token_since.filter(|_| !self.amqp.is_closed()) {
+            deadline = deadline.min(since + TOKEN_TIMEOUT);
+        }
         match output.progress_at {
             Some(at) => deadline.min(at + WRITE_TIMEOUT),
             None => deadline,
@@ -205,6 +233,11 @@ impl Head {
         if self.grants.expire((self.context.now)()) {
             self.token_expired();
         }
+        if self.without_token_since.is_some_and(|since| since.elapsed() >= TOKEN_TIMEOUT) {
+            self.without_token_since = None;
+            let text = "no token was put in time";
+            self.amqp.close(now, Some(ErrorCondition::new(amqp::UNAUTHORIZED_ACCESS, text)));
+        }
         Ok(())
     }
 
@@ -216,7 +249,16 @@ impl Head {
             self.amqp.close(now, Some(ErrorCondition::new(amqp::UNAUTHORIZED_ACCESS, text)));
             return;
         }
+        if self.grants.is_empty() {
+            self.without_token_since = Some(Instant::now());
+        }
         self.detach_unauthorized();
+    }
+
+    /// Keeps what a token allows. `false` when there are too many.
+    pub(super) fn put_grant(&mut self, audience: &str, grant: Grant) -> bool {
+        self.without_token_since = None;
+        self.grants.put(audience, grant)
     }
 
     fn handle_events(&mut self) {
@@ -267,6 +309,7 @@ impl Head {
                 }) {
                     Ok(grant) => {
                         self.grants.set_plain(grant);
+                        self.without_token_since = None;
                         Outcome::Ok
                     }
                     Err(refusal) => {
@@ -285,7 +328,10 @@ impl Head {
         let unknown = || Refusal::UnknownIdentity(user.to_owned());
         let (policy, scope) = user.split_once('@').ok_or_else(unknown)?;
         let hub = scope.strip_prefix("sas.root.").ok_or_else(unknown)?;
-        if hub.eq_ignore_ascii_case(&self.context.hub_name) { Ok(policy) } else { Err(unknown()) }
+        // Tools take the first label of the host name for the hub's name.
+        let first_label = self.context.stream_host.split('.').next().unwrap_or_default();
+        let known = [self.context.hub_name.as_str(), first_label];
+        if known.iter().any(|name| name.eq_ignore_ascii_case(hub)) { Ok(policy) } else { Err(unknown()) }
     }
 
     pub(super) fn refused(&self, claimed: &str, operation: &'static str, refusal: &Refusal) {

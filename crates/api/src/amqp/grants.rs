@@ -60,6 +60,11 @@ impl Grants {
         self.by_audience.first().map_or("", |(_, grant)| &grant.policy)
     }
 
+    /// Whether there is no token.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_audience.is_empty()
+    }
+
     /// When the next token expires.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         self.by_audience.iter().map(|(_, grant)| grant.expires_at).min()

@@ -128,17 +128,19 @@ impl Head {
     pub(super) fn pump(&mut self, link: LinkId) {
         let Some(LinkKind::Partition(partition)) = self.links.get_mut(&link).map(|link| &mut link.kind) else { return };
         if !partition.pending.is_empty() && self.amqp.sendable(link) > 0 {
-            let metrics = partition.metrics.then(|| self.context.stream.partition_properties(partition.partition));
-            let metrics = metrics.flatten().map(|found| Metrics { partition: found, at: (self.context.now)() });
+            let found = partition.metrics.then(|| self.context.stream.partition_properties(partition.partition));
+            let runtime = found.flatten().map(|partition| Metrics { partition, at: (self.context.now)() });
+            let before = partition.next_tag;
             while self.amqp.sendable(link) > 0
                 && let Some(event) = partition.pending.pop_front()
             {
                 let tag = partition.next_tag.to_be_bytes();
                 partition.next_tag += 1;
                 let delivery = Outgoing { tag: &tag, settled: true, format: 0 };
-                let sent = self.amqp.send_with(link, delivery, |out| event::write(out, &event, metrics.as_ref()));
+                let sent = self.amqp.send_with(link, delivery, |out| event::write(out, &event, runtime.as_ref()));
                 debug_assert!(sent.is_ok(), "the link had credit");
             }
+            metrics::counter!("gantry_stream_events_delivered_total").increment(partition.next_tag - before);
         }
         let credit = self.amqp.sendable(link);
         if credit > 0

@@ -11,7 +11,8 @@ use super::management::{self, Answer};
 impl Head {
     pub(super) fn request(&mut self, link: LinkId, node: Node, request: &Message) {
         let answer = match node {
-            Node::Cbs => self.put_token(request),
+            // One client that finds an error condition here never looks at status and description.
+            Node::Cbs => Answer { condition: None, ..self.put_token(request) },
             Node::Management => management::answer(request, &self.context.entity, self.context.stream.as_ref()),
         };
         let properties = request.properties.as_ref();
@@ -40,7 +41,7 @@ impl Head {
         let now = (self.context.now)();
         match self.context.authorizer.check(now, &request.token) {
             Ok(grant) => {
-                if self.grants.put(&request.audience, grant) {
+                if self.put_grant(&request.audience, grant) {
                     Answer::ok(Body::Empty)
                 } else {
                     Answer::failed(403, "amqp:resource-limit-exceeded", "too many tokens on one connection")

@@ -57,6 +57,7 @@ async fn a_bad_token_is_refused_and_reported() {
     let mut client = world.client(ClientSasl::Anonymous).await;
     let answer = client.put_token("sb://localhost/hub", "rubbish").await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(401)));
+    assert_eq!(answer.application_property("error-condition"), None);
     assert_eq!(world.gate.refusals(), [("sb://localhost/hub".into(), "amqp cbs", Refusal::Signature)]);
     let answer = client.request("$cbs", vec![], Body::Empty, None).await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(400)));
@@ -67,6 +68,8 @@ async fn plain_is_for_policies_of_this_hub() {
     let world = World::new();
     let token = "localhost|service|3600000";
     let mut client = world.client(plain("service@sas.root.gantry", token)).await;
+    assert!(client.receive_from("$management", 1).await.is_ok());
+    let mut client = world.client(plain("service@sas.root.localhost", token)).await;
     assert!(client.receive_from("$management", 1).await.is_ok());
     for (user, token) in [
         ("service@sas.root.other", token),
@@ -91,6 +94,21 @@ async fn a_link_ends_with_its_token_and_lives_on_with_a_new_one() {
     assert_eq!(error.condition, condition::UNAUTHORIZED_ACCESS);
     client.put_token("a", "localhost/hub|service|60000").await;
     assert!(client.receive_from(PARTITION, 10).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_token_is_closed() {
+    let world = World::new();
+    let mut client = world.client(ClientSasl::Anonymous).await;
+    let opened = tokio::time::Instant::now();
+    let error = client
+        .wait_long(|event| match event {
+            Event::Closed { error } => error.clone(),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error.condition, condition::UNAUTHORIZED_ACCESS);
+    assert_eq!(opened.elapsed().as_secs(), 60);
 }
 
 #[tokio::test]
@@ -157,6 +175,8 @@ async fn management_knows_nothing_else() {
         assert_eq!(answer.application_property("status-code"), Some(&Value::Int(404)), "{kind} {name} {partition}");
         let text = answer.application_property("status-description").and_then(Value::as_str).unwrap();
         assert!(text.starts_with("The messaging entity '"));
+        let condition = answer.application_property("error-condition").and_then(Value::as_str);
+        assert_eq!(condition, Some("amqp:not-found"));
     }
     let answer = manage(&mut client, "com.microsoft:queue", "hub", "").await;
     assert_eq!(answer.application_property("status-code"), Some(&Value::Int(400)));

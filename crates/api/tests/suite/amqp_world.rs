@@ -231,7 +231,16 @@ pub(crate) struct Client {
 impl Client {
     /// Waits for an event that `pick` finds something in; it is taken out, the others are kept.
     pub(crate) async fn wait<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
-        tokio::time::timeout(PATIENCE, async {
+        self.wait_for(PATIENCE, pick).await
+    }
+
+    /// As `wait`, for what comes in minutes of paused time.
+    pub(crate) async fn wait_long<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        self.wait_for(PATIENCE * 30, pick).await
+    }
+
+    async fn wait_for<T>(&mut self, patience: Duration, pick: impl Fn(&Event) -> Option<T>) -> T {
+        tokio::time::timeout(patience, async {
             loop {
                 self.events.extend(std::iter::from_fn(|| self.amqp.next_event()));
                 if let Some(at) = self.events.iter().position(|event| pick(event).is_some()) {
