@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use gantry_api::{Api, ApiError, PeerAddress};
+use gantry_api::{Api, PeerAddress};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
 use crate::listen::Serve;
+use crate::page;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
 
 /// How long a client may take to send its headers.
@@ -51,7 +52,7 @@ impl Https {
             .route("/readyz", get(|| async { "ready\n" }))
             .route("/metrics", get(render_metrics))
             .with_state(shared);
-        let router = gantry_api::router(api).merge(own).fallback(fallback);
+        let router = gantry_api::router(api).merge(own).fallback(page::serve);
         Self { router }
     }
 }
@@ -59,10 +60,6 @@ impl Https {
 async fn render_metrics(State(shared): State<Arc<Shared>>) -> Response {
     shared.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render()).into_response()
-}
-
-async fn fallback(uri: Uri) -> Response {
-    ApiError::no_such_path(uri.path()).into_response()
 }
 
 async fn upgrade(

@@ -8,6 +8,7 @@ mod config;
 mod first_start;
 mod https;
 mod listen;
+mod page;
 mod processing;
 mod serve;
 mod websocket;

@@ -55,6 +55,9 @@ enum Command {
         /// Stop after so many events.
         #[arg(long)]
         count: Option<u64>,
+        /// Values that begin something unusual, instead of events.
+        #[arg(long)]
+        anomalies: bool,
     },
     /// The maintenance list, most urgent first.
     Maintenance,
@@ -94,7 +97,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,
         Command::Enrollment(command) => platform::enrollment(&client()?, output, command).await,
-        Command::Monitor { device, count } => platform::monitor(&client()?, output, device.as_deref(), count).await,
+        Command::Monitor { device, count, anomalies } => {
+            platform::monitor(&client()?, output, device.as_deref(), count, anomalies).await
+        }
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Security => platform::security(&client()?, output).await,

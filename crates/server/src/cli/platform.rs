@@ -58,23 +58,39 @@ pub(super) async fn enrollment(client: &Client, output: Output, command: Enrollm
     Ok(())
 }
 
-/// Live events until interrupted, or `count` of them.
+/// Live events, or anomalies, until interrupted or `count` of them.
 pub(super) async fn monitor(
     client: &Client,
     output: Output,
     device: Option<&str>,
     count: Option<u64>,
+    anomalies: bool,
 ) -> anyhow::Result<()> {
-    let mut events = client.events("/platform/v1/monitor").await?;
+    let (path, wanted) = if anomalies { ("live", "point") } else { ("monitor", "message") };
+    let mut events = client.events(&format!("/platform/v1/{path}")).await?;
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         let Some((name, event)) = events.next().await? else { break };
-        if name != "message" || device.is_some_and(|device| event["deviceId"] != device) {
+        if name == "lagged" {
+            eprintln!("fell behind: {} events were not shown", event["missed"]);
+        }
+        let is_wanted = name == wanted && (!anomalies || event["anomaly"] == true);
+        if !is_wanted || device.is_some_and(|device| event["deviceId"] != device) {
             continue;
         }
         left -= 1;
         output.value(&event, |event| {
-            println!("{}  {:20}  {}", text(event, "/enqueuedTime"), text(event, "/deviceId"), event["body"]);
+            let device = text(event, "/deviceId");
+            if anomalies {
+                println!(
+                    "{}  {device:20}  {}  {}",
+                    text(event, "/time"),
+                    text(event, "/signal"),
+                    text(event, "/reason")
+                );
+            } else {
+                println!("{}  {device:20}  {}", text(event, "/enqueuedTime"), event["body"]);
+            }
         });
     }
     Ok(())
