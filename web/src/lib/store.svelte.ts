@@ -8,6 +8,7 @@ import { applyPoints, backoff, countOpen, mergeAlert, mergeSecurity, orderFleet 
 import type { Alert, Device, MaintenanceItem, PointEvent, SecurityEvent } from "./types";
 
 const PENDING_MAX = 20_000;
+const REFRESH_MS = 5000;
 
 export type LiveState = "connecting" | "connected" | "reconnecting" | "lagged";
 
@@ -83,9 +84,19 @@ async function loadOnce(): Promise<void> {
 /** Signs in with a token when there is one, else looks for a session. Throws when the token is refused. */
 export async function start(token: string | null): Promise<void> {
   onSignedOut(leave);
-  setInterval(() => (store.now = Date.now()), 5000);
-  if (token) await signIn(token);
-  else await enter();
+  setInterval(() => {
+    store.now = Date.now();
+    // The stream reports a new order or reason only; urgency and health drift between them.
+    if (store.session === "in" && !document.hidden) refreshFleet();
+  }, REFRESH_MS);
+  if (!token) return enter();
+  try {
+    await signIn(token);
+  } catch (refusal) {
+    // A used link opened again is no harm while its session lasts.
+    await enter();
+    if (store.session !== "in") throw refusal;
+  }
 }
 
 export async function signIn(token: string): Promise<void> {
@@ -198,13 +209,16 @@ async function reconnect(): Promise<void> {
 
 let fleetTimer: ReturnType<typeof setTimeout> | null = null;
 
-/** Loads the fleet at most once a second. */
+/** Loads the fleet and the maintenance list at most once a second. */
 function refreshFleet(): void {
   if (fleetTimer) return;
   fleetTimer = setTimeout(async () => {
     try {
-      const devices = await api.fleet();
-      if (store.session === "in") store.devices = orderFleet(devices, store.maintenance);
+      const [devices, { items }] = await Promise.all([api.fleet(), api.maintenance()]);
+      if (store.session !== "in") return;
+      store.maintenance = items;
+      store.devices = orderFleet(devices, items);
+      store.error = null;
     } catch (error) {
       store.error = words(error);
     } finally {
