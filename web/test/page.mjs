@@ -37,6 +37,22 @@ const LOOKS = [
 ];
 const order = (page) => page.$$eval(".maintenance [data-device]", (rows) => rows.map((row) => row.dataset.device).join());
 
+/** What a person does on a device's page, against the mock. */
+async function operate(page) {
+  await page.fill("#desired", "{");
+  assert.ok(await page.getByRole("button", { name: "Save desired" }).isDisabled(), "broken JSON cannot be saved");
+  await page.fill("#desired", '{"load": 70}');
+  await page.getByRole("button", { name: "Save desired" }).click();
+  await page.getByText("Saved.").waitFor();
+  await page.fill("#method", "reduceLoad");
+  await page.getByRole("button", { name: "Call", exact: true }).click();
+  await page.getByText("Status 200").waitFor();
+  await page.getByRole("button", { name: "Acknowledge" }).first().click();
+  await page.locator(".alert .state", { hasText: "acknowledged" }).first().waitFor();
+  await page.getByRole("button", { name: "Mark as serviced" }).click();
+  await page.getByText("Marked as serviced.").waitFor();
+}
+
 try {
   const context = await browser.newContext({ ...LOOKS[0], ignoreHTTPSErrors: Boolean(values.url) });
   const page = await context.newPage();
@@ -85,6 +101,7 @@ try {
       await page.screenshot({ path: join(folder, `${look.name}-${view}.png`), fullPage: view === "device" });
     }
   }
+  if (!values.url) await operate(page);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForSelector("#token");
   await page.screenshot({ path: join(folder, "phone-signin.png") });
