@@ -28,7 +28,7 @@ function random(seed) {
   };
 }
 
-export function createMock({ vite = null } = {}) {
+export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
   const draw = random(7);
   const clients = new Set();
   const motors = ["motor-1", "motor-2", "motor-3"].map((deviceId, index) => ({
@@ -185,7 +185,7 @@ export function createMock({ vite = null } = {}) {
   // Three seconds of past, so that a chart is not empty at first sight.
   for (let past = 60; past > 0; past -= 1) step(Date.now() - past * TICK_MS, false);
   order = maintenance().map((item) => item.deviceId + item.reason).join();
-  const timer = setInterval(() => step(), TICK_MS);
+  const timer = setInterval(() => step(), tickMs);
   server.on("close", () => clearInterval(timer));
   return server;
 }
