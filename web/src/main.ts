@@ -1,12 +1,10 @@
-// Takes the one-time token out of the address bar before anything else can see or keep it.
-const fragment = location.hash;
-if (fragment.startsWith("#signin=")) history.replaceState(null, "", location.pathname + location.search);
-
+// Starts the page. The first import must stay first: see there.
+import { signInFragment } from "./lib/fragment";
 import { mount } from "svelte";
 import App from "./App.svelte";
 import { signInToken } from "./lib/format";
 import "uplot/dist/uPlot.min.css";
 import "./app.css";
 
-const token = fragment.startsWith("#signin=") ? signInToken(fragment) : null;
+const token = signInFragment ? signInToken(signInFragment) : null;
 mount(App, { target: document.getElementById("app")!, props: { token } });
