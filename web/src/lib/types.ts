@@ -1,0 +1,87 @@
+// The shapes of docs/platform-api.md, word for word.
+
+export type Health = "good" | "watch" | "poor" | "unknown";
+
+export interface Point {
+  time: string;
+  value: number;
+  score: number;
+  low: number | null;
+  expected: number | null;
+  high: number | null;
+  anomaly: boolean;
+  reason: string | null;
+}
+
+export interface Device {
+  deviceId: string;
+  connected: boolean;
+  health: Health;
+  urgency: number;
+  reason: string;
+  signal: string | null;
+  last: Point | null;
+  openAlerts: number;
+  lastActivityTime: string | null;
+}
+
+export interface MaintenanceItem {
+  place: number;
+  deviceId: string;
+  urgency: number;
+  reason: string;
+  signal: string | null;
+  lastServiced: string | null;
+  trend: string | null;
+}
+
+export type AlertState = "open" | "acknowledged" | "closed";
+
+export interface AlertAction {
+  kind: "webhook" | "email" | "method" | "desired";
+  state: "pending" | "done" | "failed";
+  attempts: number;
+  error: string | null;
+}
+
+export interface Alert {
+  id: string;
+  ruleId: string;
+  deviceId: string | null;
+  kind: "anomaly" | "maintenance" | "security";
+  severity: "info" | "warning" | "critical";
+  state: AlertState;
+  title: string;
+  reason: string;
+  openedAt: string;
+  updatedAt: string;
+  count: number;
+  actions: AlertAction[];
+}
+
+export interface SecurityEvent {
+  at: string;
+  claimed: string;
+  peer: string;
+  operation: string;
+  reason: string;
+  count: number;
+}
+
+export interface Signal {
+  name: string;
+  unit: string | null;
+  last: Point | null;
+}
+
+export type PointEvent = Point & { deviceId: string; signal: string };
+
+export interface Twin {
+  version?: number;
+  etag?: string;
+  tags?: Record<string, unknown>;
+  properties?: {
+    desired?: Record<string, unknown>;
+    reported?: Record<string, unknown>;
+  };
+}

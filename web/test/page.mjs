@@ -1,0 +1,114 @@
+// Opens the built page in Chromium and watches it live.
+//
+//   node test/page.mjs SCREENSHOT_FOLDER                                    against the mock
+//   node test/page.mjs SCREENSHOT_FOLDER --url https://localhost --token T  against a running gantry
+//
+// Fails when the chart does not move, the maintenance list does not re-order (mock only:
+// a real fleet may be calm), the page overflows its width, or anything is written to the
+// console as an error, a refused content security policy included.
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+import { createMock, TOKEN } from "../mock/server.mjs";
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
+const folder = positionals[0] ?? "screenshots";
+await mkdir(folder, { recursive: true });
+
+let server = null;
+let base = values.url;
+if (!base) {
+  server = createMock();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  base = `http://127.0.0.1:${server.address().port}`;
+}
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+const problems = [];
+const LOOKS = [
+  { name: "light", viewport: { width: 1280, height: 800 }, colorScheme: "light" },
+  { name: "dark", viewport: { width: 1280, height: 800 }, colorScheme: "dark" },
+  { name: "phone", viewport: { width: 360, height: 740 }, colorScheme: "light" },
+];
+const order = (page) => page.$$eval(".maintenance [data-device]", (rows) => rows.map((row) => row.dataset.device).join());
+
+/** What a person does on a device's page, against the mock. */
+async function operate(page) {
+  await page.fill("#desired", "{");
+  assert.ok(await page.getByRole("button", { name: "Save desired" }).isDisabled(), "broken JSON cannot be saved");
+  await page.fill("#desired", '{"load": 70}');
+  await page.getByRole("button", { name: "Save desired" }).click();
+  await page.getByText("Saved.").waitFor();
+  await page.fill("#method", "reduceLoad");
+  await page.getByRole("button", { name: "Call", exact: true }).click();
+  await page.getByText("Status 200").waitFor();
+  await page.getByRole("button", { name: "Acknowledge" }).first().click();
+  await page.locator(".alert .state", { hasText: "acknowledged" }).first().waitFor();
+  await page.getByRole("button", { name: "Mark as serviced" }).click();
+  await page.getByText("Marked as serviced.").waitFor();
+}
+
+try {
+  const context = await browser.newContext({ ...LOOKS[0], ignoreHTTPSErrors: Boolean(values.url) });
+  const page = await context.newPage();
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(new URL(base).origin) && !request.url().startsWith("data:")) problems.push(`external request: ${request.url()}`);
+  });
+
+  await page.goto(`${base}/#signin=${encodeURIComponent(values.token ?? TOKEN)}`);
+  await page.waitForSelector(".fleet [data-device]");
+  assert.ok(!page.url().includes("signin"), "the token is gone from the address bar");
+  await page.waitForSelector(".live.connected");
+
+  await page.goto(`${base}/#/maintenance`);
+  await page.waitForSelector(".maintenance [data-device]");
+  if (!values.url) {
+    const before = await order(page);
+    assert.ok(!before.startsWith("motor-3"), `the list starts calm: ${before}`);
+    await page.waitForFunction(() => document.querySelector(".maintenance [data-device]")?.dataset.device === "motor-3", null, { timeout: 30_000 });
+    console.log(`maintenance list re-ordered live: ${before} -> ${await order(page)}`);
+  }
+
+  const first = (await order(page)).split(",")[0];
+  await page.goto(`${base}/#/device/${encodeURIComponent(first)}`);
+  await page.waitForSelector(".chart canvas");
+  // Time and picture are read in one step, or a point could come in between.
+  const look = () => page.$eval(".chart", (chart) => ({ last: chart.dataset.last, picture: chart.querySelector("canvas").toDataURL() }));
+  await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last);
+  const before = await look();
+  await page.waitForFunction((old) => document.querySelector(".chart").dataset.last > old, before.last, { timeout: 30_000 });
+  const after = await look();
+  assert.ok(after.picture !== before.picture, "the chart was drawn anew");
+  console.log(`chart moved: ${before.last} -> ${after.last}`);
+
+  for (const look of LOOKS) {
+    await page.setViewportSize(look.viewport);
+    await page.emulateMedia({ colorScheme: look.colorScheme });
+    for (const view of ["fleet", "maintenance", "alerts", "security", "device"]) {
+      const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
+      await page.goto(`${base}/#/${path}`);
+      await page.waitForSelector("main h1");
+      if (view === "device") await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last && document.querySelector("#desired"));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.ok(wide <= 0, `${view} overflows by ${wide} px in ${look.name}`);
+      await page.screenshot({ path: join(folder, `${look.name}-${view}.png`), fullPage: view === "device" });
+    }
+  }
+  if (!values.url) await operate(page);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForSelector("#token");
+  await page.screenshot({ path: join(folder, "phone-signin.png") });
+  assert.deepEqual(problems, [], "console errors, policy violations or external requests");
+  console.log(`page test passed; screenshots in ${folder}`);
+} finally {
+  await browser.close();
+  server?.closeAllConnections();
+  server?.close();
+}
