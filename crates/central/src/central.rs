@@ -185,7 +185,7 @@ impl Central {
                     kind: Kind::Anomaly,
                     severity: rule.severity,
                     title: format!("{} of {} is unusual", judged.signal, judged.device),
-                    reason: format!("{} at {}: {reason}", judged.signal, point.at),
+                    reason: format!("{} at {}: {reason}", judged.signal, minute(point.at)),
                     actions: &rule.actions,
                 },
                 now,
@@ -509,6 +509,11 @@ impl Point {
             "reason": self.reason.as_deref(),
         })
     }
+}
+
+/// An instant for people: date and minute, UTC.
+fn minute(at: Timestamp) -> String {
+    at.to_string().chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect()
 }
 
 fn round(value: f64) -> f64 {
