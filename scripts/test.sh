@@ -33,4 +33,7 @@ python=$(python_env clients tests/clients/python/requirements.txt)
 node_modules "$ROOT/tests/clients/node"
 tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python"
 
+step "the page in Chromium"
+tests/page.sh "$CARGO_TARGET_DIR/debug/gantry" "$CACHE/screenshots"
+
 step "every test passed"

@@ -1,0 +1,169 @@
+"""The platform API as docs/platform-api.md lists it, and the application behind it."""
+
+import json
+import re
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+from azure.iot.device.common.auth.signing_mechanism import SymmetricKeySigningMechanism
+
+from conftest import wait_for
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def call(env):
+    """Calls the platform API with a hub token; returns status and body."""
+    context = ssl.create_default_context(cafile=env["GANTRY_CA_FILE"])
+    owner = dict(part.split("=", 1) for part in env["IOTHUB_CONNECTION_STRING"].split(";"))
+
+    def token():
+        uri, expiry = urllib.parse.quote(owner["HostName"], safe=""), int(time.time()) + 600
+        signature = SymmetricKeySigningMechanism(owner["SharedAccessKey"]).sign(f"{uri}\n{expiry}")
+        return f"SharedAccessSignature sr={uri}&sig={urllib.parse.quote(signature, safe='')}&se={expiry}&skn=iothubowner"
+
+    def request(method, path, body=None, headers=None, signed=True):
+        headers = dict(headers or {})
+        if signed:
+            headers["Authorization"] = token()
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{env['GANTRY_URL']}/platform/v1{path}"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data, headers, method=method), context=context, timeout=20
+            ) as answer:
+                content = b"" if "event-stream" in answer.headers.get("content-type", "") else answer.read()
+                return answer.status, json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            content = error.read()
+            return error.code, json.loads(content) if content else None
+
+    return request
+
+
+def documented_routes():
+    """Method and path of every route in the document, with ids filled in."""
+    text = (ROOT / "docs/platform-api.md").read_text()
+    for line in re.findall(r"^\| ((?:GET|POST|PUT|PATCH|DELETE) .*?) \|", text, re.M):
+        method = None
+        for part in re.findall(r"GET|POST|PUT|PATCH|DELETE|`[^`]+`", line):
+            if not part.startswith("`"):
+                method = part
+            else:
+                yield method, re.sub(r"\{\w+\}", "x", part.strip("`")).replace("?device=…", "")
+
+
+def test_every_documented_route_exists_and_is_closed_to_strangers(call):
+    routes = list(documented_routes())
+    assert len(routes) >= 17, routes
+    for method, path in routes:
+        status, body = call(method, path, body={} if method != "GET" else None, signed=False)
+        assert (status, body["error"]["code"]) == (401, "Unauthorized"), (method, path, status, body)
+        status, _ = call(method, path, body={} if method != "GET" else None)
+        assert status in (200, 204, 400, 404), (method, path, status)
+
+
+def test_sign_in_needs_the_token_and_attempts_are_few(call):
+    answers = [call("POST", "/session", {"token": "guess"}, signed=False)[0] for _ in range(12)]
+    assert answers[0] == 401 and answers[-1] == 429
+    events = call("GET", "/security")[1]["events"]
+    assert any(e["operation"] == "page sign-in" and e["count"] >= 10 for e in events)
+
+
+def test_repeated_refusals_are_events_and_an_alert(call, device, ca, env):
+    name, _ = device
+    wrong = f"HostName={env['IOTHUB_HOSTNAME']};DeviceId={name};SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    for _ in range(6):
+        client = IoTHubDeviceClient.create_from_connection_string(wrong, server_verification_cert=ca, connection_retry=False)
+        with pytest.raises(Exception):
+            client.connect()
+        client.shutdown()
+    event = next(e for e in call("GET", "/security")[1]["events"] if e["claimed"] == name)
+    assert event["count"] == 6 and event["reason"] == "signature does not match"
+    assert "AAECAwQF" not in json.dumps(event)
+    assert wait_for(lambda: [a for a in call("GET", "/alerts")[1]["alerts"] if a["kind"] == "security"])
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Refuses the first alert, takes the second."""
+
+    attempts = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.attempts.append(body)
+        self.send_response(503 if len(self.attempts) == 1 else 200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_anomaly_is_an_alert_a_webhook_and_a_method_back_to_the_device(call, device, ca):
+    name, connection_string = device
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    Thread(target=server.serve_forever, daemon=True).start()
+    rule = {
+        "when": {"kind": "anomaly", "signal": f"load-{name}"},
+        "severity": "critical",
+        "actions": [
+            {"kind": "webhook", "url": f"http://127.0.0.1:{server.server_port}/alerts"},
+            {"kind": "method", "name": "reduceLoad", "payload": {"to": 70}},
+            {"kind": "desired", "patch": {"load": 70}},
+            {"kind": "email", "to": "maria@localhost"},
+        ],
+    }
+    assert call("PUT", "/rules/hot-motor", rule)[0] == 200
+    calls = []
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string, server_verification_cert=ca)
+
+    def answer(request):
+        calls.append(request.payload)
+        client.send_method_response(MethodResponse.create_from_method_request(request, 200, None))
+
+    client.on_method_request_received = answer
+    client.connect()
+    for n in range(400):
+        value = 300.0 if n == 399 else 80 + n % 7
+        message = Message(json.dumps({f"load-{name}": value, "timestamp": 1_700_000_000_000 + n * 60_000}))
+        message.content_type = "application/json"
+        client.send_message(message)
+    alert = lambda: next((a for a in call("GET", "/alerts")[1]["alerts"] if a["ruleId"] == "hot-motor"), None)
+    opened = wait_for(alert)
+    assert opened["deviceId"] == name and "300" in opened["reason"]
+    finished = wait_for(lambda: all(a["state"] != "pending" for a in alert()["actions"]) and alert(), 30)
+    webhook, method, desired, email = finished["actions"]
+    assert (webhook["state"], webhook["attempts"]) == ("done", 2)
+    assert Receiver.attempts[1]["id"] == opened["id"]
+    assert method["state"] == "done" and calls == [{"to": 70}]
+    assert desired["state"] == "done" and client.get_twin()["desired"]["load"] == 70
+    assert email["state"] == "failed" and "mail.server" in email["error"]
+    assert call("POST", f"/alerts/{opened['id']}/acknowledge")[1]["state"] == "acknowledged"
+    assert call("POST", f"/alerts/{opened['id']}/close")[1]["state"] == "closed"
+    fleet = call("GET", "/fleet")[1]["devices"]
+    mine = next(d for d in fleet if d["deviceId"] == name)
+    assert mine["connected"] and mine["last"]["value"] == 300.0 and mine["last"]["anomaly"]
+    points = call("GET", f"/devices/{name}/series?signal=load-{name}")[1]["points"]
+    assert len(points) == 400 and points[-1]["low"] < 80 < points[-1]["high"]
+    assert name in [i["deviceId"] for i in call("GET", "/maintenance")[1]["items"]]
+    assert call("POST", f"/maintenance/{name}/serviced")[0] == 204
+    assert call("DELETE", "/rules/hot-motor")[0] == 204
+    client.shutdown()
+    server.shutdown()
+
+
+def test_bad_rules_say_what_is_wrong(call):
+    base = {"when": {"kind": "urgency", "urgencyMin": 2}, "severity": "info"}
+    status, body = call("PUT", "/rules/x", base)
+    assert (status, body["error"]["message"]) == (400, "urgencyMin must be 0 to 1")
+    status, body = call("PUT", "/rules/x", {"severity": "loud"})
+    assert status == 400 and "malformed rule" in body["error"]["message"]
