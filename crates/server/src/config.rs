@@ -130,6 +130,15 @@ pub struct ServeOverrides {
     /// Added to every port.
     #[arg(long, env = "GANTRY_PORT_OFFSET")]
     pub port_offset: Option<u16>,
+    /// MQTT port.
+    #[arg(long, env = "GANTRY_MQTT_PORT_NUMBER")]
+    pub mqtt_port: Option<u16>,
+    /// AMQP port.
+    #[arg(long, env = "GANTRY_AMQP_PORT_NUMBER")]
+    pub amqp_port: Option<u16>,
+    /// HTTPS port.
+    #[arg(long, env = "GANTRY_HTTPS_PORT_NUMBER")]
+    pub https_port: Option<u16>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart.
     #[arg(long, env = "GANTRY_BENCH_PLAIN_PORT", hide = true)]
     pub bench_plain_port: Option<u16>,
@@ -165,6 +174,15 @@ impl Config {
         }
         if let Some(offset) = serve.port_offset {
             config.ports.offset = offset;
+        }
+        let ports = &mut config.ports;
+        let given = [
+            (&mut ports.mqtt, serve.mqtt_port),
+            (&mut ports.amqp, serve.amqp_port),
+            (&mut ports.https, serve.https_port),
+        ];
+        for (slot, port) in given {
+            *slot = port.unwrap_or(*slot);
         }
         config.bench_plain_port = serve.bench_plain_port;
         config.check()?;

@@ -77,6 +77,7 @@ struct Listeners {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     // Nothing this process writes is for other users.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    raise_file_limit();
     first_start::open_folder(&config.data_folder)?;
     let certificates = first_start::certificates(&config)?;
     let platform = build(&config).await?;
@@ -84,6 +85,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
     connections.write(&config.data_folder)?;
     serve(&config, platform, listeners, &certificates, &connections).await
+}
+
+/// A connection is a file: takes as many as the system allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        warn!(%error, "limit of open files not raised");
+    }
 }
 
 async fn build(config: &Config) -> anyhow::Result<Platform> {

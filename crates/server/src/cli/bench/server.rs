@@ -1,0 +1,91 @@
+//! The servers under measurement: this build and, beside it, Mosquitto.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::Method;
+use tokio::time::Instant;
+
+use super::{MOSQUITTO_PORT, PLAIN_PORT, PORT_OFFSET};
+use crate::cli::client::Client;
+
+/// Clock ticks a second in `/proc`: USER_HZ, 100 on every Linux we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A server under measurement; killed when dropped.
+pub(super) struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// CPU seconds the process used so far.
+    pub(super) fn cpu(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // Fields after the command name, which is in parentheses and may hold blanks.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).context("/proc stat");
+        Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory in KiB.
+    pub(super) fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+    }
+}
+
+/// Starts this build in a folder, with a plain listener beside the TLS one.
+pub(super) async fn start_gantry(folder: &Path) -> anyhow::Result<(Server, Client)> {
+    let data = folder.join("data");
+    let child = Command::new(std::env::current_exe()?)
+        .args(["serve", "--port-offset", &PORT_OFFSET.to_string()])
+        .env("GANTRY_DATA", &data)
+        .env("GANTRY_BENCH_PLAIN_PORT", PLAIN_PORT.to_string())
+        .env("GANTRY_LOG", "warn")
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut server = Server(child);
+    let started = Instant::now();
+    loop {
+        if let Some(status) = server.0.try_wait()? {
+            bail!("gantry serve ended: {status}");
+        }
+        if let Ok(client) = Client::new(&data)
+            && client.hub(Method::GET, "/statistics/devices", None).await.is_ok()
+        {
+            return Ok((server, client));
+        }
+        anyhow::ensure!(started.elapsed() < START_TIMEOUT, "gantry serve did not become ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Starts Mosquitto on a plain port.
+pub(super) async fn start_mosquitto(folder: &Path) -> anyhow::Result<Server> {
+    let config = folder.join("mosquitto.conf");
+    std::fs::write(
+        &config,
+        format!(
+            "listener {MOSQUITTO_PORT} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n"
+        ),
+    )?;
+    let binary = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].iter().map(PathBuf::from).find(|path| path.exists());
+    let binary = binary.context("mosquitto is not installed (apt-get install mosquitto), or use --no-peer")?;
+    let child = Command::new(binary).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let server = Server(child);
+    let started = Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", MOSQUITTO_PORT)).await.is_err() {
+        anyhow::ensure!(started.elapsed() < START_TIMEOUT, "mosquitto did not become ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(server)
+}
