@@ -6,7 +6,9 @@ use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch, Status};
 use gantry_hub::ports::{Audit, RefusedAccess, StoreError};
 use gantry_hub::twin::{Twin, TwinWrite};
 use gantry_hub::{HubError, ports::Entropy};
-use gantry_identity::{DeviceId, Identity, Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
+use gantry_identity::{
+    Claims, DeviceId, Identity, Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
+};
 
 use crate::enrollment::{
     AllocationPolicy, Attestation, Enrollment, EnrollmentKey, EnrollmentWrite, ProvisioningStatus,
@@ -56,6 +58,8 @@ pub struct Registrant {
     pub id: RegistrationId,
     /// The enrollment that admitted it.
     pub enrollment: Enrollment,
+    /// The keys it proved to hold one of: the enrollment's own, or those derived from its group's.
+    pub keys: KeyPair,
     /// When its proof expires.
     pub expires_at: Timestamp,
 }
@@ -165,16 +169,16 @@ impl Service {
         let token = token.ok_or(refuse(Refusal::Missing))?;
         let sas = SharedAccessSignature::parse(token).map_err(|e| refuse(e.into()))?;
         let individual = self.store.enrollment(&EnrollmentKey::Individual(id.clone())).await?;
-        let (enrollment, claims) = match individual {
+        let (enrollment, keys, claims) = match individual {
             Some(enrollment) => {
                 let Attestation::SymmetricKey(keys) = &enrollment.attestation;
-                let claims = sas.verify(keys, now).map_err(refuse)?;
-                (enrollment, claims)
+                let (keys, claims) = (keys.clone(), sas.verify(keys, now).map_err(refuse)?);
+                (enrollment, keys, claims)
             }
             None => self.authenticate_by_group(now, id, &sas).await?,
         };
         claims.require(scope, &format!("registrations/{id}")).map_err(refuse)?;
-        Ok(Registrant { id: id.clone(), enrollment, expires_at: claims.expires_at })
+        Ok(Registrant { id: id.clone(), enrollment, keys, expires_at: claims.expires_at })
     }
 
     async fn authenticate_by_group(
@@ -182,15 +186,16 @@ impl Service {
         now: Timestamp,
         id: &RegistrationId,
         sas: &SharedAccessSignature,
-    ) -> Result<(Enrollment, gantry_identity::Claims), DpsError> {
+    ) -> Result<(Enrollment, KeyPair, Claims), DpsError> {
         let mut refusal = Refusal::UnknownIdentity(format!("registration {id}"));
         // At most 100 symmetric key groups exist (DPS limits), so each is tried.
         for group in self.store.enrollments(EnrollmentKind::Group, None, 100).await? {
             let Attestation::SymmetricKey(keys) = &group.attestation;
             let folded = id.folded();
             for text in [id.as_str(), folded.as_str()] {
-                match sas.verify(&keys.derive(text), now) {
-                    Ok(claims) => return Ok((group, claims)),
+                let derived = keys.derive(text);
+                match sas.verify(&derived, now) {
+                    Ok(claims) => return Ok((group, derived, claims)),
                     Err(Refusal::Signature) => {
                         if !matches!(refusal, Refusal::Expired(_)) {
                             refusal = Refusal::Signature;
@@ -247,15 +252,11 @@ impl Service {
             Some(id) => id.clone(),
             None => DeviceId::parse(registrant.id.as_str()).map_err(|e| (400_209, e.to_string()))?,
         };
-        let Attestation::SymmetricKey(keys) = &registrant.enrollment.attestation;
-        let keys = match &registrant.enrollment.key {
-            EnrollmentKey::Individual(_) => keys.clone(),
-            EnrollmentKey::Group(_) => keys.derive(registrant.id.as_str()),
-        };
         let reset =
             known.is_some() && settings.reprovision.is_some_and(|r| r.update_hub_assignment && !r.migrate_device_data);
-        let first =
-            place(now, &linked, &device_id, keys, settings, reset).await.map_err(|e| (500_001, e.to_string()))?;
+        let first = place(now, &linked, &device_id, registrant.keys.clone(), settings, reset)
+            .await
+            .map_err(|e| (500_001, e.to_string()))?;
         registration.substatus = Some(match (first, reset) {
             (true, _) => Substatus::InitialAssignment,
             (false, true) => Substatus::DeviceDataReset,
