@@ -104,7 +104,8 @@ pub struct MethodResponse {
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    sender: mpsc::Sender<Delivery>,
+    // Boxed: a channel sets aside room for 32 deliveries at once.
+    sender: mpsc::Sender<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
     methods: HashMap<u64, oneshot::Sender<MethodResponse>>,
 }
@@ -132,7 +133,7 @@ impl Connections {
         let entry = Entry { number, sender, subscriptions: Arc::clone(&subscriptions), methods: HashMap::new() };
         if let Some(older) = self.entries.lock().insert(identity.clone(), entry) {
             // The receiver ends when its sender is dropped, so a full mailbox does not matter.
-            let _ = older.sender.try_send(Delivery::Close(CloseReason::TakenOver));
+            let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
         }
         self.changed.notify_waiters();
         Mailbox { connections: Arc::clone(self), identity, number, receiver, subscriptions }
@@ -153,7 +154,7 @@ impl Connections {
         if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
             return false;
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = entry.sender.try_send(delivery) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = entry.sender.try_send(Box::new(delivery)) {
             entries.remove(identity);
             return false;
         }
@@ -162,13 +163,13 @@ impl Connections {
 
     pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) {
         if let Some(entry) = self.entries.lock().remove(identity) {
-            let _ = entry.sender.try_send(Delivery::Close(reason));
+            let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
         }
     }
 
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for (_, entry) in self.entries.lock().drain() {
-            let _ = entry.sender.try_send(Delivery::Close(reason));
+            let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
         }
     }
 
@@ -190,7 +191,7 @@ impl Connections {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         let delivery = Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
-        entry.sender.try_send(delivery).map_err(|_| Undelivered::TooManyInFlight)?;
+        entry.sender.try_send(Box::new(delivery)).map_err(|_| Undelivered::TooManyInFlight)?;
         entry.methods.insert(request_id, sender);
         Ok(receiver)
     }
@@ -214,7 +215,7 @@ pub struct Mailbox {
     connections: Arc<Connections>,
     identity: Identity,
     number: u64,
-    receiver: mpsc::Receiver<Delivery>,
+    receiver: mpsc::Receiver<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
 }
 
@@ -226,7 +227,7 @@ impl Mailbox {
 
     /// The next delivery. Once closed, always [`Delivery::Close`].
     pub async fn next(&mut self) -> Delivery {
-        self.receiver.recv().await.unwrap_or(Delivery::Close(CloseReason::MailboxFull))
+        self.receiver.recv().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)
     }
 
     /// What the connection wants to hear.

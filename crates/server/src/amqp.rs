@@ -12,13 +12,11 @@ use gantry_hub::ports::PortFuture;
 use gantry_identity::Timestamp;
 use gantry_storage::{Cursor, Events, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::config::Config;
-use crate::listen::Serve;
+use crate::listen::{Serve, Stream};
 
 /// The AMQP heads and what they share.
 #[derive(Clone)]
@@ -37,7 +35,7 @@ impl Amqp {
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
             authorizer,
-            stream: Arc::new(Stream { events, created_at }),
+            stream: Arc::new(LogStream { events, created_at }),
             c2d,
             receivers: Receivers::default(),
             now: gantry_api::now,
@@ -55,7 +53,7 @@ impl Amqp {
 }
 
 impl Serve for Amqp {
-    async fn serve(self, stream: TlsStream<TcpStream>, peer: gantry_gateway::Peer) {
+    async fn serve(self, stream: Stream, peer: gantry_gateway::Peer) {
         self.connection(stream, peer.address).await;
     }
 }
@@ -68,12 +66,12 @@ fn created_at(folder: &Path) -> Timestamp {
 }
 
 /// The event log behind the port.
-struct Stream {
+struct LogStream {
     events: Events,
     created_at: Timestamp,
 }
 
-impl EventStream for Stream {
+impl EventStream for LogStream {
     fn partitions(&self) -> u16 {
         self.events.partitions()
     }

@@ -15,12 +15,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
-use crate::listen::Serve;
+use crate::listen::{Serve, Stream};
 use crate::page;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
 
@@ -87,7 +85,7 @@ async fn upgrade(
 }
 
 impl Serve for Https {
-    async fn serve(self, stream: TlsStream<TcpStream>, peer: Peer) {
+    async fn serve(self, stream: Stream, peer: Peer) {
         let address = PeerAddress(peer.address.clone());
         let router = self.router;
         let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {

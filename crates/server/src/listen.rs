@@ -64,10 +64,13 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A connection after its handshake; boxed, because futures that pass it on would each keep room for it.
+pub type Stream = Box<TlsStream<TcpStream>>;
+
 /// A service on one port: gets each connection after its handshake.
 pub trait Serve: Clone + Send + Sync + 'static {
     /// Serves one connection until it ends.
-    fn serve(self, stream: TlsStream<TcpStream>, peer: Peer) -> impl Future<Output = ()> + Send;
+    fn serve(self, stream: Stream, peer: Peer) -> impl Future<Output = ()> + Send;
 }
 
 /// Accepts connections until the task is aborted.
@@ -85,12 +88,15 @@ pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds
         };
         let (acceptor, handshakes, service) = (acceptor.clone(), Arc::clone(&bounds.handshakes), service.clone());
         tokio::spawn(async move {
-            let _permit = permit;
             match handshake(&acceptor, &handshakes, socket).await {
                 Ok(stream) => {
                     let has_certificate = stream.get_ref().1.peer_certificates().is_some();
                     let peer = Peer { address: address.to_string(), has_certificate };
-                    service.serve(stream, peer).await;
+                    // A task of its own: what the handshake needed is freed with this one.
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        service.serve(stream, peer).await;
+                    });
                 }
                 Err(error) => debug!(peer = %address, error = %format!("{error:#}"), "handshake failed"),
             }
@@ -98,18 +104,12 @@ pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds
     }
 }
 
-async fn handshake(
-    acceptor: &TlsAcceptor,
-    handshakes: &Semaphore,
-    socket: TcpStream,
-) -> anyhow::Result<TlsStream<TcpStream>> {
+async fn handshake(acceptor: &TlsAcceptor, handshakes: &Semaphore, socket: TcpStream) -> anyhow::Result<Stream> {
     socket.set_nodelay(true)?;
     // A peer that vanished is noticed even by protocols without a heartbeat.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
     socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
     let _permit = handshakes.acquire().await?;
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket))
-        .await
-        .context("no handshake within 15 s")?
-        .map_err(Into::into)
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await;
+    Ok(Box::new(accepted.context("no handshake within 15 s")??))
 }

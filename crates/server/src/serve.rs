@@ -14,19 +14,18 @@ use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
 use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
-use crate::listen::{self, Bounds, Serve};
+use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
 
 /// How often retention is applied.
@@ -152,7 +151,7 @@ fn bind(config: &Config) -> anyhow::Result<Listeners> {
 struct Mqtt(Gateway);
 
 impl Serve for Mqtt {
-    async fn serve(self, stream: TlsStream<TcpStream>, peer: Peer) {
+    async fn serve(self, stream: Stream, peer: Peer) {
         gantry_gateway::mqtt::serve(stream, self.0, peer).await;
     }
 }

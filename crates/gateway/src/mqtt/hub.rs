@@ -62,7 +62,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         return super::refuse(wire, ConnectReturnCode::NotAuthorized, "will topic is not the telemetry topic").await;
     }
     let persistent = !login.clean_session;
-    let mailbox = match hub.connect(now(), &session, persistent).await {
+    let mailbox = match Box::pin(hub.connect(now(), &session, persistent)).await {
         Ok(mailbox) => mailbox,
         Err(error) => return super::refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
     };
@@ -85,7 +85,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     if !connection.in_order
         && let Some(will) = &login.will
     {
-        connection.publish_will(will).await;
+        Box::pin(connection.publish_will(will)).await;
     }
     hub.disconnect(now(), connection.mailbox);
     end
@@ -93,7 +93,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     async fn serve(&mut self, silence_max: Duration) -> Result<(), End> {
-        self.deliver_c2d().await?;
+        Box::pin(self.deliver_c2d()).await?;
         let expires_in = self.session.expires_at.map_or(Duration::MAX, |at| at.since(now()));
         let expires_at = Instant::now().checked_add(expires_in);
         let timer = tokio::time::sleep_until(self.next_deadline(silence_max, expires_at));
@@ -105,10 +105,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
                 filled = read(self.wire, self.hub), if may_read => {
                     filled?;
                     self.heard_at = Instant::now();
-                    self.handle_input().await?;
+                    Box::pin(self.handle_input()).await?;
                 }
                 result = committed(&mut self.pending), if !self.pending.is_empty() => self.acknowledge(result)?,
-                delivery = self.mailbox.next() => self.deliver(delivery).await?,
+                delivery = self.mailbox.next() => Box::pin(self.deliver(delivery)).await?,
                 () = &mut timer => {
                     let at = Instant::now();
                     if expires_at.is_some_and(|expiry| expiry <= at) {

@@ -27,11 +27,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_CAP: Duration = Duration::from_secs(1767);
 
 /// Serves one connection until it ends. Every end is logged once.
+///
+/// Futures of passing phases are boxed here and in `hub.rs`, so that an idle connection does
+/// not keep room for the largest of them.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway: Gateway, peer: Peer) {
     metrics::gauge!("gantry_mqtt_connections").increment(1.0);
     let mut wire = Wire::new(stream);
     let end = match tokio::time::timeout(CONNECT_TIMEOUT, first_packet(&mut wire)).await {
-        Ok(Ok(login)) => dispatch(&mut wire, &gateway, &peer, login).await,
+        Ok(Ok(login)) => Box::pin(dispatch(&mut wire, &gateway, &peer, login)).await,
         Ok(Err(end)) => Err(end),
         Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
     };
@@ -70,12 +73,12 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
     };
     match &login {
-        Login::Hub(login) => match authenticate_hub(gateway, peer, login).await {
-            Ok(session) => hub::run(wire, gateway, session, login).await,
+        Login::Hub(login) => match Box::pin(authenticate_hub(gateway, peer, login)).await {
+            Ok(session) => Box::pin(hub::run(wire, gateway, session, login)).await,
             Err((code, reason)) => refuse(wire, code, &reason).await,
         },
-        Login::Dps(login) => match authenticate_dps(gateway, peer, login).await {
-            Ok(registrant) => dps::run(wire, gateway, peer, registrant, login).await,
+        Login::Dps(login) => match Box::pin(authenticate_dps(gateway, peer, login)).await {
+            Ok(registrant) => Box::pin(dps::run(wire, gateway, peer, registrant, login)).await,
             Err((code, reason)) => refuse(wire, code, &reason).await,
         },
     }
