@@ -1,7 +1,11 @@
 //! The real binary under what the field does to it: crashes, full disks, broken and hostile clients.
 
+mod bad_credentials;
+mod bad_input;
+mod full_disk;
 mod kill9;
 mod sessions;
+mod slow;
 
 use gantry_identity::Key;
 use gantry_testkit::{Platform, Service};
