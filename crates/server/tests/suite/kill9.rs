@@ -16,7 +16,6 @@ use gantry_mqtt::QoS;
 use gantry_testkit::{C2dSender, Device, Login, PATIENCE, Platform, Received, Service, stored_events};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{key, platform_with};
@@ -234,7 +233,7 @@ async fn drain_c2d(platform: &Platform, service: &Service, device: &str, account
     let (mut connection, _) = connect(platform, device).await?;
     loop {
         let twin = service.twin(device).await?;
-        if twin.body["cloudToDeviceMessageCount"] == Value::from(0) {
+        if twin.body["cloudToDeviceMessageCount"].as_u64() == Some(0) {
             return Ok(());
         }
         let received = connection.wait(|received| matches!(received, Received::Message { .. })).await?;
