@@ -17,7 +17,7 @@ use gantry_hub::ports::StoreError;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, info};
 
 /// Write jobs that may wait; further callers wait for room.
 const QUEUE_LEN_MAX: usize = 4096;
@@ -178,6 +178,7 @@ impl Drop for Inner {
 
 fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job>) {
     connection.set_prepared_statement_cache_capacity(64);
+    let mut failing = false;
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP_LEN_MAX
@@ -185,12 +186,22 @@ fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job
         {
             group.push(job);
         }
-        commit_group(connection, group);
+        let committed = commit_group(connection, group);
+        report(committed.err(), &mut failing);
+    }
+}
+
+/// Logs a failure once, and the recovery from it: callers say what each lost.
+fn report(failure: Option<StoreError>, failing: &mut bool) {
+    match failure {
+        Some(error) if !std::mem::replace(failing, true) => error!(%error, "state is not being written"),
+        None if std::mem::take(failing) => info!("state is being written again"),
+        _ => {}
     }
 }
 
 /// Runs the jobs in one transaction, all or nothing, and tells each the outcome.
-fn commit_group(connection: &Connection, group: Vec<Job>) {
+fn commit_group(connection: &Connection, group: Vec<Job>) -> Result<(), StoreError> {
     let mut outcome = connection.execute_batch("BEGIN IMMEDIATE").map_err(fail);
     let mut finishes = Vec::with_capacity(group.len());
     for job in group {
@@ -202,18 +213,17 @@ fn commit_group(connection: &Connection, group: Vec<Job>) {
         }
     }
     let committed = outcome.and_then(|()| connection.execute_batch("COMMIT").map_err(fail));
-    if let Err(error) = &committed {
-        error!(%error, writes = finishes.len(), "state was not written");
-        // After some failures SQLite has rolled back already.
-        if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
-        {
-            error!(%error, "state transaction could not be rolled back");
-        }
+    // After some failures SQLite has rolled back already.
+    if committed.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        error!(%error, "state transaction could not be rolled back");
     }
     for finish in finishes {
         finish(committed.clone());
     }
+    committed
 }
 
 /// Whether a job was stopped by the disk rather than by what it found.

@@ -135,6 +135,10 @@ async fn a_full_disk_is_said_and_passes_and_loses_nothing() {
     device.publish(EVENTS, &body(acknowledged)).await.unwrap();
     device.disconnect().await.unwrap();
 
+    for words in ["state is not being written", "state is being written again", "events are not being committed"] {
+        assert_eq!(platform.wait_log(&[words], 1).await.unwrap().len(), 1, "{words}: logged once");
+    }
+
     // It stops in order on a full disk, says why it cannot start, and starts when it can.
     disk.fill();
     platform.stop().unwrap();
