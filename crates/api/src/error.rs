@@ -11,6 +11,7 @@ use gantry_hub::HubError;
 use gantry_hub::twin::TwinError;
 use serde_json::json;
 
+use crate::body::BodyError;
 use crate::now;
 
 /// An error answer of the hub's service API.
@@ -106,6 +107,15 @@ impl From<HubError> for ApiError {
                 Self::new(500_001, "ServerError", "Internal error")
             }
             HubError::NotImplemented(what) => Self::not_implemented(what),
+        }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(413_000, "GenericRequestEntityTooLarge", error.to_string()),
+            BodyError::TooSlow => Self::new(408_000, "GenericTimeout", error.to_string()),
         }
     }
 }

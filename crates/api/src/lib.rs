@@ -6,6 +6,7 @@
 
 pub mod amqp;
 mod auth;
+mod body;
 mod dps;
 mod error;
 mod hub;
@@ -16,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
@@ -25,9 +27,6 @@ pub use auth::PeerAddress;
 pub use error::ApiError;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
-
-/// Largest request body in bytes: a whole twin with room for JSON's spelling of it.
-const BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// What the service side serves.
 #[derive(Clone)]
@@ -45,10 +44,11 @@ pub struct Api {
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
 pub fn router(api: Api) -> Router {
     Router::new()
-        .merge(hub::routes())
-        .merge(dps::routes())
-        .merge(platform::routes())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(hub::routes().route_layer(from_fn(body::read_whole::<ApiError>)))
+        .merge(dps::routes().route_layer(from_fn(body::read_whole::<dps::DpsFailure>)))
+        .merge(platform::routes().route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)))
+        // The bound is in `body`; extractors need none of their own.
+        .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(api))
 }
 

@@ -289,11 +289,51 @@ mod tests {
         assert!(decode(&bytes[2..], 100).unwrap().is_some());
     }
 
+    use proptest::collection::vec;
+    use proptest::num::u8::ANY;
+    use proptest::prelude::{BoxedStrategy, Just, Strategy as _, prop_oneof};
+
+    /// Pieces that packets are made of, right and almost right.
+    fn piece() -> BoxedStrategy<Vec<u8>> {
+        let text = |bytes: Vec<u8>| [&[0, bytes.len() as u8][..], &bytes].concat();
+        prop_oneof![
+            vec(ANY, 0..40).prop_map(text),
+            "[a-z$/+#]{0,20}".prop_map(move |words| text(words.into_bytes())),
+            Just(b"\x00\x04MQTT\x04".to_vec()),
+            vec(ANY, 0..4),
+        ]
+        .boxed()
+    }
+
+    /// A fixed header with the right length, and a body of such pieces.
+    fn likely_packet() -> BoxedStrategy<Vec<u8>> {
+        let packet = |(first, pieces): (u8, Vec<Vec<u8>>)| {
+            let body = pieces.concat();
+            [&[first, (body.len() & 0x7f) as u8 | 0x80, (body.len() >> 7) as u8][..], &body].concat()
+        };
+        (ANY, vec(piece(), 0..6)).prop_map(packet).boxed()
+    }
+
+    // `PROPTEST_CASES=2000000 cargo test --release -p gantry-mqtt` looks for a minute.
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        fn any_bytes_are_survived(bytes in vec(ANY, 0..300)) {
             if let Ok(Some(decoded)) = decode(&bytes, 1 << 20) {
                 assert!(decoded.len <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn more_bytes_do_not_change_what_was_decided(bytes in likely_packet(), more in vec(ANY, 0..8)) {
+            let whole = [&bytes[..], &more].concat();
+            for len in 0..=whole.len() {
+                match decode(&whole[..len], 1 << 20) {
+                    Ok(None) => assert!(len < bytes.len()),
+                    decided => {
+                        assert_eq!(decode(&whole, 1 << 20), decided);
+                        break;
+                    }
+                }
             }
         }
     }

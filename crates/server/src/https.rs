@@ -20,6 +20,7 @@ use tower::ServiceExt as _;
 use crate::amqp::Amqp;
 use crate::listen::{Serve, Stream};
 use crate::page;
+use crate::prompt::Prompt;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
 
 /// How long a client may take to send its headers.
@@ -97,7 +98,8 @@ impl Serve for Https {
         let mut server = auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
-        let served = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+        let stream = TokioIo::new(Prompt::new(stream, HEADER_TIMEOUT));
+        let served = server.serve_connection_with_upgrades(stream, TowerToHyperService::new(service));
         if let Err(error) = served.await {
             tracing::debug!(%error, "https connection ended");
         }

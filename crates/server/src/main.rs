@@ -10,6 +10,7 @@ mod https;
 mod listen;
 mod page;
 mod processing;
+mod prompt;
 mod serve;
 mod websocket;
 

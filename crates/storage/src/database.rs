@@ -17,7 +17,7 @@ use gantry_hub::ports::StoreError;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, info};
 
 /// Write jobs that may wait; further callers wait for room.
 const QUEUE_LEN_MAX: usize = 4096;
@@ -48,7 +48,15 @@ PRAGMA user_version = 1;
 ";
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Ran + Send>;
+
+/// A job that ran in the transaction, or was told why it may not.
+struct Ran {
+    /// Tells the caller, given the outcome of the commit.
+    finish: Finish,
+    /// The disk refused a write, so the job may have written in part.
+    broken: Option<StoreError>,
+}
 
 /// The state of the platform in one SQLite file.
 #[derive(Clone)]
@@ -97,11 +105,13 @@ impl Database {
         job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let result = job(connection);
-            Box::new(move |committed| {
+        let job: Job = Box::new(move |transaction| {
+            let result = transaction.and_then(job);
+            let broken = broken_by(&result);
+            let finish = Box::new(move |committed: Result<(), StoreError>| {
                 let _ = reply.send(committed.and(result));
-            })
+            });
+            Ran { finish, broken }
         });
         let closed = || StoreError::Failed("store is closed".into());
         self.inner.writer.send(job).await.map_err(|_| closed())?;
@@ -110,13 +120,15 @@ impl Database {
 
     /// Runs `job` some time soon; drops it when the queue is full.
     pub(crate) fn write_later(&self, job: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static) {
-        let job: Job = Box::new(move |connection| {
-            let result = job(connection);
-            Box::new(move |committed| {
+        let job: Job = Box::new(move |transaction| {
+            let result = transaction.and_then(job);
+            let broken = broken_by(&result);
+            let finish = Box::new(move |committed: Result<(), StoreError>| {
                 if let Err(error) = committed.and(result) {
                     tracing::debug!(%error, "best-effort write failed");
                 }
-            })
+            });
+            Ran { finish, broken }
         });
         let _ = self.inner.writer.try_send(job);
     }
@@ -166,6 +178,7 @@ impl Drop for Inner {
 
 fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job>) {
     connection.set_prepared_statement_cache_capacity(64);
+    let mut failing = false;
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP_LEN_MAX
@@ -173,35 +186,51 @@ fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job
         {
             group.push(job);
         }
-        commit_group(connection, group);
+        let committed = commit_group(connection, group);
+        report(committed.err(), &mut failing);
     }
 }
 
-fn commit_group(connection: &Connection, group: Vec<Job>) {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        let error = fail(error);
-        // Without a transaction nothing may run; jobs are told by dropping their reply.
-        error!(%error, "state transaction could not begin");
-        return;
+/// Logs a failure once, and the recovery from it: callers say what each lost.
+fn report(failure: Option<StoreError>, failing: &mut bool) {
+    match failure {
+        Some(error) if !std::mem::replace(failing, true) => error!(%error, "state is not being written"),
+        None if std::mem::take(failing) => info!("state is being written again"),
+        _ => {}
     }
+}
+
+/// Runs the jobs in one transaction, all or nothing, and tells each the outcome.
+fn commit_group(connection: &Connection, group: Vec<Job>) -> Result<(), StoreError> {
+    let mut outcome = connection.execute_batch("BEGIN IMMEDIATE").map_err(fail);
     let mut finishes = Vec::with_capacity(group.len());
-    let mut lost = false;
     for job in group {
-        finishes.push(job(connection));
-        // A full disk rolls the transaction back from within.
-        lost |= connection.is_autocommit();
+        // Once the transaction is gone nothing may run: it would commit by itself.
+        let ran = job(outcome.clone().map(|()| connection));
+        finishes.push(ran.finish);
+        if let Some(error) = ran.broken {
+            outcome = outcome.and(Err(error));
+        }
     }
-    let committed = if lost {
-        let _ = connection.execute_batch("ROLLBACK");
-        Err(StoreError::NoSpace)
-    } else {
-        connection.execute_batch("COMMIT").map_err(|e| {
-            let _ = connection.execute_batch("ROLLBACK");
-            fail(e)
-        })
-    };
+    let committed = outcome.and_then(|()| connection.execute_batch("COMMIT").map_err(fail));
+    // After some failures SQLite has rolled back already.
+    if committed.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        error!(%error, "state transaction could not be rolled back");
+    }
     for finish in finishes {
         finish(committed.clone());
+    }
+    committed
+}
+
+/// Whether a job was stopped by the disk rather than by what it found.
+fn broken_by<T>(result: &Result<T, StoreError>) -> Option<StoreError> {
+    match result {
+        Err(error @ (StoreError::NoSpace | StoreError::Failed(_))) => Some(error.clone()),
+        _ => None,
     }
 }
 
@@ -210,5 +239,74 @@ pub(crate) fn fail(error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::NoSpace,
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
         _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        (folder, database)
+    }
+
+    async fn limit_pages(database: &Database, pages: u32) {
+        let limit = move |connection: &Connection| {
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(fail)
+        };
+        database.write(limit).await.unwrap();
+    }
+
+    async fn put(database: &Database, id: &'static str, bytes: usize) -> Result<(), StoreError> {
+        let insert = move |connection: &Connection| {
+            let document = "x".repeat(bytes);
+            let sql = "INSERT INTO documents(collection, id, document) VALUES('c', ?1, ?2)";
+            connection.execute(sql, [id, &document]).map(drop).map_err(fail)
+        };
+        database.write(insert).await
+    }
+
+    fn ids(database: &Database) -> Vec<String> {
+        let read = |connection: &Connection| {
+            let mut statement = connection.prepare("SELECT id FROM documents ORDER BY id")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        database.read(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_and_leaves_nothing_behind_and_passes() {
+        let (_folder, database) = open();
+        put(&database, "before", 10).await.unwrap();
+        limit_pages(&database, 1).await;
+        let outcomes = put_three(&database).await;
+        // Those that shared a transaction with the one that did not fit share its fate; none is half there.
+        assert!(matches!(outcomes[1], Err(StoreError::NoSpace)), "{outcomes:?}");
+        let kept: Vec<_> = ["a", "big", "c"].into_iter().zip(&outcomes).filter(|(_, o)| o.is_ok()).collect();
+        let expected: Vec<_> = kept.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let stored: Vec<_> = ids(&database).into_iter().filter(|id| id != "before").collect();
+        assert_eq!(stored, expected);
+        limit_pages(&database, 1_000_000).await;
+        put(&database, "after", 100_000).await.unwrap();
+        assert!(ids(&database).contains(&"after".to_owned()));
+    }
+
+    async fn put_three(database: &Database) -> [Result<(), StoreError>; 3] {
+        let (a, big, c) = tokio::join!(put(database, "a", 10), put(database, "big", 1_000_000), put(database, "c", 10));
+        [a, big, c]
+    }
+
+    #[tokio::test]
+    async fn when_no_transaction_can_begin_every_caller_hears_why() {
+        let (folder, database) = open();
+        database.write(|connection| connection.busy_timeout(std::time::Duration::ZERO).map_err(fail)).await.unwrap();
+        let blocker = Connection::open(folder.path().join("state.db")).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = put(&database, "a", 10).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Failed(words) if words.contains("locked")), "{error}");
+        blocker.execute_batch("ROLLBACK").unwrap();
+        put(&database, "a", 10).await.unwrap();
     }
 }

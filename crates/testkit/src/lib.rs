@@ -1,1 +1,23 @@
-//! A platform in one process for tests, and client drivers.
+//! A platform of its own for each test, and client drivers that may misbehave.
+//!
+//! [`Platform`] runs the real binary; [`Device`] speaks MQTT over TLS packet by packet or byte
+//! by byte; [`Service`] calls the REST API and [`C2dSender`] sends over AMQP; [`stored_events`]
+//! reads the event log of a platform that has stopped. Only tests depend on this crate, so it
+//! has a client of its own: the one of the command line must not be bent into sending nonsense.
+
+mod c2d;
+mod device;
+mod events;
+mod platform;
+mod service;
+
+use std::time::Duration;
+
+pub use c2d::C2dSender;
+pub use device::{Device, Login, Received, TlsSocket, device_token};
+pub use events::stored_events;
+pub use platform::Platform;
+pub use service::{Answer, Service};
+
+/// How long anything that must come may take.
+pub const PATIENCE: Duration = Duration::from_secs(40);

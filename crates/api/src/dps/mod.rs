@@ -13,6 +13,7 @@ use axum::routing::{get, post, put};
 use gantry_hub::device::IfMatch;
 use gantry_provisioning::DpsError;
 
+use crate::body::BodyError;
 use crate::{Api, now};
 
 pub(crate) fn routes() -> Router<Arc<Api>> {
@@ -45,6 +46,12 @@ pub(crate) struct DpsFailure(DpsError);
 impl<E: Into<DpsError>> From<E> for DpsFailure {
     fn from(error: E) -> Self {
         Self(error.into())
+    }
+}
+
+impl From<BodyError> for DpsError {
+    fn from(error: BodyError) -> Self {
+        Self::Invalid(error.to_string())
     }
 }
 

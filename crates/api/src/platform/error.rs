@@ -7,6 +7,8 @@ use gantry_central::rules::RuleError;
 use gantry_hub::HubError;
 use serde_json::json;
 
+use crate::body::BodyError;
+
 /// An error answer of the platform API.
 #[derive(Debug)]
 pub(crate) struct PlatformError {
@@ -57,6 +59,16 @@ impl From<HubError> for PlatformError {
             _ => (StatusCode::BAD_REQUEST, "Invalid"),
         };
         Self::new(status, code, message)
+    }
+}
+
+impl From<BodyError> for PlatformError {
+    fn from(error: BodyError) -> Self {
+        let (status, code) = match error {
+            BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod alerts;
 mod devices;
-mod error;
+pub(crate) mod error;
 mod live;
 pub(crate) mod session;
 

@@ -1,0 +1,33 @@
+//! Request bodies: read whole, within a size and a time, before anything else looks at the request.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Largest request body in bytes: a whole twin with room for JSON's spelling of it.
+const BODY_BYTES_MAX: usize = 512 * 1024;
+/// How long a client may take to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the request body exceeds {BODY_BYTES_MAX} bytes, or broke off")]
+    TooLarge,
+    #[error("the request body did not arrive within {} seconds", BODY_TIMEOUT.as_secs())]
+    TooSlow,
+}
+
+/// Reads the body, or answers in the API's own shape of error.
+pub(crate) async fn read_whole<E: From<BodyError> + IntoResponse>(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let error = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => return next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(_)) => BodyError::TooLarge,
+        Err(_) => BodyError::TooSlow,
+    };
+    E::from(error).into_response()
+}

@@ -1,0 +1,33 @@
+//! What the event log of a stopped platform holds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use gantry_eventlog::{Config, Log};
+use gantry_hub::event::StoredEvent;
+use gantry_storage::{Events, Start};
+
+/// Partitions of a platform that was not told otherwise.
+const PARTITIONS: u16 = 4;
+
+/// Every event in the data folder, partition by partition, in order.
+///
+/// # Errors
+/// When the log cannot be opened, or an event in it cannot be read.
+pub async fn stored_events(data: &Path) -> anyhow::Result<Vec<StoredEvent>> {
+    let (log, _) = Log::open(Config::new(data.join("events"), PARTITIONS))?;
+    let events = Events::new(Arc::new(log));
+    let mut all = vec![];
+    for partition in 0..PARTITIONS {
+        let Some(last) = events.partition(partition).context("partition")?.last else { continue };
+        let mut cursor = events.read(partition, Start::Earliest).context("partition")?;
+        while cursor.next_sequence_number() <= last {
+            let batch = cursor.next(1000, 16 << 20).await?.context("log is closed")?;
+            ensure!(batch.missed == 0, "{} events of partition {partition} are missing", batch.missed);
+            all.extend(batch.events);
+        }
+    }
+    events.log().close().await?;
+    Ok(all)
+}
