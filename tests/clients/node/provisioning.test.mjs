@@ -1,7 +1,8 @@
-// azure-iot-provisioning-service writes an enrollment group, a device registers over MQTT and MQTT-WS.
+// azure-iot-provisioning-service writes an enrollment group, a device registers over MQTT, MQTT-WS and HTTPS.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import provisioning from 'azure-iot-provisioning-device';
+import dpsHttp from 'azure-iot-provisioning-device-http';
 import dpsMqtt from 'azure-iot-provisioning-device-mqtt';
 import service from 'azure-iot-provisioning-service';
 import security from 'azure-iot-security-symmetric-key';
@@ -10,7 +11,7 @@ import { deriveKey, env, registry } from './platform.mjs';
 const key = Buffer.alloc(48, 3).toString('base64');
 const enrollments = service.ProvisioningServiceClient.fromConnectionString(env.PROVISIONING_CONNECTION_STRING);
 
-test('a group device registers over both transports', async (t) => {
+test('a group device registers over MQTT, WebSocket and HTTPS', async (t) => {
   const group = {
     enrollmentGroupId: 'node-motors',
     attestation: { type: 'symmetricKey', symmetricKey: { primaryKey: key, secondaryKey: key } },
@@ -18,7 +19,7 @@ test('a group device registers over both transports', async (t) => {
   };
   const stored = (await enrollments.createOrUpdateEnrollmentGroup(group)).responseBody;
   t.after(() => enrollments.deleteEnrollmentGroup(stored.enrollmentGroupId));
-  for (const [name, Transport] of [['tcp', dpsMqtt.Mqtt], ['ws', dpsMqtt.MqttWs]]) {
+  for (const [name, Transport] of [['tcp', dpsMqtt.Mqtt], ['ws', dpsMqtt.MqttWs], ['https', dpsHttp.Http]]) {
     const registrationId = `node-motor-${name}`;
     const client = provisioning.ProvisioningDeviceClient.create(
       env.PROVISIONING_HOST, env.PROVISIONING_IDSCOPE, new Transport(),

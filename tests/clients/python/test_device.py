@@ -161,3 +161,48 @@ async def test_aio_client(device, ca, registry, websockets):
     call = lambda: registry.invoke_device_method(name, CloudToDeviceMethod(method_name="echo", payload=[1, "two"]))
     assert (await asyncio.to_thread(call)).payload == [1, "two"]
     await client.shutdown()
+
+
+def test_a_module_has_its_own_telemetry_twin_and_methods(device, ca, registry, env):
+    from azure.iot.device import IoTHubModuleClient
+    from azure.iot.hub.models import CloudToDeviceMethod
+
+    name, _ = device
+    key = registry.create_module_with_sas(name, "pump", "", "", "").authentication.symmetric_key.primary_key
+    client = IoTHubModuleClient.create_from_connection_string(
+        f"HostName={env['IOTHUB_HOSTNAME']};DeviceId={name};ModuleId=pump;SharedAccessKey={key}",
+        server_verification_cert=ca,
+    )
+    client.on_method_request_received = lambda request: client.send_method_response(
+        MethodResponse.create_from_method_request(request, 200, "module here")
+    )
+    client.connect()
+    client.send_message("from the module")
+    client.patch_twin_reported_properties({"speed": 3})
+    assert registry.get_module_twin(name, "pump").properties.reported["speed"] == 3
+    assert "speed" not in registry.get_twin(name).properties.reported
+    call = CloudToDeviceMethod(method_name="hello", payload=None)
+    assert registry.invoke_device_module_method(name, "pump", call).payload == "module here"
+    client.shutdown()
+
+
+def test_a_connection_ends_with_its_token(device, ca, env):
+    import time
+    import urllib.parse
+    from azure.iot.device.common.auth.signing_mechanism import SymmetricKeySigningMechanism
+
+    name, connection_string = device
+    key = connection_string.split("SharedAccessKey=")[1]
+    uri = urllib.parse.quote(f"{env['IOTHUB_HOSTNAME']}/devices/{name}", safe="")
+    expiry = int(time.time()) + 3
+    signature = urllib.parse.quote(SymmetricKeySigningMechanism(key).sign(f"{uri}\n{expiry}"), safe="")
+    client = IoTHubDeviceClient.create_from_sastoken(
+        f"SharedAccessSignature sr={uri}&sig={signature}&se={expiry}", server_verification_cert=ca, connection_retry=False
+    )
+    lost = threading.Event()
+    client.on_connection_state_change = lambda: client.connected or lost.set()
+    client.connect()
+    assert client.connected
+    assert lost.wait(15)
+    assert time.time() >= expiry
+    client.shutdown()

@@ -68,6 +68,20 @@ def test_every_message_is_read_in_order_with_its_stamps(env, ca, device, registr
     assert abs(first.enqueued_time.timestamp() - time.time()) < 60
 
 
+def test_a_model_id_announced_at_connect_is_stamped(env, ca, device):
+    name, connection_string = device
+    client = IoTHubDeviceClient.create_from_connection_string(
+        connection_string, server_verification_cert=ca, product_info="dtmi:com:example:Motor;1"
+    )
+    message = Message("x")
+    message.custom_properties["$.sub"] = "thermostat1"
+    client.send_message(message)
+    client.shutdown()
+    stamps = read(consumer(env), name, 1, starting_position="-1")[0].system_properties
+    assert stamps[b"dt-dataschema"].decode() == "dtmi:com:example:Motor;1"
+    assert stamps[b"dt-subject"].decode() == "thermostat1"
+
+
 def test_partition_properties(env, ca, device):
     name, connection_string = device
     send(connection_string, ca, 3)
