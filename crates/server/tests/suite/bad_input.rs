@@ -1,6 +1,6 @@
 //! Bytes no client of good faith sends: refused, logged once, nothing kept.
 
-use gantry_mqtt::{Publish, QoS};
+use gantry_mqtt::{ConnectReturnCode, Publish, QoS};
 use gantry_testkit::{Device, Login, Platform, Received, Service};
 use reqwest::Method;
 
@@ -174,30 +174,49 @@ async fn harass(platform: &Platform, n: usize) {
     }
 }
 
-async fn flood(platform: &Platform, numbers: std::ops::Range<usize>) {
+/// Logs in with a token nobody signed, under a name of its own.
+async fn intrude(platform: &Platform, n: usize) {
+    let login = Login::new(&format!("nobody-{n}"), &key(9));
+    let (mut device, _, code) = Device::try_connect(platform, &login).await.unwrap();
+    assert_eq!(code, ConnectReturnCode::NotAuthorized);
+    device.closed().await.unwrap();
+}
+
+/// Does something for every number, some at once.
+async fn flood(numbers: std::ops::Range<usize>, act: impl AsyncFn(usize)) {
     const AT_ONCE: usize = 16;
     let lanes = (0..AT_ONCE).map(|lane| {
-        let numbers = numbers.clone();
+        let (numbers, act) = (numbers.clone(), &act);
         async move {
             for n in numbers.skip(lane).step_by(AT_ONCE) {
-                harass(platform, n).await;
+                act(n).await;
             }
         }
     });
     futures::future::join_all(lanes).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_garbage_connections_leave_nothing_behind() {
+/// Resident memory stays within bounds over [`FLOOD`] of `act`, and honest devices are served.
+async fn check_memory(what: &str, act: impl AsyncFn(&Platform, usize)) {
     let (mut platform, service) = platform_with(&["d1"]).await;
     let (mut device, _) = Device::connect(&platform, &Login::new("d1", &key(1))).await.unwrap();
-    flood(&platform, 0..WARM_UP).await;
+    flood(0..WARM_UP, async |n| act(&platform, n).await).await;
     let before = platform.resident_bytes().unwrap();
-    flood(&platform, WARM_UP..WARM_UP + FLOOD).await;
+    flood(WARM_UP..WARM_UP + FLOOD, async |n| act(&platform, n).await).await;
     let after = platform.resident_bytes().unwrap();
-    println!("resident memory: {} KiB before, {} KiB after {FLOOD} bad connections", before >> 10, after >> 10);
-    assert!(after < before + GROWTH_BYTES_MAX, "{before} -> {after} bytes");
+    println!("resident memory: {} KiB before, {} KiB after {FLOOD} {what}", before >> 10, after >> 10);
+    assert!(after < before + GROWTH_BYTES_MAX, "{what}: {before} -> {after} bytes");
     device.publish(EVENTS, b"still here").await.unwrap();
     assert!(is_healthy(&service).await && platform.is_running().unwrap());
     assert!(!platform.log().unwrap().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_garbage_connections_leave_nothing_behind() {
+    check_memory("connections of garbage", harass).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_refused_logins_leave_nothing_behind() {
+    check_memory("refused logins", intrude).await;
 }
