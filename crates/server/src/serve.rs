@@ -69,11 +69,11 @@ struct Listeners {
     https_port: u16,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. Says that it is ready on standard output, as JSON when asked.
 ///
 /// # Errors
 /// When the platform cannot start; says what is in the way.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     // Nothing this process writes is for other users.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
@@ -83,7 +83,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let listeners = bind(&config)?;
     let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
     connections.write(&config.data_folder)?;
-    serve(&config, platform, listeners, &certificates, &connections).await
+    serve(&config, platform, listeners, &certificates, &connections, json).await
 }
 
 /// A connection is a file: takes as many as the system allows.
@@ -162,6 +162,7 @@ async fn serve(
     listeners: Listeners,
     certificates: &Certificates,
     connections: &Connections,
+    json: bool,
 ) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| anyhow!("metrics: {error}"))?;
     let tls = |alpn: &[&[u8]]| {
@@ -209,7 +210,7 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
-    announce(config, connections, &link);
+    announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
     tasks.shutdown().await;
@@ -254,15 +255,31 @@ fn sign_in_token() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn announce(config: &Config, connections: &Connections, link: &str) {
+fn announce(config: &Config, connections: &Connections, link: &str, json: bool) {
     let value = |name: &str| connections.variables.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v);
+    let secrets = config.data_folder.join("connection.env");
+    if json {
+        let ready = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": value("GANTRY_URL"),
+            "signIn": format!("{}/#signin={link}", value("GANTRY_URL")),
+            "hostName": value("IOTHUB_HOSTNAME"),
+            "mqttPort": config.ports.mqtt(),
+            "amqpPort": config.ports.amqp(),
+            "idScope": value("PROVISIONING_IDSCOPE"),
+            "caFile": value("GANTRY_CA_FILE"),
+            "connectionEnv": secrets,
+        });
+        println!("{ready}");
+        return;
+    }
     println!("gantry {} is ready", env!("CARGO_PKG_VERSION"));
     println!("  page      {}", value("GANTRY_URL"));
     println!("  sign in   {}/#signin={link}", value("GANTRY_URL"));
     println!("  hub       {} (MQTT {}, AMQP {})", value("IOTHUB_HOSTNAME"), config.ports.mqtt(), config.ports.amqp());
     println!("  id scope  {}", value("PROVISIONING_IDSCOPE"));
     println!("  CA        {}", value("GANTRY_CA_FILE"));
-    println!("  secrets   source {}", config.data_folder.join("connection.env").display());
+    println!("  secrets   source {}", secrets.display());
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

@@ -86,7 +86,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let output = if cli.json { Output::Json } else { Output::Text };
     if let Command::Serve { overrides } = &cli.command {
-        return serve::run(Config::load(&cli.overrides, overrides)?).await;
+        return serve::run(Config::load(&cli.overrides, overrides)?, cli.json).await;
     }
     let config = Config::load(&cli.overrides, &ServeOverrides::default())?;
     let folder = &config.data_folder;
