@@ -83,7 +83,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
 
   const maintenance = () =>
     [...motors].sort((a, b) => b.urgency - a.urgency).map((motor, index) => ({ place: index + 1, deviceId: motor.deviceId, urgency: motor.urgency,
-      reason: motor.reason, signal: "temperature", lastServiced: motor.lastServiced, trend: motor.urgency > 0.5 ? "rising" : null }));
+      reason: motor.reason, signal: "temperature", lastServiced: motor.lastServiced }));
 
   const fleet = () =>
     maintenance().map((item) => {

@@ -6,7 +6,7 @@ import type { Alert, Device, MaintenanceItem, Point, PointEvent, SecurityEvent }
 
 const point = (ms: number, value = 1): Point => ({ time: new Date(ms).toISOString(), value, score: 0, low: null, expected: null, high: null, anomaly: false, reason: null });
 const device = (deviceId: string): Device => ({ deviceId, connected: false, health: "good", urgency: 0, reason: "", signal: null, last: null, openAlerts: 0, lastActivityTime: null });
-const item = (place: number, deviceId: string, urgency: number): MaintenanceItem => ({ place, deviceId, urgency, reason: "hot", signal: null, lastServiced: null, trend: null });
+const item = (place: number, deviceId: string, urgency: number): MaintenanceItem => ({ place, deviceId, urgency, reason: "hot", signal: null, lastServiced: null });
 
 describe("series", () => {
   it("keeps only the newest points", () => {

@@ -32,7 +32,6 @@ export interface MaintenanceItem {
   reason: string;
   signal: string | null;
   lastServiced: string | null;
-  trend: string | null;
 }
 
 export type AlertState = "open" | "acknowledged" | "closed";

@@ -2,3 +2,4 @@
 
 mod amqp;
 mod amqp_world;
+mod authorization;

@@ -1,0 +1,154 @@
+//! Who may do what: every operation of the service API with every default policy.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use gantry_api::{Api, PeerAddress, Sessions, router};
+use gantry_central::Central;
+use gantry_central::pipeline::Pipeline;
+use gantry_hub::event::Event;
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
+use gantry_hub::{Hub, HubConfig};
+use gantry_identity::{Key, KeyPair, Policies, Rights, Signer, Timestamp};
+use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_storage::Database;
+use tower::ServiceExt as _;
+
+/// Method, path, body, and what a policy needs for it.
+const OPERATIONS: [(&str, &str, &str, Rights); 22] = [
+    ("GET", "/devices", "", Rights::REGISTRY_READ),
+    ("GET", "/devices/d", "", Rights::REGISTRY_READ),
+    ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
+    ("DELETE", "/devices/none", "", Rights::REGISTRY_WRITE),
+    ("GET", "/devices/d/modules", "", Rights::REGISTRY_READ),
+    ("GET", "/devices/d/modules/m", "", Rights::REGISTRY_READ),
+    ("PUT", "/devices/d/modules/m", "{}", Rights::REGISTRY_WRITE),
+    ("DELETE", "/devices/d/modules/none", "", Rights::REGISTRY_WRITE),
+    ("DELETE", "/devices/d/commands", "", Rights::SERVICE_CONNECT),
+    ("POST", "/devices/query", r#"{"query":"SELECT * FROM devices"}"#, Rights::SERVICE_CONNECT),
+    ("GET", "/statistics/devices", "", Rights::REGISTRY_READ),
+    ("GET", "/statistics/service", "", Rights::SERVICE_CONNECT),
+    ("GET", "/twins/d", "", Rights::SERVICE_CONNECT),
+    ("PATCH", "/twins/d", "{}", Rights::SERVICE_CONNECT),
+    ("PUT", "/twins/d", "{}", Rights::SERVICE_CONNECT),
+    ("GET", "/twins/d/modules/m", "", Rights::SERVICE_CONNECT),
+    ("PATCH", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
+    ("PUT", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
+    ("POST", "/twins/d/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
+    ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
+];
+
+struct Nothing;
+
+impl EventSink for Nothing {
+    fn append(&self, _: &[Event<'_>]) -> Append {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Entropy for Nothing {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(7);
+    }
+}
+
+fn keys() -> KeyPair {
+    KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) }
+}
+
+fn api(folder: &tempfile::TempDir) -> Api {
+    let database = Arc::new(Database::open(folder.path()).unwrap());
+    let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
+    let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));
+    let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
+    let config =
+        HubConfig { name: "hub".into(), host_names: vec!["localhost".into()], policies: Policies::hub_defaults(keys) };
+    let store = Arc::<Database>::clone(&database);
+    let hub = Arc::new(Hub::new(config, store, log, Arc::clone(&entropy), Arc::clone(&audit)));
+    let dps = ServiceConfig {
+        id_scope: IdScope::new("0ne"),
+        host_names: vec!["localhost".into()],
+        policies: Policies::provisioning_defaults(keys),
+    };
+    let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
+    Api { hub, provisioning, central, sessions: Arc::new(Sessions::default()) }
+}
+
+fn token(policy: &str, key: Key) -> String {
+    let signer = Signer { resource: "localhost".into(), key, policy: Some(policy.into()) };
+    signer.token(Timestamp::from_millis(4_000_000_000_000))
+}
+
+async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    if let Some(token) = token {
+        request = request.header("authorization", token);
+    }
+    // An etag, so that a repeated PUT replaces.
+    let request = request.header("if-match", "*").body(Body::from(body)).unwrap();
+    router(api.clone()).oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_its_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    for policy in api.hub.policies().clone().iter() {
+        let token = token(&policy.name, Key::from_bytes([2; 32]));
+        for (method, path, body, needed) in OPERATIONS {
+            let status = status(&api, method, path, body, Some(&token)).await;
+            let refused = status == StatusCode::UNAUTHORIZED;
+            assert_eq!(refused, !policy.rights.contains(needed), "{} {method} {path}: {status}", policy.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_opens_without_a_good_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let wrong = token("iothubowner", Key::from_bytes([9; 32]));
+    let unknown = token("nobody", Key::from_bytes([1; 32]));
+    let elsewhere =
+        Signer { resource: "other".into(), key: Key::from_bytes([1; 32]), policy: Some("iothubowner".into()) };
+    let elsewhere = elsewhere.token(Timestamp::from_millis(4_000_000_000_000));
+    let expired =
+        Signer { resource: "localhost".into(), key: Key::from_bytes([1; 32]), policy: Some("iothubowner".into()) };
+    let expired = expired.token(Timestamp::from_millis(1_000_000_000_000));
+    let tokens = [None, Some("Bearer x"), Some(&wrong), Some(&unknown), Some(&elsewhere), Some(&expired)];
+    for token in tokens {
+        for (method, path, body, _) in OPERATIONS {
+            let status = status(&api, method, path, body, token).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{token:?} {method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn enrollments_are_the_provisioning_policys_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let operations = [
+        ("GET", "/enrollmentGroups/g"),
+        ("PUT", "/enrollmentGroups/g"),
+        ("DELETE", "/enrollments/e"),
+        ("POST", "/enrollments/query"),
+        ("POST", "/enrollmentGroups/g/attestationmechanism"),
+        ("GET", "/registrations/r"),
+        ("POST", "/registrations/g/query"),
+    ];
+    let good = token("provisioningserviceowner", Key::from_bytes([1; 32]));
+    let hub = token("iothubowner", Key::from_bytes([1; 32]));
+    for (method, path) in operations {
+        assert_eq!(status(&api, method, path, "{}", Some(&hub)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_ne!(status(&api, method, path, "{}", Some(&good)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
+    }
+}
