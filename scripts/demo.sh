@@ -40,6 +40,9 @@ echo "above, or ask you once. Three motors now replay 79 days in $replay s."
 
 GANTRY_GROUP_KEY=$("$gantry" enrollment create-group motors --initial-twin '{"tags":{"plant":"demo"},"properties":{"desired":{"load":100}}}')
 export GANTRY_GROUP_KEY
+# Someone is told (the page), and the motor is asked to reduce its load.
+"$gantry" rule put reduce-load '{"when":{"kind":"urgency","urgencyMin":0.5},"severity":"critical",
+  "actions":[{"kind":"method","name":"reduceLoad","payload":{"to":70}}]}' > /dev/null
 "$gantry" --json monitor --anomalies > "$data/anomalies.jsonl" &
 pids+=($!)
 motors=()
@@ -63,7 +66,11 @@ for pid in "${motors[@]}"; do wait "$pid"; done
 step "done: $(( $(date +%s) - started )) s in all"
 "$gantry" maintenance
 echo
-"$gantry" method invoke motor-failing reduceLoad '{"to":70}' > /dev/null 2>&1 && echo "motor-failing reduced its load" || true
+"$gantry" alerts
+echo
+printf 'load reported by motor-failing, after the rule asked for 70: '
+"$gantry" --json twin show motor-failing | python3 -c 'import json, sys; print(json.load(sys.stdin)["properties"]["reported"]["load"])'
+echo
 python3 scripts/demo_report.py examples/motor/labels.json "$data/anomalies.jsonl" <("$gantry" --json maintenance)
 
 if [ "${KEEP:-}" = 1 ]; then

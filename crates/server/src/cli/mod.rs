@@ -63,6 +63,9 @@ enum Command {
     Maintenance,
     /// Alerts, newest first.
     Alerts,
+    /// Rules: what becomes an alert, and what is done then.
+    #[command(subcommand)]
+    Rule(platform::RuleCommand),
     /// Refused access, newest first.
     Security,
     /// Replay a CSV file as a device that provisions itself.
@@ -102,6 +105,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
+        Command::Rule(command) => platform::rule(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,

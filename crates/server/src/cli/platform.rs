@@ -1,4 +1,4 @@
-//! `gantry monitor`, `maintenance`, `alerts`, `security`, `enrollment`, `doctor`.
+//! `gantry monitor`, `maintenance`, `alerts`, `rule`, `security`, `enrollment`, `doctor`.
 
 use std::net::ToSocketAddrs as _;
 use std::time::Duration;
@@ -53,6 +53,50 @@ pub(super) async fn enrollment(client: &Client, output: Output, command: Enrollm
                 ("created", "/createdDateTimeUtc"),
             ];
             output.table(&groups, &columns);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Subcommand)]
+pub(super) enum RuleCommand {
+    /// List rules.
+    List,
+    /// Create or replace a rule.
+    Put {
+        /// Rule id.
+        id: String,
+        /// The rule, JSON as docs/platform-api.md shows it.
+        rule: String,
+    },
+    /// Delete a rule.
+    Delete {
+        /// Rule id.
+        id: String,
+    },
+}
+
+pub(super) async fn rule(client: &Client, output: Output, command: RuleCommand) -> anyhow::Result<()> {
+    let path = |id: &str| format!("/platform/v1/rules/{}", encode_component(id));
+    match command {
+        RuleCommand::List => {
+            let list = client.hub(Method::GET, "/platform/v1/rules", None).await?;
+            let columns = [
+                ("id", "/id"),
+                ("enabled", "/enabled"),
+                ("when", "/when"),
+                ("severity", "/severity"),
+                ("actions", "/actions"),
+            ];
+            output.table(&list["rules"], &columns);
+        }
+        RuleCommand::Put { id, rule } => {
+            let rule: Value = serde_json::from_str(&rule).context("rule is not JSON")?;
+            output.json(&client.hub(Method::PUT, &path(&id), Some(&rule)).await?);
+        }
+        RuleCommand::Delete { id } => {
+            client.hub(Method::DELETE, &path(&id), None).await?;
+            output.value(&json!({ "deleted": id }), |_| println!("deleted {id}"));
         }
     }
     Ok(())

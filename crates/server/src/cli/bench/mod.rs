@@ -8,6 +8,7 @@
 mod connections;
 mod load;
 mod server;
+mod twins;
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) enum BenchCommand {
     Telemetry(TelemetryArgs),
     /// Connects over TLS with SAS: connections a second, CPU and memory of each.
     Connections(connections::ConnectionsArgs),
+    /// Reported patches and twin reads a second, over MQTT with TLS.
+    Twins(twins::TwinsArgs),
 }
 
 #[derive(Args)]
@@ -67,6 +70,7 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
     let result = match command {
         BenchCommand::Telemetry(args) => telemetry(output, &args, &folder).await,
         BenchCommand::Connections(args) => connections::run(output, &args, &folder).await,
+        BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
     };
     std::fs::remove_dir_all(&folder)?;
     result
