@@ -10,12 +10,16 @@ mkdir -p "$CACHE"
 
 step() { printf '\n== %s (%s)\n' "$*" "$(date +%H:%M:%S)"; }
 
+# apt_packages PACKAGE...: installs Debian packages.
+apt_packages() {
+  step "installing $*"
+  local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
 # apt_install COMMAND PACKAGE: installs a Debian package when its command is missing.
 apt_install() {
-  command -v "$1" > /dev/null && return
-  step "installing $2"
-  local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
-  $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2"
+  command -v "$1" > /dev/null || apt_packages "$2"
 }
 
 # cargo_install COMMAND CRATE VERSION: builds a cargo tool once, outside of the repository.
@@ -31,6 +35,8 @@ python_env() {
   local folder=$CACHE/python/$1-$mark
   if [ ! -e "$folder/done" ]; then
     rm -rf "$folder"
+    # Debian's own Python has its venv module in a package of its own.
+    python3 -c 'import ensurepip' 2> /dev/null || apt_packages python3-venv >&2
     python3 -m venv "$folder" >&2
     "$folder/bin/pip" install -q --disable-pip-version-check -r "$2" >&2
     touch "$folder/done"
