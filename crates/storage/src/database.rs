@@ -13,7 +13,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::record_cache::RecordCache;
 use gantry_hub::ports::StoreError;
+use gantry_identity::DeviceId;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
@@ -65,6 +67,7 @@ pub struct Database {
 }
 
 struct Inner {
+    records: Arc<RecordCache>,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
@@ -93,7 +96,8 @@ impl Database {
             .name("state-writer".into())
             .spawn(move || run_writer(&connection, jobs))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
-        let inner = Inner { writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let records = Arc::default();
+        let inner = Inner { records, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -104,11 +108,30 @@ impl Database {
         &self,
         job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_to(None, job).await
+    }
+
+    /// As [`write`](Self::write), for a job that writes to the record of `device` or one of its modules.
+    pub(crate) async fn write_record<T: Send + 'static>(
+        &self,
+        device: &DeviceId,
+        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_to(Some(device.clone()), job).await
+    }
+
+    async fn write_to<T: Send + 'static>(
+        &self,
+        device: Option<DeviceId>,
+        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let records = Arc::clone(&self.inner.records);
         let job: Job = Box::new(move |transaction| {
             let result = transaction.and_then(job);
             let broken = broken_by(&result);
             let finish = Box::new(move |committed: Result<(), StoreError>| {
+                device.iter().for_each(|device| records.invalidate(device));
                 let _ = reply.send(committed.and(result));
             });
             Ran { finish, broken }
@@ -118,12 +141,23 @@ impl Database {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Runs `job` some time soon; drops it when the queue is full.
-    pub(crate) fn write_later(&self, job: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static) {
+    /// Records read lately.
+    pub(crate) fn records_read(&self) -> &RecordCache {
+        &self.inner.records
+    }
+
+    /// Runs `job`, which writes to the record of `device`, some time soon; drops it when the queue is full.
+    pub(crate) fn write_record_later(
+        &self,
+        device: &DeviceId,
+        job: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let (device, records) = (device.clone(), Arc::clone(&self.inner.records));
         let job: Job = Box::new(move |transaction| {
             let result = transaction.and_then(job);
             let broken = broken_by(&result);
             let finish = Box::new(move |committed: Result<(), StoreError>| {
+                records.invalidate(&device);
                 if let Err(error) = committed.and(result) {
                     tracing::debug!(%error, "best-effort write failed");
                 }

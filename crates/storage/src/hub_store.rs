@@ -69,13 +69,21 @@ fn json<T: serde::Serialize>(shape: &T) -> Result<String, StoreError> {
 impl Store for Database {
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError> {
         Box::pin(async move {
+            let ticket = match self.records_read().get(identity) {
+                Ok(record) => return Ok(Some(record)),
+                Err(ticket) => ticket,
+            };
             let raw = self.read(|connection| {
                 connection
                     .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
                     .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
                     .optional()
             })?;
-            raw.map(Raw::decode).transpose()
+            let record = raw.map(Raw::decode).transpose()?;
+            if let Some(record) = &record {
+                self.records_read().put(record, ticket);
+            }
+            Ok(record)
         })
     }
 
@@ -106,7 +114,8 @@ impl Store for Database {
     fn insert(&self, record: Record) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let (device, twin) = (json(&DeviceShape::from(&record.device))?, json(&TwinShape::from(&record.twin))?);
-            self.write(move |connection| {
+            let touched = record.device.identity.device.clone();
+            self.write_record(&touched, move |connection| {
                 let sql = "INSERT INTO identities(device_id, module_id, revision, enabled, identity, twin)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
                 let id = &record.device.identity;
@@ -121,7 +130,8 @@ impl Store for Database {
     fn update(&self, record: Record) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let (device, twin) = (json(&DeviceShape::from(&record.device))?, json(&TwinShape::from(&record.twin))?);
-            self.write(move |connection| {
+            let touched = record.device.identity.device.clone();
+            self.write_record(&touched, move |connection| {
                 let sql = "UPDATE identities SET revision = revision + 1, enabled = :enabled, identity = :identity,
                              twin = :twin
                            WHERE device_id = :device AND module_id = :module AND revision = :revision";
@@ -145,7 +155,7 @@ impl Store for Database {
     fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError> {
         let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
         Box::pin(async move {
-            self.write(move |connection| {
+            self.write_record(&identity.device, move |connection| {
                 let sql = "DELETE FROM identities WHERE device_id = ?1 AND module_id = ?2 AND revision = ?3";
                 let changed = connection.execute(sql, params![device, module, revision as i64]).map_err(fail)?;
                 if changed == 0 {
@@ -175,19 +185,21 @@ impl Store for Database {
     }
 
     fn note_presence(&self, identity: &Identity, presence: Presence) {
-        let identity = identity.clone();
-        self.write_later(move |connection| put_presence(connection, &identity, presence).map_err(fail));
+        let noted = identity.clone();
+        self.write_record_later(&identity.device, move |connection| {
+            put_presence(connection, &noted, presence).map_err(fail)
+        });
     }
 
     fn save_subscriptions<'a>(&'a self, identity: &'a Identity, bits: u8) -> PortFuture<'a, (), StoreError> {
-        let identity = identity.clone();
+        let kept = identity.clone();
         Box::pin(async move {
-            self.write(move |connection| {
+            self.write_record(&identity.device, move |connection| {
                 let sql = "INSERT INTO presence(device_id, module_id, updated_at, last_activity_at, subscriptions)
                            VALUES (?1, ?2, ?3, ?3, ?4)
                            ON CONFLICT DO UPDATE SET subscriptions = excluded.subscriptions";
                 let never = Timestamp::NEVER.as_millis();
-                let values = params![identity.device.as_str(), module_of(&identity), never, bits];
+                let values = params![kept.device.as_str(), module_of(&kept), never, bits];
                 connection.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(fail).map(|_| ())
             })
             .await
@@ -204,7 +216,7 @@ impl Store for Database {
         let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
         Box::pin(async move {
             let shape = json(&C2dShape::from(&message))?;
-            self.write(move |connection| {
+            self.write_record(&identity.device, move |connection| {
                 let count = "SELECT COUNT(*) FROM c2d WHERE device_id = ?1 AND module_id = ?2 AND expires_at > ?3";
                 let waiting: i64 = connection
                     .query_row(count, params![device, module, now.as_millis()], |row| row.get(0))
@@ -241,7 +253,7 @@ impl Store for Database {
     ) -> PortFuture<'a, usize, StoreError> {
         let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
         Box::pin(async move {
-            self.write(move |connection| {
+            self.write_record(&identity.device, move |connection| {
                 let sql = "DELETE FROM c2d WHERE sequence = ?1 AND device_id = ?2 AND module_id = ?3";
                 let mut statement = connection.prepare_cached(sql).map_err(fail)?;
                 let mut removed = 0;
@@ -385,6 +397,25 @@ mod tests {
         assert_eq!(store.c2d_remove(&id, vec![first, 999]).await.unwrap(), 1);
         let bodies: Vec<_> = store.c2d_list(&id).await.unwrap().into_iter().map(|e| e.message).collect();
         assert_eq!(bodies, [message("one", 200), message("two", 200)]);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_began_before_a_write_does_not_hide_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Database::open(folder.path()).unwrap();
+        let old = record("d", "");
+        store.insert(old.clone()).await.unwrap();
+        let ticket = store.records_read().get(&old.device.identity).err().unwrap();
+        let new = Record { device: Device { etag: 99, ..old.device.clone() }, ..old.clone() };
+        store.update(new.clone()).await.unwrap();
+        store.records_read().put(&old, ticket);
+        let read = store.record(&old.device.identity).await.unwrap().unwrap();
+        assert_eq!((read.device.etag, read.revision), (99, 2));
+        assert_eq!(store.record(&old.device.identity).await.unwrap(), Some(read), "from the cache now");
+        store.c2d_push(&old.device.identity, C2dMessage::default(), Timestamp::from_millis(0), 9).await.unwrap();
+        assert_eq!(store.record(&old.device.identity).await.unwrap().unwrap().presence.c2d_count, 1);
+        store.delete(&old.device.identity, 2).await.unwrap();
+        assert_eq!(store.record(&old.device.identity).await.unwrap(), None);
     }
 
     #[tokio::test]
