@@ -7,7 +7,6 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::Bytes;
 use gantry_identity::{Identity, Refusal, Timestamp};
 
 use crate::c2d::C2dMessage;
@@ -176,6 +175,3 @@ pub trait Entropy: Send + Sync {
     /// Fills the buffer.
     fn fill(&self, buffer: &mut [u8]);
 }
-
-/// Payload bytes of a method or message.
-pub type Payload = Bytes;

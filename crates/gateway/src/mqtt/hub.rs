@@ -11,7 +11,6 @@ use gantry_hub::connection::{Delivery, Mailbox, MethodResponse, Subscriptions};
 use gantry_hub::event::{Telemetry, names};
 use gantry_hub::ports::Append;
 use gantry_hub::{Hub, HubError, Session};
-use gantry_identity::Identity;
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -358,13 +357,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             Err(error) => Err(error),
         };
         if let Err(error) = stored {
-            warn!(device = %identity_of(&self.session), %error, "will not stored");
+            warn!(device = %self.session.identity, %error, "will not stored");
         }
     }
-}
-
-fn identity_of(session: &Session) -> &Identity {
-    &session.identity
 }
 
 /// Telemetry that arrived together.
