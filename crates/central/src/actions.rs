@@ -46,6 +46,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// The word for what it is.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Webhook { .. } => "webhook",
+            Self::Email { .. } => "email",
+            Self::Method { .. } => "method",
+            Self::Desired { .. } => "desired",
+        }
+    }
+
     /// Checks what can be checked before it is tried.
     ///
     /// # Errors

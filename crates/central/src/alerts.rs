@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::actions::{Action, DeliveryError, State, Task};
 use crate::rules::Severity;
@@ -46,6 +47,8 @@ pub struct Alert {
     pub id: String,
     /// The rule that opened it.
     pub rule_id: String,
+    /// What tells alerts of one rule apart: the device, or who was refused.
+    pub subject: String,
     /// The device it is about.
     pub device_id: Option<String>,
     /// What it is about.
@@ -116,8 +119,7 @@ impl Book {
         for alert in alerts {
             book.next = book.next.max(alert.id.parse::<u64>().unwrap_or(0) + 1);
             if alert.state != AlertState::Closed {
-                let subject = alert.device_id.clone().unwrap_or_default();
-                book.subjects.insert((alert.rule_id.clone(), subject), alert.id.clone());
+                book.subjects.insert((alert.rule_id.clone(), alert.subject.clone()), alert.id.clone());
             }
             book.alerts.insert(alert.id.clone(), alert);
         }
@@ -140,6 +142,7 @@ impl Book {
         let alert = self.alerts.entry(id.clone()).or_insert_with(|| Alert {
             id,
             rule_id: occurrence.rule_id.to_owned(),
+            subject: occurrence.subject.to_owned(),
             device_id: occurrence.device_id.map(str::to_owned),
             kind: occurrence.kind,
             severity: occurrence.severity,
@@ -210,26 +213,55 @@ impl Book {
         self.alerts.values().filter(|a| a.state != AlertState::Closed && a.device_id.as_deref() == Some(device)).count()
     }
 
-    /// Drops the oldest alerts beyond the bound, closed ones first; returns their ids.
+    /// Drops the oldest alerts beyond the bound: closed ones first, then those of refused access, then others. An
+    /// alert with something left to do stays. Returns their ids.
     pub fn trim(&mut self) -> Vec<String> {
-        let mut excess = self.alerts.len().saturating_sub(ALERTS_MAX);
-        let mut dropped = vec![];
-        for closed_only in [true, false] {
-            let ids: Vec<_> = self
-                .alerts
-                .values()
-                .filter(|a| !closed_only || a.state == AlertState::Closed)
-                .take(excess)
-                .map(|a| a.id.clone())
-                .collect();
-            excess -= ids.len();
-            for id in ids {
-                self.alerts.remove(&id);
-                self.subjects.retain(|_, open| *open != id);
-                dropped.push(id);
-            }
+        let rank = |alert: &Alert| match (alert.state, alert.kind) {
+            (AlertState::Closed, _) => 0,
+            (_, Kind::Security) => 1,
+            _ => 2,
+        };
+        let excess = self.alerts.len().saturating_sub(ALERTS_MAX);
+        if excess == 0 {
+            return vec![];
+        }
+        let busy = |alert: &Alert| alert.actions.iter().any(|task| task.state == State::Pending);
+        let mut idle: Vec<_> = self.alerts.values().filter(|a| !busy(a)).map(|a| (rank(a), a.id.clone())).collect();
+        idle.sort();
+        let dropped: Vec<_> = idle.into_iter().take(excess).map(|(_, id)| id).collect();
+        for id in &dropped {
+            self.alerts.remove(id);
+            self.subjects.retain(|_, open| open != id);
         }
         dropped
+    }
+}
+
+impl Alert {
+    /// As `docs/platform-api.md` shows it. What an action does stays with the rule: its URL may hold a key.
+    pub fn document(&self) -> Value {
+        let actions = self.actions.iter().map(|task| {
+            json!({
+                "kind": task.action.kind(),
+                "state": task.state,
+                "attempts": task.attempts,
+                "error": task.error,
+            })
+        });
+        json!({
+            "id": self.id,
+            "ruleId": self.rule_id,
+            "deviceId": self.device_id,
+            "kind": self.kind,
+            "severity": self.severity,
+            "state": self.state,
+            "title": self.title,
+            "reason": self.reason,
+            "openedAt": self.opened_at.to_string(),
+            "updatedAt": self.updated_at.to_string(),
+            "count": self.count,
+            "actions": actions.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -298,6 +330,20 @@ mod tests {
         assert_eq!(restored.take_due(NOW).len(), 1);
         assert_eq!(restored.raise(&occurrence("a", &actions), NOW).id, alert.id);
         assert!(restored.raise(&occurrence("b", &[]), NOW).id > alert.id);
+    }
+
+    #[test]
+    fn an_alert_with_something_left_to_do_outlives_a_flood_of_others() {
+        let mut book = Book::default();
+        let actions = [Action::Webhook { url: "http://localhost/?key=secret".into() }];
+        let kept = book.raise(&occurrence("motor", &actions), NOW).clone();
+        for n in 0..ALERTS_MAX + 100 {
+            book.raise(&occurrence(&format!("d{n}"), &[]), NOW);
+            book.trim();
+        }
+        assert_eq!(book.newest().count(), ALERTS_MAX);
+        assert!(book.newest().any(|alert| alert.id == kept.id));
+        assert!(!kept.document().to_string().contains("secret"), "a receiver does not learn of other receivers");
     }
 
     #[test]

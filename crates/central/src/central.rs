@@ -32,6 +32,9 @@ pub const SECURITY: &str = "security";
 /// When each device was last serviced.
 pub const SERVICED: &str = "serviced";
 
+/// How far each partition's events are told in stored alerts.
+pub const PROGRESS: &str = "alert-progress";
+
 /// From this urgency a device is watched.
 const WATCH_URGENCY: f64 = 0.4;
 /// From this urgency its health is poor.
@@ -78,6 +81,8 @@ pub type SignalSummary = (Arc<str>, Option<Point>);
 #[derive(Default)]
 struct State {
     pipelines: Vec<Pipeline>,
+    /// Events before these numbers have been told in alerts: a replay does not tell them again.
+    told: Vec<u64>,
     list: List,
     urgent: HashSet<(String, String)>,
     reasons: HashMap<String, (String, Option<String>)>,
@@ -122,7 +127,16 @@ impl Central {
         for index in 0..state.pipelines.len() {
             let devices: Vec<_> = state.pipelines[index].devices().cloned().collect();
             for device in devices {
-                state.place(index, &device);
+                if let Some(assessment) = state.place(index, &device) {
+                    state.remember_urgent(&device, &assessment);
+                }
+            }
+        }
+        state.told = vec![0; state.pipelines.len()];
+        for (partition, next) in documents.all(PROGRESS)? {
+            let index = partition.parse::<usize>().ok().filter(|index| *index < state.told.len());
+            if let (Some(index), Ok(next)) = (index, next.parse()) {
+                state.told[index] = next;
             }
         }
         Ok(Self { state: Mutex::new(state), live: Channel::default(), monitor: Channel::default() })
@@ -151,16 +165,19 @@ impl Central {
             self.monitor.publish(|| monitored(event));
             let Some(pipeline) = state.pipelines.get_mut(index) else { return };
             let judged = pipeline.apply(event);
+            let is_told = state.told.get(index).is_some_and(|next| event.sequence_number < *next);
             for one in &judged {
                 self.live.publish(|| point_event(one));
-                if one.point.is_anomaly() {
+                if one.point.is_anomaly() && !is_told {
                     self.anomaly(&mut state, one, now);
                 }
             }
             if let Some(one) = judged.first() {
                 let assessment = state.place(index, &one.device);
-                if let Some(assessment) = assessment {
-                    self.urgency(&mut state, &one.device, &assessment, now);
+                match assessment {
+                    Some(assessment) if is_told => state.remember_urgent(&one.device, &assessment),
+                    Some(assessment) => self.urgency(&mut state, &one.device, &assessment, now),
+                    None => {}
                 }
             }
         }
@@ -198,11 +215,7 @@ impl Central {
         let rules: Vec<_> = state.rules.iter().filter(|rule| rule.enabled).cloned().collect();
         for rule in &rules {
             let When::Urgency { urgency_min } = rule.when else { continue };
-            let key = (rule.id.clone(), device.to_owned());
-            if assessment.urgency < urgency_min - gantry_detection::maintenance::HYSTERESIS {
-                state.urgent.remove(&key);
-            }
-            if assessment.urgency < urgency_min || !state.urgent.insert(key) {
+            if !state.becomes_urgent(&rule.id, device, assessment.urgency, urgency_min) {
                 continue;
             }
             self.raise(
@@ -236,7 +249,7 @@ impl Central {
         self.live.publish(|| Live {
             name: "alert",
             device: alert.device_id.as_deref().map(Arc::from),
-            data: text(alert).into(),
+            data: alert.document().to_string().into(),
         });
     }
 
@@ -393,6 +406,11 @@ impl Central {
         changes.extend(
             state.alerts.newest().filter(|a| changed.contains(&a.id)).map(|a| (ALERTS, a.id.clone(), Some(text(a)))),
         );
+        if !changes.is_empty() {
+            let progress = state.pipelines.iter().enumerate();
+            let progress = progress.map(|(n, p)| (PROGRESS, n.to_string(), Some(p.next_sequence_number().to_string())));
+            changes.extend(progress);
+        }
         if std::mem::take(&mut state.security_changed) {
             changes.push((SECURITY, "events".into(), Some(text(state.security.events()))));
         }
@@ -413,6 +431,25 @@ impl Central {
 }
 
 impl State {
+    /// Whether a device's urgency rises to a rule's now: once, until it has fallen again.
+    fn becomes_urgent(&mut self, rule_id: &str, device: &str, urgency: f64, urgency_min: f64) -> bool {
+        let key = (rule_id.to_owned(), device.to_owned());
+        if urgency < urgency_min - gantry_detection::maintenance::HYSTERESIS {
+            self.urgent.remove(&key);
+        }
+        urgency >= urgency_min && self.urgent.insert(key)
+    }
+
+    /// Notes an urgency that was told before, at a restart or in a replay.
+    fn remember_urgent(&mut self, device: &str, assessment: &Assessment) {
+        let rules: Vec<_> = self.rules.iter().map(|rule| (rule.id.clone(), rule.when.clone())).collect();
+        for (id, when) in rules {
+            if let When::Urgency { urgency_min } = when {
+                self.becomes_urgent(&id, device, assessment.urgency, urgency_min);
+            }
+        }
+    }
+
     /// Gives a device its place.
     fn place(&mut self, index: usize, device: &str) -> Option<Assessment> {
         let (signal, assessment) = self.pipelines.get(index)?.assess(device)?;
@@ -445,18 +482,26 @@ impl State {
 
 impl Audit for Central {
     fn refused(&self, refused: RefusedAccess) {
+        self.note_refusal(&refused);
+    }
+}
+
+impl Central {
+    /// Takes refused access; says whether it is a new event, worth a line in the log.
+    pub fn note_refusal(&self, refused: &RefusedAccess) -> bool {
         let mut state = self.state.lock();
-        let noted = state.security.note(&refused);
+        let noted = state.security.note(refused);
         state.security_changed = true;
         self.live.publish(|| Live { name: "security", device: None, data: text(&noted.event).into() });
         let rules: Vec<_> = state.rules.iter().filter(|rule| rule.enabled).cloned().collect();
         for rule in &rules {
             let When::Security { count_min } = rule.when else { continue };
             let event = &noted.event;
-            let (subject, count) = if noted.by_claimed >= count_min {
-                (&event.claimed, noted.by_claimed)
-            } else if noted.by_peer >= count_min {
+            // One address that tries many names is one alert; one name from many addresses another.
+            let (subject, count) = if noted.by_peer >= count_min {
                 (&event.peer, noted.by_peer)
+            } else if noted.by_claimed >= count_min {
+                (&event.claimed, noted.by_claimed)
             } else {
                 continue;
             };
@@ -478,6 +523,26 @@ impl Audit for Central {
                 refused.at,
             );
         }
+        noted.is_new
+    }
+
+    /// Devices that have sent telemetry.
+    pub fn devices(&self) -> Vec<Arc<str>> {
+        self.state.lock().pipelines.iter().flat_map(Pipeline::devices).cloned().collect()
+    }
+
+    /// Values that were not analysed since the start.
+    pub fn not_analysed(&self) -> u64 {
+        self.state.lock().pipelines.iter().map(Pipeline::not_analysed).sum()
+    }
+
+    /// Tells open pages that a device came or went.
+    pub fn publish_connection(&self, device: &Arc<str>, connected: bool) {
+        self.live.publish(|| Live {
+            name: "connection",
+            device: Some(Arc::clone(device)),
+            data: json!({ "deviceId": &**device, "connected": connected }).to_string().into(),
+        });
     }
 }
 
@@ -579,12 +644,8 @@ mod tests {
             Ok(all.iter().filter(|((c, _), _)| *c == collection).map(|((_, id), t)| (id.clone(), t.clone())).collect())
         }
 
-        fn put(
-            &self,
-            collection: &'static str,
-            documents: Vec<(String, Option<String>)>,
-        ) -> PortFuture<'_, (), StoreError> {
-            self.store(documents.into_iter().map(|(id, text)| (collection, id, text)).collect());
+        fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError> {
+            self.store(changes);
             Box::pin(std::future::ready(Ok(())))
         }
     }
@@ -674,6 +735,27 @@ mod tests {
         assert_eq!(again.maintenance().len(), 1);
         assert_eq!(again.maintenance()[0].last_serviced, Some(NOW));
         assert_eq!(again.take_due(NOW).len(), 1);
+    }
+
+    #[test]
+    fn neither_a_restart_nor_a_replay_tells_anything_twice() {
+        let documents = Memory::default();
+        let central = fresh(&documents);
+        central.put_rule(Rule { when: When::Urgency { urgency_min: 0.2 }, ..Rule::defaults().remove(1) }).unwrap();
+        feed(&central, "m", 0, 800, |n| 80.0 + (n % 9) as f64);
+        let early = central.checkpoint(0).unwrap();
+        feed(&central, "m", 800, 400, |n| if n % 50 < 25 { 0.0 } else { 200.0 });
+        let urgent = central.alerts(None, 10).into_iter().find(|a| a.rule_id == "urgent").expect("urgent by now");
+        central.set_alert_state(NOW, &urgent.id, AlertState::Closed);
+        documents.store(central.take_changes());
+        let late = central.checkpoint(0).unwrap();
+        for checkpoint in [late, early] {
+            let again = Central::restore(&documents, vec![Pipeline::from_bytes(&checkpoint).unwrap()]).unwrap();
+            feed(&again, "m", again.next_sequence_number(0), 1200 - again.next_sequence_number(0), |n| {
+                if n % 50 < 25 { 0.0 } else { 200.0 }
+            });
+            assert_eq!(again.alerts(None, 10), central.alerts(None, 10));
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! number of signals, then for each: device id, signal name, detector, health, each as
 //! `u32` length and bytes.
 //!
-//! Bounds: [`SIGNALS_MAX`] signals a partition (about 3.5 KiB each), further ones are
-//! counted and not analysed; points are in memory only and shared out so that all
-//! signals together keep at most [`POINTS_TOTAL_MAX`].
+//! Bounds: [`DEVICE_SIGNALS_MAX`] signals a device and [`SIGNALS_MAX`] a partition (about
+//! 3.5 KiB each), further ones are counted and not analysed; points are in memory only and
+//! shared out so that all signals together keep at most [`POINTS_TOTAL_MAX`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use crate::signals;
 
 /// Signals one partition follows.
 pub const SIGNALS_MAX: usize = 16_000;
+/// Signals one device may have followed, so that none can take the partition's.
+pub const DEVICE_SIGNALS_MAX: usize = 64;
 /// Points one signal keeps.
 pub const POINTS_MAX: usize = 10_000;
 /// Points all signals of a partition keep together.
@@ -68,6 +70,7 @@ struct Signal {
     name: Arc<str>,
     detector: Detector,
     health: Health,
+    last: Option<Point>,
     points: VecDeque<Point>,
 }
 
@@ -76,11 +79,29 @@ struct Device {
     signals: Vec<Signal>,
 }
 
+impl Signal {
+    fn new(name: &str, detector: Detector, health: Health) -> Self {
+        Self { name: name.into(), detector, health, last: None, points: VecDeque::new() }
+    }
+
+    /// Keeps a point and at most `points_max` in all; says by how many there are more.
+    fn keep(&mut self, point: &Point, points_max: usize) -> usize {
+        self.last = Some(point.clone());
+        let before = self.points.len();
+        self.points.push_back(point.clone());
+        if before >= points_max {
+            self.points.pop_front();
+        }
+        self.points.len() - before
+    }
+}
+
 /// All signals of one partition.
 #[derive(Debug, Default)]
 pub struct Pipeline {
     devices: HashMap<Arc<str>, Device>,
     signals: usize,
+    points: usize,
     next: u64,
     not_analysed: u64,
 }
@@ -124,22 +145,23 @@ impl Pipeline {
     }
 
     fn judge(&mut self, device: &Arc<str>, name: &str, at: Timestamp, value: f64) -> Option<Judged> {
-        let points_max = (POINTS_TOTAL_MAX / (self.signals + 1)).clamp(100, POINTS_MAX);
-        let signal = match self.devices.get(device).and_then(|d| d.signals.iter().position(|s| &*s.name == name)) {
-            Some(index) => &mut self.devices.get_mut(device)?.signals[index],
-            None if self.signals >= SIGNALS_MAX => return None,
+        let points_max = (POINTS_TOTAL_MAX / (self.signals + 1)).min(POINTS_MAX);
+        let is_full = self.signals >= SIGNALS_MAX;
+        let signals = match self.devices.get_mut(device) {
+            Some(found) => &mut found.signals,
+            None if is_full => return None,
+            None => &mut self.devices.entry(Arc::clone(device)).or_default().signals,
+        };
+        let index = match signals.iter().position(|signal| &*signal.name == name) {
+            Some(index) => index,
+            None if is_full || signals.len() >= DEVICE_SIGNALS_MAX => return None,
             None => {
+                signals.push(Signal::new(name, Detector::new(), Health::new(at.as_millis())));
                 self.signals += 1;
-                let signals = &mut self.devices.entry(Arc::clone(device)).or_default().signals;
-                signals.push(Signal {
-                    name: name.into(),
-                    detector: Detector::new(),
-                    health: Health::new(at.as_millis()),
-                    points: VecDeque::new(),
-                });
-                signals.last_mut()?
+                signals.len() - 1
             }
         };
+        let signal = &mut signals[index];
         let observed = signal.detector.observe(at.as_millis(), value).ok()?;
         signal.health.observe(&observed);
         let point = Point {
@@ -149,18 +171,19 @@ impl Pipeline {
             band: observed.band.map(|band| (band.low, band.expected, band.high)),
             reason: observed.reason.map(|reason| reason.in_words(None).into()),
         };
-        while signal.points.len() >= points_max {
-            signal.points.pop_front();
+        self.points += signal.keep(&point, points_max);
+        // Signals that say little keep what they had when there were fewer; new points make room then.
+        while self.points > POINTS_TOTAL_MAX && signal.points.pop_front().is_some() {
+            self.points -= 1;
         }
-        signal.points.push_back(point.clone());
         Some(Judged { device: Arc::clone(device), signal: Arc::clone(&signal.name), point })
     }
 
     /// The most urgent signal of a device, with its name, at the time of its last values.
     pub fn assess(&self, device: &str) -> Option<(Arc<str>, Assessment)> {
         let device = self.devices.get(device)?;
-        let now = device.signals.iter().filter_map(|s| s.points.back()).map(|p| p.at.as_millis()).max();
-        let at = |signal: &Signal| signal.health.assess(now.unwrap_or(i64::MIN));
+        let now = device.signals.iter().map(|signal| signal.health.last_ms()).max()?;
+        let at = |signal: &Signal| signal.health.assess(now);
         let (index, assessment) = most_urgent(device.signals.iter().map(at))?;
         Some((Arc::clone(&device.signals[index].name), assessment))
     }
@@ -169,8 +192,7 @@ impl Pipeline {
     pub fn serviced(&mut self, device: &str) -> bool {
         let Some(device) = self.devices.get_mut(device) else { return false };
         for signal in &mut device.signals {
-            let at = signal.points.back().map_or(0, |point| point.at.as_millis());
-            signal.health.serviced(at);
+            signal.health.serviced(signal.health.last_ms());
         }
         true
     }
@@ -183,7 +205,7 @@ impl Pipeline {
     /// Signals of a device with their last point.
     pub fn signals(&self, device: &str) -> Vec<(Arc<str>, Option<Point>)> {
         let signals = self.devices.get(device).map_or(&[][..], |d| &d.signals);
-        signals.iter().map(|s| (Arc::clone(&s.name), s.points.back().cloned())).collect()
+        signals.iter().map(|s| (Arc::clone(&s.name), s.last.clone())).collect()
     }
 
     /// The last `limit` points of a signal, oldest first.
@@ -197,6 +219,7 @@ impl Pipeline {
     pub fn remove(&mut self, device: &str) {
         if let Some(device) = self.devices.remove(device) {
             self.signals -= device.signals.len();
+            self.points -= device.signals.iter().map(|signal| signal.points.len()).sum::<usize>();
         }
     }
 
@@ -234,11 +257,10 @@ impl Pipeline {
         let mut pipeline = Self { next, ..Self::default() };
         for _ in 0..count {
             let id: Arc<str> = fields.text()?.into();
-            let name = fields.text()?.into();
+            let name = fields.text()?;
             let detector = Detector::from_bytes(fields.bytes()?).map_err(|_| RestoreError)?;
             let health = Health::from_bytes(fields.bytes()?).map_err(|_| RestoreError)?;
-            let signal = Signal { name, detector, health, points: VecDeque::new() };
-            pipeline.devices.entry(id).or_default().signals.push(signal);
+            pipeline.devices.entry(id).or_default().signals.push(Signal::new(name, detector, health));
             pipeline.signals += 1;
         }
         if fields.0.is_empty() { Ok(pipeline) } else { Err(RestoreError) }
@@ -306,6 +328,30 @@ mod tests {
         let before = pipeline.assess("m").unwrap().1.urgency;
         assert!(pipeline.serviced("m"));
         assert!(pipeline.assess("m").unwrap().1.urgency < before);
+    }
+
+    #[test]
+    fn signals_and_points_are_bounded() {
+        let mut pipeline = Pipeline::default();
+        for n in 0..200 {
+            pipeline.apply(&event("greedy", n, &format!(r#"{{"s{n}": 1}}"#)));
+        }
+        assert_eq!(pipeline.signals("greedy").len(), DEVICE_SIGNALS_MAX);
+        assert_eq!(pipeline.not_analysed(), 200 - DEVICE_SIGNALS_MAX as u64);
+        for n in 200..POINTS_MAX as u64 + 300 {
+            pipeline.apply(&event("talker", n, r#"{"t": 1}"#));
+        }
+        assert_eq!(pipeline.series("talker", "t", usize::MAX).unwrap().len(), POINTS_MAX);
+        assert_eq!(pipeline.points, POINTS_MAX + DEVICE_SIGNALS_MAX);
+    }
+
+    #[test]
+    fn service_right_after_a_restart_counts_from_the_last_value() {
+        let mut before = Pipeline::default();
+        (0..300).for_each(|n| drop(before.apply(&wave(n))));
+        let mut after = Pipeline::from_bytes(&before.to_bytes()).unwrap();
+        assert!(after.serviced("m"));
+        assert!(after.assess("m").unwrap().1.urgency < 0.01);
     }
 
     #[test]

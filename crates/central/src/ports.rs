@@ -4,6 +4,7 @@ use gantry_hub::ports::{PortFuture, StoreError};
 
 use crate::actions::{Action, DeliveryError};
 use crate::alerts::Alert;
+use crate::central::Change;
 
 /// Documents by collection and id.
 pub trait Documents: Send + Sync {
@@ -12,9 +13,8 @@ pub trait Documents: Send + Sync {
     /// # Errors
     /// When the store fails.
     fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError>;
-    /// Writes documents in one transaction; `None` deletes.
-    fn put(&self, collection: &'static str, documents: Vec<(String, Option<String>)>)
-    -> PortFuture<'_, (), StoreError>;
+    /// Writes documents of any collections in one transaction; `None` deletes.
+    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError>;
 }
 
 /// Carries out one kind of action, once.

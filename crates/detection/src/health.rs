@@ -138,6 +138,11 @@ impl Health {
         }
     }
 
+    /// Time of the latest observation or service.
+    pub fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
     /// The device was serviced: what was found before no longer counts.
     pub fn serviced(&mut self, now_ms: i64) {
         *self = Health { last_ms: now_ms.max(self.last_ms), ..Health::new(now_ms) };

@@ -29,7 +29,7 @@ impl Webhook {
     }
 
     async fn post(&self, url: &str, alert: &Alert) -> Result<(), DeliveryError> {
-        let response = self.client.post(url).json(alert).send().await.map_err(|error| {
+        let response = self.client.post(url).json(&alert.document()).send().await.map_err(|error| {
             // The URL may hold a key; it is not repeated.
             let error = error.without_url();
             let words = std::error::Error::source(&error)
@@ -73,6 +73,7 @@ pub(crate) mod tests {
         Alert {
             id: "1".into(),
             rule_id: "anomaly".into(),
+            subject: "motor-1".into(),
             device_id: Some("motor-1".into()),
             kind: Kind::Anomaly,
             severity: Severity::Warning,

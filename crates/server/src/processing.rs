@@ -5,12 +5,11 @@
 //! each partition feeds the application; one task stores what changed, publishes the
 //! maintenance list and saves checkpoints; one task carries out actions.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
 use gantry_api::{MethodTimeouts, call_method};
 use gantry_central::Central;
 use gantry_central::actions::{Action, DeliveryError};
@@ -24,7 +23,7 @@ use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
 use gantry_storage::{Database, Events, Start};
 use rand::Rng as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
@@ -108,13 +107,15 @@ impl Processing {
         }
         tasks.spawn(Arc::clone(&self).act());
         let mut timer = tokio::time::interval(FLUSH_PERIOD);
-        let (mut saved_at, mut saved_bytes) = (Instant::now(), 0);
+        let (mut saved_at, mut saved_bytes, mut connected) = (Instant::now(), 0, HashMap::new());
         while !*stopped.borrow() {
             tokio::select! {
                 _ = timer.tick() => {}
                 _ = stopped.changed() => break,
             }
             self.flush().await;
+            self.publish_connections(&mut connected);
+            metrics::gauge!("gantry_values_not_analysed").set(self.central.not_analysed() as f64);
             let period = if saved_bytes > CHECKPOINT_BYTES_LARGE { CHECKPOINT_PERIOD * 6 } else { CHECKPOINT_PERIOD };
             if saved_at.elapsed() >= period {
                 saved_bytes = self.checkpoint().await;
@@ -150,15 +151,19 @@ impl Processing {
         if changes.is_empty() {
             return;
         }
-        let mut by_collection: BTreeMap<&'static str, Vec<(String, Option<String>)>> = BTreeMap::new();
-        for (collection, id, text) in changes {
-            by_collection.entry(collection).or_default().push((id, text));
+        if let Err(error) = self.database.put(changes.clone()).await {
+            warn!(%error, "changes are not stored yet");
+            self.central.return_changes(changes);
         }
-        for (collection, documents) in by_collection {
-            if let Err(error) = self.database.put(collection, documents.clone()).await {
-                warn!(collection, %error, "changes are not stored yet");
-                let left = documents.into_iter().map(|(id, text)| (collection, id, text)).collect();
-                self.central.return_changes(left);
+    }
+
+    /// Tells open pages of devices that came or went since the last call.
+    fn publish_connections(&self, known: &mut HashMap<Arc<str>, bool>) {
+        for device in self.central.devices() {
+            let Ok(id) = DeviceId::parse(&device) else { continue };
+            let connected = self.hub.is_connected(&Identity::device(id));
+            if known.insert(Arc::clone(&device), connected) != Some(connected) {
+                self.central.publish_connection(&device, connected);
             }
         }
     }
@@ -180,11 +185,18 @@ impl Processing {
         bytes
     }
 
+    /// Hands due tasks out, each to a task of its own, so that a slow one holds up nobody else.
     async fn act(self: Arc<Self>) {
+        let gate = Arc::new(Semaphore::new(ACTIONS_MAX));
         loop {
-            let due = self.central.take_due(gantry_gateway::now());
-            let attempts = futures::stream::iter(due).for_each_concurrent(ACTIONS_MAX, |due| self.attempt(due));
-            attempts.await;
+            for due in self.central.take_due(gantry_gateway::now()) {
+                let Ok(permit) = Arc::clone(&gate).acquire_owned().await else { return };
+                let this = Arc::clone(&self);
+                tokio::spawn(async move {
+                    this.attempt(due).await;
+                    drop(permit);
+                });
+            }
             // Retries come due without new events.
             let _ = tokio::time::timeout(Duration::from_millis(500), self.work.notified()).await;
         }

@@ -47,8 +47,10 @@ struct CountedAudit(Arc<Central>);
 impl Audit for CountedAudit {
     fn refused(&self, event: RefusedAccess) {
         metrics::counter!("gantry_refused_access_total").increment(1);
-        info!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
-        self.0.refused(event);
+        // The same refusal again within a minute is counted, not logged.
+        if self.0.note_refusal(&event) {
+            info!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The owner of a collection owns the shape of its documents.
 
+use gantry_central::Change;
 use gantry_central::ports::Documents;
 use gantry_hub::ports::{PortFuture, StoreError};
 use rusqlite::{OptionalExtension as _, params};
@@ -42,8 +43,16 @@ impl Database {
         collection: &'static str,
         documents: Vec<(String, Option<String>)>,
     ) -> Result<(), StoreError> {
+        self.put_changes(documents.into_iter().map(|(id, document)| (collection, id, document)).collect()).await
+    }
+
+    /// As [`put_documents`](Self::put_documents), over several collections.
+    ///
+    /// # Errors
+    /// When the store fails; nothing is written then.
+    pub async fn put_changes(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         self.write(move |connection| {
-            for (id, document) in documents {
+            for (collection, id, document) in changes {
                 match document {
                     Some(text) => {
                         let sql = "INSERT OR REPLACE INTO documents(collection, id, document) VALUES (?1, ?2, ?3)";
@@ -67,11 +76,7 @@ impl Documents for Database {
         self.documents(collection)
     }
 
-    fn put(
-        &self,
-        collection: &'static str,
-        documents: Vec<(String, Option<String>)>,
-    ) -> PortFuture<'_, (), StoreError> {
-        Box::pin(self.put_documents(collection, documents))
+    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError> {
+        Box::pin(self.put_changes(changes))
     }
 }

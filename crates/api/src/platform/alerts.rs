@@ -24,14 +24,15 @@ pub(super) struct AlertsQuery {
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, _: User, Query(query): Query<AlertsQuery>) -> Json<Value> {
-    Json(json!({ "alerts": api.central.alerts(query.state, LIST_MAX) }))
+    let alerts: Vec<_> = api.central.alerts(query.state, LIST_MAX).iter().map(Alert::document).collect();
+    Json(json!({ "alerts": alerts }))
 }
 
 pub(super) async fn acknowledge(
     State(api): State<Arc<Api>>,
     _: User,
     Path(id): Path<String>,
-) -> Result<Json<Alert>, PlatformError> {
+) -> Result<Json<Value>, PlatformError> {
     set(&api, &id, AlertState::Acknowledged)
 }
 
@@ -39,13 +40,13 @@ pub(super) async fn close(
     State(api): State<Arc<Api>>,
     _: User,
     Path(id): Path<String>,
-) -> Result<Json<Alert>, PlatformError> {
+) -> Result<Json<Value>, PlatformError> {
     set(&api, &id, AlertState::Closed)
 }
 
-fn set(api: &Api, id: &str, state: AlertState) -> Result<Json<Alert>, PlatformError> {
+fn set(api: &Api, id: &str, state: AlertState) -> Result<Json<Value>, PlatformError> {
     let alert = api.central.set_alert_state(now(), id, state);
-    alert.map(Json).ok_or_else(|| PlatformError::not_found(format!("alert `{id}`")))
+    alert.map(|alert| Json(alert.document())).ok_or_else(|| PlatformError::not_found(format!("alert `{id}`")))
 }
 
 pub(super) async fn security(State(api): State<Arc<Api>>, _: User) -> Json<Value> {

@@ -28,7 +28,9 @@ const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 const SESSIONS_MAX: usize = 1_000;
 const LINKS_MAX: usize = 16;
-/// Failed sign-ins within a minute after which all wait.
+/// Failed sign-ins remembered.
+const FAILURES_KEPT: usize = 10_000;
+/// Failed sign-ins from one address within a minute after which it waits.
 const FAILURES_MAX: usize = 10;
 
 /// Sign-in links and sessions, in memory: a restart signs everybody out.
@@ -41,7 +43,7 @@ pub struct Sessions {
 struct SessionState {
     links: Vec<(String, Timestamp)>,
     sessions: HashMap<String, Timestamp>,
-    failures: VecDeque<Timestamp>,
+    failures: VecDeque<(Timestamp, String)>,
 }
 
 impl Sessions {
@@ -61,12 +63,16 @@ impl Sessions {
         state.sessions.keys().fold(false, |found, key| found | bool::from(key.as_bytes().ct_eq(session.as_bytes())))
     }
 
-    async fn redeem(&self, token: &str, session: String, now: Timestamp) -> Result<(), PlatformError> {
+    async fn redeem(&self, token: &str, session: String, peer: &str, now: Timestamp) -> Result<(), PlatformError> {
         let mut state = self.state.lock().await;
-        while state.failures.front().is_some_and(|at| now.since(*at) > Duration::from_secs(60)) {
+        while state.failures.front().is_some_and(|(at, _)| now.since(*at) > Duration::from_secs(60))
+            || state.failures.len() >= FAILURES_KEPT
+        {
             state.failures.pop_front();
         }
-        if state.failures.len() >= FAILURES_MAX {
+        let peer = peer.rsplit_once(':').map_or(peer, |(host, _)| host).to_owned();
+        let failed = state.failures.iter().filter(|(_, from)| *from == peer).count();
+        if failed >= FAILURES_MAX || state.sessions.len() >= SESSIONS_MAX {
             return Err(PlatformError::too_many());
         }
         state.links.retain(|(_, until)| *until > now);
@@ -74,13 +80,10 @@ impl Sessions {
             if link.as_bytes().ct_eq(token.as_bytes()).into() { Some(n) } else { found }
         });
         let Some(index) = found else {
-            state.failures.push_back(now);
+            state.failures.push_back((now, peer));
             return Err(PlatformError::unauthorized());
         };
         state.links.remove(index);
-        if state.sessions.len() >= SESSIONS_MAX {
-            return Err(PlatformError::too_many());
-        }
         state.sessions.insert(session, now.plus(SESSION_LIFE));
         Ok(())
     }
@@ -137,7 +140,7 @@ pub(super) async fn sign_in(
     let body: SignIn =
         serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
     let session = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    if let Err(error) = api.sessions.redeem(&body.token, session.clone(), now()).await {
+    if let Err(error) = api.sessions.redeem(&body.token, session.clone(), &peer.0, now()).await {
         api.hub.report_refusal(now(), "admin", &peer.0, "page sign-in", &Refusal::Signature);
         return Err(error);
     }

@@ -1,0 +1,240 @@
+//! What must hold over restarts, replays and floods: nothing is told or done twice, nothing urgent is pushed out.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use gantry_central::actions::{Action, State};
+use gantry_central::alerts::{AlertState, Kind};
+use gantry_central::pipeline::Pipeline;
+use gantry_central::ports::Documents;
+use gantry_central::rules::{Rule, Severity, When};
+use gantry_central::{Central, Change};
+use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
+use gantry_hub::ports::{Audit as _, PortFuture, RefusedAccess, StoreError};
+use gantry_identity::{Identity, Refusal, Timestamp};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<(&'static str, String), String>>);
+
+impl Documents for Memory {
+    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
+        let all = self.0.lock().unwrap();
+        Ok(all.iter().filter(|((c, _), _)| *c == collection).map(|((_, id), t)| (id.clone(), t.clone())).collect())
+    }
+    fn put(&self, _: Vec<Change>) -> PortFuture<'_, (), StoreError> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Memory {
+    fn store(&self, changes: Vec<Change>) {
+        let mut all = self.0.lock().unwrap();
+        for (collection, id, text) in changes {
+            match text {
+                Some(text) => all.insert((collection, id), text),
+                None => all.remove(&(collection, id)),
+            };
+        }
+    }
+}
+
+fn event(device: &str, n: u64, body: &str) -> StoredEvent {
+    StoredEvent {
+        partition: 0,
+        sequence_number: n,
+        enqueued_at: Timestamp::from_millis(5_000),
+        source: MessageSource::Telemetry,
+        identity: Identity::parse(device).unwrap(),
+        generation_id: "1".into(),
+        auth_method: "{}".into(),
+        model_id: None,
+        system: SystemProperties::default(),
+        properties: vec![],
+        body: body.as_bytes().to_vec().into(),
+    }
+}
+
+fn wave(n: u64) -> StoredEvent {
+    let value = if n < 800 { 80.0 + (n % 9) as f64 } else { 20.0 + (n % 3) as f64 };
+    event("m", n, &format!(r#"{{"t": {value}, "timestamp": {}}}"#, 1_700_000_000_000 + n * 300_000))
+}
+
+fn refused(central: &Central, claimed: &str, peer: &str) {
+    central.refused(RefusedAccess {
+        at: NOW,
+        claimed: claimed.into(),
+        peer: peer.into(),
+        operation: "mqtt connect",
+        reason: Refusal::Signature,
+    });
+}
+
+fn rule(when: When) -> Rule {
+    Rule {
+        id: "r".into(),
+        enabled: true,
+        when,
+        severity: Severity::Critical,
+        actions: vec![Action::Method { name: "reduceLoad".into(), payload: serde_json::Value::Null }],
+    }
+}
+
+fn fresh(documents: &Memory) -> Central {
+    Central::restore(documents, vec![Pipeline::default()]).unwrap()
+}
+
+fn restart(central: &Central, documents: &Memory, checkpoint: &[u8]) -> Central {
+    documents.store(central.take_changes());
+    Central::restore(documents, vec![Pipeline::from_bytes(checkpoint).unwrap()]).unwrap()
+}
+
+fn of_rule(central: &Central) -> Vec<(AlertState, u64)> {
+    central.alerts(None, 100).iter().filter(|a| a.rule_id == "r").map(|a| (a.state, a.count)).collect()
+}
+
+#[test]
+fn a_restart_does_not_reopen_a_closed_urgency_alert_and_act_again() {
+    let documents = Memory::default();
+    let central = fresh(&documents);
+    central.put_rule(rule(When::Urgency { urgency_min: 0.3 })).unwrap();
+    for n in 0..900 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    let alert = central.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap();
+    for due in central.take_due(NOW) {
+        central.finish(NOW, &due, Ok(()), 0.0);
+    }
+    central.set_alert_state(NOW, &alert.id, AlertState::Closed);
+    central.observe(NOW, 0, &[wave(900)]);
+    assert_eq!(of_rule(&central).len(), 1, "without a restart nothing opens");
+    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    again.observe(NOW, 0, &[wave(901)]);
+    assert_eq!(of_rule(&again).len(), 1);
+    assert_eq!(again.take_due(NOW).len(), 0, "the method is not invoked again");
+}
+
+#[test]
+fn a_replay_after_kill_does_not_count_or_act_twice() {
+    let documents = Memory::default();
+    let central = fresh(&documents);
+    central.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
+    for n in 0..790 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    let before = of_rule(&central);
+    let checkpoint = central.checkpoint(0).unwrap();
+    for n in 790..810 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    let counted = of_rule(&central);
+    assert_ne!(before, counted, "the test needs an anomaly after the checkpoint");
+    for due in central.take_due(NOW) {
+        central.finish(NOW, &due, Ok(()), 0.0);
+    }
+    let id = central.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap().id;
+    central.set_alert_state(NOW, &id, AlertState::Closed);
+    let again = restart(&central, &documents, &checkpoint);
+    for n in 790..810 {
+        again.observe(NOW, 0, &[wave(n)]);
+    }
+    assert_eq!(of_rule(&again).len(), 1, "{:?}", of_rule(&again));
+    assert_eq!(again.take_due(NOW).len(), 0);
+}
+
+#[test]
+fn a_security_alert_keeps_its_subject_over_a_restart() {
+    let documents = Memory::default();
+    let central = fresh(&documents);
+    for n in 0..6 {
+        refused(&central, "a", &format!("10.0.0.1:{n}"));
+        refused(&central, "b", &format!("10.0.0.2:{n}"));
+    }
+    let security = |c: &Central| c.alerts(None, 100).iter().filter(|a| a.kind == Kind::Security).count();
+    assert_eq!(security(&central), 2);
+    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    for n in 0..6 {
+        refused(&again, "a", &format!("10.0.0.1:{n}"));
+    }
+    assert_eq!(security(&again), 2);
+}
+
+#[test]
+fn one_device_cannot_take_all_signals() {
+    let central = fresh(&Memory::default());
+    for n in 0..250 {
+        let body: Vec<_> = (0..64).map(|s| format!("\"s{}\":1", n * 64 + s)).collect();
+        central.observe(NOW, 0, &[event("greedy", n, &format!("{{{}}}", body.join(",")))]);
+    }
+    central.observe(NOW, 0, &[event("modest", 250, r#"{"t":1}"#)]);
+    assert!(central.signals("greedy").len() <= 64, "greedy has {}", central.signals("greedy").len());
+    assert_eq!(central.signals("modest").len(), 1);
+}
+
+#[test]
+fn strangers_cannot_push_out_open_alerts_with_pending_actions() {
+    let central = fresh(&Memory::default());
+    central.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
+    for n in 0..810 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    assert!(central.alerts(None, 10_000).iter().any(|a| a.rule_id == "r" && a.actions[0].state == State::Pending));
+    for n in 0..2_100 {
+        for _ in 0..5 {
+            refused(&central, &format!("x{n}"), "10.0.0.1:1");
+        }
+    }
+    assert_eq!(of_rule(&central).len(), 1);
+}
+
+#[test]
+fn service_after_a_restart_counts_from_now() {
+    let documents = Memory::default();
+    let central = fresh(&documents);
+    for n in 0..200 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    assert!(again.serviced(NOW, "m"));
+    again.observe(NOW, 0, &[wave(200)]);
+    let health = again.health("m");
+    assert!(health.urgency < 0.01, "{} {}", health.urgency, health.reason);
+}
+
+#[test]
+fn an_alert_does_not_show_one_receiver_the_address_of_another() {
+    let central = fresh(&Memory::default());
+    let mut rule = rule(When::Anomaly { signal: None, score_min: None });
+    rule.actions =
+        vec![Action::Webhook { url: "https://a/?key=SECRET".into() }, Action::Webhook { url: "https://b/".into() }];
+    central.put_rule(rule).unwrap();
+    for n in 0..810 {
+        central.observe(NOW, 0, &[wave(n)]);
+    }
+    let due = central.take_due(NOW);
+    let body = due[1].alert.document().to_string();
+    assert!(!body.contains("SECRET"), "{body}");
+}
+
+#[test]
+fn points_of_all_signals_stay_within_their_bound() {
+    let mut pipeline = Pipeline::default();
+    let mut n = 0;
+    let mut push = |pipeline: &mut Pipeline, device: String| {
+        pipeline.apply(&event(&device, n, r#"{"t":1}"#));
+        n += 1;
+    };
+    for d in 0..100 {
+        for _ in 0..10_000 {
+            push(&mut pipeline, format!("d{d}"));
+        }
+    }
+    for d in 100..300 {
+        for _ in 0..3_000 {
+            push(&mut pipeline, format!("d{d}"));
+        }
+    }
+    let kept: usize = (0..300).map(|d| pipeline.series(&format!("d{d}"), "t", usize::MAX).unwrap().len()).sum();
+    assert!(kept <= gantry_central::pipeline::POINTS_TOTAL_MAX, "{kept} points are kept");
+}
