@@ -63,7 +63,7 @@ fn keys() -> KeyPair {
     KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) }
 }
 
-fn api(folder: &tempfile::TempDir) -> Api {
+pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));

@@ -3,3 +3,4 @@
 mod amqp;
 mod amqp_world;
 mod authorization;
+mod session;

@@ -1,0 +1,60 @@
+//! Signing in to the page: the token once, the cookie with its flags, the header against forged requests.
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use gantry_api::{Api, PeerAddress, now, router};
+use tower::ServiceExt as _;
+
+use crate::authorization::api;
+
+async fn send(api: &Api, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Response<Body> {
+    let path = format!("/platform/v1{path}");
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    router(api.clone()).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+}
+
+fn cookie(response: &Response<Body>) -> String {
+    response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned()
+}
+
+const SIGN_IN: &str = r#"{"token":"one-time"}"#;
+
+#[tokio::test]
+async fn a_link_signs_in_once_and_signing_out_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    api.sessions.add_link("one-time".into(), now()).await;
+    let signed_in = send(&api, "POST", "/session", &[], SIGN_IN).await;
+    assert_eq!(signed_in.status(), StatusCode::OK);
+    let full = cookie(&signed_in);
+    for flag in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
+        assert!(full.contains(flag), "{full}");
+    }
+    assert_eq!(send(&api, "POST", "/session", &[], SIGN_IN).await.status(), StatusCode::UNAUTHORIZED, "only once");
+    let session = full.split(';').next().unwrap();
+    assert_eq!(send(&api, "GET", "/fleet", &[("cookie", session)], "").await.status(), StatusCode::OK);
+    assert_eq!(
+        send(&api, "GET", "/fleet", &[("cookie", "gantry_session=guess")], "").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    let out = send(&api, "DELETE", "/session", &[("cookie", session), ("x-gantry-csrf", "1")], "").await;
+    assert_eq!(out.status(), StatusCode::NO_CONTENT);
+    assert_eq!(send(&api, "GET", "/fleet", &[("cookie", session)], "").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_cookie_alone_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    api.sessions.add_link("one-time".into(), now()).await;
+    let full = cookie(&send(&api, "POST", "/session", &[], SIGN_IN).await);
+    let session = full.split(';').next().unwrap();
+    let rule = r#"{"when":{"kind":"urgency","urgencyMin":0.5},"severity":"info"}"#;
+    let forged = send(&api, "PUT", "/rules/x", &[("cookie", session)], rule).await;
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN);
+    let own = send(&api, "PUT", "/rules/x", &[("cookie", session), ("x-gantry-csrf", "1")], rule).await;
+    assert_eq!(own.status(), StatusCode::OK);
+}
