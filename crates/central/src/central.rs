@@ -398,7 +398,7 @@ impl Central {
         }
     }
 
-    /// Documents that changed since the last call, and the state of all pipelines at the same moment.
+    /// Documents that changed since the last call, with how far each partition's events are told in them.
     pub fn take_changes(&self) -> Vec<Change> {
         let mut state = self.state.lock();
         let mut changes = std::mem::take(&mut state.changes);
