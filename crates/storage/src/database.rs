@@ -1,7 +1,7 @@
 //! SQLite: one writer thread with grouped transactions, a pool of readers.
 //!
 //! File `state.db` in the data folder, WAL mode, `synchronous = FULL`. Schema version in
-//! `PRAGMA user_version`; [`SCHEMA`] is version 1:
+//! `PRAGMA user_version`: how many of [`MIGRATIONS`] the file has seen. Tables of the first one:
 //!
 //! - `identities`: one row a device or module. `identity` and `twin` are JSON as in
 //!   `shapes.rs`; `revision` is compared and raised by every write.
@@ -28,7 +28,11 @@ const GROUP_LEN_MAX: usize = 512;
 /// Idle read connections kept.
 const READERS_MAX: usize = 8;
 
-const SCHEMA: &str = "
+/// Steps from an empty file to the current schema, in order. A step that was released is never edited:
+/// what changes is a further step.
+const MIGRATIONS: &[&str] = &[FIRST_TABLES];
+
+const FIRST_TABLES: &str = "
 CREATE TABLE identities(
   device_id TEXT NOT NULL, module_id TEXT NOT NULL, revision INTEGER NOT NULL, enabled INTEGER NOT NULL,
   identity TEXT NOT NULL, twin TEXT NOT NULL, PRIMARY KEY(device_id, module_id)) WITHOUT ROWID;
@@ -46,7 +50,6 @@ CREATE TABLE registrations(id TEXT NOT NULL PRIMARY KEY, group_id TEXT, document
 CREATE INDEX registrations_by_group ON registrations(group_id, id);
 CREATE TABLE documents(
   collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
-PRAGMA user_version = 1;
 ";
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -85,12 +88,7 @@ impl Database {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(fail)?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
-        match version {
-            0 => connection.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
-            1 => {}
-            newer => return Err(StoreError::Failed(format!("state.db has schema {newer}; this version knows 1"))),
-        }
+        migrate(&connection)?;
         let (writer, jobs) = tokio::sync::mpsc::channel(QUEUE_LEN_MAX);
         let thread = std::thread::Builder::new()
             .name("state-writer".into())
@@ -208,6 +206,19 @@ impl Drop for Inner {
             let _ = thread.join();
         }
     }
+}
+
+/// Brings the schema up to date, one transaction a step.
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+    let known = MIGRATIONS.len();
+    let steps = usize::try_from(version).ok().and_then(|seen| MIGRATIONS.get(seen..)).ok_or_else(|| {
+        StoreError::Failed(format!("state.db has schema {version}; this version knows those up to {known}"))
+    })?;
+    for (step, number) in steps.iter().zip(version + 1..) {
+        connection.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")).map_err(fail)?;
+    }
+    Ok(())
 }
 
 fn run_writer(connection: &Connection, mut jobs: tokio::sync::mpsc::Receiver<Job>) {
