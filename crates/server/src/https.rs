@@ -79,7 +79,7 @@ async fn upgrade(
         }
         Some("amqpwsb10") => {
             let amqp = shared.amqp.clone();
-            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer.address))
+            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer))
         }
         _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
     }
