@@ -82,6 +82,12 @@ pub enum HubError {
     NotImplemented(&'static str),
 }
 
+impl From<gantry_query::TooManyGroups> for HubError {
+    fn from(error: gantry_query::TooManyGroups) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
 impl From<StoreError> for HubError {
     fn from(error: StoreError) -> Self {
         match error {

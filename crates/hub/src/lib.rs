@@ -21,7 +21,7 @@ pub mod twin;
 mod twins;
 
 pub use error::HubError;
-pub use gantry_query::{Query, QueryError};
+pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
 pub use hub::{DisabledTokens, Hub, HubConfig, Ports, Presented, Principal, Session};
 pub use methods::MethodCall;
 pub use registry::QueryPage;

@@ -43,7 +43,5 @@ pub const TWIN_INTEGER: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..
 pub const DEVICE_LIST_MAX: usize = 1000;
 /// Largest page of a query. Source: registry REST reference.
 pub const QUERY_PAGE_MAX: usize = 1000;
-/// Length of a query in characters. Source: query language reference.
-pub const QUERY_LEN_MAX: usize = 8192;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;
