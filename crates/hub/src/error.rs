@@ -21,6 +21,12 @@ pub enum HubError {
     /// No certificate authority of that name.
     #[error("certificate `{0}` is not there")]
     NoSuchCertificate(String),
+    /// Routing cannot be as it was written.
+    #[error(transparent)]
+    Routing(#[from] crate::routing::RoutingError),
+    /// The caller's ETag of routing is not the current one.
+    #[error("etag of routing does not match")]
+    RoutingChanged,
     /// The caller's ETag of a certificate authority is not the current one.
     #[error("etag of certificate `{0}` does not match")]
     CertificateChanged(String),

@@ -9,6 +9,7 @@ use crate::c2d::Locks;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
+use crate::routing::Routes;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 
 /// Longest claimed name kept in a security event, in characters.
@@ -58,6 +59,7 @@ pub struct Hub {
     pub(crate) connections: Arc<Connections>,
     pub(crate) locks: Locks,
     pub(crate) authorities: Authorities,
+    pub(crate) routes: Routes,
     audit: Arc<dyn Audit>,
 }
 
@@ -105,9 +107,10 @@ impl Hub {
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
-        let authorities = Authorities::load(documents)?;
+        let authorities = Authorities::load(Arc::clone(&documents))?;
+        let routes = Routes::load(documents, &config.name)?;
         let (connections, locks) = (Arc::default(), Locks::default());
-        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities })
+        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities, routes })
     }
 
     /// Short name.

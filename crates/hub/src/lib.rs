@@ -17,6 +17,7 @@ mod messages;
 mod methods;
 pub mod ports;
 mod registry;
+pub mod routing;
 pub mod twin;
 mod twins;
 

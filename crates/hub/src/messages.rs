@@ -1,15 +1,19 @@
 //! Telemetry in, cloud-to-device messages out.
 
 use gantry_identity::{Identity, Timestamp};
+use serde_json::Value;
 
 use crate::c2d::C2dMessage;
 use crate::connection::{Delivery, Subscriptions};
 use crate::device::Status;
 use crate::error::HubError;
 use crate::event::{Event, MessageSource, Telemetry};
+use crate::routing::{Decision, Destinations, Message};
 use crate::hub::{Hub, Session};
 use crate::limits;
 use crate::ports::{Append, Enqueued, StoreError};
+
+const TELEMETRY: MessageSource = MessageSource::Telemetry;
 
 impl Hub {
     /// Stamps messages with what the hub knows of their sender and appends them to the log, in order.
@@ -21,19 +25,36 @@ impl Hub {
         if let Some(bytes) = messages.iter().map(Telemetry::size).find(|size| *size > limits::D2C_BYTES_MAX) {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
+        let table = self.routes.table();
+        let twin = if table.uses_twin() { self.twin_for_routes(&session.identity) } else { None };
+        let (identity, model_id) = (&session.identity, session.model_id.as_deref());
+        let decide = |message| match table.is_plain() {
+            true => Decision { destinations: Destinations::BUILT_IN, added: vec![] },
+            false => table.decide(&Message::new(TELEMETRY, identity, now, model_id, message, twin.as_ref())),
+        };
         let events: Vec<Event<'_>> = messages
             .iter()
-            .map(|message| Event {
-                source: MessageSource::Telemetry,
-                identity: &session.identity,
-                generation_id: &session.generation_id,
-                auth_method: &session.auth_method,
-                model_id: session.model_id.as_deref(),
-                enqueued_at: now,
-                message,
+            .map(|message| {
+                let Decision { destinations, added } = decide(message);
+                Event {
+                    source: TELEMETRY,
+                    identity,
+                    generation_id: &session.generation_id,
+                    auth_method: &session.auth_method,
+                    model_id,
+                    enqueued_at: now,
+                    message,
+                    destinations,
+                    added: added.into(),
+                }
             })
             .collect();
         Ok(self.log.append(&events))
+    }
+
+    /// The twin as conditions and enrichments see it: what this process knows of it now.
+    pub(crate) fn twin_for_routes(&self, identity: &Identity) -> Option<Value> {
+        self.store.known(identity).map(|record| record.twin_document(true))
     }
 
     /// Queues a message for a device and tells its connection.

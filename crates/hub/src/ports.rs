@@ -90,6 +90,9 @@ pub struct Enqueued {
 pub trait Store: Send + Sync {
     /// One record.
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
+    /// One record as far as this process knows it without waiting: written by it, or read a moment ago. Routes that
+    /// look at twins use it, which may be seconds behind (message enrichments, limitations).
+    fn known(&self, identity: &Identity) -> Option<Record>;
     /// Records of devices (`modules` false) or modules after `after`, in order of id.
     fn records<'a>(
         &'a self,

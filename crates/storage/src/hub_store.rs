@@ -66,25 +66,33 @@ fn json<T: serde::Serialize>(shape: &T) -> Result<String, StoreError> {
     serde_json::to_string(shape).map_err(|e| StoreError::Failed(e.to_string()))
 }
 
+impl Database {
+    fn find_record(&self, identity: &Identity) -> Result<Option<Record>, StoreError> {
+        let ticket = match self.records_read().get(identity) {
+            Ok(record) => return Ok(Some(record)),
+            Err(ticket) => ticket,
+        };
+        let raw = self.read(|connection| {
+            connection
+                .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
+                .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
+                .optional()
+        })?;
+        let record = raw.map(Raw::decode).transpose()?;
+        if let Some(record) = &record {
+            self.records_read().put(record, ticket);
+        }
+        Ok(record)
+    }
+}
+
 impl Store for Database {
+    fn known(&self, identity: &Identity) -> Option<Record> {
+        self.find_record(identity).ok().flatten()
+    }
+
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError> {
-        Box::pin(async move {
-            let ticket = match self.records_read().get(identity) {
-                Ok(record) => return Ok(Some(record)),
-                Err(ticket) => ticket,
-            };
-            let raw = self.read(|connection| {
-                connection
-                    .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
-                    .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
-                    .optional()
-            })?;
-            let record = raw.map(Raw::decode).transpose()?;
-            if let Some(record) = &record {
-                self.records_read().put(record, ticket);
-            }
-            Ok(record)
-        })
+        Box::pin(async move { self.find_record(identity) })
     }
 
     fn records<'a>(

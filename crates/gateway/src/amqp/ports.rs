@@ -73,8 +73,11 @@ pub enum StreamError {
     Failed(String),
 }
 
-/// The hub's events.
+/// The hub's events: the built-in endpoint, and endpoints of routes that are streams of this platform. They share
+/// partitions and numbers; each has the events that were routed to it.
 pub trait EventStream: Send + Sync {
+    /// Names of the endpoints that can be read, the built-in one first.
+    fn entities(&self) -> Vec<String>;
     /// Number of partitions; they are named `0` to one less.
     fn partitions(&self) -> u16;
 

@@ -55,6 +55,8 @@ impl MemoryStream {
                 model_id: None,
                 system: SystemProperties::default(),
                 properties: vec![("n".into(), sequence_number.to_string())],
+                destinations: gantry_hub::routing::Destinations::BUILT_IN,
+                added: vec![],
                 body: body.clone(),
             });
         }
