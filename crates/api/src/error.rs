@@ -93,6 +93,7 @@ impl From<HubError> for ApiError {
             HubError::Unauthorized(_) => Self::unauthorized(),
             HubError::MessageTooLarge { .. } => Self::new(413_001, "MessageTooLarge", message),
             HubError::QueueFull(_) => Self::new(403_004, "DeviceMaximumQueueDepthExceeded", message),
+            HubError::LockLost => Self::new(412_002, "DeviceMessageLockLost", message),
             HubError::NotOnline(_) => {
                 Self::new(404_103, "DeviceNotOnline", "The operation failed because the requested device isn't online.")
             }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use gantry_identity::{Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
-use crate::c2d::Locks;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
+use crate::feedback::Receipt;
+use crate::locks::Locks;
 use crate::ports::{Audit, Entropy, EventSink, Presence, Record, RefusedAccess, Store};
+use crate::service_queue::{Messaging, ServiceQueues};
 
 /// Longest claimed name kept in a security event, in characters.
 const CLAIMED_LEN_MAX: usize = 256;
@@ -22,6 +24,8 @@ pub struct HubConfig {
     pub host_names: Vec<String>,
     /// Shared access policies.
     pub policies: Policies,
+    /// Rules of the queues.
+    pub messaging: Messaging,
 }
 
 /// One hub.
@@ -31,7 +35,8 @@ pub struct Hub {
     pub(crate) log: Arc<dyn EventSink>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) locks: Locks,
+    pub(crate) locks: Locks<Identity, Receipt>,
+    pub(crate) service_queues: ServiceQueues,
     audit: Arc<dyn Audit>,
 }
 
@@ -72,7 +77,8 @@ impl Hub {
         entropy: Arc<dyn Entropy>,
         audit: Arc<dyn Audit>,
     ) -> Self {
-        Self { config, store, log, entropy, audit, connections: Arc::default(), locks: Locks::default() }
+        let (connections, locks, service_queues) = Default::default();
+        Self { config, store, log, entropy, audit, connections, locks, service_queues }
     }
 
     /// Short name.
@@ -219,7 +225,8 @@ impl Hub {
         if let Some(model_id) = &session.model_id {
             self.announce_model(&session.identity, model_id).await?;
         }
-        self.locks.release_all(&session.identity);
+        // An older connection loses what it holds; requests keep their locks.
+        self.locks.release_connections(&session.identity);
         let mailbox = self.connections.open(session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
         Ok(mailbox)
@@ -240,9 +247,10 @@ impl Hub {
     /// Gives back what a closing connection held.
     pub fn disconnect(&self, now: Timestamp, mailbox: Mailbox) {
         let (identity, current, kept) = (mailbox.identity().clone(), mailbox.is_current(), mailbox.subscriptions());
+        let holder = mailbox.number();
         drop(mailbox);
+        self.locks.release_holder(&identity, holder);
         if current {
-            self.locks.release_all(&identity);
             self.note(now, &identity, kept);
         }
     }

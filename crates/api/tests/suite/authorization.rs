@@ -68,8 +68,12 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));
     let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
-    let config =
-        HubConfig { name: "hub".into(), host_names: vec!["localhost".into()], policies: Policies::hub_defaults(keys) };
+    let config = HubConfig {
+        name: "hub".into(),
+        host_names: vec!["localhost".into()],
+        policies: Policies::hub_defaults(keys),
+        messaging: Default::default(),
+    };
     let store = Arc::<Database>::clone(&database);
     let hub = Arc::new(Hub::new(config, store, log, Arc::clone(&entropy), Arc::clone(&audit)));
     let dps = ServiceConfig {
