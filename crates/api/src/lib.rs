@@ -22,7 +22,7 @@ use gantry_hub::Hub;
 use gantry_identity::Timestamp;
 use gantry_provisioning::Service;
 
-pub use auth::PeerAddress;
+pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;

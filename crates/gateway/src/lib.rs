@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gantry_hub::Hub;
-use gantry_identity::Timestamp;
+use gantry_identity::{CertificateChain, Timestamp};
 use gantry_provisioning::Service;
 
 /// What the device side serves.
@@ -30,8 +30,8 @@ pub struct Gateway {
 pub struct Peer {
     /// Address, for logs and security events.
     pub address: String,
-    /// Whether it presented a client certificate in the TLS handshake.
-    pub has_certificate: bool,
+    /// What it presented in the TLS handshake.
+    pub certificate: Option<CertificateChain>,
 }
 
 /// The wall clock.

@@ -14,7 +14,7 @@ use crate::feedback::{Outcome, Receipt};
 use crate::hub::{Hub, Session};
 use crate::limits;
 use crate::locks::{LockToken, Until, Wanted};
-use crate::ports::{Append, Change, Enqueued, Feedback, Settlement, StoreError};
+use crate::ports::{Append, Enqueued, Feedback, QueueChange, Settlement, StoreError};
 use crate::service_queue::Locked;
 
 /// Expired messages looked at together.
@@ -154,7 +154,7 @@ impl Hub {
             Some(outcome) => removal(now, identity, &receipt, outcome),
             None => {
                 let sequence_number = receipt.sequence_number;
-                Settlement { sequence_number, change: Change::Count(count), feedback: None }
+                Settlement { sequence_number, change: QueueChange::Count(count), feedback: None }
             }
         };
         let was_there = self.settle(identity, vec![settlement]).await? == 1;
@@ -225,5 +225,5 @@ impl Hub {
 
 fn removal(now: Timestamp, identity: &Identity, receipt: &Receipt, outcome: Outcome) -> Settlement {
     let feedback = receipt.feedback(now, identity, outcome).map(|document| Feedback { at: now, document });
-    Settlement { sequence_number: receipt.sequence_number, change: Change::Remove, feedback }
+    Settlement { sequence_number: receipt.sequence_number, change: QueueChange::Remove, feedback }
 }

@@ -126,7 +126,7 @@ pub trait Store: Queues {
 
 /// What is written of a message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum QueueChange {
     /// It leaves the queue.
     Remove,
     /// It stays, with this delivery count.
@@ -148,7 +148,7 @@ pub struct Settlement {
     /// Which.
     pub sequence_number: u64,
     /// What changes.
-    pub change: Change,
+    pub change: QueueChange,
     /// Written in the same transaction, if the message was still there.
     pub feedback: Option<Feedback>,
 }
@@ -224,10 +224,25 @@ pub trait Queues: Send + Sync {
         &self,
         queue: ServiceQueue,
         sequence_number: u64,
-        change: Change,
+        change: QueueChange,
     ) -> PortFuture<'_, bool, StoreError>;
     /// Drops expired messages.
     fn service_expire(&self, now: Timestamp) -> PortFuture<'_, (), StoreError>;
+}
+
+/// One changed document: collection, id, and its text, or `None` when it is deleted.
+pub type Change = (&'static str, String, Option<String>);
+
+/// JSON documents by collection and id: settings, and state that is read at start. The owner of a
+/// collection owns the shape of its documents.
+pub trait Documents: Send + Sync {
+    /// All documents of a collection with their ids.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError>;
+    /// Writes documents of any collections in one transaction. Durable when it resolves.
+    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError>;
 }
 
 /// Why events were not taken.

@@ -19,7 +19,7 @@ use crate::feedback::{
 use crate::hub::Hub;
 use crate::limits;
 use crate::locks::{LockToken, Locks, Until, Wanted};
-use crate::ports::{Change, FeedbackBatch};
+use crate::ports::{FeedbackBatch, QueueChange};
 
 /// Messages one of the queues holds. When more come, the oldest go: nobody reads them.
 pub const SERVICE_QUEUE_LEN_MAX: usize = 10_000;
@@ -210,9 +210,9 @@ impl Hub {
         let held = self.service_queues.locks.find(&queue, token, now);
         let (sequence_number, delivery_count) = held.ok_or(HubError::LockLost)?;
         let change = match settle {
-            Settle::Complete | Settle::Reject => Change::Remove,
-            Settle::Abandon if delivery_count + 1 >= self.rules(queue).delivery_count_max => Change::Remove,
-            Settle::Abandon => Change::Count(delivery_count + 1),
+            Settle::Complete | Settle::Reject => QueueChange::Remove,
+            Settle::Abandon if delivery_count + 1 >= self.rules(queue).delivery_count_max => QueueChange::Remove,
+            Settle::Abandon => QueueChange::Count(delivery_count + 1),
         };
         let was_there = self.store.service_settle(queue, sequence_number, change).await?;
         self.release_service(queue, token);

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use gantry_hub::c2d::C2dMessage;
-use gantry_hub::ports::{Change, Enqueued, FeedbackBatch, PortFuture, Queues, Settlement, StoreError};
+use gantry_hub::ports::{Enqueued, FeedbackBatch, PortFuture, QueueChange, Queues, Settlement, StoreError};
 use gantry_hub::service_queue::{ServiceMessage, ServiceQueue};
 use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -236,16 +236,16 @@ impl Queues for Database {
         &self,
         queue: ServiceQueue,
         sequence_number: u64,
-        change: Change,
+        change: QueueChange,
     ) -> PortFuture<'_, bool, StoreError> {
         Box::pin(async move {
             self.write(move |connection| {
                 let (sequence, queue) = (sequence_number.cast_signed(), number_of(queue));
                 let changed = match change {
-                    Change::Remove => connection
+                    QueueChange::Remove => connection
                         .prepare_cached("DELETE FROM service_messages WHERE sequence = ?1 AND queue = ?2")
                         .and_then(|mut statement| statement.execute(params![sequence, queue])),
-                    Change::Count(count) => connection
+                    QueueChange::Count(count) => connection
                         .prepare_cached(
                             "UPDATE service_messages SET delivery_count = ?3 WHERE sequence = ?1 AND queue = ?2",
                         )
@@ -279,10 +279,10 @@ impl Queues for Database {
 fn settle_one(connection: &Connection, device: &str, module: &str, settlement: &Settlement) -> rusqlite::Result<bool> {
     let sequence = settlement.sequence_number.cast_signed();
     let changed = match settlement.change {
-        Change::Remove => connection
+        QueueChange::Remove => connection
             .prepare_cached("DELETE FROM c2d WHERE sequence = ?1 AND device_id = ?2 AND module_id = ?3")?
             .execute(params![sequence, device, module])?,
-        Change::Count(count) => connection
+        QueueChange::Count(count) => connection
             .prepare_cached(
                 "UPDATE c2d SET delivery_count = ?4 WHERE sequence = ?1 AND device_id = ?2 AND module_id = ?3",
             )?

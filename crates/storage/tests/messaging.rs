@@ -11,7 +11,7 @@ use gantry_hub::event::Event;
 use gantry_hub::feedback::FileNotification;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink, RefusedAccess};
 use gantry_hub::service_queue::{Messaging, ServiceQueue};
-use gantry_hub::{Hub, HubConfig, HubError, Session};
+use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports, Session};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Timestamp};
 use gantry_storage::Database;
 use serde_json::Value;
@@ -61,10 +61,18 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         name: "hub".into(),
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
+        disabled: DisabledTokens::default(),
         messaging: Messaging::default(),
     };
-    let store = Arc::new(Database::open(folder.path()).unwrap());
-    Hub::new(config, store, Arc::new(Nothing), Arc::<Counter>::default(), Arc::new(Nothing))
+    let database = Arc::new(Database::open(folder.path()).unwrap());
+    let ports = Ports {
+        store: Arc::<Database>::clone(&database),
+        documents: database,
+        log: Arc::new(Nothing),
+        entropy: Arc::<Counter>::default(),
+        audit: Arc::new(Nothing),
+    };
+    Hub::new(config, ports).unwrap()
 }
 
 impl World {
