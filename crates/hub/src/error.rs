@@ -65,6 +65,9 @@ pub enum HubError {
     /// The device's queue is full.
     #[error("queue of `{0}` holds {max} messages already", max = limits::C2D_QUEUE_LEN_MAX)]
     QueueFull(Identity),
+    /// The lock on a message ended before it was settled.
+    #[error("the lock on the message is lost, or never was")]
+    LockLost,
     /// The device is not connected or does not listen for methods.
     #[error("`{0}` is not online")]
     NotOnline(Identity),

@@ -15,6 +15,8 @@ pub const C2D_QUEUE_LEN_MAX: usize = 50;
 pub const C2D_TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// Longest life a sender may ask for. Source: cloud-to-device options.
 pub const C2D_TTL_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+/// How long a message stays in the hands of a receiver. Source: cloud-to-device options, `lockDurationAsIso8601`.
+pub const C2D_LOCK_DEFAULT: Duration = Duration::from_secs(60);
 /// Deliveries before a message is dead-lettered. Source: cloud-to-device options.
 pub const C2D_DELIVERY_COUNT_MAX: u32 = 10;
 /// Endpoints beside the built-in one. Source: IoT Hub quotas.

@@ -28,6 +28,8 @@ use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
 
+/// How often queues are looked after.
+const TENDING_PERIOD: Duration = Duration::from_secs(1);
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 /// How long connections may take to end at shutdown.
@@ -113,6 +115,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         name: config.hub.name.clone(),
         host_names: config.hub.host_names.clone(),
         policies: secrets.hub_policies.clone(),
+        messaging: config.messaging(),
         disabled: config.hub.disabled_tokens(),
     };
     let ports = Ports {
@@ -214,6 +217,7 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
+    tasks.spawn(tend(Arc::clone(&platform.hub)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
@@ -248,6 +252,24 @@ async fn retain(events: Events) {
             && dropped.segments > 0
         {
             info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+/// Queues in time: expiry, locks, batches of feedback.
+async fn tend(hub: Arc<gantry_hub::Hub>) {
+    let mut timer = tokio::time::interval(TENDING_PERIOD);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = hub.tending_due() => {}
+        }
+        match hub.tend(gantry_gateway::now()).await {
+            Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "queues are not tended"),
+            Err(_) => {}
+            Ok(()) => failing = false,
         }
     }
 }

@@ -214,7 +214,10 @@ mod tests {
         assert_eq!(stored.system.fields(), message.system.fields());
         assert_eq!(stored.properties, [("a".into(), "b".into()), ("empty".into(), String::new())]);
         assert_eq!(stored.body, message.body);
-        assert_eq!((stored.source, stored.destinations, &stored.added[..]), (event.source, event.destinations, &[added][..]));
+        assert_eq!(
+            (stored.source, stored.destinations, &stored.added[..]),
+            (event.source, event.destinations, &[added][..])
+        );
         assert_eq!(stored.properties_for(Destinations(4)).count(), 3);
         assert_eq!(stored.properties_for(Destinations(1)).count(), 2);
         for len in 0..bytes.len() - message.body.len() {

@@ -87,8 +87,8 @@ pub trait EventStream: Send + Sync {
     /// What is in a partition; `None` when there is no such partition.
     fn partition_properties(&self, partition: u16) -> Option<PartitionProperties>;
 
-    /// A reader with a cursor of its own; `None` when there is no such partition.
-    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>>;
+    /// A reader with a cursor of its own; `None` when there is no such partition or endpoint.
+    fn reader(&self, entity: &str, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>>;
 }
 
 /// Reads one partition in order.

@@ -96,7 +96,8 @@ fn parse(message: &Telemetry<'_>) -> Option<Value> {
             serde_json::from_str(text?.trim_start_matches('\u{feff}')).ok()
         }
         "utf-32" => {
-            let units = message.body.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+            let units =
+                message.body.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
             let text: Option<String> = units.map(char::from_u32).collect();
             serde_json::from_str(text?.trim_start_matches('\u{feff}')).ok()
         }

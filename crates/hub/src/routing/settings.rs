@@ -21,7 +21,9 @@ const FILE_NAME_WORDS: [&str; 7] = ["{iothub}", "{partition}", "{YYYY}", "{MM}",
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 pub enum RoutingError {
     /// A name cannot be used.
-    #[error("`{0}` is not a name: 1 to {NAME_LEN_MAX} letters, digits, `-`, `.` or `_`, and not one of the built-in words")]
+    #[error(
+        "`{0}` is not a name: 1 to {NAME_LEN_MAX} letters, digits, `-`, `.` or `_`, and not one of the built-in words"
+    )]
     Name(String),
     /// A name is used twice.
     #[error("the name `{0}` is used twice")]
@@ -266,14 +268,14 @@ impl Endpoints {
             },
         };
         let queues = self.service_bus_queues.iter().chain(&self.service_bus_topics).map(stream);
-        let files = self.storage_containers.iter().map(|container| Endpoint {
-            name: container.name.clone(),
-            kind: EndpointKind::Storage(container.clone()),
-        });
-        let hooks = self.webhooks.iter().map(|hook| Endpoint {
-            name: hook.name.clone(),
-            kind: EndpointKind::Webhook { url: hook.url.clone() },
-        });
+        let files = self
+            .storage_containers
+            .iter()
+            .map(|container| Endpoint { name: container.name.clone(), kind: EndpointKind::Storage(container.clone()) });
+        let hooks = self
+            .webhooks
+            .iter()
+            .map(|hook| Endpoint { name: hook.name.clone(), kind: EndpointKind::Webhook { url: hook.url.clone() } });
         queues.chain(self.event_hubs.iter().map(stream)).chain(files).chain(hooks).collect()
     }
 }

@@ -48,8 +48,7 @@ impl Routes {
             Some((_, text)) => serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
             None => Kept::default(),
         };
-        let table =
-            Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
+        let table = Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
         let (changed, _) = tokio::sync::watch::channel(kept.version);
         let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
         Ok(Self { documents, hub: hub.to_owned(), current, writing: tokio::sync::Mutex::default(), changed })

@@ -82,7 +82,10 @@ struct Enriching {
 enum EnrichmentValue {
     Text(String),
     /// Steps from the twin document, and the text to stamp when they lead nowhere.
-    Twin { path: Vec<String>, literal: String },
+    Twin {
+        path: Vec<String>,
+        literal: String,
+    },
 }
 
 /// Routes ready for use. Immutable: a change makes another.
@@ -190,9 +193,7 @@ impl EnrichmentValue {
             return Self::Text(hub.to_owned());
         }
         match text.strip_prefix("$twin.") {
-            Some(path) => {
-                Self::Twin { path: path.split('.').map(str::to_owned).collect(), literal: text.to_owned() }
-            }
+            Some(path) => Self::Twin { path: path.split('.').map(str::to_owned).collect(), literal: text.to_owned() },
             None => Self::Text(text.to_owned()),
         }
     }
@@ -237,8 +238,7 @@ mod tests {
             content_encoding: Some("UTF-8".into()),
             ..SystemProperties::default()
         };
-        let telemetry =
-            Telemetry { system, properties: vec![("Level".into(), "high".into())], body: body.as_bytes() };
+        let telemetry = Telemetry { system, properties: vec![("Level".into(), "high".into())], body: body.as_bytes() };
         table.decide(&Message::new(source, &identity, Timestamp::from_millis(0), None, &telemetry, twin))
     }
 
@@ -281,9 +281,7 @@ mod tests {
 
     #[test]
     fn enrichments_are_for_their_endpoints_and_a_lost_path_is_stamped_as_it_is() {
-        let enrichment = |key: &str, value: &str, endpoints: &[&str]| {
-            json!({ "key": key, "value": value, "endpointNames": endpoints })
-        };
+        let enrichment = |key: &str, value: &str, endpoints: &[&str]| json!({ "key": key, "value": value, "endpointNames": endpoints });
         let table = table(json!({
             "routes": [route("a", "DeviceMessages", "$twin.tags.site = 'lyon'", "one")],
             "enrichments": [
@@ -312,9 +310,9 @@ mod tests {
         let identity = Identity::device(DeviceId::parse("d").unwrap());
         let wide: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let wider: Vec<u8> = "{\"a\":1}".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
-        for (encoding, body, matches) in [
-            ("utf-16", &wide, true), ("UTF-32", &wider, true), ("utf-8", &wide, false), ("ascii", &wider, false),
-        ] {
+        for (encoding, body, matches) in
+            [("utf-16", &wide, true), ("UTF-32", &wider, true), ("utf-8", &wide, false), ("ascii", &wider, false)]
+        {
             let system = SystemProperties {
                 content_type: Some("application/json".into()),
                 content_encoding: Some(encoding.into()),
