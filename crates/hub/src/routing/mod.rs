@@ -9,6 +9,7 @@
 //! shapes are those of its management API (`RoutingProperties`), with `webhooks` beside the
 //! endpoint types of the reference.
 
+mod health;
 mod message;
 mod settings;
 mod store;

@@ -14,6 +14,8 @@ pub const BUILT_IN: &str = "events";
 const NAME_LEN_MAX: usize = 64;
 /// Longest name of an enrichment in characters; a bound of ours.
 const ENRICHMENT_KEY_LEN_MAX: usize = 128;
+/// What stands where a key is.
+const HIDDEN: &str = "****";
 /// Words a storage container's file names must hold (message routing, storage endpoints).
 const FILE_NAME_WORDS: [&str; 7] = ["{iothub}", "{partition}", "{YYYY}", "{MM}", "{DD}", "{HH}", "{mm}"];
 
@@ -294,7 +296,41 @@ pub struct Routing {
     pub enrichments: Vec<Enrichment>,
 }
 
+impl Endpoints {
+    /// Name and connection string of each endpoint that may have one.
+    fn connection_strings(&mut self) -> impl Iterator<Item = (&str, &mut Option<String>)> {
+        let queues = self.service_bus_queues.iter_mut().chain(&mut self.service_bus_topics);
+        let streams = queues.chain(&mut self.event_hubs);
+        let streams = streams.map(|stream| (stream.name.as_str(), &mut stream.connection_string));
+        let containers = self.storage_containers.iter_mut();
+        streams.chain(containers.map(|container| (container.name.as_str(), &mut container.connection_string)))
+    }
+}
+
 impl Routing {
+    /// The same with keys hidden, for showing.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        for (_, text) in self.endpoints.connection_strings() {
+            *text = text.as_deref().map(without_key);
+        }
+        self
+    }
+
+    /// The same with keys that are hidden taken from `before`, so that what was shown can be written back.
+    #[must_use]
+    pub fn with_secrets_of(mut self, before: &Self) -> Self {
+        let mut known = before.endpoints.clone();
+        let known: Vec<_> = known.connection_strings().map(|(name, text)| (name.to_owned(), text.clone())).collect();
+        for (name, text) in self.endpoints.connection_strings() {
+            let kept = known.iter().find(|(known, _)| known == name).and_then(|(_, text)| text.clone());
+            if let Some(kept) = kept.filter(|kept| Some(without_key(kept)) == *text) {
+                *text = Some(kept);
+            }
+        }
+        self
+    }
+
     /// Checks names, limits, references and conditions.
     ///
     /// # Errors
@@ -332,6 +368,15 @@ impl Routing {
         one_endpoint("$fallback", &self.fallback_route.endpoint_names, &names)?;
         self.enrichments.iter().try_for_each(|enrichment| check_enrichment(enrichment, &names))
     }
+}
+
+/// A connection string with its key hidden.
+fn without_key(text: &str) -> String {
+    let hide = |field: &str| match field.split_once('=') {
+        Some((name @ ("SharedAccessKey" | "AccountKey"), _)) => format!("{name}={HIDDEN}"),
+        _ => field.to_owned(),
+    };
+    text.split(';').map(hide).collect::<Vec<_>>().join(";")
 }
 
 fn bound(what: &'static str, found: usize, max: usize) -> Result<(), RoutingError> {
@@ -479,5 +524,17 @@ mod tests {
         let many = |n: usize| (0..n).map(|i| route(&format!("r{i}"), "", "events")).collect::<Vec<_>>();
         assert_eq!(read(json!({ "routes": many(100) })).check(), Ok(()));
         assert!(read(json!({ "routes": many(101) })).check().is_err());
+    }
+
+    #[test]
+    fn keys_are_hidden_and_what_is_shown_can_be_written_back() {
+        let with = |key: &str| {
+            let text = format!("Endpoint=sb://h/;SharedAccessKeyName=p;SharedAccessKey={key};EntityPath=e");
+            read(json!({ "endpoints": { "eventHubs": [{ "name": "e", "connectionString": text }] } }))
+        };
+        let shown = with("c2VjcmV0==").without_secrets();
+        assert_eq!(shown, with("****"));
+        assert_eq!(shown.with_secrets_of(&with("c2VjcmV0==")), with("c2VjcmV0=="));
+        assert_eq!(with("bmV3").with_secrets_of(&with("c2VjcmV0==")), with("bmV3"));
     }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::settings::{Endpoint, Routing};
+use super::health::Health;
+use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, Source};
 use super::table::Table;
+use super::test::{RouteVerdict, TestMessage, Verdict};
 use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
@@ -33,6 +37,7 @@ pub(crate) struct Routes {
     /// Held over a read, change and write.
     writing: tokio::sync::Mutex<()>,
     changed: tokio::sync::watch::Sender<u64>,
+    health: Health,
 }
 
 struct Current {
@@ -51,7 +56,7 @@ impl Routes {
         let table = Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
         let (changed, _) = tokio::sync::watch::channel(kept.version);
         let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
-        Ok(Self { documents, hub: hub.to_owned(), current, writing: tokio::sync::Mutex::default(), changed })
+        Ok(Self { documents, hub: hub.to_owned(), current, writing: tokio::sync::Mutex::default(), changed, health: Health::default() })
     }
 
     /// The table in use.
@@ -79,6 +84,29 @@ impl Hub {
         self.routes.changed.subscribe()
     }
 
+    /// Notes how a delivery to an endpoint went.
+    pub fn note_delivery(&self, now: Timestamp, endpoint: &str, outcome: Result<(), String>) {
+        self.routes.health.note(now, endpoint, outcome);
+    }
+
+    /// Health of every endpoint, the built-in one first.
+    pub fn endpoint_health(&self, now: Timestamp) -> Vec<Value> {
+        let one = |name: &str, is_log: bool| self.routes.health.document(now, name, is_log);
+        let endpoints = self.endpoints();
+        let others = endpoints.iter().map(|(_, e)| one(&e.name, e.kind == EndpointKind::OwnStream));
+        std::iter::once(one(BUILT_IN, true)).chain(others).collect()
+    }
+
+    /// Names and verdicts of the routes of a source, tried on a message.
+    pub fn try_routes(&self, source: Source, message: &TestMessage, twin: Option<&Value>) -> Vec<(Route, RouteVerdict)> {
+        let routes = self.routing().0.routes.into_iter().filter(|route| route.source == source && route.is_enabled);
+        let tried = routes.map(|route| {
+            let verdict = message.try_route(&route, twin);
+            (route, verdict)
+        });
+        tried.filter(|(_, tried)| tried.verdict == Verdict::True).collect()
+    }
+
     /// Replaces routing. Events written from now on follow it.
     ///
     /// # Errors
@@ -89,6 +117,7 @@ impl Hub {
         if !if_match.admits(&etag(before.version)) {
             return Err(HubError::RoutingChanged);
         }
+        let routing = routing.with_secrets_of(&before.routing);
         routing.check()?;
         let numbers = number(&routing, &before);
         let table = Table::compile(&routing, &numbers, &self.routes.hub)?;
@@ -96,6 +125,7 @@ impl Hub {
         let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
         self.routes.documents.put(vec![(COLLECTION, ID.to_owned(), Some(text))]).await?;
         let version = kept.version;
+        self.routes.health.retain(|name| kept.numbers.contains_key(name));
         *self.routes.current.write() = Current { kept: Arc::new(kept), table: Arc::new(table) };
         self.routes.changed.send_replace(version);
         Ok(etag(version))
