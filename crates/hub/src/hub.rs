@@ -139,8 +139,20 @@ impl Hub {
         let token = token.ok_or(HubError::Unauthorized(Refusal::Missing))?;
         let sas = SharedAccessSignature::parse(token).map_err(|e| HubError::Unauthorized(e.into()))?;
         let record = self.store.record(identity).await?;
+        self.check_parent_enabled(identity).await?;
         let session = self.check_device(now, identity, &sas, record.as_ref()).map_err(HubError::Unauthorized)?;
         Ok(session)
+    }
+
+    /// A module of a disabled device may not come in either.
+    async fn check_parent_enabled(&self, identity: &Identity) -> Result<(), HubError> {
+        if identity.module.is_none() {
+            return Ok(());
+        }
+        match self.store.record(&Identity::device(identity.device.clone())).await? {
+            Some(parent) => enabled(&parent.device).map_err(HubError::Unauthorized),
+            None => Err(HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()))),
+        }
     }
 
     fn check_device(
@@ -220,7 +232,7 @@ impl Hub {
             self.announce_model(&session.identity, model_id).await?;
         }
         self.locks.release_all(&session.identity);
-        let mailbox = self.connections.open(session.identity.clone(), kept);
+        let mailbox = self.connections.open(now, session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
         Ok(mailbox)
     }
@@ -245,6 +257,11 @@ impl Hub {
             self.locks.release_all(&identity);
             self.note(now, &identity, kept);
         }
+    }
+
+    /// Notes that a connection was ended by the hub: its holder will find it is not current.
+    pub(crate) fn note_gone(&self, now: Timestamp, identity: &Identity) {
+        self.note(now, identity, Subscriptions::default());
     }
 
     fn note(&self, now: Timestamp, identity: &Identity, subscriptions: Subscriptions) {

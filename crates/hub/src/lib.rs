@@ -4,6 +4,7 @@
 //! and its answers into frames. It has no clock (`now` is an argument), no randomness
 //! (see [`ports::Entropy`]) and no engine: what it needs from outside is in [`ports`].
 
+pub mod bulk;
 pub mod c2d;
 pub mod connection;
 pub mod device;
@@ -16,6 +17,7 @@ mod messages;
 mod methods;
 pub mod ports;
 mod registry;
+mod scopes;
 pub mod twin;
 mod twins;
 

@@ -33,6 +33,7 @@ impl Hub {
                 message,
             })
             .collect();
+        self.connections.touch(now, &session.identity);
         Ok(self.log.append(&events))
     }
 

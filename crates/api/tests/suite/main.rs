@@ -3,4 +3,6 @@
 mod amqp;
 mod amqp_world;
 mod authorization;
+mod registry;
+mod service;
 mod session;
