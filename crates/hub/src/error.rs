@@ -18,6 +18,12 @@ pub enum HubError {
     /// The id is taken.
     #[error("`{0}` exists already")]
     AlreadyExists(Identity),
+    /// No certificate authority of that name.
+    #[error("certificate `{0}` is not there")]
+    NoSuchCertificate(String),
+    /// The caller's ETag of a certificate authority is not the current one.
+    #[error("etag of certificate `{0}` does not match")]
+    CertificateChanged(String),
     /// The caller's ETag is not the current one.
     #[error("etag of `{0}` does not match")]
     PreconditionFailed(Identity),

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use gantry_api::{Api, PeerAddress};
+use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -79,7 +79,7 @@ async fn upgrade(
         }
         Some("amqpwsb10") => {
             let amqp = shared.amqp.clone();
-            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer.address))
+            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer))
         }
         _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
     }
@@ -88,9 +88,13 @@ async fn upgrade(
 impl Serve for Https {
     async fn serve(self, stream: Stream, peer: Peer) {
         let address = PeerAddress(peer.address.clone());
+        let certificate = peer.certificate.clone().map(PeerCertificate);
         let router = self.router;
         let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(address.clone());
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             request.extensions_mut().insert(peer.clone());
             let router = router.clone();
             async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }

@@ -9,7 +9,7 @@ use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
-use gantry_hub::{Hub, HubConfig};
+use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -113,15 +113,16 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         name: config.hub.name.clone(),
         host_names: config.hub.host_names.clone(),
         policies: secrets.hub_policies.clone(),
+        disabled: config.hub.disabled_tokens(),
     };
-    let hub = Hub::new(
-        hub_config,
-        Arc::<Database>::clone(&store),
-        Arc::new(events.clone()),
-        Arc::<SystemEntropy>::clone(&entropy),
-        Arc::<CountedAudit>::clone(&audit),
-    );
-    let hub = Arc::new(hub);
+    let ports = Ports {
+        store: Arc::<Database>::clone(&store),
+        documents: Arc::<Database>::clone(&store),
+        log: Arc::new(events.clone()),
+        entropy: Arc::<SystemEntropy>::clone(&entropy),
+        audit: Arc::<CountedAudit>::clone(&audit),
+    };
+    let hub = Arc::new(Hub::new(hub_config, ports)?);
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
         id_scope: IdScope::new(&secrets.id_scope),
@@ -172,6 +173,7 @@ async fn serve(
     };
     let (plain, web) = (TlsAcceptor::from(tls(&[])?), TlsAcceptor::from(tls(&[b"h2", b"http/1.1"])?));
     let bounds = Bounds {
+        ip_filter: config.hub.ip_filter.clone().into(),
         connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
     };
@@ -228,7 +230,7 @@ async fn serve(
 /// The bench's listener: what the other one does, less TLS.
 async fn accept_plain(listener: TcpListener, gateway: Gateway) {
     while let Ok((socket, address)) = listener.accept().await {
-        let peer = Peer { address: address.to_string(), has_certificate: false };
+        let peer = Peer { address: address.to_string(), certificate: None };
         if socket.set_nodelay(true).is_ok() {
             tokio::spawn(gantry_gateway::mqtt::serve(socket, gateway.clone(), peer));
         }
