@@ -51,5 +51,7 @@ pub const TWIN_INTEGER: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..
 pub const DEVICE_LIST_MAX: usize = 1000;
 /// Largest page of a query. Source: registry REST reference.
 pub const QUERY_PAGE_MAX: usize = 1000;
+/// Entries of one bulk call. Source: registry REST reference.
+pub const BULK_LEN_MAX: usize = 100;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;
