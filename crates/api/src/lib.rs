@@ -6,6 +6,7 @@
 
 pub mod amqp;
 mod auth;
+pub mod blob;
 mod body;
 mod dps;
 mod error;
