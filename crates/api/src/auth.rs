@@ -1,7 +1,8 @@
 //! Who calls: tokens in the `Authorization` header.
 
 use axum::http::{HeaderMap, header};
-use gantry_identity::{Refusal, Rights};
+use gantry_hub::{HubError, Presented, Session};
+use gantry_identity::{CertificateChain, Identity, Refusal, Rights};
 
 use crate::error::ApiError;
 use crate::{Api, now};
@@ -9,6 +10,26 @@ use crate::{Api, now};
 /// Address of the caller, put into each request by the listener.
 #[derive(Clone, Debug)]
 pub struct PeerAddress(pub String);
+
+/// Certificates of the caller, put into each request by the listener when it presented some.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub CertificateChain);
+
+/// Lets a device's call through: by its token, or by its certificate.
+pub(crate) async fn device(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: &PeerAddress,
+    certificate: Option<&PeerCertificate>,
+    identity: &Identity,
+) -> Result<Session, ApiError> {
+    let presented = Presented { token: token(headers), certificate: certificate.map(|c| &c.0) };
+    let result = api.hub.authenticate_device(now(), identity, presented).await;
+    if let Err(HubError::Unauthorized(refusal)) = &result {
+        api.hub.report_refusal(now(), &identity.to_string(), &peer.0, "https device", refusal);
+    }
+    Ok(result?)
+}
 
 fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()

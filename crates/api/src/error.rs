@@ -84,7 +84,10 @@ impl From<HubError> for ApiError {
             HubError::AlreadyExists(id) => {
                 Self::new(409_001, "DeviceAlreadyExists", format!("A device with ID '{id}' is already registered."))
             }
-            HubError::PreconditionFailed(_) => Self::new(412_001, "PreconditionFailed", message),
+            HubError::NoSuchCertificate(_) => Self::new(404_008, "CertificateNotFound", message),
+            HubError::PreconditionFailed(_) | HubError::CertificateChanged(_) => {
+                Self::new(412_001, "PreconditionFailed", message)
+            }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
             HubError::Invalid(_) | HubError::Id(_) | HubError::Keys(_) | HubError::Twin(_) | HubError::Query(_) => {

@@ -1,10 +1,9 @@
-//! The service side: REST for hub, DPS and the page; Event Hubs and cloud-to-device messages over AMQP.
+//! HTTP: REST for hub, DPS and the page.
 //!
 //! Paths tell services apart, so one router serves them all on one address. This crate
 //! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
-//! codes and errors into HTTP and AMQP.
+//! codes and errors into HTTP.
 
-pub mod amqp;
 mod auth;
 pub mod blob;
 mod body;
@@ -24,7 +23,7 @@ use gantry_hub::Hub;
 use gantry_identity::Timestamp;
 use gantry_provisioning::Service;
 
-pub use auth::PeerAddress;
+pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;

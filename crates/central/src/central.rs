@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gantry_detection::health::Assessment;
 use gantry_detection::maintenance::List;
 use gantry_hub::event::StoredEvent;
-use gantry_hub::ports::{Audit, RefusedAccess, StoreError};
+use gantry_hub::ports::{Audit, Change, Documents, RefusedAccess, StoreError};
 use gantry_identity::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,7 +19,6 @@ use crate::actions::DeliveryError;
 use crate::alerts::{self, Alert, AlertState, Due, Kind, Occurrence};
 use crate::live::{Channel, Live};
 use crate::pipeline::{Judged, Pipeline, Point};
-use crate::ports::Documents;
 use crate::rules::{RULES_MAX, Rule, RuleError, When};
 use crate::security::{self, SecurityEvent};
 
@@ -39,9 +38,6 @@ pub const PROGRESS: &str = "alert-progress";
 const WATCH_URGENCY: f64 = 0.4;
 /// From this urgency its health is poor.
 const POOR_URGENCY: f64 = 0.55;
-
-/// A document that changed: collection, id, new text or deletion.
-pub type Change = (&'static str, String, Option<String>);
 
 /// One place of the maintenance list.
 #[derive(Clone, Debug, PartialEq)]

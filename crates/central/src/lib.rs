@@ -18,7 +18,7 @@ pub mod rules;
 pub mod security;
 pub mod signals;
 
-pub use central::{Central, Change, DeviceHealth, MaintenanceItem, SignalSummary};
+pub use central::{Central, DeviceHealth, MaintenanceItem, SignalSummary};
 
 /// Score from which a point is an anomaly: the detector's own alerting threshold.
 pub const ANOMALY_SCORE: f64 = gantry_detection::ALERT_SCORE;

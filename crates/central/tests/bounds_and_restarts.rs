@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use gantry_central::Central;
 use gantry_central::actions::{Action, State};
 use gantry_central::alerts::{AlertState, Kind};
 use gantry_central::pipeline::Pipeline;
-use gantry_central::ports::Documents;
 use gantry_central::rules::{Rule, Severity, When};
-use gantry_central::{Central, Change};
 use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
-use gantry_hub::ports::{Audit as _, PortFuture, RefusedAccess, StoreError};
+use gantry_hub::ports::{Audit as _, Change, Documents, PortFuture, RefusedAccess, StoreError};
 use gantry_identity::{Identity, Refusal, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);

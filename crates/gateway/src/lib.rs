@@ -1,10 +1,11 @@
-//! The device side: TLS, MQTT and MQTT over WebSocket, for the hub and for DPS.
+//! The socket protocols, MQTT and AMQP, of devices and of services.
 //!
-//! Hub and DPS share one address and port and are told apart by the user name of CONNECT.
-//! [`mqtt::serve`] takes any byte stream, so TLS sockets and WebSockets are the same to it.
-//! This crate knows no storage: it calls `hub` and `provisioning` and translates words,
-//! codes and errors into MQTT.
+//! Over MQTT, hub and DPS share one address and port and are told apart by the user name of CONNECT; over AMQP a link's
+//! address says whose it is. [`mqtt::serve`] and [`amqp::serve`] take any byte stream, so TLS sockets and WebSockets
+//! are the same to them. This crate knows no storage: it calls `hub` and `provisioning` and translates words, codes
+//! and errors into those of its protocols.
 
+pub mod amqp;
 pub mod mqtt;
 pub mod tls;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gantry_hub::Hub;
-use gantry_identity::Timestamp;
+use gantry_identity::{CertificateChain, Timestamp};
 use gantry_provisioning::Service;
 
 /// What the device side serves.
@@ -29,8 +30,8 @@ pub struct Gateway {
 pub struct Peer {
     /// Address, for logs and security events.
     pub address: String,
-    /// Whether it presented a client certificate in the TLS handshake.
-    pub has_certificate: bool,
+    /// What it presented in the TLS handshake.
+    pub certificate: Option<CertificateChain>,
 }
 
 /// The wall clock.

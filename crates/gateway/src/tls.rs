@@ -8,12 +8,17 @@
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, ServerConfig, SignatureScheme,
+};
+use webpki::RawPublicKeyEntity;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 /// Settings for a certificate chain, leaf first, and its key.
 ///
@@ -34,6 +39,19 @@ pub fn server_config(
     // Stateless tickets would let a session outlive a disabled certificate; resumption is not worth it here.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// The key a certificate is for. Version 1 certificates have one too: `openssl x509 -req` makes them, and devices
+/// that are known by thumbprint use them.
+fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'a>, Error> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], parsed)) => Ok(SubjectPublicKeyInfoDer::from(parsed.tbs_certificate.subject_pki.raw)),
+        _ => Err(bad_encoding()),
+    }
+}
+
+fn bad_encoding() -> Error {
+    CertificateError::BadEncoding.into()
 }
 
 #[derive(Debug)]
@@ -66,7 +84,18 @@ impl ClientCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        let key = public_key(cert)?;
+        let entity = RawPublicKeyEntity::try_from(&key).map_err(|_| bad_encoding())?;
+        let fitting = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+        let (_, candidates) = fitting.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        // TLS 1.2 names hash and kind of key only: the curve is found by trying.
+        let is_good = |candidate: &&dyn SignatureVerificationAlgorithm| {
+            entity.verify_signature(*candidate, message, dss.signature()).is_ok()
+        };
+        match candidates.iter().any(is_good) {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => Err(CertificateError::BadSignature.into()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -75,7 +104,7 @@ impl ClientCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -18,6 +18,12 @@ pub enum HubError {
     /// The id is taken.
     #[error("`{0}` exists already")]
     AlreadyExists(Identity),
+    /// No certificate authority of that name.
+    #[error("certificate `{0}` is not there")]
+    NoSuchCertificate(String),
+    /// The caller's ETag of a certificate authority is not the current one.
+    #[error("etag of certificate `{0}` does not match")]
+    CertificateChanged(String),
     /// The caller's ETag is not the current one.
     #[error("etag of `{0}` does not match")]
     PreconditionFailed(Identity),
@@ -74,6 +80,12 @@ pub enum HubError {
     /// The reference has it; Gantry does not yet.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
+}
+
+impl From<gantry_query::TooManyGroups> for HubError {
+    fn from(error: gantry_query::TooManyGroups) -> Self {
+        Self::Invalid(error.to_string())
+    }
 }
 
 impl From<StoreError> for HubError {

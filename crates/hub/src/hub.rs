@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use gantry_identity::{Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
+use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
+use crate::authorities::Authorities;
 use crate::c2d::Locks;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
-use crate::ports::{Audit, Entropy, EventSink, Presence, Record, RefusedAccess, Store};
+use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 
 /// Longest claimed name kept in a security event, in characters.
 const CLAIMED_LEN_MAX: usize = 256;
@@ -22,6 +23,30 @@ pub struct HubConfig {
     pub host_names: Vec<String>,
     /// Shared access policies.
     pub policies: Policies,
+    /// Kinds of token that are refused whoever signed them.
+    pub disabled: DisabledTokens,
+}
+
+/// Kinds of token a hub refuses, so that only certificates are left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DisabledTokens {
+    /// Tokens signed with a device's own key.
+    pub devices: bool,
+    /// Tokens signed with a module's own key.
+    pub modules: bool,
+    /// Tokens signed with the key of a policy (`disableLocalAuth`).
+    pub policies: bool,
+}
+
+/// What a hub needs from outside; the traits say what for.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub documents: Arc<dyn Documents>,
+    pub log: Arc<dyn EventSink>,
+    pub entropy: Arc<dyn Entropy>,
+    pub audit: Arc<dyn Audit>,
 }
 
 /// One hub.
@@ -32,7 +57,17 @@ pub struct Hub {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) locks: Locks,
+    pub(crate) authorities: Authorities,
     audit: Arc<dyn Audit>,
+}
+
+/// What a device presents to prove itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Presented<'a> {
+    /// A shared access signature.
+    pub token: Option<&'a str>,
+    /// The certificates of its TLS handshake. They count only when there is no token.
+    pub certificate: Option<&'a CertificateChain>,
 }
 
 /// A device that proved itself.
@@ -64,15 +99,15 @@ pub struct Principal {
 }
 
 impl Hub {
-    /// A hub over its ports.
-    pub fn new(
-        config: HubConfig,
-        store: Arc<dyn Store>,
-        log: Arc<dyn EventSink>,
-        entropy: Arc<dyn Entropy>,
-        audit: Arc<dyn Audit>,
-    ) -> Self {
-        Self { config, store, log, entropy, audit, connections: Arc::default(), locks: Locks::default() }
+    /// A hub over its ports. Reads the certificate authorities it trusts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
+        let Ports { store, documents, log, entropy, audit } = ports;
+        let authorities = Authorities::load(documents)?;
+        let (connections, locks) = (Arc::default(), Locks::default());
+        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities })
     }
 
     /// Short name.
@@ -126,7 +161,8 @@ impl Hub {
         });
     }
 
-    /// Checks a device's token: signed with its own key, or with the key of a policy that may connect devices.
+    /// Checks what a device presented: a token signed with its own key or with the key of a policy that may
+    /// connect devices, or a certificate.
     ///
     /// # Errors
     /// [`HubError::Unauthorized`] with the reason for the log, or a store failure.
@@ -134,50 +170,77 @@ impl Hub {
         &self,
         now: Timestamp,
         identity: &Identity,
-        token: Option<&str>,
+        presented: Presented<'_>,
     ) -> Result<Session, HubError> {
-        let token = token.ok_or(HubError::Unauthorized(Refusal::Missing))?;
-        let sas = SharedAccessSignature::parse(token).map_err(|e| HubError::Unauthorized(e.into()))?;
         let record = self.store.record(identity).await?;
-        let session = self.check_device(now, identity, &sas, record.as_ref()).map_err(HubError::Unauthorized)?;
-        Ok(session)
+        let checked = match presented {
+            Presented { token: Some(token), .. } => self.check_token(now, identity, token, record.as_ref()),
+            Presented { certificate: Some(chain), .. } => self.check_certificate(now, identity, chain, record.as_ref()),
+            Presented { token: None, certificate: None } => Err(Refusal::Missing),
+        };
+        let proof = checked.map_err(HubError::Unauthorized)?;
+        let unknown = || HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()));
+        let record = record.ok_or_else(unknown)?;
+        enabled(&record.device).map_err(HubError::Unauthorized)?;
+        let (scope, kind) = (proof.scope, proof.kind);
+        Ok(Session {
+            identity: identity.clone(),
+            generation_id: record.device.generation_id.clone(),
+            auth_method: format!(
+                r#"{{"scope":"{scope}","type":"{kind}","issuer":"iothub","acceptingIpFilterRule":null}}"#
+            ),
+            model_id: None,
+            expires_at: proof.expires_at,
+            subscriptions: Subscriptions(record.presence.subscriptions),
+        })
     }
 
-    fn check_device(
+    fn check_token(
         &self,
         now: Timestamp,
         identity: &Identity,
-        sas: &SharedAccessSignature,
+        token: &str,
         record: Option<&Record>,
-    ) -> Result<Session, Refusal> {
-        let unknown = || Refusal::UnknownIdentity(identity.to_string());
+    ) -> Result<Proof, Refusal> {
+        let sas = SharedAccessSignature::parse(token)?;
+        let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
         let (claims, scope) = match sas.policy() {
             Some(name) => {
+                off(self.config.disabled.policies)?;
                 let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
                 let claims = sas.verify(&policy.keys, now)?;
                 require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
                 (claims, "hub")
             }
-            None => match &record.ok_or_else(unknown)?.device.authentication {
+            None => match &registered(identity, record)?.device.authentication {
                 Authentication::Sas(keys) => {
-                    (sas.verify(keys, now)?, if identity.module.is_some() { "module" } else { "device" })
+                    let disabled = self.config.disabled;
+                    off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
+                    (sas.verify(keys, now)?, own_scope(identity))
                 }
-                _ => return Err(Refusal::Kind { identity: identity.to_string(), presented: "a token" }),
+                _ => return Err(kind(identity, "a token")),
             },
         };
         self.covered(&claims, &identity.resource())?;
-        let record = record.ok_or_else(unknown)?;
-        enabled(&record.device)?;
-        Ok(Session {
-            identity: identity.clone(),
-            generation_id: record.device.generation_id.clone(),
-            auth_method: format!(
-                r#"{{"scope":"{scope}","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}}"#
-            ),
-            model_id: None,
-            expires_at: Some(claims.expires_at),
-            subscriptions: Subscriptions(record.presence.subscriptions),
-        })
+        Ok(Proof { scope, kind: "sas", expires_at: Some(claims.expires_at) })
+    }
+
+    fn check_certificate(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        chain: &CertificateChain,
+        record: Option<&Record>,
+    ) -> Result<Proof, Refusal> {
+        match &registered(identity, record)?.device.authentication {
+            Authentication::SelfSigned { primary, secondary } => {
+                let thumbprints = [primary, secondary].into_iter().flatten();
+                chain.check_thumbprint(thumbprints.map(String::as_str), now)?;
+            }
+            Authentication::CertificateAuthority => self.authorities.check(chain, &identity.to_string(), now)?,
+            _ => return Err(kind(identity, "a certificate")),
+        }
+        Ok(Proof { scope: own_scope(identity), kind: "x509", expires_at: None })
     }
 
     fn covered(&self, claims: &gantry_identity::Claims, path: &str) -> Result<(), Refusal> {
@@ -203,6 +266,9 @@ impl Hub {
     ) -> Result<Principal, Refusal> {
         let sas = SharedAccessSignature::parse(token.ok_or(Refusal::Missing)?)?;
         let name = sas.policy().ok_or_else(|| Refusal::UnknownPolicy(String::new()))?;
+        if self.config.disabled.policies {
+            return Err(Refusal::Kind { identity: name.to_owned(), presented: "a token (switched off)" });
+        }
         let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
         self.covered(&claims, "")?;
@@ -258,6 +324,28 @@ impl Hub {
         self.entropy.fill(&mut bytes);
         u64::from_be_bytes(bytes)
     }
+}
+
+/// What a check of credentials found.
+struct Proof {
+    /// `hub`, `device` or `module`.
+    scope: &'static str,
+    /// `sas` or `x509`.
+    kind: &'static str,
+    /// When the proof expires.
+    expires_at: Option<Timestamp>,
+}
+
+fn registered<'a>(identity: &Identity, record: Option<&'a Record>) -> Result<&'a Record, Refusal> {
+    record.ok_or_else(|| Refusal::UnknownIdentity(identity.to_string()))
+}
+
+fn own_scope(identity: &Identity) -> &'static str {
+    if identity.module.is_some() { "module" } else { "device" }
+}
+
+fn kind(identity: &Identity, presented: &'static str) -> Refusal {
+    Refusal::Kind { identity: identity.to_string(), presented }
 }
 
 fn require(held: Rights, needed: Rights, policy: &str) -> Result<(), Refusal> {

@@ -4,6 +4,7 @@
 //! and its answers into frames. It has no clock (`now` is an argument), no randomness
 //! (see [`ports::Entropy`]) and no engine: what it needs from outside is in [`ports`].
 
+pub mod authorities;
 pub mod c2d;
 pub mod connection;
 pub mod device;
@@ -20,7 +21,7 @@ pub mod twin;
 mod twins;
 
 pub use error::HubError;
-pub use gantry_query::{Query, QueryError};
-pub use hub::{Hub, HubConfig, Principal, Session};
+pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
+pub use hub::{DisabledTokens, Hub, HubConfig, Ports, Presented, Principal, Session};
 pub use methods::MethodCall;
 pub use registry::QueryPage;

@@ -127,6 +127,21 @@ pub trait Store: Send + Sync {
     ) -> PortFuture<'a, usize, StoreError>;
 }
 
+/// One changed document: collection, id, and its text, or `None` when it is deleted.
+pub type Change = (&'static str, String, Option<String>);
+
+/// JSON documents by collection and id: settings, and state that is read at start. The owner of a
+/// collection owns the shape of its documents.
+pub trait Documents: Send + Sync {
+    /// All documents of a collection with their ids.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError>;
+    /// Writes documents of any collections in one transaction. Durable when it resolves.
+    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError>;
+}
+
 /// Why events were not taken.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum LogError {

@@ -230,9 +230,6 @@ impl Hub {
         page: Option<usize>,
         continuation: Option<&str>,
     ) -> Result<QueryPage, HubError> {
-        if text.chars().count() > limits::QUERY_LEN_MAX {
-            return Err(HubError::Invalid(format!("query is longer than {} characters", limits::QUERY_LEN_MAX)));
-        }
         let query = Query::parse(text)?;
         let modules = match query.source() {
             Source::Devices => false,
@@ -253,11 +250,11 @@ impl Hub {
                 after = Some(record.device.identity);
                 if full {
                     let continuation = after.map(|id| id.to_string());
-                    return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish(), continuation });
+                    return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation });
                 }
             }
             if is_last {
-                return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish(), continuation: None });
+                return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation: None });
             }
         }
     }

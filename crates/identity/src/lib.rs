@@ -2,14 +2,16 @@
 //!
 //! Everything here is a plain function of its arguments: no sockets, no files, no clock
 //! (`now` is passed in) and no randomness. Every protocol head proves an identity through
-//! [`SharedAccessSignature`] and [`Policy`]; none has rules of its own.
+//! [`SharedAccessSignature`], [`CertificateChain`] and [`Policy`]; none has rules of its own.
 
+mod certificate;
 mod id;
 mod key;
 mod policy;
 mod sas;
 mod time;
 
+pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
 pub use id::{DeviceId, IdError, Identity, ModuleId};
 pub use key::{Key, KeyError, KeyPair};
 pub use policy::{Policies, Policy, Rights};

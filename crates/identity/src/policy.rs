@@ -20,6 +20,8 @@ impl Rights {
     pub const SERVICE_CONNECT: Self = Self(1 << 2);
     /// Device-facing endpoints.
     pub const DEVICE_CONNECT: Self = Self(1 << 3);
+    /// Every right of a hub.
+    pub const HUB_OWNER: Self = Self(0b1111);
     /// DPS: service configuration.
     pub const SERVICE_CONFIG: Self = Self(1 << 4);
     /// DPS: read enrollments.

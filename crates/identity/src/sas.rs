@@ -83,6 +83,9 @@ pub enum Refusal {
         /// What it lacks.
         right: String,
     },
+    /// The certificate is not good for the identity.
+    #[error(transparent)]
+    Certificate(#[from] crate::CertificateError),
     /// No such device, module, enrollment or scope.
     #[error("`{0}` is unknown")]
     UnknownIdentity(String),

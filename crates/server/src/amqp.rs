@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use gantry_api::amqp::ports::{EventReader, EventStream, PartitionProperties, StartPosition, StreamError};
-use gantry_api::amqp::{AmqpContext, Peer, Receivers};
+use gantry_gateway::Peer;
+use gantry_gateway::amqp::ports::{EventReader, EventStream, PartitionProperties, StartPosition, StreamError};
+use gantry_gateway::amqp::{AmqpContext, Receivers};
 use gantry_hub::Hub;
 use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::PortFuture;
@@ -38,23 +39,23 @@ impl Amqp {
             stream: Arc::new(LogStream { events, created_at }),
             c2d,
             receivers: Receivers::default(),
-            now: gantry_api::now,
+            now: gantry_gateway::now,
             shutdown,
         }))
     }
 
     /// Serves one connection until it ends.
-    pub async fn connection(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, address: String) {
-        let peer = Peer { address: address.clone() };
-        if let Err(error) = gantry_api::amqp::serve(stream, self.0, peer).await {
+    pub async fn connection(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, peer: Peer) {
+        let address = peer.address.clone();
+        if let Err(error) = gantry_gateway::amqp::serve(stream, self.0, peer).await {
             debug!(peer = %address, %error, "amqp connection broke");
         }
     }
 }
 
 impl Serve for Amqp {
-    async fn serve(self, stream: Stream, peer: gantry_gateway::Peer) {
-        self.connection(stream, peer.address).await;
+    async fn serve(self, stream: Stream, peer: Peer) {
+        self.connection(stream, peer).await;
     }
 }
 

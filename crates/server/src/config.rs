@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use gantry_hub::DisabledTokens;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 const DEFAULT: &str = include_str!("../default.toml");
@@ -23,6 +25,8 @@ pub struct Config {
     pub ports: Ports,
     /// Bounds.
     pub limits: Limits,
+    /// The blob store.
+    pub blobs: BlobsConfig,
     /// Mail.
     pub mail: Mail,
     /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
@@ -46,6 +50,51 @@ pub struct HubConfig {
     pub retention_mib: u64,
     /// Consumer groups beside `$Default`.
     pub consumer_groups: Vec<String>,
+    /// Refuse tokens signed with a device's own key.
+    pub disable_device_sas: bool,
+    /// Refuse tokens signed with a module's own key.
+    pub disable_module_sas: bool,
+    /// Refuse tokens signed with the key of a policy.
+    pub disable_local_auth: bool,
+    /// Which addresses may connect: the first rule that covers an address decides; none means yes.
+    pub ip_filter: Vec<IpRule>,
+}
+
+/// A rule of the address filter.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IpRule {
+    /// What happens to the addresses.
+    pub action: IpAction,
+    /// Which they are, as an address and the bits of its network (`10.1.0.0/16`).
+    pub mask: IpNet,
+}
+
+/// What happens to addresses a rule covers.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum IpAction {
+    /// They may connect.
+    Accept,
+    /// They may not.
+    Reject,
+}
+
+/// Whether an address may connect.
+pub fn admits(rules: &[IpRule], address: IpAddr) -> bool {
+    let covering = rules.iter().find(|rule| rule.mask.contains(&address.to_canonical()));
+    covering.is_none_or(|rule| rule.action == IpAction::Accept)
+}
+
+impl HubConfig {
+    /// Kinds of token that are refused.
+    pub fn disabled_tokens(&self) -> DisabledTokens {
+        DisabledTokens {
+            devices: self.disable_device_sas,
+            modules: self.disable_module_sas,
+            policies: self.disable_local_auth,
+        }
+    }
 }
 
 /// Port numbers before the offset.
@@ -66,6 +115,23 @@ pub struct Limits {
     pub connections_max: usize,
     /// TLS handshakes under way at once.
     pub handshakes_max: usize,
+}
+
+/// Where the contents of blobs are kept.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobsConfig {
+    /// Connection string of an Azure Storage account; empty: the data folder.
+    pub azure_connection_string: String,
+    /// Container in that account.
+    pub azure_container: String,
+}
+
+impl std::fmt::Debug for BlobsConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobsConfig").field("azure_container", &self.azure_container).finish_non_exhaustive()
+    }
 }
 
 /// Where e-mail actions go.
@@ -257,5 +323,30 @@ mod tests {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn the_first_rule_that_covers_an_address_decides() {
+        #[derive(Deserialize)]
+        struct Rules {
+            rules: Vec<IpRule>,
+        }
+        let text = r#"rules = [
+            { action = "reject", mask = "10.1.2.3/32" }, { action = "accept", mask = "10.1.0.0/16" },
+            { action = "accept", mask = "::1/128" }, { action = "reject", mask = "0.0.0.0/0" }]"#;
+        let Rules { rules } = toml::from_str(text).unwrap();
+        for (address, expected) in [
+            ("10.1.2.3", false),
+            ("10.1.2.4", true),
+            ("::ffff:10.1.2.4", true),
+            ("10.2.0.1", false),
+            ("::ffff:10.2.0.1", false),
+            ("::1", true),
+            ("fd00::1", true),
+        ] {
+            assert_eq!(admits(&rules, address.parse().unwrap()), expected, "{address}");
+        }
+        assert!(admits(&[], "10.2.0.1".parse().unwrap()));
+        assert!(toml::from_str::<Rules>(r#"rules = [{ action = "accept", mask = "10.1.0.0/99" }]"#).is_err());
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use gantry_api::{Api, PeerAddress};
+use gantry_api::blob::{BlobService, divert};
+use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -41,7 +43,7 @@ struct Shared {
 
 impl Https {
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+    pub fn new(api: Api, blobs: BlobService, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
@@ -52,6 +54,7 @@ impl Https {
             .route("/metrics", get(render_metrics))
             .with_state(shared);
         let router = gantry_api::router(api).merge(own).fallback(page::serve);
+        let router = router.layer(from_fn_with_state(blobs, divert));
         Self { router }
     }
 }
@@ -79,7 +82,7 @@ async fn upgrade(
         }
         Some("amqpwsb10") => {
             let amqp = shared.amqp.clone();
-            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer.address))
+            upgrade.on_upgrade(move |socket| amqp.connection(ByteStream::new(socket), peer))
         }
         _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
     }
@@ -88,9 +91,13 @@ async fn upgrade(
 impl Serve for Https {
     async fn serve(self, stream: Stream, peer: Peer) {
         let address = PeerAddress(peer.address.clone());
+        let certificate = peer.certificate.clone().map(PeerCertificate);
         let router = self.router;
         let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(address.clone());
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             request.extensions_mut().insert(peer.clone());
             let router = router.clone();
             async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }

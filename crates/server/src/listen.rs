@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_gateway::Peer;
+use gantry_identity::CertificateChain;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
+
+use crate::config::{IpRule, admits};
 
 /// Connections the kernel holds before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -22,6 +25,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bounds all ports share.
 #[derive(Clone)]
 pub struct Bounds {
+    /// Which addresses may connect.
+    pub ip_filter: Arc<[IpRule]>,
     /// A permit for each open connection.
     pub connections: Arc<Semaphore>,
     /// A permit for each handshake under way.
@@ -86,12 +91,17 @@ pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds
                 continue;
             }
         };
+        if !admits(&bounds.ip_filter, address.ip()) {
+            debug!(peer = %address, "connection refused by the address filter");
+            metrics::counter!("gantry_connections_filtered").increment(1);
+            continue;
+        }
         let (acceptor, handshakes, service) = (acceptor.clone(), Arc::clone(&bounds.handshakes), service.clone());
         tokio::spawn(async move {
             match handshake(&acceptor, &handshakes, socket).await {
                 Ok(stream) => {
-                    let has_certificate = stream.get_ref().1.peer_certificates().is_some();
-                    let peer = Peer { address: address.to_string(), has_certificate };
+                    let certificate = stream.get_ref().1.peer_certificates().and_then(CertificateChain::new);
+                    let peer = Peer { address: address.to_string(), certificate };
                     // A task of its own: what the handshake needed is freed with this one.
                     tokio::spawn(async move {
                         let _permit = permit;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use gantry_api::blob::BlobService;
 use gantry_api::{Api, Sessions};
+use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
-use gantry_hub::{Hub, HubConfig};
+use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -22,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
+use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
@@ -58,6 +61,7 @@ impl Audit for CountedAudit {
 struct Platform {
     events: Events,
     hub: Arc<Hub>,
+    blobs: Arc<Blobs>,
     provisioning: Arc<Service>,
     central: Arc<Central>,
     database: Arc<Database>,
@@ -113,15 +117,16 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         name: config.hub.name.clone(),
         host_names: config.hub.host_names.clone(),
         policies: secrets.hub_policies.clone(),
+        disabled: config.hub.disabled_tokens(),
     };
-    let hub = Hub::new(
-        hub_config,
-        Arc::<Database>::clone(&store),
-        Arc::new(events.clone()),
-        Arc::<SystemEntropy>::clone(&entropy),
-        Arc::<CountedAudit>::clone(&audit),
-    );
-    let hub = Arc::new(hub);
+    let ports = Ports {
+        store: Arc::<Database>::clone(&store),
+        documents: Arc::<Database>::clone(&store),
+        log: Arc::new(events.clone()),
+        entropy: Arc::<SystemEntropy>::clone(&entropy),
+        audit: Arc::<CountedAudit>::clone(&audit),
+    };
+    let hub = Arc::new(Hub::new(hub_config, ports)?);
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
         id_scope: IdScope::new(&secrets.id_scope),
@@ -129,7 +134,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         policies: secrets.dps_policies.clone(),
     };
     let provisioning = Arc::new(Service::new(dps_config, Arc::<Database>::clone(&store), vec![linked], entropy, audit));
-    Ok(Platform { events, hub, provisioning, central, database: store, secrets })
+    let blobs = blobs::open(config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
+    Ok(Platform { events, hub, blobs, provisioning, central, database: store, secrets })
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -172,6 +178,7 @@ async fn serve(
     };
     let (plain, web) = (TlsAcceptor::from(tls(&[])?), TlsAcceptor::from(tls(&[b"h2", b"http/1.1"])?));
     let bounds = Bounds {
+        ip_filter: config.hub.ip_filter.clone().into(),
         connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
     };
@@ -195,7 +202,8 @@ async fn serve(
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
-    let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
+    let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
     for listener in listeners.mqtt {
         tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
@@ -212,6 +220,7 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
+    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
@@ -228,7 +237,7 @@ async fn serve(
 /// The bench's listener: what the other one does, less TLS.
 async fn accept_plain(listener: TcpListener, gateway: Gateway) {
     while let Ok((socket, address)) = listener.accept().await {
-        let peer = Peer { address: address.to_string(), has_certificate: false };
+        let peer = Peer { address: address.to_string(), certificate: None };
         if socket.set_nodelay(true).is_ok() {
             tokio::spawn(gantry_gateway::mqtt::serve(socket, gateway.clone(), peer));
         }

@@ -2,9 +2,7 @@
 //!
 //! The owner of a collection owns the shape of its documents.
 
-use gantry_central::Change;
-use gantry_central::ports::Documents;
-use gantry_hub::ports::{PortFuture, StoreError};
+use gantry_hub::ports::{Change, Documents, PortFuture, StoreError};
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::database::{Database, fail};

@@ -47,8 +47,8 @@ pub async fn divert(State(service): State<BlobService>, request: Request, next: 
     if !request::is_meant(&service, &request) {
         return next.run(request).await;
     }
-    let sent = |name: &'static str| request.headers().get(name).cloned();
-    let (version, client_id) = (sent("x-ms-version"), sent("x-ms-client-request-id"));
+    let version = request.headers().get("x-ms-version").cloned();
+    let client_id = request.headers().get("x-ms-client-request-id").cloned();
     let is_head = request.method() == Method::HEAD;
     let peer = request.extensions().get::<PeerAddress>().cloned();
     let answer = serve(service, request, peer).await;

@@ -62,6 +62,6 @@ fn module(id: &str, module: &str) -> Result<Identity, ApiError> {
     Ok(Identity { module: Some(module), ..device(id)? })
 }
 
-fn if_match(headers: &HeaderMap) -> IfMatch {
+pub(crate) fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch::parse(headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()))
 }

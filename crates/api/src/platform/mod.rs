@@ -1,6 +1,7 @@
 //! The platform API: what the page and the command line use (`docs/platform-api.md`).
 
 mod alerts;
+mod certificates;
 mod devices;
 pub(crate) mod error;
 mod live;
@@ -29,6 +30,10 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/security", get(alerts::security))
         .route("/rules", get(alerts::rules))
         .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
+        .route("/certificates", get(certificates::list))
+        .route("/certificates/{name}", get(certificates::get).put(certificates::put).delete(certificates::delete))
+        .route("/certificates/{name}/generateVerificationCode", post(certificates::draw_code))
+        .route("/certificates/{name}/verify", post(certificates::verify))
         .route("/live", get(live::live))
         .route("/monitor", get(live::monitor));
     Router::new().nest("/platform/v1", routes)

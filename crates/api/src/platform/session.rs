@@ -109,22 +109,36 @@ impl FromRequestParts<Arc<Api>> for User {
     type Rejection = PlatformError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Self::Rejection> {
-        if parts.headers.contains_key(header::AUTHORIZATION) {
-            let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
-            return auth::hub(api, &parts.headers, &peer, Rights::SERVICE_CONNECT)
-                .map(|()| Self)
-                .map_err(|_| PlatformError::unauthorized());
-        }
-        let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
-        if !api.sessions.is_open(session, now()).await {
-            return Err(PlatformError::unauthorized());
-        }
-        // A cookie is sent by the browser on its own; the header is not.
-        if parts.method != Method::GET && !parts.headers.contains_key(CSRF_HEADER) {
-            return Err(PlatformError::forbidden("header x-gantry-csrf is missing"));
-        }
-        Ok(Self)
+        admit(parts, api, Rights::SERVICE_CONNECT).await.map(|()| Self)
     }
+}
+
+/// Somebody who may change what the hub trusts and where it sends: the signed-in admin, or a token of a policy
+/// with every right.
+pub(crate) struct Owner;
+
+impl FromRequestParts<Arc<Api>> for Owner {
+    type Rejection = PlatformError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Self::Rejection> {
+        admit(parts, api, Rights::HUB_OWNER).await.map(|()| Self)
+    }
+}
+
+async fn admit(parts: &Parts, api: &Api, needed: Rights) -> Result<(), PlatformError> {
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
+        return auth::hub(api, &parts.headers, &peer, needed).map_err(|_| PlatformError::unauthorized());
+    }
+    let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
+    if !api.sessions.is_open(session, now()).await {
+        return Err(PlatformError::unauthorized());
+    }
+    // A cookie is sent by the browser on its own; the header is not.
+    if parts.method != Method::GET && !parts.headers.contains_key(CSRF_HEADER) {
+        return Err(PlatformError::forbidden("header x-gantry-csrf is missing"));
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

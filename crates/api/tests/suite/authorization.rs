@@ -9,14 +9,14 @@ use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
-use gantry_hub::{Hub, HubConfig};
+use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: [(&str, &str, &str, Rights); 22] = [
+const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -39,6 +39,12 @@ const OPERATIONS: [(&str, &str, &str, Rights); 22] = [
     ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
+    ("PUT", "/platform/v1/certificates/c", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
 ];
 
 struct Nothing;
@@ -68,10 +74,16 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));
     let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
-    let config =
-        HubConfig { name: "hub".into(), host_names: vec!["localhost".into()], policies: Policies::hub_defaults(keys) };
+    let config = HubConfig {
+        name: "hub".into(),
+        host_names: vec!["localhost".into()],
+        policies: Policies::hub_defaults(keys),
+        disabled: DisabledTokens::default(),
+    };
     let store = Arc::<Database>::clone(&database);
-    let hub = Arc::new(Hub::new(config, store, log, Arc::clone(&entropy), Arc::clone(&audit)));
+    let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
+    let ports = Ports { store, documents, log, entropy: entropy_port, audit: Arc::clone(&audit) as _ };
+    let hub = Arc::new(Hub::new(config, ports).unwrap());
     let dps = ServiceConfig {
         id_scope: IdScope::new("0ne"),
         host_names: vec!["localhost".into()],

@@ -1,6 +1,4 @@
 //! Behaviour of the service side as its clients see it.
 
-mod amqp;
-mod amqp_world;
 mod authorization;
 mod session;

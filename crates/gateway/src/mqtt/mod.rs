@@ -10,7 +10,7 @@ mod wire;
 
 use std::time::Duration;
 
-use gantry_hub::HubError;
+use gantry_hub::{HubError, Presented};
 use gantry_identity::{Identity, Refusal};
 use gantry_mqtt::{ConnectReturnCode, Packet};
 use gantry_provisioning::{DpsError, RegistrationId};
@@ -97,16 +97,6 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
 /// The code a peer sees and the reason the log gets.
 type Refused = (ConnectReturnCode, String);
 
-/// A credential never answered in plain: name the kind, keep the rest for the log.
-fn presented(peer: &Peer, password: Option<&str>) -> Result<(), Refusal> {
-    match password {
-        None if peer.has_certificate => {
-            Err(Refusal::Kind { identity: "device".into(), presented: "a certificate (not implemented yet)" })
-        }
-        _ => Ok(()),
-    }
-}
-
 async fn authenticate_hub(
     gateway: &Gateway,
     peer: &Peer,
@@ -125,8 +115,8 @@ async fn authenticate_hub(
     }
     let identity = Identity::parse(&login.client_id)
         .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
-    presented(peer, login.password.as_deref()).map_err(|refusal| report(&refusal))?;
-    match gateway.hub.authenticate_device(at, &identity, login.password.as_deref()).await {
+    let presented = Presented { token: login.password.as_deref(), certificate: peer.certificate.as_ref() };
+    match gateway.hub.authenticate_device(at, &identity, presented).await {
         Ok(mut session) => {
             session.model_id.clone_from(&login.model_id);
             Ok(session)
@@ -148,7 +138,12 @@ async fn authenticate_dps(
     };
     let id = RegistrationId::parse(&login.registration_id)
         .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
-    presented(peer, login.password.as_deref()).map_err(|refusal| report(&refusal))?;
+    if login.password.is_none() && peer.certificate.is_some() {
+        return Err(report(&Refusal::Kind {
+            identity: login.registration_id.clone(),
+            presented: "a certificate (not implemented yet)",
+        }));
+    }
     match gateway.provisioning.authenticate_device(at, &login.id_scope, &id, login.password.as_deref()).await {
         Ok(registrant) => Ok(registrant),
         Err(DpsError::Unauthorized(reason)) => Err(report(&reason)),

@@ -1,6 +1,7 @@
 //! The command line: `serve`, and clients of its public API.
 
 mod bench;
+mod certificate;
 mod client;
 mod device;
 mod mqtt_client;
@@ -66,6 +67,9 @@ enum Command {
     /// Rules: what becomes an alert, and what is done then.
     #[command(subcommand)]
     Rule(platform::RuleCommand),
+    /// Certificate authorities whose devices may connect.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// Refused access, newest first.
     Security,
     /// Replay a CSV file as a device that provisions itself.
@@ -106,6 +110,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
+        Command::Certificate(command) => certificate::run(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,

@@ -431,8 +431,8 @@ async fn connections_close_when_the_service_stops() {
 async fn garbage_is_answered_and_hung_up_on() {
     let world = World::new();
     let (mut ours, theirs) = tokio::io::duplex(1024);
-    let peer = gantry_api::amqp::Peer { address: "test".into() };
-    let server = tokio::spawn(gantry_api::amqp::serve(theirs, world.context.clone(), peer));
+    let peer = gantry_gateway::Peer { address: "test".into(), has_certificate: false };
+    let server = tokio::spawn(gantry_gateway::amqp::serve(theirs, world.context.clone(), peer));
     tokio::io::AsyncWriteExt::write_all(&mut ours, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut ours, &mut answer).await.unwrap();

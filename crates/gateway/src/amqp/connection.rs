@@ -21,7 +21,8 @@ use super::grants::Grants;
 use super::links::{Link, Sent};
 use super::partition::Batch;
 use super::ports::Grant;
-use super::{AmqpContext, Peer, condition};
+use super::{AmqpContext, condition};
+use crate::Peer;
 
 /// Bytes read at once.
 const INPUT_LEN: usize = 16 * 1024;

@@ -10,10 +10,11 @@ use gantry_amqp::value::{Described, Map};
 use gantry_amqp::{
     Body, DeliveryState, ErrorCondition, Event, Message, MessageId, Properties, Role, Source, Symbol, Target, Value,
 };
-use gantry_api::amqp::ports::{
+use gantry_gateway::Peer;
+use gantry_gateway::amqp::ports::{
     Authorizer, C2dSender, EventReader, EventStream, Grant, PartitionProperties, StartPosition, StreamError,
 };
-use gantry_api::amqp::{AmqpContext, Peer, Receivers, serve};
+use gantry_gateway::amqp::{AmqpContext, Receivers, serve};
 use gantry_hub::HubError;
 use gantry_hub::c2d::C2dMessage;
 use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
@@ -192,7 +193,7 @@ impl World {
             stream: Arc::new(Shared(stream.clone())),
             c2d: outbox.clone(),
             receivers: Receivers::default(),
-            now: gantry_api::now,
+            now: gantry_gateway::now,
             shutdown,
         });
         Self { context, stream, gate, outbox, stop }
@@ -201,7 +202,7 @@ impl World {
     /// A client that has opened its connection.
     pub(crate) async fn client(&self, sasl: ClientSasl) -> Client {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: "test".into() };
+        let peer = Peer { address: "test".into(), has_certificate: false };
         let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
         let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
         let mut client = Client { amqp, stream: ours, events: Vec::new(), session: None, server };

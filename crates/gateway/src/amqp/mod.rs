@@ -36,6 +36,8 @@ use tokio::sync::watch;
 use ports::{Authorizer, C2dSender, EventStream};
 pub use receivers::Receivers;
 
+use crate::Peer;
+
 /// The consumer group every stream has.
 pub const DEFAULT_CONSUMER_GROUP: &str = "$Default";
 
@@ -64,13 +66,6 @@ pub struct AmqpContext {
     pub now: fn() -> Timestamp,
     /// Becomes `true` when connections shall close.
     pub shutdown: watch::Receiver<bool>,
-}
-
-/// The other end of a connection.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Address, for logs and security events.
-    pub address: String,
 }
 
 /// Serves one connection until either end closes it.

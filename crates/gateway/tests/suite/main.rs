@@ -1,0 +1,4 @@
+//! Behaviour of the socket protocols as their clients see it.
+
+mod amqp;
+mod amqp_world;
