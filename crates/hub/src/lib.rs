@@ -11,6 +11,7 @@ pub mod device;
 mod document;
 mod error;
 pub mod event;
+pub mod file_uploads;
 mod hub;
 pub mod limits;
 mod messages;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gantry_blobs::{Account, Blobs};
+use gantry_api::{Files, UploadTarget};
+use gantry_blobs::{Account, BlobError, Blobs, ContainerName, Place, SasSigner};
+use gantry_hub::file_uploads::FileUploads;
+use gantry_identity::Key;
 use gantry_storage::Database;
 use object_store::ObjectStore;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -13,6 +16,7 @@ use object_store::local::LocalFileSystem;
 use tracing::{info, warn};
 
 use crate::config::{BlobsConfig, Config};
+use crate::serve::SystemEntropy;
 
 /// How often garbage is collected.
 const COLLECT_PERIOD: Duration = Duration::from_secs(60);
@@ -26,6 +30,54 @@ pub fn open(config: &Config, account: Account, database: Arc<Database>) -> anyho
     Ok(Arc::new(Blobs::new(account, database, objects, rand::random())))
 }
 
+/// Where devices upload files; none when that is switched off.
+///
+/// # Errors
+/// When the configured storage cannot be used.
+pub fn files(config: &Config, blobs: &Arc<Blobs>, database: &Arc<Database>) -> anyhow::Result<Option<Arc<Files>>> {
+    let settings = &config.file_upload;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let container = ContainerName::parse(&settings.container).context("file_upload.container")?;
+    let target = if settings.azure_connection_string.is_empty() {
+        let Account { name, keys } = blobs.account().clone();
+        UploadTarget {
+            host_name: None,
+            container: settings.container.clone(),
+            signer: SasSigner { account: name, key: keys.primary },
+            place: Place::Own(Arc::clone(blobs), container),
+        }
+    } else {
+        let account =
+            StorageAccount::parse(&settings.azure_connection_string).context("file_upload.azure_connection_string")?;
+        let host = account.endpoint.strip_prefix("https://").filter(|host| !host.contains('/'));
+        let host = host.context("file_upload.azure_connection_string: devices need https and a plain host name")?;
+        UploadTarget {
+            host_name: Some(host.to_owned()),
+            container: settings.container.clone(),
+            signer: SasSigner { account: account.name.clone(), key: Key::from_base64(&account.key)? },
+            place: Place::Elsewhere(account.container(container.as_str())?),
+        }
+    };
+    let life = Duration::from_secs(settings.sas_minutes * 60);
+    let store = Arc::<Database>::clone(database);
+    let uploads = FileUploads::new(store, Arc::new(SystemEntropy), life);
+    Ok(Some(Arc::new(Files { uploads, target })))
+}
+
+/// Makes the container for uploads when it is ours and missing.
+///
+/// # Errors
+/// When the store fails.
+pub async fn prepare(files: &Files) -> anyhow::Result<()> {
+    let Place::Own(blobs, container) = &files.target.place else { return Ok(()) };
+    match blobs.create_container(container, Vec::new(), gantry_gateway::now()).await {
+        Ok(_) | Err(BlobError::ContainerExists) => Ok(()),
+        Err(error) => Err(error).context("making the container for file uploads"),
+    }
+}
+
 fn objects(config: &BlobsConfig, folder: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
     if config.azure_connection_string.is_empty() {
         let folder = folder.join("blobs");
@@ -34,14 +86,7 @@ fn objects(config: &BlobsConfig, folder: &Path) -> anyhow::Result<Arc<dyn Object
         return Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true)));
     }
     let account = StorageAccount::parse(&config.azure_connection_string).context("blobs.azure_connection_string")?;
-    let store = MicrosoftAzureBuilder::new()
-        .with_account(&account.name)
-        .with_access_key(&account.key)
-        .with_endpoint(account.endpoint.clone())
-        .with_allow_http(account.endpoint.starts_with("http://"))
-        .with_container_name(&config.azure_container)
-        .build()?;
-    Ok(Arc::new(store))
+    account.container(&config.azure_container)
 }
 
 /// An account at Azure or at an emulator.
@@ -74,6 +119,21 @@ impl StorageAccount {
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         ensure!(endpoint.starts_with("https://") || endpoint.starts_with("http://"), "BlobEndpoint is not a URL");
         Ok(Self { name, key, endpoint })
+    }
+
+    /// One of its containers.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub fn container(&self, name: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        let store = MicrosoftAzureBuilder::new()
+            .with_account(&self.name)
+            .with_access_key(&self.key)
+            .with_endpoint(self.endpoint.clone())
+            .with_allow_http(self.endpoint.starts_with("http://"))
+            .with_container_name(name)
+            .build()?;
+        Ok(Arc::new(store))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     /// The blob store.
     pub blobs: BlobsConfig,
+    /// File upload.
+    pub file_upload: FileUploadConfig,
     /// Mail.
     pub mail: Mail,
     /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
@@ -125,6 +127,27 @@ pub struct BlobsConfig {
     pub azure_connection_string: String,
     /// Container in that account.
     pub azure_container: String,
+}
+
+/// Where devices upload files.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileUploadConfig {
+    /// Whether they may.
+    pub enabled: bool,
+    /// Container the files go to.
+    pub container: String,
+    /// How long an upload's address is good, in minutes.
+    pub sas_minutes: u64,
+    /// Connection string of another account; empty: our own storage.
+    pub azure_connection_string: String,
+}
+
+impl std::fmt::Debug for FileUploadConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileUploadConfig").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for BlobsConfig {
@@ -266,6 +289,7 @@ impl Config {
         ensure!(!self.hub.host_names.is_empty(), "hub.host_names must hold at least one name");
         ensure!((1..=32).contains(&self.hub.partitions), "hub.partitions must be 1 to 32");
         ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
+        ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");
         ensure!(self.hub.consumer_groups.len() <= 20, "hub.consumer_groups may hold 20 names");
         let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
         for port in ports {

@@ -36,7 +36,8 @@ const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 /// How long connections may take to end at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-struct SystemEntropy;
+/// The system's random bytes.
+pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) {
@@ -186,10 +187,15 @@ async fn serve(
     let sessions = Arc::new(Sessions::default());
     let link = sign_in_token();
     sessions.add_link(link.clone(), gantry_gateway::now()).await;
+    let files = blobs::files(config, &platform.blobs, &platform.database)?;
+    if let Some(files) = &files {
+        blobs::prepare(files).await?;
+    }
     let api = Api {
         hub: Arc::clone(&platform.hub),
         provisioning: Arc::clone(&platform.provisioning),
         central: Arc::clone(&platform.central),
+        files,
         sessions,
     };
     let (stop, stopped) = watch::channel(false);

@@ -11,6 +11,7 @@ mod documents;
 mod dps_store;
 mod event_record;
 mod events;
+mod file_uploads;
 mod hub_store;
 mod record_cache;
 mod shapes;

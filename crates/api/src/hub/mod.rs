@@ -2,6 +2,7 @@
 
 pub(crate) mod bodies;
 mod devices;
+pub(crate) mod files;
 pub(crate) mod methods;
 mod query;
 mod twins;
@@ -32,8 +33,11 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/commands", delete(devices::purge))
         .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
         .route("/devices/{id}/messages/{*rest}", any(not_implemented))
-        .route("/devices/{id}/files", any(not_implemented))
-        .route("/devices/{id}/files/{*rest}", any(not_implemented))
+        .route("/devices/{id}/files", post(files::begin))
+        .route("/devices/{id}/files/", post(files::begin))
+        .route("/devices/{id}/files/notifications", post(files::complete))
+        .route("/devices/{id}/files/notifications/", post(files::complete))
+        .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
         .route("/devices/keys/regenerate", post(not_implemented))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
