@@ -13,6 +13,7 @@ mod document;
 mod error;
 pub mod event;
 pub mod feedback;
+pub mod file_uploads;
 mod hub;
 pub mod limits;
 mod locks;
