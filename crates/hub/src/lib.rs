@@ -21,6 +21,7 @@ mod messages;
 mod methods;
 pub mod ports;
 mod registry;
+pub mod reports;
 pub mod routing;
 mod scopes;
 pub mod service_queue;
