@@ -35,6 +35,7 @@ impl Amqp {
             stream_host: hub.host_name().to_owned(),
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
+            hub: Arc::clone(hub),
             authorizer,
             stream: Arc::new(LogStream { events, created_at }),
             c2d,

@@ -273,7 +273,7 @@ async fn what_is_not_there_is_refused_in_the_clients_words() {
         ("hub/ConsumerGroups/nobody/Partitions/0", condition::NOT_FOUND),
         ("hub/ConsumerGroups/$Default/Partitions/2", condition::ARGUMENT_OUT_OF_RANGE),
         ("hub/ConsumerGroups/$Default/Partitions/x", condition::ARGUMENT_OUT_OF_RANGE),
-        ("devices/motor-1/messages/events", condition::NOT_FOUND),
+        ("devices/motor-1/nothing", condition::NOT_FOUND),
         ("/messages/devicebound", condition::NOT_ALLOWED),
     ] {
         assert_eq!(client.receive_from(address, 1).await.unwrap_err().condition, expected, "{address}");
@@ -431,7 +431,7 @@ async fn connections_close_when_the_service_stops() {
 async fn garbage_is_answered_and_hung_up_on() {
     let world = World::new();
     let (mut ours, theirs) = tokio::io::duplex(1024);
-    let peer = gantry_gateway::Peer { address: "test".into(), has_certificate: false };
+    let peer = gantry_gateway::Peer { address: "test".into(), certificate: None };
     let server = tokio::spawn(gantry_gateway::amqp::serve(theirs, world.context.clone(), peer));
     tokio::io::AsyncWriteExt::write_all(&mut ours, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
