@@ -239,6 +239,10 @@ impl Head {
     }
 
     pub(super) fn credit(&mut self, link: LinkId, drain: bool) {
+        let is_device = matches!(self.links.get(&link).map(|link| &link.kind), Some(LinkKind::Device(_)));
+        if is_device && self.device_credit(link, drain) {
+            return;
+        }
         match self.links.get_mut(&link).map(|link| &mut link.kind) {
             Some(LinkKind::Answers(_)) => self.flush_answers(link),
             Some(LinkKind::Partition(partition)) => {
@@ -247,11 +251,6 @@ impl Head {
                 return;
             }
             Some(LinkKind::Service(_)) => return self.service_credit(link, drain),
-            Some(LinkKind::Device(_)) => {
-                if self.device_credit(link, drain) {
-                    return;
-                }
-            }
             _ => {}
         }
         if drain {
