@@ -63,6 +63,21 @@ impl ApiError {
         &self.message
     }
 
+    /// The name in the reference's table of errors.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// More entries than one call may have.
+    pub(crate) fn too_many_devices(max: usize) -> Self {
+        Self::new(413_002, "TooManyDevices", format!("one call may have {max} entries"))
+    }
+
+    /// Not a word for keys to draw anew.
+    pub(crate) fn invalid_policy_key() -> Self {
+        Self::new(400_035, "InvalidPolicyKey", "policyKey must be primaryKey, secondaryKey or both")
+    }
+
     /// The form direct methods use.
     pub(crate) fn for_method(mut self) -> Self {
         self.is_method = true;
@@ -85,14 +100,21 @@ impl From<HubError> for ApiError {
                 Self::new(409_001, "DeviceAlreadyExists", format!("A device with ID '{id}' is already registered."))
             }
             HubError::NoSuchCertificate(_) => Self::new(404_008, "CertificateNotFound", message),
-            HubError::PreconditionFailed(_) | HubError::CertificateChanged(_) => {
+            HubError::RoutingChanged | HubError::PreconditionFailed(_) | HubError::CertificateChanged(_) => {
                 Self::new(412_001, "PreconditionFailed", message)
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
-            HubError::Invalid(_) | HubError::Id(_) | HubError::Keys(_) | HubError::Twin(_) | HubError::Query(_) => {
-                Self::invalid(message)
-            }
+            HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),
+            HubError::SystemModule(_) => Self::new(401_100, "SystemModuleModifyUnauthorizedAccess", message),
+            HubError::TooManyModules(_) => Self::new(413_003, "TooManyModulesOnDevice", message),
+            HubError::NamedTwice(_) => Self::new(400_011, "DeviceDefinedMultipleTimes", message),
+            HubError::Routing(_)
+            | HubError::Invalid(_)
+            | HubError::Id(_)
+            | HubError::Keys(_)
+            | HubError::Twin(_)
+            | HubError::Query(_) => Self::invalid(message),
             HubError::Unauthorized(_) => Self::unauthorized(),
             HubError::MessageTooLarge { .. } => Self::new(413_001, "MessageTooLarge", message),
             HubError::QueueFull(_) => Self::new(403_004, "DeviceMaximumQueueDepthExceeded", message),

@@ -21,6 +21,12 @@ pub enum HubError {
     /// No certificate authority of that name.
     #[error("certificate `{0}` is not there")]
     NoSuchCertificate(String),
+    /// Routing cannot be as it was written.
+    #[error(transparent)]
+    Routing(#[from] crate::routing::RoutingError),
+    /// The caller's ETag of routing is not the current one.
+    #[error("etag of routing does not match")]
+    RoutingChanged,
     /// The caller's ETag of a certificate authority is not the current one.
     #[error("etag of certificate `{0}` does not match")]
     CertificateChanged(String),
@@ -30,6 +36,18 @@ pub enum HubError {
     /// The identity is disabled.
     #[error("`{0}` is disabled")]
     Disabled(Identity),
+    /// A scope names no edge device, or may not be written.
+    #[error("{0}")]
+    Scope(String),
+    /// A module of the edge runtime belongs to the hub.
+    #[error("`{0}` is a system module")]
+    SystemModule(Identity),
+    /// The device has all the modules it may have.
+    #[error("`{0}` has {max} modules already", max = limits::MODULES_MAX)]
+    TooManyModules(Identity),
+    /// A device or module is named twice in one call.
+    #[error("`{0}` is named more than once")]
+    NamedTwice(Identity),
     /// An argument cannot be used; says which.
     #[error("{0}")]
     Invalid(String),
@@ -83,6 +101,12 @@ pub enum HubError {
     /// The reference has it; Gantry does not yet.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
+}
+
+impl From<gantry_query::TooManyGroups> for HubError {
+    fn from(error: gantry_query::TooManyGroups) -> Self {
+        Self::Invalid(error.to_string())
+    }
 }
 
 impl From<StoreError> for HubError {

@@ -11,6 +11,7 @@ use crate::error::HubError;
 use crate::feedback::Receipt;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
+use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
 
 /// Longest claimed name kept in a security event, in characters.
@@ -63,6 +64,7 @@ pub struct Hub {
     pub(crate) locks: Locks<Identity, Receipt>,
     pub(crate) service_queues: ServiceQueues,
     pub(crate) authorities: Authorities,
+    pub(crate) routes: Routes,
     audit: Arc<dyn Audit>,
 }
 
@@ -110,9 +112,10 @@ impl Hub {
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
-        let authorities = Authorities::load(documents)?;
+        let authorities = Authorities::load(Arc::clone(&documents))?;
+        let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues) = Default::default();
-        Ok(Self { config, store, log, entropy, audit, connections, locks, service_queues, authorities })
+        Ok(Self { config, store, log, entropy, audit, connections, locks, service_queues, authorities, routes })
     }
 
     /// Short name.
@@ -187,6 +190,7 @@ impl Hub {
         let unknown = || HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()));
         let record = record.ok_or_else(unknown)?;
         enabled(&record.device).map_err(HubError::Unauthorized)?;
+        self.check_parent_enabled(identity).await?;
         let (scope, kind) = (proof.scope, proof.kind);
         Ok(Session {
             identity: identity.clone(),
@@ -198,6 +202,17 @@ impl Hub {
             expires_at: proof.expires_at,
             subscriptions: Subscriptions(record.presence.subscriptions),
         })
+    }
+
+    /// A module of a disabled device may not come in either.
+    async fn check_parent_enabled(&self, identity: &Identity) -> Result<(), HubError> {
+        if identity.module.is_none() {
+            return Ok(());
+        }
+        match self.store.record(&Identity::device(identity.device.clone())).await? {
+            Some(parent) => enabled(&parent.device).map_err(HubError::Unauthorized),
+            None => Err(HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()))),
+        }
     }
 
     fn check_token(
@@ -292,7 +307,7 @@ impl Hub {
         }
         // An older connection loses what it holds; requests keep their locks.
         self.locks.release_connections(&session.identity);
-        let mailbox = self.connections.open(session.identity.clone(), kept);
+        let mailbox = self.connections.open(now, session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
         Ok(mailbox)
     }
@@ -317,6 +332,11 @@ impl Hub {
         if current {
             self.note(now, &holder.identity, kept);
         }
+    }
+
+    /// Notes that a connection was ended by the hub: its holder will find it is not current.
+    pub(crate) fn note_gone(&self, now: Timestamp, identity: &Identity) {
+        self.note(now, identity, Subscriptions::default());
     }
 
     fn note(&self, now: Timestamp, identity: &Identity, subscriptions: Subscriptions) {

@@ -5,6 +5,7 @@
 //! (see [`ports::Entropy`]) and no engine: what it needs from outside is in [`ports`].
 
 pub mod authorities;
+pub mod bulk;
 pub mod c2d;
 pub mod connection;
 pub mod device;
@@ -19,12 +20,14 @@ mod messages;
 mod methods;
 pub mod ports;
 mod registry;
+pub mod routing;
+mod scopes;
 pub mod service_queue;
 pub mod twin;
 mod twins;
 
 pub use error::HubError;
-pub use gantry_query::{Query, QueryError};
+pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
 pub use hub::{DisabledTokens, Hub, HubConfig, Ports, Presented, Principal, Session};
 pub use locks::LockToken;
 pub use methods::MethodCall;

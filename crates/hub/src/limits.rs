@@ -19,6 +19,12 @@ pub const C2D_TTL_MAX: Duration = Duration::from_secs(48 * 60 * 60);
 pub const C2D_LOCK_DEFAULT: Duration = Duration::from_secs(60);
 /// Deliveries before a message is dead-lettered. Source: cloud-to-device options.
 pub const C2D_DELIVERY_COUNT_MAX: u32 = 10;
+/// Endpoints beside the built-in one. Source: IoT Hub quotas.
+pub const ROUTING_ENDPOINTS_MAX: usize = 10;
+/// Routes. Source: IoT Hub quotas.
+pub const ROUTES_MAX: usize = 100;
+/// Enrichments. Source: message enrichments, limitations.
+pub const ENRICHMENTS_MAX: usize = 10;
 /// Certificate authorities of a hub. Source: IoT Hub quotas.
 pub const AUTHORITIES_MAX: usize = 25;
 /// Direct method payload, each way. Source: IoT Hub quotas.
@@ -45,7 +51,7 @@ pub const TWIN_INTEGER: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..
 pub const DEVICE_LIST_MAX: usize = 1000;
 /// Largest page of a query. Source: registry REST reference.
 pub const QUERY_PAGE_MAX: usize = 1000;
-/// Length of a query in characters. Source: query language reference.
-pub const QUERY_LEN_MAX: usize = 8192;
+/// Entries of one bulk call. Source: registry REST reference.
+pub const BULK_LEN_MAX: usize = 100;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;

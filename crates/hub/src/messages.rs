@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gantry_identity::{Identity, Timestamp};
+use serde_json::Value;
 
 use crate::c2d::{C2dMessage, Settle};
 use crate::connection::{Delivery, Holder, Subscriptions};
@@ -15,10 +16,13 @@ use crate::hub::{Hub, Session};
 use crate::limits;
 use crate::locks::{LockToken, Until, Wanted};
 use crate::ports::{Append, Enqueued, Feedback, QueueChange, Settlement, StoreError};
+use crate::routing::{Decision, Destinations, Message};
 use crate::service_queue::Locked;
 
 /// Expired messages looked at together.
 const EXPIRY_PAGE: usize = 256;
+
+const TELEMETRY: MessageSource = MessageSource::Telemetry;
 
 impl Hub {
     /// Stamps messages with what the hub knows of their sender and appends them to the log, in order.
@@ -30,19 +34,37 @@ impl Hub {
         if let Some(bytes) = messages.iter().map(Telemetry::size).find(|size| *size > limits::D2C_BYTES_MAX) {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
+        let table = self.routes.table();
+        let twin = if table.uses_twin() { self.twin_for_routes(&session.identity) } else { None };
+        let (identity, model_id) = (&session.identity, session.model_id.as_deref());
+        let decide = |message| match table.is_plain() {
+            true => Decision { destinations: Destinations::BUILT_IN, added: vec![] },
+            false => table.decide(&Message::new(TELEMETRY, identity, now, model_id, message, twin.as_ref())),
+        };
         let events: Vec<Event<'_>> = messages
             .iter()
-            .map(|message| Event {
-                source: MessageSource::Telemetry,
-                identity: &session.identity,
-                generation_id: &session.generation_id,
-                auth_method: &session.auth_method,
-                model_id: session.model_id.as_deref(),
-                enqueued_at: now,
-                message,
+            .map(|message| {
+                let Decision { destinations, added } = decide(message);
+                Event {
+                    source: TELEMETRY,
+                    identity,
+                    generation_id: &session.generation_id,
+                    auth_method: &session.auth_method,
+                    model_id,
+                    enqueued_at: now,
+                    message,
+                    destinations,
+                    added: added.into(),
+                }
             })
             .collect();
+        self.connections.touch(now, &session.identity);
         Ok(self.log.append(&events))
+    }
+
+    /// The twin as conditions and enrichments see it: what this process knows of it now.
+    pub(crate) fn twin_for_routes(&self, identity: &Identity) -> Option<Value> {
+        self.store.known(identity).map(|record| record.twin_document(true))
     }
 
     /// Queues a message for a device and tells its connection.

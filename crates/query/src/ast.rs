@@ -1,9 +1,11 @@
-//! The parsed query.
+//! The parsed query and the parsed expression.
 
 use serde_json::Value;
 
-use crate::parse::{QueryError, parse};
+use crate::parse::QueryError;
+use crate::path::Path;
 use crate::run::Run;
+use crate::statement;
 
 /// What a query reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +37,8 @@ pub(crate) enum Select {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Item {
     pub(crate) what: What,
-    pub(crate) alias: Option<String>,
+    /// The key in the result: the alias, or the attribute's last name.
+    pub(crate) name: String,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -53,19 +56,33 @@ pub(crate) enum Aggregate {
     Max,
 }
 
-/// Names from the document's root.
-pub(crate) type Path = Vec<String>;
+/// What an expression may name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Reference {
+    /// A place in the document a query runs over.
+    Document(Path),
+    /// An application property of a message.
+    Property(String),
+    /// A system property of a message, without its `$`.
+    System(String),
+    /// A place in a message's JSON body.
+    Body(Path),
+    /// A place in the twin of a message's device.
+    Twin(Path),
+}
 
+/// Chains are flat, so that a long text makes a wide tree and not a deep one.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Expr {
     Constant(Value),
     Undefined,
-    Attribute(Path),
+    Reference(Reference),
     Not(Box<Expr>),
-    And(Box<Expr>, Box<Expr>),
-    Or(Box<Expr>, Box<Expr>),
+    All(Vec<Expr>),
+    Any(Vec<Expr>),
     Compare(Comparison, Box<Expr>, Box<Expr>),
-    Arithmetic(Operator, Box<Expr>, Box<Expr>),
+    Arithmetic(Box<Expr>, Vec<(Operator, Expr)>),
+    Negative(Box<Expr>),
     In { needle: Box<Expr>, list: Vec<Expr>, negated: bool },
     Call(Function, Vec<Expr>),
 }
@@ -92,10 +109,32 @@ pub(crate) enum Operator {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Function {
     IsDefined,
+    IsArray,
+    IsBool,
+    IsNull,
+    IsNumber,
+    IsObject,
+    IsPrimitive,
+    IsString,
     StartsWith,
     EndsWith,
     Contains,
     ArrayContains,
+    Length,
+    Lower,
+    Upper,
+    Substring,
+    IndexOf,
+    Concat,
+    AsNumber,
+    Abs,
+    Exp,
+    Power,
+    Square,
+    Ceiling,
+    Floor,
+    Sign,
+    Sqrt,
 }
 
 impl Query {
@@ -104,7 +143,7 @@ impl Query {
     /// # Errors
     /// [`QueryError`] says what was found where, and what was expected.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
-        parse(text)
+        statement::parse(text)
     }
 
     /// What it reads.
@@ -117,7 +156,20 @@ impl Query {
         self.select == Select::Whole
     }
 
-    /// `TOP n`.
+    /// Whether it sums documents up instead of listing them.
+    pub fn is_aggregate(&self) -> bool {
+        let Select::Items(items) = &self.select else { return false };
+        !self.group_by.is_empty() || items.iter().any(|item| matches!(item.what, What::Aggregate(..)))
+    }
+
+    /// Whether all it asks is how many documents match: then [`Run::count`] replaces offering them.
+    pub fn is_count(&self) -> bool {
+        let Select::Items(items) = &self.select else { return false };
+        self.group_by.is_empty()
+            && items.iter().all(|item| matches!(item.what, What::Aggregate(Aggregate::Count, None)))
+    }
+
+    /// `TOP n`: most items over all pages.
     pub fn top(&self) -> Option<usize> {
         self.top
     }

@@ -8,6 +8,8 @@ pub(crate) enum Token {
     Word(String),
     /// A name in `[[…]]`: never a keyword.
     Quoted(String),
+    /// A name in `{…}`: an application property.
+    Braced(String),
     Text(String),
     Number(f64),
     Integer(i64),
@@ -41,17 +43,34 @@ fn token(rest: &str, first: char) -> Result<(usize, Token), &'static str> {
         let len = inner.find("]]").ok_or("`[[` without `]]`")?;
         return Ok((len + 4, Token::Quoted(inner[..len].to_owned())));
     }
+    if let Some(inner) = rest.strip_prefix('{') {
+        let len = inner.find('}').ok_or("`{` without `}`")?;
+        return Ok((len + 2, Token::Braced(inner[..len].to_owned())));
+    }
     if first.is_ascii_digit() {
         return number(rest);
     }
     if first.is_alphabetic() || first == '_' || first == '$' {
-        let len = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$' | '-'))).unwrap_or(rest.len());
+        let len = word_len(rest);
         return Ok((len, Token::Word(rest[..len].to_owned())));
     }
     match SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
         Some(symbol) => Ok((symbol.len(), Token::Symbol(symbol))),
         None => Err("a character that is not part of the language"),
     }
+}
+
+/// Bytes of the word `rest` begins with. A hyphen belongs to it before a letter (`$dt-subject`), and is a minus
+/// before anything else (`rate-1`).
+fn word_len(rest: &str) -> usize {
+    let mut chars = rest.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next_is_letter = chars.peek().is_some_and(|(_, next)| next.is_alphabetic() || *next == '_');
+        if !(c.is_alphanumeric() || matches!(c, '_' | '$') || c == '-' && next_is_letter) {
+            return at;
+        }
+    }
+    rest.len()
 }
 
 fn number(rest: &str) -> Result<(usize, Token), &'static str> {

@@ -1,11 +1,15 @@
-//! Tokens to a query: recursive descent with a bound on depth and length.
+//! Tokens to expressions: recursive descent with a bound on depth, lists and length.
 
 use serde_json::Value;
 
-use crate::ast::{Aggregate, Comparison, Expr, Function, Item, Operator, Path, Query, Select, Source, What};
+use crate::ast::{Comparison, Expr, Operator, Reference};
+use crate::functions;
 use crate::lex::{Token, lex};
+use crate::path::{Path, Step, canonical};
 
-/// Deepest nesting of parentheses and NOT.
+/// Longest query or condition in characters (query language reference).
+pub const TEXT_LEN_MAX: usize = 8192;
+/// Deepest nesting of parentheses, NOT and arguments.
 const DEPTH_MAX: usize = 64;
 /// Longest `IN` list.
 const LIST_LEN_MAX: usize = 1000;
@@ -13,6 +17,9 @@ const LIST_LEN_MAX: usize = 1000;
 /// Why a text is not a query.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum QueryError {
+    /// Longer than the language allows.
+    #[error("longer than {TEXT_LEN_MAX} characters")]
+    TooLong,
     /// A piece of text that is no token.
     #[error("{what} at character {at}")]
     Lexical {
@@ -24,6 +31,8 @@ pub enum QueryError {
     /// Something else was expected.
     #[error("expected {expected} but found {found}")]
     Syntax {
+        /// Byte position.
+        at: usize,
         /// What the grammar wants there.
         expected: &'static str,
         /// What stands there.
@@ -40,156 +49,67 @@ pub enum QueryError {
     Unsupported(&'static str),
 }
 
-pub(crate) fn parse(text: &str) -> Result<Query, QueryError> {
-    let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0, alias: None };
-    // The alias of FROM is needed to read the select list, so FROM is looked up first.
-    parser.find_alias();
-    parser.query()
+impl QueryError {
+    /// Where in the text it went wrong, in bytes, when one place is to blame.
+    pub fn position(&self) -> Option<usize> {
+        match self {
+            Self::Lexical { at, .. } | Self::Syntax { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
 }
 
-struct Parser {
-    tokens: Vec<(usize, Token)>,
-    at: usize,
+/// What names stand for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Places in a document: twin and job queries.
+    Document,
+    /// Parts of a message: routes.
+    Message,
+}
+
+pub(crate) struct Parser {
+    pub(crate) tokens: Vec<(usize, Token)>,
+    pub(crate) at: usize,
+    pub(crate) alias: Option<String>,
     depth: usize,
-    alias: Option<String>,
+    end: usize,
+    names: Names,
 }
 
 impl Parser {
-    fn query(&mut self) -> Result<Query, QueryError> {
-        self.expect_word("SELECT")?;
-        let top = if self.take_word("TOP") { Some(self.count()?) } else { None };
-        let select = self.select()?;
-        self.expect_word("FROM")?;
-        let source = self.source()?;
-        let condition = if self.take_word("WHERE") { Some(self.condition()?) } else { None };
-        let group_by = if self.take_word("GROUP") { self.group_by()? } else { vec![] };
+    pub(crate) fn new(text: &str, names: Names) -> Result<Self, QueryError> {
+        // A character has at most four bytes: count only what may be short enough.
+        if text.len() > 4 * TEXT_LEN_MAX || text.chars().count() > TEXT_LEN_MAX {
+            return Err(QueryError::TooLong);
+        }
+        Ok(Self { tokens: lex(text)?, at: 0, alias: None, depth: 0, end: text.len(), names })
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), QueryError> {
         self.take_symbol(";");
-        if self.at < self.tokens.len() {
-            return Err(self.unexpected("the end of the query"));
-        }
-        if !group_by.is_empty() && select == Select::Whole {
-            return Err(QueryError::Unsupported("GROUP BY needs a list of attributes and aggregates"));
-        }
-        Ok(Query { source, top, select, condition, group_by })
+        if self.at < self.tokens.len() { Err(self.unexpected("the end of the query")) } else { Ok(()) }
     }
 
-    fn find_alias(&mut self) {
-        let is = |token: &Token, word: &str| matches!(token, Token::Word(w) if w.eq_ignore_ascii_case(word));
-        let Some(from) = self.tokens.iter().position(|(_, t)| is(t, "FROM")) else { return };
-        let mut rest = self.tokens[from + 1..].iter().map(|(_, t)| t).peekable();
-        rest.next();
-        while rest.next_if(|t| **t == Token::Symbol(".")).is_some() {
-            rest.next();
-        }
-        rest.next_if(|t| is(t, "AS"));
-        if let Some(Token::Word(word)) = rest.next()
-            && !["WHERE", "GROUP"].iter().any(|k| word.eq_ignore_ascii_case(k))
-        {
-            self.alias = Some(word.clone());
-        }
+    pub(crate) fn condition(&mut self) -> Result<Expr, QueryError> {
+        self.nested(|p| p.chain("OR", Expr::Any, |p| p.chain("AND", Expr::All, Self::negation)))
     }
 
-    fn count(&mut self) -> Result<usize, QueryError> {
-        let parens = self.take_symbol("(");
-        let Some(Token::Integer(n)) = self.next() else { return Err(self.unexpected_last("a number after TOP")) };
-        if parens {
-            self.expect_symbol(")")?;
+    fn chain(
+        &mut self,
+        word: &str,
+        join: fn(Vec<Expr>) -> Expr,
+        part: impl Fn(&mut Self) -> Result<Expr, QueryError>,
+    ) -> Result<Expr, QueryError> {
+        let first = part(self)?;
+        if !self.take_word(word) {
+            return Ok(first);
         }
-        usize::try_from(n).map_err(|_| QueryError::Unsupported("TOP needs a positive number"))
-    }
-
-    fn select(&mut self) -> Result<Select, QueryError> {
-        if self.take_symbol("*") {
-            return Ok(Select::Whole);
+        let mut parts = vec![first, part(self)?];
+        while self.take_word(word) {
+            parts.push(part(self)?);
         }
-        let mut items = vec![self.item()?];
-        while self.take_symbol(",") {
-            items.push(self.item()?);
-        }
-        Ok(Select::Items(items))
-    }
-
-    fn item(&mut self) -> Result<Item, QueryError> {
-        let what = match self.aggregate() {
-            Some(aggregate) => {
-                self.expect_symbol("(")?;
-                let argument = if self.take_symbol("*") || self.peek() == Some(&Token::Symbol(")")) {
-                    None
-                } else {
-                    Some(self.path()?)
-                };
-                self.expect_symbol(")")?;
-                if argument.is_none() && aggregate != Aggregate::Count {
-                    return Err(QueryError::Unsupported("this aggregate needs an attribute"));
-                }
-                What::Aggregate(aggregate, argument)
-            }
-            None => What::Attribute(self.path()?),
-        };
-        let alias = if self.take_word("AS") { Some(self.name()?) } else { None };
-        Ok(Item { what, alias })
-    }
-
-    fn aggregate(&mut self) -> Option<Aggregate> {
-        let Some(Token::Word(word)) = self.peek() else { return None };
-        let all = [
-            ("COUNT", Aggregate::Count),
-            ("AVG", Aggregate::Avg),
-            ("SUM", Aggregate::Sum),
-            ("MIN", Aggregate::Min),
-            ("MAX", Aggregate::Max),
-        ];
-        let found = all.iter().find(|(name, _)| word.eq_ignore_ascii_case(name))?.1;
-        if self.tokens.get(self.at + 1).map(|(_, t)| t) != Some(&Token::Symbol("(")) {
-            return None;
-        }
-        self.at += 1;
-        Some(found)
-    }
-
-    fn source(&mut self) -> Result<Source, QueryError> {
-        self.expect_word("devices")?;
-        let source = if self.take_symbol(".") {
-            match self.name()?.to_ascii_lowercase().as_str() {
-                "modules" => Source::Modules,
-                "jobs" => Source::Jobs,
-                _ => return Err(self.unexpected_last("`devices`, `devices.modules` or `devices.jobs`")),
-            }
-        } else {
-            Source::Devices
-        };
-        if self.alias.is_some() {
-            self.take_word("AS");
-            self.at += 1;
-        }
-        Ok(source)
-    }
-
-    fn group_by(&mut self) -> Result<Vec<Path>, QueryError> {
-        self.expect_word("BY")?;
-        let mut paths = vec![self.path()?];
-        while self.take_symbol(",") {
-            paths.push(self.path()?);
-        }
-        Ok(paths)
-    }
-
-    fn condition(&mut self) -> Result<Expr, QueryError> {
-        self.nested(|p| {
-            let mut left = p.conjunction()?;
-            while p.take_word("OR") {
-                left = Expr::Or(Box::new(left), Box::new(p.conjunction()?));
-            }
-            Ok(left)
-        })
-    }
-
-    fn conjunction(&mut self) -> Result<Expr, QueryError> {
-        let mut left = self.negation()?;
-        while self.take_word("AND") {
-            left = Expr::And(Box::new(left), Box::new(self.negation()?));
-        }
-        Ok(left)
+        Ok(join(parts))
     }
 
     fn negation(&mut self) -> Result<Expr, QueryError> {
@@ -207,6 +127,10 @@ impl Parser {
         if self.take_word("NIN") {
             return self.list(left, true);
         }
+        if self.take_word("NOT") {
+            self.expect_word("IN")?;
+            return self.list(left, true);
+        }
         let operators = [
             ("=", Comparison::Equal),
             ("!=", Comparison::NotEqual),
@@ -218,7 +142,8 @@ impl Parser {
         ];
         for (symbol, comparison) in operators {
             if self.take_symbol(symbol) {
-                return Ok(Expr::Compare(comparison, Box::new(left), Box::new(self.sum()?)));
+                let right = self.sum()?;
+                return Ok(compare(comparison, left, right));
             }
         }
         Ok(left)
@@ -250,30 +175,23 @@ impl Parser {
     }
 
     fn sum(&mut self) -> Result<Expr, QueryError> {
-        let mut left = self.product()?;
-        loop {
-            let operator = match self.peek() {
-                Some(Token::Symbol("+")) => Operator::Add,
-                Some(Token::Symbol("-")) => Operator::Subtract,
-                _ => return Ok(left),
-            };
-            self.at += 1;
-            left = Expr::Arithmetic(operator, Box::new(left), Box::new(self.product()?));
-        }
+        self.arithmetic(&[("+", Operator::Add), ("-", Operator::Subtract)], |p| {
+            let products = [("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)];
+            p.arithmetic(&products, Self::primary)
+        })
     }
 
-    fn product(&mut self) -> Result<Expr, QueryError> {
-        let mut left = self.primary()?;
-        loop {
-            let operator = match self.peek() {
-                Some(Token::Symbol("*")) => Operator::Multiply,
-                Some(Token::Symbol("/")) => Operator::Divide,
-                Some(Token::Symbol("%")) => Operator::Remainder,
-                _ => return Ok(left),
-            };
-            self.at += 1;
-            left = Expr::Arithmetic(operator, Box::new(left), Box::new(self.primary()?));
+    fn arithmetic(
+        &mut self,
+        operators: &[(&'static str, Operator)],
+        part: impl Fn(&mut Self) -> Result<Expr, QueryError>,
+    ) -> Result<Expr, QueryError> {
+        let first = part(self)?;
+        let mut rest = vec![];
+        while let Some((_, operator)) = operators.iter().find(|(symbol, _)| self.take_symbol(symbol)) {
+            rest.push((*operator, part(self)?));
         }
+        Ok(if rest.is_empty() { first } else { Expr::Arithmetic(Box::new(first), rest) })
     }
 
     fn primary(&mut self) -> Result<Expr, QueryError> {
@@ -283,10 +201,7 @@ impl Parser {
             return Ok(inner);
         }
         if self.take_symbol("-") {
-            return self.nested(|p| {
-                let zero = Box::new(Expr::Constant(0.into()));
-                Ok(Expr::Arithmetic(Operator::Subtract, zero, Box::new(p.primary()?)))
-            });
+            return self.nested(|p| Ok(negative(p.primary()?)));
         }
         if self.take_symbol("[") {
             let items = self.expressions("]")?;
@@ -301,7 +216,11 @@ impl Parser {
             Some(Token::Integer(n)) => self.constant(n.into()),
             Some(Token::Number(n)) => self.constant(n.into()),
             Some(Token::Word(word)) => self.word(&word),
-            Some(Token::Quoted(_)) => Ok(Expr::Attribute(self.path()?)),
+            Some(Token::Braced(name)) if self.names == Names::Message => {
+                self.at += 1;
+                Ok(Expr::Reference(Reference::Property(name)))
+            }
+            Some(Token::Quoted(_)) => self.reference(),
             _ => Err(self.unexpected("a value, an attribute or a function")),
         }
     }
@@ -312,57 +231,102 @@ impl Parser {
     }
 
     fn word(&mut self, word: &str) -> Result<Expr, QueryError> {
-        match word.to_ascii_lowercase().as_str() {
-            "true" => return self.constant(true.into()),
-            "false" => return self.constant(false.into()),
-            "null" => return self.constant(Value::Null),
-            "undefined" => {
-                self.at += 1;
-                return Ok(Expr::Undefined);
-            }
-            _ => {}
-        }
         if self.tokens.get(self.at + 1).map(|(_, t)| t) == Some(&Token::Symbol("(")) {
             return self.call(word);
         }
-        Ok(Expr::Attribute(self.path()?))
+        match word.to_ascii_lowercase().as_str() {
+            "true" => self.constant(true.into()),
+            "false" => self.constant(false.into()),
+            "null" => self.constant(Value::Null),
+            "undefined" => {
+                self.at += 1;
+                Ok(Expr::Undefined)
+            }
+            "and" | "or" | "in" | "nin" => Err(self.unexpected("a value, an attribute or a function")),
+            _ => self.reference(),
+        }
+    }
+
+    fn reference(&mut self) -> Result<Expr, QueryError> {
+        let mut path = self.steps()?;
+        let reference = match self.names {
+            Names::Document => Reference::Document(self.rooted(path)),
+            Names::Message => match &path[0] {
+                Step::Name(name) if name.eq_ignore_ascii_case("$body") => Reference::Body(path.split_off(1)),
+                Step::Name(name) if name.eq_ignore_ascii_case("$twin") => {
+                    let mut inner = path.split_off(1);
+                    canonical(&mut inner);
+                    Reference::Twin(inner)
+                }
+                _ => {
+                    let dotted = dotted(&path).ok_or(QueryError::Unsupported("only $body and $twin have items"))?;
+                    match dotted.strip_prefix('$') {
+                        Some(system) => Reference::System(system.to_owned()),
+                        None => Reference::Property(dotted),
+                    }
+                }
+            },
+        };
+        Ok(Expr::Reference(reference))
     }
 
     fn call(&mut self, name: &str) -> Result<Expr, QueryError> {
-        let (function, arity) = match name.to_ascii_uppercase().as_str() {
-            "IS_DEFINED" => (Function::IsDefined, 1),
-            "STARTSWITH" | "STARTS_WITH" => (Function::StartsWith, 2),
-            "ENDSWITH" | "ENDS_WITH" => (Function::EndsWith, 2),
-            "CONTAINS" => (Function::Contains, 2),
-            "ARRAY_CONTAINS" => (Function::ArrayContains, 2),
-            _ => return Err(self.unexpected("a function of the query language")),
+        let Some((function, arity)) = functions::find(name) else {
+            return Err(self.unexpected("a function of the query language"));
         };
         self.at += 1;
         self.expect_symbol("(")?;
         let arguments = self.expressions(")")?;
-        if arguments.len() != arity {
+        if !arity.contains(&arguments.len()) {
             return Err(QueryError::Unsupported("wrong number of arguments for a function"));
         }
         Ok(Expr::Call(function, arguments))
     }
 
-    /// A dotted path; a leading `devices` or alias is the document itself.
-    fn path(&mut self) -> Result<Path, QueryError> {
-        let mut path = vec![self.name()?];
-        while self.take_symbol(".") {
-            path.push(self.name()?);
-        }
-        let is_root = |name: &str| name.eq_ignore_ascii_case("devices") || self.alias.as_deref() == Some(name);
-        if path.len() > 1 && is_root(&path[0]) {
+    /// A dotted path from the document's root; a leading `devices` or alias is the document itself.
+    pub(crate) fn path(&mut self) -> Result<Path, QueryError> {
+        let path = self.steps()?;
+        Ok(self.rooted(path))
+    }
+
+    fn rooted(&self, mut path: Path) -> Path {
+        let first_is = |path: &Path, word: &str| {
+            path.len() > 1 && matches!(&path[0], Step::Name(name) if name.eq_ignore_ascii_case(word))
+        };
+        let by_alias = self.alias.as_ref().is_some_and(|alias| first_is(&path, alias));
+        if by_alias || first_is(&path, "devices") {
             path.remove(0);
-            if path.len() > 1 && ["jobs", "modules"].iter().any(|w| path[0].eq_ignore_ascii_case(w)) {
+            if !by_alias && (first_is(&path, "jobs") || first_is(&path, "modules")) {
                 path.remove(0);
             }
         }
-        Ok(path)
+        canonical(&mut path);
+        path
     }
 
-    fn name(&mut self) -> Result<String, QueryError> {
+    /// `name`, `.name`, `[3]`, `[[name]]` in a row.
+    fn steps(&mut self) -> Result<Path, QueryError> {
+        let mut path = vec![Step::Name(self.name()?)];
+        loop {
+            if self.take_symbol(".") {
+                path.push(Step::Name(self.name()?));
+            } else if let Some(Token::Quoted(name)) = self.peek().cloned() {
+                self.at += 1;
+                path.push(Step::Name(name));
+            } else if self.take_symbol("[") {
+                let Some(Token::Integer(index)) = self.next() else {
+                    return Err(self.unexpected_last("the number of an item"));
+                };
+                let index = usize::try_from(index).map_err(|_| self.unexpected_last("the number of an item"))?;
+                self.expect_symbol("]")?;
+                path.push(Step::Index(index));
+            } else {
+                return Ok(path);
+            }
+        }
+    }
+
+    pub(crate) fn name(&mut self) -> Result<String, QueryError> {
         match self.next() {
             Some(Token::Word(name) | Token::Quoted(name)) => Ok(name),
             _ => Err(self.unexpected_last("a name")),
@@ -379,50 +343,91 @@ impl Parser {
         result
     }
 
-    fn peek(&self) -> Option<&Token> {
+    pub(crate) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at).map(|(_, token)| token)
     }
 
-    fn next(&mut self) -> Option<Token> {
+    pub(crate) fn next(&mut self) -> Option<Token> {
         let token = self.peek().cloned();
         self.at += 1;
         token
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
+    pub(crate) fn take_word(&mut self, word: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Word(w)) if w.eq_ignore_ascii_case(word));
         self.at += usize::from(found);
         found
     }
 
-    fn take_symbol(&mut self, symbol: &str) -> bool {
+    pub(crate) fn take_symbol(&mut self, symbol: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Symbol(s)) if *s == symbol);
         self.at += usize::from(found);
         found
     }
 
-    fn expect_word(&mut self, word: &'static str) -> Result<(), QueryError> {
+    pub(crate) fn expect_word(&mut self, word: &'static str) -> Result<(), QueryError> {
         if self.take_word(word) { Ok(()) } else { Err(self.unexpected(word)) }
     }
 
-    fn expect_symbol(&mut self, symbol: &'static str) -> Result<(), QueryError> {
+    pub(crate) fn expect_symbol(&mut self, symbol: &'static str) -> Result<(), QueryError> {
         if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected(symbol)) }
     }
 
-    fn unexpected(&self, expected: &'static str) -> QueryError {
+    pub(crate) fn unexpected(&self, expected: &'static str) -> QueryError {
         let found = match self.peek() {
             None => "the end of the query".to_owned(),
             Some(Token::Word(w) | Token::Quoted(w)) => format!("`{w}`"),
+            Some(Token::Braced(w)) => format!("`{{{w}}}`"),
             Some(Token::Text(t)) => format!("'{t}'"),
             Some(Token::Number(n)) => n.to_string(),
             Some(Token::Integer(n)) => n.to_string(),
             Some(Token::Symbol(s)) => format!("`{s}`"),
         };
-        QueryError::Syntax { expected, found }
+        let at = self.tokens.get(self.at).map_or(self.end, |(at, _)| *at);
+        QueryError::Syntax { at, expected, found }
     }
 
-    fn unexpected_last(&mut self, expected: &'static str) -> QueryError {
-        self.at -= 1;
+    pub(crate) fn unexpected_last(&mut self, expected: &'static str) -> QueryError {
+        self.at = self.at.saturating_sub(1);
         self.unexpected(expected)
     }
+}
+
+/// `x = undefined` asks whether x is missing; every other comparison with it is undefined.
+fn compare(comparison: Comparison, left: Expr, right: Expr) -> Expr {
+    let is_defined = |expr| Expr::Call(crate::ast::Function::IsDefined, vec![expr]);
+    match (comparison, left, right) {
+        (Comparison::Equal, asked, Expr::Undefined) | (Comparison::Equal, Expr::Undefined, asked) => {
+            Expr::Not(Box::new(is_defined(asked)))
+        }
+        (Comparison::NotEqual, asked, Expr::Undefined) | (Comparison::NotEqual, Expr::Undefined, asked) => {
+            is_defined(asked)
+        }
+        (comparison, left, right) => Expr::Compare(comparison, Box::new(left), Box::new(right)),
+    }
+}
+
+/// A negative number is a constant.
+fn negative(inner: Expr) -> Expr {
+    if let Expr::Constant(Value::Number(number)) = &inner {
+        if let Some(integer) = number.as_i64().and_then(i64::checked_neg) {
+            return Expr::Constant(integer.into());
+        }
+        if let Some(float) = number.as_f64() {
+            return Expr::Constant((-float).into());
+        }
+    }
+    Expr::Negative(Box::new(inner))
+}
+
+/// Names joined by dots: an application property may have dots in its name.
+fn dotted(path: &[Step]) -> Option<String> {
+    let names: Option<Vec<&str>> = path
+        .iter()
+        .map(|step| match step {
+            Step::Name(name) => Some(name.as_str()),
+            Step::Index(_) => None,
+        })
+        .collect();
+    names.map(|names| names.join("."))
 }

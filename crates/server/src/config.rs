@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use gantry_hub::DisabledTokens;
+use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -62,6 +63,8 @@ pub struct HubConfig {
     pub disable_module_sas: bool,
     /// Refuse tokens signed with the key of a policy.
     pub disable_local_auth: bool,
+    /// Message routing; when given, it replaces what was set by other means at every start.
+    pub routing: Option<Routing>,
     /// Which addresses may connect: the first rule that covers an address decides; none means yes.
     pub ip_filter: Vec<IpRule>,
 }

@@ -8,6 +8,7 @@ use gantry_api::{Api, Sessions};
 use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
+use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
@@ -126,6 +127,11 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         audit: Arc::<CountedAudit>::clone(&audit),
     };
     let hub = Arc::new(Hub::new(hub_config, ports)?);
+    if let Some(routing) = &config.hub.routing
+        && hub.routing().0 != *routing
+    {
+        hub.put_routing(routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
+    }
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
         id_scope: IdScope::new(&secrets.id_scope),

@@ -30,7 +30,8 @@ impl Head {
         match node {
             Node::Cbs => self.put_token(asked, request),
             Node::Management => {
-                let answer = management::answer(request, &self.context.entity, self.context.stream.as_ref());
+                let stream = self.context.stream.clone();
+                let answer = management::answer(request, stream.as_ref(), |entity| self.may_manage(entity));
                 self.answer(asked, answer);
             }
         }

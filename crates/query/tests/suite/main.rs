@@ -1,0 +1,4 @@
+//! The language over examples, and under hostile texts.
+
+mod golden;
+mod hostile;
