@@ -5,6 +5,7 @@ pub(crate) mod bulk;
 mod devices;
 pub(crate) mod methods;
 mod query;
+mod service_queues;
 mod twins;
 
 use std::sync::Arc;
@@ -32,7 +33,6 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
         .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
-        .route("/devices/{id}/messages/{*rest}", any(not_implemented))
         .route("/devices/{id}/files", any(not_implemented))
         .route("/devices/{id}/files/{*rest}", any(not_implemented))
         .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
@@ -47,7 +47,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/configurations", any(not_implemented))
         .route("/configurations/{*rest}", any(not_implemented))
         .route("/digitaltwins/{*rest}", any(not_implemented))
-        .route("/messages/{*rest}", any(not_implemented))
+        .route("/messages/{*rest}", any(service_queues::call))
 }
 
 async fn not_implemented(uri: Uri) -> ApiError {
