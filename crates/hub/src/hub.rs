@@ -341,13 +341,12 @@ impl Hub {
 
     /// Gives back what a closing connection held.
     pub fn disconnect(&self, now: Timestamp, mailbox: Mailbox) {
-        let (identity, current, kept) = (mailbox.identity().clone(), mailbox.is_current(), mailbox.subscriptions());
-        let holder = mailbox.number();
+        let (holder, current, kept) = (mailbox.holder().clone(), mailbox.is_current(), mailbox.subscriptions());
         drop(mailbox);
-        self.locks.release_holder(&identity, holder);
+        self.locks.release_holder(&holder.identity, holder.number);
         if current {
-            self.note(now, &identity, kept);
-            self.report_connection(now, &identity, false);
+            self.note(now, &holder.identity, kept);
+            self.report_connection(now, &holder.identity, false);
         }
     }
 

@@ -86,7 +86,10 @@ impl Hub {
     }
 
     /// Notes the model id a device announced.
-    pub(crate) async fn announce_model(&self, identity: &Identity, model_id: &str) -> Result<(), HubError> {
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`], or a store failure.
+    pub async fn announce_model(&self, identity: &Identity, model_id: &str) -> Result<(), HubError> {
         if self.record(identity).await?.twin.model_id.as_deref() == Some(model_id) {
             return Ok(());
         }

@@ -36,6 +36,7 @@ impl Amqp {
             stream_host: hub.host_name().to_owned(),
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
+            hub: Arc::clone(hub),
             authorizer,
             stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
             c2d,

@@ -6,6 +6,7 @@ mod devices;
 pub(crate) mod files;
 pub(crate) mod methods;
 mod query;
+mod service_queues;
 mod twins;
 
 use std::sync::Arc;
@@ -33,7 +34,6 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
         .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
-        .route("/devices/{id}/messages/{*rest}", any(not_implemented))
         .route("/devices/{id}/files", post(files::begin))
         .route("/devices/{id}/files/", post(files::begin))
         .route("/devices/{id}/files/notifications", post(files::complete))
@@ -51,7 +51,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/configurations", any(not_implemented))
         .route("/configurations/{*rest}", any(not_implemented))
         .route("/digitaltwins/{*rest}", any(not_implemented))
-        .route("/messages/{*rest}", any(not_implemented))
+        .route("/messages/{*rest}", any(service_queues::call))
 }
 
 async fn not_implemented(uri: Uri) -> ApiError {
