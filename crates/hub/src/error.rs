@@ -4,6 +4,7 @@
 
 use gantry_identity::{IdError, Identity, Refusal};
 
+use crate::configuration::ConfigurationError;
 use crate::device::KeyPairError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
@@ -57,6 +58,9 @@ pub enum HubError {
     /// A query cannot be used.
     #[error(transparent)]
     Query(#[from] gantry_query::QueryError),
+    /// A configuration was refused.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
     /// Credentials were refused. The peer is not told why.
     #[error("access refused")]
     Unauthorized(#[source] Refusal),

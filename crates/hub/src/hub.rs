@@ -6,6 +6,7 @@ use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, Sha
 
 use crate::authorities::Authorities;
 use crate::c2d::Locks;
+use crate::configurations::Configurations;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
@@ -58,6 +59,7 @@ pub struct Hub {
     pub(crate) connections: Arc<Connections>,
     pub(crate) locks: Locks,
     pub(crate) authorities: Authorities,
+    pub(crate) configurations: Configurations,
     audit: Arc<dyn Audit>,
 }
 
@@ -99,15 +101,16 @@ pub struct Principal {
 }
 
 impl Hub {
-    /// A hub over its ports. Reads the certificate authorities it trusts.
+    /// A hub over its ports. Reads the certificate authorities it trusts, and its configurations.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
+        let configurations = Configurations::load(Arc::clone(&documents))?;
         let authorities = Authorities::load(documents)?;
         let (connections, locks) = (Arc::default(), Locks::default());
-        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities })
+        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities, configurations })
     }
 
     /// Short name.

@@ -7,6 +7,8 @@
 pub mod authorities;
 pub mod bulk;
 pub mod c2d;
+pub mod configuration;
+mod configurations;
 pub mod connection;
 pub mod device;
 mod document;
@@ -14,11 +16,13 @@ mod error;
 pub mod event;
 mod hub;
 pub mod limits;
+pub mod management;
 mod messages;
 mod methods;
 pub mod ports;
 mod registry;
 mod scopes;
+mod search;
 pub mod twin;
 mod twins;
 
@@ -26,4 +30,4 @@ pub use error::HubError;
 pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
 pub use hub::{DisabledTokens, Hub, HubConfig, Ports, Presented, Principal, Session};
 pub use methods::MethodCall;
-pub use registry::QueryPage;
+pub use search::{ItemType, QueryPage};

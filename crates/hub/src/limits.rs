@@ -45,5 +45,9 @@ pub const DEVICE_LIST_MAX: usize = 1000;
 pub const QUERY_PAGE_MAX: usize = 1000;
 /// Entries of one bulk call. Source: registry REST reference.
 pub const BULK_LEN_MAX: usize = 100;
+/// Configurations and deployments of one hub. Source: IoT Hub quotas.
+pub const CONFIGURATIONS_MAX: usize = 100;
+/// Custom metrics of one configuration. Source: automatic device management.
+pub const CONFIGURATION_METRICS_MAX: usize = 5;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;

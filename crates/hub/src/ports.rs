@@ -108,6 +108,17 @@ pub trait Store: Send + Sync {
     fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
     /// Deletes a record read at `revision`, a device's modules and its queue.
     fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError>;
+    /// Identities a configuration targets, after `after` in order of id.
+    fn managed_by<'a>(
+        &'a self,
+        configuration: &'a str,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Identity>, StoreError>;
+    /// How many identities a configuration targets, and on how many it is in force.
+    fn managed_counts<'a>(&'a self, configuration: &'a str) -> PortFuture<'a, (u64, u64), StoreError>;
+    /// Every configuration that targets anything.
+    fn managed_by_any(&self) -> PortFuture<'_, Vec<String>, StoreError>;
     /// Totals.
     fn counts(&self) -> PortFuture<'_, Counts, StoreError>;
     /// Notes a connection coming or going. Best effort: not awaited, not synced.

@@ -11,6 +11,7 @@ mod listen;
 mod page;
 mod processing;
 mod prompt;
+mod registry;
 mod serve;
 mod websocket;
 

@@ -27,6 +27,7 @@ use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
+use crate::registry;
 
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
@@ -196,6 +197,7 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
+    let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
@@ -221,7 +223,7 @@ async fn serve(
     platform.hub.shut_down();
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
-    let _ = processing.await;
+    let _ = tokio::join!(processing, registry);
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())

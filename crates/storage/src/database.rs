@@ -8,6 +8,7 @@
 //! - `presence`: what connections write, best effort.
 //! - `c2d`: queued cloud-to-device messages in order of `sequence`.
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
+//! - `managed_by`: which configurations target which identities (`managed_store.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
@@ -30,7 +31,7 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] = &[FIRST_TABLES];
+const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::managed_store::TABLES];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(

@@ -11,6 +11,7 @@ mod dps_store;
 mod event_record;
 mod events;
 mod hub_store;
+mod managed_store;
 mod record_cache;
 mod shapes;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bodies;
 pub(crate) mod bulk;
+mod configurations;
 mod devices;
 pub(crate) mod methods;
 mod query;
@@ -23,6 +24,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
     let module = get(devices::get_module).put(devices::put_module).delete(devices::delete_module);
     let twin = get(twins::get).patch(twins::patch).put(twins::put);
     let module_twin = get(twins::get_module).patch(twins::patch_module).put(twins::put_module);
+    let configuration = get(configurations::get).put(configurations::put).delete(configurations::delete);
     Router::new()
         .route("/devices", get(devices::list).post(bulk::registry))
         .route("/devices/", get(devices::list))
@@ -31,7 +33,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules", get(devices::list_modules))
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
-        .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
+        .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
         .route("/devices/{id}/messages/{*rest}", any(not_implemented))
         .route("/devices/{id}/files", any(not_implemented))
         .route("/devices/{id}/files/{*rest}", any(not_implemented))
@@ -44,8 +46,10 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
         .route("/jobs/{*rest}", any(not_implemented))
         .route("/jobs", any(not_implemented))
-        .route("/configurations", any(not_implemented))
-        .route("/configurations/{*rest}", any(not_implemented))
+        .route("/configurations", get(configurations::list))
+        .route("/configurations/", get(configurations::list))
+        .route("/configurations/testQueries", post(configurations::test_queries))
+        .route("/configurations/{id}", configuration)
         .route("/digitaltwins/{*rest}", any(not_implemented))
         .route("/messages/{*rest}", any(not_implemented))
 }

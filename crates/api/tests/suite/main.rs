@@ -1,6 +1,7 @@
 //! Behaviour of the service side as its clients see it.
 
 mod authorization;
+mod configurations;
 mod registry;
 mod service;
 mod session;
