@@ -31,7 +31,7 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::managed_store::TABLES];
+const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::queues::TABLES, crate::managed_store::TABLES];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(

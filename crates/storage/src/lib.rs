@@ -12,6 +12,7 @@ mod event_record;
 mod events;
 mod hub_store;
 mod managed_store;
+mod queues;
 mod record_cache;
 mod shapes;
 
