@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
 use gantry_hub::configuration::ConfigurationError;
+use gantry_hub::job::JobError;
 use gantry_hub::twin::TwinError;
 use serde_json::json;
 
@@ -62,6 +63,17 @@ impl ApiError {
     /// What is wrong, for a head with another shape of error.
     pub(crate) fn words(&self) -> &str {
         &self.message
+    }
+
+    fn of_job(error: &JobError) -> Self {
+        let (number, name) = match error {
+            JobError::NotFound(_) => (404_002, "JobNotFound"),
+            JobError::AlreadyExists(_) => (409_104, "JobAlreadyExists"),
+            JobError::Ended(_) => (405_102, "OperationNotAllowedInCurrentState"),
+            JobError::TooMany => (429_004, "ThrottlingMaxActiveJobCountExceeded"),
+            JobError::Invalid(_) => (400_004, "ArgumentInvalid"),
+        };
+        Self::new(number, name, error.to_string())
     }
 
     fn of_configuration(error: &ConfigurationError) -> Self {
@@ -122,6 +134,7 @@ impl From<HubError> for ApiError {
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::Job(error) => Self::of_job(&error),
             HubError::Configuration(error) => Self::of_configuration(&error),
             HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),
             HubError::SystemModule(_) => Self::new(401_100, "SystemModuleModifyUnauthorizedAccess", message),

@@ -6,6 +6,7 @@ use gantry_identity::{IdError, Identity, Refusal};
 
 use crate::configuration::ConfigurationError;
 use crate::device::KeyPairError;
+use crate::job::JobError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
 use crate::twin::TwinError;
@@ -67,6 +68,9 @@ pub enum HubError {
     /// A configuration was refused.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// A job was refused.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// Credentials were refused. The peer is not told why.
     #[error("access refused")]
     Unauthorized(#[source] Refusal),

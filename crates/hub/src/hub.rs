@@ -10,6 +10,7 @@ use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
 use crate::feedback::Receipt;
+use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::routing::Routes;
@@ -67,6 +68,7 @@ pub struct Hub {
     pub(crate) authorities: Authorities,
     pub(crate) routes: Routes,
     pub(crate) configurations: Configurations,
+    pub(crate) running: Running,
     audit: Arc<dyn Audit>,
 }
 
@@ -130,6 +132,7 @@ impl Hub {
             authorities,
             routes,
             configurations,
+            running: Running::default(),
         })
     }
 

@@ -16,6 +16,8 @@ mod error;
 pub mod event;
 pub mod feedback;
 mod hub;
+pub mod job;
+pub mod jobs;
 pub mod limits;
 mod locks;
 pub mod management;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::document::connection_state;
 use crate::error::HubError;
 use crate::hub::Hub;
+use crate::jobs::JobPage;
 use crate::limits;
 use crate::ports::Record;
 use crate::twin::{METADATA, VERSION};
@@ -133,7 +134,9 @@ impl Hub {
         let query = Query::parse(text)?;
         let page = page.unwrap_or(PAGE_DEFAULT).clamp(1, limits::QUERY_PAGE_MAX);
         if query.source() == Source::Jobs {
-            return Err(HubError::NotImplemented("queries over devices.jobs"));
+            let page = self.query_device_jobs(&query, page, continuation).await?;
+            let JobPage { items, continuation } = page;
+            return Ok(QueryPage { item_type: ItemType::DeviceJob, items, continuation });
         }
         let item_type = if query.is_whole() { ItemType::Twin } else { ItemType::Raw };
         if query.is_aggregate() {

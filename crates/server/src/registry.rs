@@ -1,8 +1,9 @@
-//! What the hub does by itself: records are brought in line with configurations.
+//! What the hub does by itself: records are brought in line with configurations, and jobs are run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_api::JobWorker;
 use gantry_gateway::now;
 use gantry_hub::Hub;
 use tokio::sync::watch;
@@ -18,6 +19,14 @@ pub(crate) async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         _ = stopped.changed() => {}
         () = manage(&hub) => {}
+        () = run_jobs(&hub) => {}
+    }
+}
+
+async fn run_jobs(hub: &Hub) {
+    while let Err(error) = hub.run_jobs(&JobWorker).await {
+        error!(%error, "jobs interrupted");
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `c2d`: queued cloud-to-device messages in order of `sequence`.
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
 //! - `managed_by`: which configurations target which identities (`managed_store.rs`).
+//! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
@@ -31,7 +32,8 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::queues::TABLES, crate::managed_store::TABLES];
+const MIGRATIONS: &[&str] =
+    &[FIRST_TABLES, crate::queues::TABLES, crate::managed_store::TABLES, crate::job_store::TABLES];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(

@@ -11,6 +11,7 @@ mod dps_store;
 mod event_record;
 mod events;
 mod hub_store;
+mod job_store;
 mod managed_store;
 mod queues;
 mod record_cache;

@@ -4,6 +4,7 @@ pub(crate) mod bodies;
 pub(crate) mod bulk;
 mod configurations;
 mod devices;
+pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
 mod twins;
@@ -44,6 +45,9 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/twins/{id}/modules/{mid}", module_twin)
         .route("/twins/{id}/methods", post(methods::invoke))
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
+        .route("/jobs/v2/query", get(jobs::query))
+        .route("/jobs/v2/{id}", get(jobs::get).put(jobs::create))
+        .route("/jobs/v2/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{*rest}", any(not_implemented))
         .route("/jobs", any(not_implemented))
         .route("/configurations", get(configurations::list))

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod configurations;
+mod jobs;
 mod registry;
 mod service;
 mod session;
