@@ -27,6 +27,7 @@ use gantry_provisioning::Service;
 pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
+pub use hub::jobs::JobWorker;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
 

@@ -31,6 +31,7 @@ use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
+use crate::registry;
 use crate::routing;
 
 /// How often queues are looked after.
@@ -221,6 +222,7 @@ async fn serve(
     let processing = tokio::spawn(processing.run(stopped.clone()));
     let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
     let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
+    let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
     let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
@@ -250,8 +252,7 @@ async fn serve(
     platform.hub.shut_down();
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
-    let _ = processing.await;
-    let _ = dispatch.await;
+    let _ = tokio::join!(processing, registry, dispatch);
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
