@@ -85,17 +85,21 @@ impl From<HubError> for ApiError {
                 Self::new(409_001, "DeviceAlreadyExists", format!("A device with ID '{id}' is already registered."))
             }
             HubError::NoSuchCertificate(_) => Self::new(404_008, "CertificateNotFound", message),
-            HubError::PreconditionFailed(_) | HubError::CertificateChanged(_) => {
+            HubError::RoutingChanged | HubError::PreconditionFailed(_) | HubError::CertificateChanged(_) => {
                 Self::new(412_001, "PreconditionFailed", message)
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
-            HubError::Invalid(_) | HubError::Id(_) | HubError::Keys(_) | HubError::Twin(_) | HubError::Query(_) => {
-                Self::invalid(message)
-            }
+            HubError::Routing(_)
+            | HubError::Invalid(_)
+            | HubError::Id(_)
+            | HubError::Keys(_)
+            | HubError::Twin(_)
+            | HubError::Query(_) => Self::invalid(message),
             HubError::Unauthorized(_) => Self::unauthorized(),
             HubError::MessageTooLarge { .. } => Self::new(413_001, "MessageTooLarge", message),
             HubError::QueueFull(_) => Self::new(403_004, "DeviceMaximumQueueDepthExceeded", message),
+            HubError::LockLost => Self::new(412_002, "DeviceMessageLockLost", message),
             HubError::NotOnline(_) => {
                 Self::new(404_103, "DeviceNotOnline", "The operation failed because the requested device isn't online.")
             }

@@ -89,6 +89,8 @@ pub(crate) mod tests {
             model_id: None,
             system: SystemProperties::default(),
             properties: vec![],
+            destinations: gantry_hub::routing::Destinations::BUILT_IN,
+            added: vec![],
             body: body.as_bytes().to_vec().into(),
         }
     }

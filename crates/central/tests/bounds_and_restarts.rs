@@ -51,6 +51,8 @@ fn event(device: &str, n: u64, body: &str) -> StoredEvent {
         model_id: None,
         system: SystemProperties::default(),
         properties: vec![],
+        destinations: gantry_hub::routing::Destinations::BUILT_IN,
+        added: vec![],
         body: body.as_bytes().to_vec().into(),
     }
 }

@@ -1,19 +1,18 @@
 //! Cloud-to-device messages.
 //!
-//! A message waits in its device's queue, is locked by the connection it was handed to,
-//! and is completed, or given back when that connection ends. The queue itself is in the
-//! store; locks live here and die with the process, which gives every message back.
+//! A message waits in its device's queue, is locked by whoever it was handed to, and is
+//! completed, rejected or abandoned; a lock that ends by itself gives the message back. The
+//! queue is in the store (`messages.rs` has the operations), the locks are in `locks.rs`,
+//! and what the sender hears is in `feedback.rs`.
 //!
-//! Left out: feedback, abandon and reject (no MQTT device can), dead-letter records.
+//! Left out: dead-letter records. A dead-lettered message is gone but for its feedback.
 
-use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
-use gantry_identity::{Identity, Timestamp};
-use parking_lot::Mutex;
+use gantry_identity::Timestamp;
 
 use crate::limits;
-use crate::ports::Enqueued;
 
 /// Which outcomes the sender wants to hear of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,6 +36,16 @@ impl Ack {
             Self::Positive => "positive",
             Self::Negative => "negative",
             Self::Full => "full",
+        }
+    }
+
+    /// Whether the sender wants to hear of an outcome.
+    pub fn wants(self, success: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::Positive => success,
+            Self::Negative => !success,
+            Self::Full => true,
         }
     }
 
@@ -78,95 +87,36 @@ impl C2dMessage {
         self.body.len() + system + self.properties.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
     }
 
-    /// Sets the expiry the service would: an hour when absent, two days at most.
-    pub fn bound_expiry(&mut self, now: Timestamp) {
+    /// Sets the expiry the service would: `ttl` from now when absent, two days at most.
+    pub fn bound_expiry(&mut self, now: Timestamp, ttl: Duration) {
         let latest = now.plus(limits::C2D_TTL_MAX);
-        self.expires_at = Some(self.expires_at.unwrap_or(now.plus(limits::C2D_TTL_DEFAULT)).min(latest));
+        self.expires_at = Some(self.expires_at.unwrap_or(now.plus(ttl)).min(latest));
     }
 }
 
-/// Which messages are in a connection's hands.
-#[derive(Debug, Default)]
-pub(crate) struct Locks(Mutex<HashMap<Identity, HashSet<u64>>>);
-
-impl Locks {
-    /// Locks the oldest free, unexpired message; also returns the expired ones.
-    pub(crate) fn lock_next(&self, identity: &Identity, queue: Vec<Enqueued>, now: Timestamp) -> Next {
-        let mut locks = self.0.lock();
-        let held = locks.entry(identity.clone()).or_default();
-        let (mut message, mut expired) = (None, vec![]);
-        for enqueued in queue.into_iter().filter(|e| !held.contains(&e.sequence_number)) {
-            if enqueued.message.expires_at.is_some_and(|at| at <= now) {
-                expired.push(enqueued.sequence_number);
-            } else {
-                held.insert(enqueued.sequence_number);
-                message = Some(enqueued);
-                break;
-            }
-        }
-        if held.is_empty() {
-            locks.remove(identity);
-        }
-        Next { message, expired }
-    }
-
-    /// Forgets one lock.
-    pub(crate) fn release(&self, identity: &Identity, sequence_number: u64) {
-        let mut locks = self.0.lock();
-        if let Some(held) = locks.get_mut(identity) {
-            held.remove(&sequence_number);
-            if held.is_empty() {
-                locks.remove(identity);
-            }
-        }
-    }
-
-    /// Forgets every lock of an identity: its connection ended.
-    pub(crate) fn release_all(&self, identity: &Identity) {
-        self.0.lock().remove(identity);
-    }
-}
-
-/// What [`Locks::lock_next`] found.
-pub(crate) struct Next {
-    pub(crate) message: Option<Enqueued>,
-    pub(crate) expired: Vec<u64>,
+/// What becomes of a message in somebody's hands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settle {
+    /// It is done.
+    Complete,
+    /// It is refused for good.
+    Reject,
+    /// It goes back to its queue; too many times, and it is dead-lettered.
+    Abandon,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry_identity::DeviceId;
-
-    fn enqueued(sequence_number: u64, expires_ms: i64) -> Enqueued {
-        let message = C2dMessage { expires_at: Some(Timestamp::from_millis(expires_ms)), ..Default::default() };
-        Enqueued { sequence_number, delivery_count: 0, message }
-    }
-
-    #[test]
-    fn a_locked_message_is_not_handed_out_again() {
-        let locks = Locks::default();
-        let id = Identity::device(DeviceId::parse("d").unwrap());
-        let now = Timestamp::from_millis(100);
-        let queue = || vec![enqueued(1, 50), enqueued(2, 200), enqueued(3, 200)];
-        let first = locks.lock_next(&id, queue(), now);
-        assert_eq!((first.message.unwrap().sequence_number, first.expired), (2, vec![1]));
-        assert_eq!(locks.lock_next(&id, queue(), now).message.unwrap().sequence_number, 3);
-        assert!(locks.lock_next(&id, queue(), now).message.is_none());
-        locks.release(&id, 2);
-        assert_eq!(locks.lock_next(&id, queue(), now).message.unwrap().sequence_number, 2);
-        locks.release_all(&id);
-        assert_eq!(locks.lock_next(&id, queue(), now).message.unwrap().sequence_number, 2);
-    }
 
     #[test]
     fn expiry_is_an_hour_by_default_and_two_days_at_most() {
         let now = Timestamp::from_millis(0);
         let mut message = C2dMessage::default();
-        message.bound_expiry(now);
+        message.bound_expiry(now, limits::C2D_TTL_DEFAULT);
         assert_eq!(message.expires_at, Some(Timestamp::from_millis(3_600_000)));
         message.expires_at = Some(Timestamp::from_millis(i64::MAX));
-        message.bound_expiry(now);
+        message.bound_expiry(now, limits::C2D_TTL_DEFAULT);
         assert_eq!(message.expires_at, Some(Timestamp::from_millis(172_800_000)));
     }
 }

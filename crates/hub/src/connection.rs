@@ -225,6 +225,11 @@ impl Mailbox {
         &self.identity
     }
 
+    /// Names the connection among those of the hub.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The next delivery. Once closed, always [`Delivery::Close`].
     pub async fn next(&mut self) -> Delivery {
         self.receiver.recv().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)

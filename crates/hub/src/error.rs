@@ -21,6 +21,12 @@ pub enum HubError {
     /// No certificate authority of that name.
     #[error("certificate `{0}` is not there")]
     NoSuchCertificate(String),
+    /// Routing cannot be as it was written.
+    #[error(transparent)]
+    Routing(#[from] crate::routing::RoutingError),
+    /// The caller's ETag of routing is not the current one.
+    #[error("etag of routing does not match")]
+    RoutingChanged,
     /// The caller's ETag of a certificate authority is not the current one.
     #[error("etag of certificate `{0}` does not match")]
     CertificateChanged(String),
@@ -59,6 +65,9 @@ pub enum HubError {
     /// The device's queue is full.
     #[error("queue of `{0}` holds {max} messages already", max = limits::C2D_QUEUE_LEN_MAX)]
     QueueFull(Identity),
+    /// The lock on a message ended before it was settled.
+    #[error("the lock on the message is lost, or never was")]
+    LockLost,
     /// The device is not connected or does not listen for methods.
     #[error("`{0}` is not online")]
     NotOnline(Identity),

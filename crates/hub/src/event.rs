@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use gantry_identity::{DeviceId, Identity, Timestamp};
 
+use crate::routing::{Added, Destinations};
+
 /// Names of system properties and annotations as event consumers see them (message routing reference).
 pub mod names {
     /// Device that sent the event.
@@ -38,6 +40,14 @@ pub mod names {
 pub enum MessageSource {
     /// A device-to-cloud message.
     Telemetry,
+    /// A change of tags, desired or reported properties.
+    TwinChange,
+    /// A device or module made or deleted.
+    Lifecycle,
+    /// A connection that came or went.
+    ConnectionState,
+    /// A change of the twin of a device with a model, as JSON Patch.
+    DigitalTwinChange,
 }
 
 impl MessageSource {
@@ -45,6 +55,10 @@ impl MessageSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Telemetry => "Telemetry",
+            Self::TwinChange => "twinChangeEvents",
+            Self::Lifecycle => "deviceLifecycleEvents",
+            Self::ConnectionState => "deviceConnectionStateEvents",
+            Self::DigitalTwinChange => "digitalTwinChangeEvents",
         }
     }
 }
@@ -133,6 +147,10 @@ pub struct Event<'a> {
     pub enqueued_at: Timestamp,
     /// The message.
     pub message: &'a Telemetry<'a>,
+    /// Which endpoints it goes to.
+    pub destinations: Destinations,
+    /// What is added to it on the way there.
+    pub added: Cow<'a, [Added]>,
 }
 
 /// An event read from the log.
@@ -158,8 +176,21 @@ pub struct StoredEvent {
     pub system: SystemProperties<'static>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
+    /// Which endpoints it goes to.
+    pub destinations: Destinations,
+    /// What is added to it on the way there.
+    pub added: Vec<Added>,
     /// The body.
     pub body: Bytes,
+}
+
+impl StoredEvent {
+    /// Application properties as an endpoint gets them: those of the message, then those added for it.
+    pub fn properties_for(&self, endpoint: Destinations) -> impl Iterator<Item = (&str, &str)> {
+        let added = self.added.iter().filter(move |added| added.destinations.meets(endpoint));
+        let added = added.map(|added| (added.name.as_str(), added.value.as_str()));
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(added)
+    }
 }
 
 /// The partition of a device: stable for its life, evenly spread (FNV-1a over the id).

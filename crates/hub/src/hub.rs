@@ -5,11 +5,14 @@ use std::sync::Arc;
 use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
 use crate::authorities::Authorities;
-use crate::c2d::Locks;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
+use crate::feedback::Receipt;
+use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
+use crate::routing::Routes;
+use crate::service_queue::{Messaging, ServiceQueues};
 
 /// Longest claimed name kept in a security event, in characters.
 const CLAIMED_LEN_MAX: usize = 256;
@@ -23,6 +26,8 @@ pub struct HubConfig {
     pub host_names: Vec<String>,
     /// Shared access policies.
     pub policies: Policies,
+    /// Rules of the queues.
+    pub messaging: Messaging,
     /// Kinds of token that are refused whoever signed them.
     pub disabled: DisabledTokens,
 }
@@ -56,8 +61,10 @@ pub struct Hub {
     pub(crate) log: Arc<dyn EventSink>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) locks: Locks,
+    pub(crate) locks: Locks<Identity, Receipt>,
+    pub(crate) service_queues: ServiceQueues,
     pub(crate) authorities: Authorities,
+    pub(crate) routes: Routes,
     audit: Arc<dyn Audit>,
 }
 
@@ -105,9 +112,10 @@ impl Hub {
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
-        let authorities = Authorities::load(documents)?;
-        let (connections, locks) = (Arc::default(), Locks::default());
-        Ok(Self { config, store, log, entropy, audit, connections, locks, authorities })
+        let authorities = Authorities::load(Arc::clone(&documents))?;
+        let routes = Routes::load(documents, &config.name)?;
+        let (connections, locks, service_queues) = Default::default();
+        Ok(Self { config, store, log, entropy, audit, connections, locks, service_queues, authorities, routes })
     }
 
     /// Short name.
@@ -285,7 +293,8 @@ impl Hub {
         if let Some(model_id) = &session.model_id {
             self.announce_model(&session.identity, model_id).await?;
         }
-        self.locks.release_all(&session.identity);
+        // An older connection loses what it holds; requests keep their locks.
+        self.locks.release_connections(&session.identity);
         let mailbox = self.connections.open(session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
         Ok(mailbox)
@@ -306,9 +315,10 @@ impl Hub {
     /// Gives back what a closing connection held.
     pub fn disconnect(&self, now: Timestamp, mailbox: Mailbox) {
         let (identity, current, kept) = (mailbox.identity().clone(), mailbox.is_current(), mailbox.subscriptions());
+        let holder = mailbox.number();
         drop(mailbox);
+        self.locks.release_holder(&identity, holder);
         if current {
-            self.locks.release_all(&identity);
             self.note(now, &identity, kept);
         }
     }

@@ -15,8 +15,16 @@ pub const C2D_QUEUE_LEN_MAX: usize = 50;
 pub const C2D_TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// Longest life a sender may ask for. Source: cloud-to-device options.
 pub const C2D_TTL_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+/// How long a message stays in the hands of a receiver. Source: cloud-to-device options, `lockDurationAsIso8601`.
+pub const C2D_LOCK_DEFAULT: Duration = Duration::from_secs(60);
 /// Deliveries before a message is dead-lettered. Source: cloud-to-device options.
 pub const C2D_DELIVERY_COUNT_MAX: u32 = 10;
+/// Endpoints beside the built-in one. Source: IoT Hub quotas.
+pub const ROUTING_ENDPOINTS_MAX: usize = 10;
+/// Routes. Source: IoT Hub quotas.
+pub const ROUTES_MAX: usize = 100;
+/// Enrichments. Source: message enrichments, limitations.
+pub const ENRICHMENTS_MAX: usize = 10;
 /// Certificate authorities of a hub. Source: IoT Hub quotas.
 pub const AUTHORITIES_MAX: usize = 25;
 /// Direct method payload, each way. Source: IoT Hub quotas.

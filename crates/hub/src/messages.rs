@@ -1,15 +1,28 @@
 //! Telemetry in, cloud-to-device messages out.
 
-use gantry_identity::{Identity, Timestamp};
+use std::collections::HashMap;
+use std::time::Duration;
 
-use crate::c2d::C2dMessage;
-use crate::connection::{Delivery, Subscriptions};
+use gantry_identity::{Identity, Timestamp};
+use serde_json::Value;
+
+use crate::c2d::{C2dMessage, Settle};
+use crate::connection::{Delivery, Mailbox, Subscriptions};
 use crate::device::Status;
 use crate::error::HubError;
 use crate::event::{Event, MessageSource, Telemetry};
+use crate::feedback::{Outcome, Receipt};
 use crate::hub::{Hub, Session};
 use crate::limits;
-use crate::ports::{Append, Enqueued, StoreError};
+use crate::locks::{LockToken, Until, Wanted};
+use crate::ports::{Append, Enqueued, Feedback, QueueChange, Settlement, StoreError};
+use crate::routing::{Decision, Destinations, Message};
+use crate::service_queue::Locked;
+
+/// Expired messages looked at together.
+const EXPIRY_PAGE: usize = 256;
+
+const TELEMETRY: MessageSource = MessageSource::Telemetry;
 
 impl Hub {
     /// Stamps messages with what the hub knows of their sender and appends them to the log, in order.
@@ -21,19 +34,36 @@ impl Hub {
         if let Some(bytes) = messages.iter().map(Telemetry::size).find(|size| *size > limits::D2C_BYTES_MAX) {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
+        let table = self.routes.table();
+        let twin = if table.uses_twin() { self.twin_for_routes(&session.identity) } else { None };
+        let (identity, model_id) = (&session.identity, session.model_id.as_deref());
+        let decide = |message| match table.is_plain() {
+            true => Decision { destinations: Destinations::BUILT_IN, added: vec![] },
+            false => table.decide(&Message::new(TELEMETRY, identity, now, model_id, message, twin.as_ref())),
+        };
         let events: Vec<Event<'_>> = messages
             .iter()
-            .map(|message| Event {
-                source: MessageSource::Telemetry,
-                identity: &session.identity,
-                generation_id: &session.generation_id,
-                auth_method: &session.auth_method,
-                model_id: session.model_id.as_deref(),
-                enqueued_at: now,
-                message,
+            .map(|message| {
+                let Decision { destinations, added } = decide(message);
+                Event {
+                    source: TELEMETRY,
+                    identity,
+                    generation_id: &session.generation_id,
+                    auth_method: &session.auth_method,
+                    model_id,
+                    enqueued_at: now,
+                    message,
+                    destinations,
+                    added: added.into(),
+                }
             })
             .collect();
         Ok(self.log.append(&events))
+    }
+
+    /// The twin as conditions and enrichments see it: what this process knows of it now.
+    pub(crate) fn twin_for_routes(&self, identity: &Identity) -> Option<Value> {
+        self.store.known(identity).map(|record| record.twin_document(true))
     }
 
     /// Queues a message for a device and tells its connection.
@@ -48,13 +78,15 @@ impl Hub {
         if message.expires_at.is_some_and(|at| at <= now) {
             return Err(HubError::Invalid("message expires before it is sent".into()));
         }
-        if self.record(identity).await?.device.status == Status::Disabled {
+        let device = self.record(identity).await?.device;
+        if device.status == Status::Disabled {
             return Err(HubError::Disabled(identity.clone()));
         }
-        message.bound_expiry(now);
-        match self.store.c2d_push(identity, message, now, limits::C2D_QUEUE_LEN_MAX).await {
+        message.bound_expiry(now, self.config.messaging.c2d.ttl);
+        let generation_id = device.generation_id;
+        match self.store.c2d_push(identity, message, generation_id, now, limits::C2D_QUEUE_LEN_MAX).await {
             Ok(_) => {
-                self.connections.deliver(identity, Subscriptions::C2D, Delivery::C2dAvailable);
+                self.tell_c2d(identity);
                 Ok(())
             }
             Err(StoreError::Full) => Err(HubError::QueueFull(identity.clone())),
@@ -62,36 +94,157 @@ impl Hub {
         }
     }
 
-    /// Locks the oldest message that is free, until it is completed or the connection ends.
+    fn tell_c2d(&self, identity: &Identity) {
+        self.connections.deliver(identity, Subscriptions::C2D, Delivery::C2dAvailable);
+    }
+
+    /// Locks the oldest free message for a connection. With `for_ever` the lock ends with the connection only.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn next_c2d(&self, now: Timestamp, identity: &Identity) -> Result<Option<Enqueued>, HubError> {
-        let queue = self.store.c2d_list(identity).await?;
-        let next = self.locks.lock_next(identity, queue, now);
-        if !next.expired.is_empty() {
-            self.store.c2d_remove(identity, next.expired).await?;
-        }
-        Ok(next.message)
+    pub async fn next_c2d(
+        &self,
+        now: Timestamp,
+        mailbox: &Mailbox,
+        for_ever: bool,
+    ) -> Result<Option<Locked<Enqueued>>, HubError> {
+        let until = if for_ever { Until::HolderEnds } else { Until::Instant(now.plus(self.config.messaging.c2d.lock)) };
+        self.lock_next_c2d(now, mailbox.identity(), Some(mailbox.number()), until).await
     }
 
-    /// Takes a message out of the queue for good.
+    /// Locks the oldest free message for a request without a connection, for the usual time or `lock`.
     ///
     /// # Errors
-    /// When the store fails; the message is then still in the queue.
-    pub async fn complete_c2d(&self, identity: &Identity, sequence_number: u64) -> Result<(), HubError> {
-        self.store.c2d_remove(identity, vec![sequence_number]).await?;
-        self.locks.release(identity, sequence_number);
-        Ok(())
+    /// When the store fails.
+    pub async fn receive_c2d(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        lock: Option<Duration>,
+    ) -> Result<Option<Locked<Enqueued>>, HubError> {
+        let until = now.plus(lock.unwrap_or(self.config.messaging.c2d.lock));
+        self.lock_next_c2d(now, identity, None, Until::Instant(until)).await
+    }
+
+    async fn lock_next_c2d(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        holder: Option<u64>,
+        until: Until,
+    ) -> Result<Option<Locked<Enqueued>>, HubError> {
+        loop {
+            let seen = self.locks.held(identity, now);
+            let Some(message) = self.store.c2d_first(identity, now, seen.sequence_numbers.clone()).await? else {
+                return Ok(None);
+            };
+            let (token, sequence_number) = (self.draw_token(), message.sequence_number);
+            let wanted = Wanted { token, sequence_number, holder, until, receipt: Receipt::of(&message) };
+            if self.locks.lock(identity, &seen, wanted) {
+                let until = match until {
+                    Until::Instant(at) => Some(at),
+                    Until::HolderEnds => None,
+                };
+                return Ok(Some(Locked { token, until, message }));
+            }
+        }
+    }
+
+    /// Settles a message somebody holds; what became of it is durable together with the feedback.
+    ///
+    /// # Errors
+    /// [`HubError::LockLost`], or a store failure; the message stays locked then.
+    pub async fn settle_c2d(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        token: LockToken,
+        settle: Settle,
+    ) -> Result<(), HubError> {
+        let receipt = self.locks.find(identity, token, now).ok_or(HubError::LockLost)?;
+        let count = receipt.delivery_count + 1;
+        let outcome = match settle {
+            Settle::Complete => Some(Outcome::Success),
+            Settle::Reject => Some(Outcome::Rejected),
+            Settle::Abandon if count >= self.config.messaging.c2d.delivery_count_max => {
+                Some(Outcome::DeliveryCountExceeded)
+            }
+            Settle::Abandon => None,
+        };
+        let settlement = match outcome {
+            Some(outcome) => removal(now, identity, &receipt, outcome),
+            None => {
+                let sequence_number = receipt.sequence_number;
+                Settlement { sequence_number, change: QueueChange::Count(count), feedback: None }
+            }
+        };
+        let was_there = self.settle(identity, vec![settlement]).await? == 1;
+        self.locks.release(identity, token);
+        if settle == Settle::Abandon {
+            self.tell_c2d(identity);
+        }
+        if was_there { Ok(()) } else { Err(HubError::LockLost) }
+    }
+
+    /// Writes what became of messages; says how many were still there.
+    async fn settle(&self, identity: &Identity, settlements: Vec<Settlement>) -> Result<usize, HubError> {
+        let feedback = settlements.iter().filter(|settlement| settlement.feedback.is_some()).count();
+        let count = self.store.c2d_settle(identity, settlements).await?;
+        self.service_queues.gathered(feedback);
+        Ok(count)
+    }
+
+    /// Gives a message back without counting a delivery.
+    pub fn release_c2d(&self, identity: &Identity, token: LockToken) {
+        if self.locks.release(identity, token) {
+            self.tell_c2d(identity);
+        }
     }
 
     /// Drops everything in a device's queue; says how many messages there were.
     ///
     /// # Errors
     /// [`HubError::NotFound`].
-    pub async fn purge_c2d(&self, identity: &Identity) -> Result<usize, HubError> {
+    pub async fn purge_c2d(&self, now: Timestamp, identity: &Identity) -> Result<usize, HubError> {
         self.record(identity).await?;
-        let all = self.store.c2d_list(identity).await?.iter().map(|e| e.sequence_number).collect();
-        Ok(self.store.c2d_remove(identity, all).await?)
+        let queue = self.store.c2d_list(identity).await?;
+        let purged = |enqueued: &Enqueued| removal(now, identity, &Receipt::of(enqueued), Outcome::Purged);
+        let count = self.settle(identity, queue.iter().map(purged).collect()).await?;
+        self.locks.release_all(identity);
+        Ok(count)
     }
+
+    pub(crate) fn end_c2d_locks(&self, now: Timestamp) {
+        for identity in self.locks.end_due(now) {
+            self.tell_c2d(&identity);
+        }
+    }
+
+    /// Takes expired messages out of their queues, but for those in somebody's hands.
+    pub(crate) async fn expire_c2d(&self, now: Timestamp) -> Result<(), HubError> {
+        let mut after = None;
+        loop {
+            let page = self.store.c2d_expired(now, after, EXPIRY_PAGE).await?;
+            let is_last = page.len() < EXPIRY_PAGE;
+            after = page.last().map(|(_, expired)| (expired.expires_at(), expired.sequence_number));
+            let mut by_identity: HashMap<Identity, Vec<Settlement>> = HashMap::new();
+            for (identity, expired) in page {
+                if !self.locks.held(&identity, now).sequence_numbers.contains(&expired.sequence_number) {
+                    let settlement = removal(now, &identity, &Receipt::of(&expired), Outcome::Expired);
+                    by_identity.entry(identity).or_default().push(settlement);
+                }
+            }
+            // Together, so that they share commits.
+            let writes = by_identity.iter().map(|(identity, settlements)| self.settle(identity, settlements.clone()));
+            futures::future::try_join_all(writes).await?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn removal(now: Timestamp, identity: &Identity, receipt: &Receipt, outcome: Outcome) -> Settlement {
+    let feedback = receipt.feedback(now, identity, outcome).map(|document| Feedback { at: now, document });
+    Settlement { sequence_number: receipt.sequence_number, change: QueueChange::Remove, feedback }
 }

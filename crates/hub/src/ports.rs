@@ -7,11 +7,13 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use bytes::Bytes;
 use gantry_identity::{Identity, Refusal, Timestamp};
 
 use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
+use crate::service_queue::{ServiceMessage, ServiceQueue};
 use crate::twin::Twin;
 
 /// What an operation of a port returns.
@@ -80,16 +82,30 @@ pub struct Counts {
 pub struct Enqueued {
     /// Order in the queue, unique for the hub.
     pub sequence_number: u64,
-    /// Times it was handed out and given back.
+    /// Times it was abandoned.
     pub delivery_count: u32,
+    /// When the hub took it.
+    pub enqueued_at: Timestamp,
+    /// Generation of the identity it is for.
+    pub generation_id: String,
     /// The message.
     pub message: C2dMessage,
 }
 
-/// Identities, twins and queues.
-pub trait Store: Send + Sync {
+impl Enqueued {
+    /// When it is no longer worth delivering.
+    pub fn expires_at(&self) -> Timestamp {
+        self.message.expires_at.unwrap_or(Timestamp::NEVER)
+    }
+}
+
+/// Identities and twins, with the queues.
+pub trait Store: Queues {
     /// One record.
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
+    /// One record as far as this process knows it without waiting: written by it, or read a moment ago. Routes that
+    /// look at twins use it, which may be seconds behind (message enrichments, limitations).
+    fn known(&self, identity: &Identity) -> Option<Record>;
     /// Records of devices (`modules` false) or modules after `after`, in order of id.
     fn records<'a>(
         &'a self,
@@ -109,22 +125,112 @@ pub trait Store: Send + Sync {
     fn note_presence(&self, identity: &Identity, presence: Presence);
     /// Keeps the subscriptions of a persistent session.
     fn save_subscriptions<'a>(&'a self, identity: &'a Identity, bits: u8) -> PortFuture<'a, (), StoreError>;
+}
+
+/// What is written of a message in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueChange {
+    /// It leaves the queue.
+    Remove,
+    /// It stays, with this delivery count.
+    Count(u32),
+}
+
+/// An outcome for the sender of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feedback {
+    /// When it came about.
+    pub at: Timestamp,
+    /// JSON text of the record, as services get it.
+    pub document: String,
+}
+
+/// What becomes of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which.
+    pub sequence_number: u64,
+    /// What changes.
+    pub change: QueueChange,
+    /// Written in the same transaction, if the message was still there.
+    pub feedback: Option<Feedback>,
+}
+
+/// How outcomes become messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedbackBatch {
+    /// Outcomes in one message.
+    pub len_max: usize,
+    /// A batch that is not full waits until its first outcome is this old.
+    pub due_at: Timestamp,
+    /// When the messages come to be.
+    pub enqueued_at: Timestamp,
+    /// When they end.
+    pub expires_at: Timestamp,
+    /// Messages the queue holds; when more come, the oldest go.
+    pub queue_len_max: usize,
+}
+
+/// Queues: one a device or module, and two for services.
+pub trait Queues: Send + Sync {
     /// Appends to a queue of at most `len_max` unexpired messages; [`StoreError::Full`] otherwise.
     fn c2d_push<'a>(
         &'a self,
         identity: &'a Identity,
         message: C2dMessage,
+        generation_id: String,
         now: Timestamp,
         len_max: usize,
     ) -> PortFuture<'a, u64, StoreError>;
-    /// The queue in order, oldest first.
-    fn c2d_list<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Vec<Enqueued>, StoreError>;
-    /// Removes messages; says how many were there.
-    fn c2d_remove<'a>(
+    /// The oldest unexpired message that is none of `skip`.
+    fn c2d_first<'a>(
         &'a self,
         identity: &'a Identity,
-        sequence_numbers: Vec<u64>,
+        now: Timestamp,
+        skip: Vec<u64>,
+    ) -> PortFuture<'a, Option<Enqueued>, StoreError>;
+    /// The queue in order, oldest first, without bodies.
+    fn c2d_list<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Vec<Enqueued>, StoreError>;
+    /// Writes what became of messages; says how many were still there.
+    fn c2d_settle<'a>(
+        &'a self,
+        identity: &'a Identity,
+        settlements: Vec<Settlement>,
     ) -> PortFuture<'a, usize, StoreError>;
+    /// Expired messages of all queues in order of expiry and sequence number, without bodies, after `after`.
+    fn c2d_expired(
+        &self,
+        now: Timestamp,
+        after: Option<(Timestamp, u64)>,
+        limit: usize,
+    ) -> PortFuture<'_, Vec<(Identity, Enqueued)>, StoreError>;
+    /// Makes messages of the outcomes that are due; says how many.
+    fn feedback_batch(&self, batch: FeedbackBatch) -> PortFuture<'_, usize, StoreError>;
+    /// Appends to a service queue, from which the oldest go when it is longer than `len_max`.
+    fn service_push(
+        &self,
+        queue: ServiceQueue,
+        body: Bytes,
+        enqueued_at: Timestamp,
+        expires_at: Timestamp,
+        len_max: usize,
+    ) -> PortFuture<'_, (), StoreError>;
+    /// The oldest unexpired message that is none of `skip`.
+    fn service_first(
+        &self,
+        queue: ServiceQueue,
+        now: Timestamp,
+        skip: Vec<u64>,
+    ) -> PortFuture<'_, Option<ServiceMessage>, StoreError>;
+    /// Writes what became of a message; whether it was still there.
+    fn service_settle(
+        &self,
+        queue: ServiceQueue,
+        sequence_number: u64,
+        change: QueueChange,
+    ) -> PortFuture<'_, bool, StoreError>;
+    /// Drops expired messages.
+    fn service_expire(&self, now: Timestamp) -> PortFuture<'_, (), StoreError>;
 }
 
 /// One changed document: collection, id, and its text, or `None` when it is deleted.

@@ -10,6 +10,7 @@ use gantry_gateway::amqp::{AmqpContext, Receivers};
 use gantry_hub::Hub;
 use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::PortFuture;
+use gantry_hub::routing::{Destinations, Endpoint, EndpointKind};
 use gantry_identity::Timestamp;
 use gantry_storage::{Cursor, Events, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,7 +37,7 @@ impl Amqp {
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
             authorizer,
-            stream: Arc::new(LogStream { events, created_at }),
+            stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
             c2d,
             receivers: Receivers::default(),
             now: gantry_gateway::now,
@@ -66,13 +67,42 @@ fn created_at(folder: &Path) -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
 }
 
+/// An event with what routing added for an endpoint.
+fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
+    for added in std::mem::take(&mut event.added) {
+        if added.destinations.meets(endpoint) {
+            event.properties.push((added.name, added.value));
+        }
+    }
+    event
+}
+
 /// The event log behind the port.
 struct LogStream {
     events: Events,
     created_at: Timestamp,
+    hub: Arc<Hub>,
+}
+
+impl LogStream {
+    /// The endpoint of a name.
+    fn endpoint(&self, entity: &str) -> Option<Destinations> {
+        if entity.eq_ignore_ascii_case(self.hub.name()) {
+            return Some(Destinations::BUILT_IN);
+        }
+        let is_it = |endpoint: &Endpoint| {
+            endpoint.kind == EndpointKind::OwnStream && endpoint.name.eq_ignore_ascii_case(entity)
+        };
+        self.hub.endpoints().iter().find(|(_, endpoint)| is_it(endpoint)).map(|(number, _)| Destinations::of(*number))
+    }
 }
 
 impl EventStream for LogStream {
+    fn entities(&self) -> Vec<String> {
+        let own = self.hub.endpoints().into_iter().filter(|(_, endpoint)| endpoint.kind == EndpointKind::OwnStream);
+        std::iter::once(self.hub.name().to_owned()).chain(own.map(|(_, endpoint)| endpoint.name)).collect()
+    }
+
     fn partitions(&self) -> u16 {
         self.events.partitions()
     }
@@ -90,27 +120,37 @@ impl EventStream for LogStream {
         })
     }
 
-    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
+    fn reader(&self, entity: &str, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
         let start = match start {
             StartPosition::Earliest => Start::Earliest,
             StartPosition::Latest => Start::Latest,
             StartPosition::Sequence { number, inclusive } => Start::At(number.saturating_add(u64::from(!inclusive))),
             StartPosition::EnqueuedAfter(at) => Start::After(at),
         };
-        Some(Box::new(PartitionReader(self.events.read(partition, start)?)))
+        let endpoint = self.endpoint(entity)?;
+        Some(Box::new(PartitionReader { cursor: self.events.read(partition, start)?, endpoint }))
     }
 }
 
-struct PartitionReader(Cursor);
+/// What was routed to one endpoint, in order.
+struct PartitionReader {
+    cursor: Cursor,
+    endpoint: Destinations,
+}
 
 impl EventReader for PartitionReader {
     fn next_batch(&mut self, events_max: usize, bytes_max: usize) -> PortFuture<'_, Vec<StoredEvent>, StreamError> {
         Box::pin(async move {
             loop {
-                match self.0.next(events_max, bytes_max).await {
-                    // Lost to retention or damage, as the log says there; the reader goes on behind the gap.
-                    Ok(Some(batch)) if batch.events.is_empty() => {}
-                    Ok(Some(batch)) => return Ok(batch.events),
+                match self.cursor.next(events_max, bytes_max).await {
+                    Ok(Some(batch)) => {
+                        let routed = batch.events.into_iter().filter(|event| event.destinations.meets(self.endpoint));
+                        let events: Vec<_> = routed.map(|event| enriched(event, self.endpoint)).collect();
+                        // None when all went elsewhere, or were lost to retention or damage, as the log says there.
+                        if !events.is_empty() {
+                            return Ok(events);
+                        }
+                    }
                     Ok(None) => return Err(StreamError::Closed),
                     Err(error) => return Err(StreamError::Failed(error.to_string())),
                 }

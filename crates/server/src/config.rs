@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use gantry_hub::DisabledTokens;
+use gantry_hub::routing::Routing;
+use gantry_hub::service_queue::{Messaging, QueueRules};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -21,6 +24,12 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// The hub.
     pub hub: HubConfig,
+    /// Cloud-to-device messages.
+    pub c2d: Queue,
+    /// Their outcomes.
+    pub feedback: Queue,
+    /// Uploaded files.
+    pub file_notifications: FileNotifications,
     /// Ports.
     pub ports: Ports,
     /// Bounds.
@@ -58,6 +67,8 @@ pub struct HubConfig {
     pub disable_module_sas: bool,
     /// Refuse tokens signed with the key of a policy.
     pub disable_local_auth: bool,
+    /// Message routing; when given, it replaces what was set by other means at every start.
+    pub routing: Option<Routing>,
     /// Which addresses may connect: the first rule that covers an address decides; none means yes.
     pub ip_filter: Vec<IpRule>,
 }
@@ -96,6 +107,52 @@ impl HubConfig {
             modules: self.disable_module_sas,
             policies: self.disable_local_auth,
         }
+    }
+}
+
+/// Rules of a queue.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Life of a message that names no expiry.
+    ttl_secs: u64,
+    /// How long a receiver may hold a message.
+    lock_secs: u64,
+    /// Deliveries before a message is dead-lettered.
+    max_delivery_count: u32,
+}
+
+/// Rules of the file notifications.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileNotifications {
+    enabled: bool,
+    ttl_secs: u64,
+    lock_secs: u64,
+    max_delivery_count: u32,
+}
+
+impl Queue {
+    fn rules(self) -> QueueRules {
+        QueueRules {
+            ttl: Duration::from_secs(self.ttl_secs),
+            lock: Duration::from_secs(self.lock_secs),
+            delivery_count_max: self.max_delivery_count,
+        }
+    }
+
+    fn check(self, section: &str) -> anyhow::Result<()> {
+        ensure!((60..=172_800).contains(&self.ttl_secs), "{section}.ttl_secs must be 60 to 172800");
+        ensure!((5..=300).contains(&self.lock_secs), "{section}.lock_secs must be 5 to 300");
+        ensure!((1..=100).contains(&self.max_delivery_count), "{section}.max_delivery_count must be 1 to 100");
+        Ok(())
+    }
+}
+
+impl FileNotifications {
+    fn queue(self) -> Queue {
+        let Self { ttl_secs, lock_secs, max_delivery_count, .. } = self;
+        Queue { ttl_secs, lock_secs, max_delivery_count }
     }
 }
 
@@ -278,6 +335,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Rules of the queues.
+    pub fn messaging(&self) -> Messaging {
+        Messaging {
+            c2d: self.c2d.rules(),
+            feedback: self.feedback.rules(),
+            file_notifications: self.file_notifications.queue().rules(),
+            file_notifications_enabled: self.file_notifications.enabled,
+        }
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let name = &self.hub.name;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -291,6 +358,9 @@ impl Config {
         ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
         ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");
         ensure!(self.hub.consumer_groups.len() <= 20, "hub.consumer_groups may hold 20 names");
+        self.c2d.check("c2d")?;
+        self.feedback.check("feedback")?;
+        self.file_notifications.queue().check("file_notifications")?;
         let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
         for port in ports {
             ensure!(port.checked_add(self.ports.offset).is_some(), "a port plus ports.offset is over 65535");

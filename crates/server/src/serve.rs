@@ -11,6 +11,7 @@ use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
+use gantry_hub::device::IfMatch;
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::{Database, Events};
@@ -31,6 +32,8 @@ use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
 
+/// How often queues are looked after.
+const TENDING_PERIOD: Duration = Duration::from_secs(1);
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 /// How long connections may take to end at shutdown.
@@ -118,6 +121,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         name: config.hub.name.clone(),
         host_names: config.hub.host_names.clone(),
         policies: secrets.hub_policies.clone(),
+        messaging: config.messaging(),
         disabled: config.hub.disabled_tokens(),
     };
     let ports = Ports {
@@ -128,6 +132,11 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         audit: Arc::<CountedAudit>::clone(&audit),
     };
     let hub = Arc::new(Hub::new(hub_config, ports)?);
+    if let Some(routing) = &config.hub.routing
+        && hub.routing().0 != *routing
+    {
+        hub.put_routing(routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
+    }
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
         id_scope: IdScope::new(&secrets.id_scope),
@@ -227,6 +236,7 @@ async fn serve(
     }
     tasks.spawn(retain(platform.events.clone()));
     tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
+    tasks.spawn(tend(Arc::clone(&platform.hub)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
@@ -261,6 +271,24 @@ async fn retain(events: Events) {
             && dropped.segments > 0
         {
             info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+/// Queues in time: expiry, locks, batches of feedback.
+async fn tend(hub: Arc<gantry_hub::Hub>) {
+    let mut timer = tokio::time::interval(TENDING_PERIOD);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = hub.tending_due() => {}
+        }
+        match hub.tend(gantry_gateway::now()).await {
+            Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "queues are not tended"),
+            Err(_) => {}
+            Ok(()) => failing = false,
         }
     }
 }

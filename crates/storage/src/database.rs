@@ -30,7 +30,8 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::blob_catalogue::TABLES, crate::file_uploads::TABLES];
+const MIGRATIONS: &[&str] =
+    &[FIRST_TABLES, crate::queues::TABLES, crate::blob_catalogue::TABLES, crate::file_uploads::TABLES];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(

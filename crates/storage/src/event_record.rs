@@ -1,8 +1,9 @@
-//! The record of one event in the event log, version 1.
+//! The record of one event in the event log, version 2.
 //!
 //! ```text
-//! u8   version, 1
-//! u8   source: 0 telemetry
+//! u8   version, 2
+//! u8   source: 0 telemetry, 1 twin change, 2 lifecycle, 3 connection state, 4 digital twin change
+//! u16  endpoints it goes to, one bit each (little-endian, as all numbers)
 //! str  device id          (str: u16 little-endian length, then UTF-8)
 //! str  module id, empty for the device itself
 //! str  generation id
@@ -12,8 +13,12 @@
 //! str  each of them, in order of bits
 //! u16  number of application properties, then name and value of each:
 //! str  name   str32 value  (str32: u32 length)
+//! u8   number of properties added by routing, then of each:
+//! u16  endpoints that get it   str name   str32 value
 //! ...  the body: the rest of the record
 //! ```
+//!
+//! Version 1 has neither endpoints (it is for the built-in one) nor added properties, and telemetry only.
 //!
 //! The enqueued time is the log's own and not repeated here.
 
@@ -21,9 +26,17 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties};
+use gantry_hub::routing::{Added, Destinations};
 use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const SOURCES: [MessageSource; 5] = [
+    MessageSource::Telemetry,
+    MessageSource::TwinChange,
+    MessageSource::Lifecycle,
+    MessageSource::ConnectionState,
+    MessageSource::DigitalTwinChange,
+];
 
 fn put_str(out: &mut Vec<u8>, text: &str) {
     // Longer than a message may be; such a text cannot come in.
@@ -32,9 +45,16 @@ fn put_str(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&text.as_bytes()[..usize::from(len)]);
 }
 
+fn put_str32(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// Appends the record of an event.
 pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[VERSION, 0]);
+    let source = SOURCES.iter().position(|source| *source == event.source).unwrap_or(0);
+    out.extend_from_slice(&[VERSION, u8::try_from(source).unwrap_or(0)]);
+    out.extend_from_slice(&event.destinations.0.to_le_bytes());
     put_str(out, event.identity.device.as_str());
     put_str(out, event.identity.module.as_ref().map_or("", |m| m.as_str()));
     put_str(out, event.generation_id);
@@ -50,18 +70,28 @@ pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&u16::try_from(properties.len()).unwrap_or(u16::MAX).to_le_bytes());
     for (name, value) in properties.iter().take(usize::from(u16::MAX)) {
         put_str(out, name);
-        out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(value.as_bytes());
+        put_str32(out, value);
+    }
+    // Enrichments are ten at most.
+    out.push(u8::try_from(event.added.len()).unwrap_or(u8::MAX));
+    for added in event.added.iter().take(usize::from(u8::MAX)) {
+        out.extend_from_slice(&added.destinations.0.to_le_bytes());
+        put_str(out, &added.name);
+        put_str32(out, &added.value);
     }
     out.extend_from_slice(event.message.body);
 }
 
-/// Reads a record; `None` when it is not one of version 1.
+/// Reads a record; `None` when it is not one.
 pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, bytes: &Bytes) -> Option<StoredEvent> {
     let mut fields = Fields(bytes);
-    if fields.take(2)? != [VERSION, 0] {
-        return None;
-    }
+    let [version, source] = *fields.take(2)? else { return None };
+    let source = *SOURCES.get(usize::from(source))?;
+    let destinations = match version {
+        1 => Destinations::BUILT_IN,
+        VERSION => Destinations(fields.u16()?),
+        _ => return None,
+    };
     let device = DeviceId::parse(fields.text()?).ok()?;
     let module = match fields.text()? {
         "" => None,
@@ -80,23 +110,28 @@ pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, byt
     let count = fields.u16()?;
     let mut properties = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {
-        let name = fields.text()?.to_owned();
-        let len = u32::from_le_bytes(fields.take(4)?.try_into().ok()?);
-        let value = std::str::from_utf8(fields.take(usize::try_from(len).ok()?)?).ok()?;
-        properties.push((name, value.to_owned()));
+        properties.push((fields.text()?.to_owned(), fields.text32()?.to_owned()));
+    }
+    let count = if version == 1 { 0 } else { *fields.take(1)?.first()? };
+    let mut added = Vec::with_capacity(usize::from(count).min(16));
+    for _ in 0..count {
+        let destinations = Destinations(fields.u16()?);
+        added.push(Added { destinations, name: fields.text()?.to_owned(), value: fields.text32()?.to_owned() });
     }
     let body = bytes.slice(bytes.len() - fields.0.len()..);
     Some(StoredEvent {
         partition,
         sequence_number,
         enqueued_at: Timestamp::from_millis(enqueued_ms),
-        source: MessageSource::Telemetry,
+        source,
         identity: Identity { device, module },
         generation_id,
         auth_method,
         model_id,
         system,
         properties,
+        destinations,
+        added,
         body,
     })
 }
@@ -130,6 +165,11 @@ impl<'a> Fields<'a> {
         self.take(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
     }
 
+    fn text32(&mut self) -> Option<&'a str> {
+        let len = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
+        std::str::from_utf8(self.take(usize::try_from(len).ok()?)?).ok()
+    }
+
     fn text(&mut self) -> Option<&'a str> {
         let len = usize::from(self.u16()?);
         std::str::from_utf8(self.take(len)?).ok()
@@ -154,14 +194,17 @@ mod tests {
             properties: vec![("a".into(), "b".into()), ("empty".into(), "".into())],
             body: b"{\"temperature\":20}",
         };
+        let added = Added { destinations: Destinations(4), name: "site".into(), value: "lyon".into() };
         let event = Event {
-            source: MessageSource::Telemetry,
+            source: MessageSource::TwinChange,
             identity: &identity,
             generation_id: "42",
             auth_method: "{}",
             model_id: Some("dtmi:x;1"),
             enqueued_at: Timestamp::from_millis(5),
             message: &message,
+            destinations: Destinations(0b101),
+            added: vec![added.clone()].into(),
         };
         let mut out = vec![];
         encode(&event, &mut out);
@@ -171,8 +214,30 @@ mod tests {
         assert_eq!(stored.system.fields(), message.system.fields());
         assert_eq!(stored.properties, [("a".into(), "b".into()), ("empty".into(), String::new())]);
         assert_eq!(stored.body, message.body);
+        assert_eq!(
+            (stored.source, stored.destinations, &stored.added[..]),
+            (event.source, event.destinations, &[added][..])
+        );
+        assert_eq!(stored.properties_for(Destinations(4)).count(), 3);
+        assert_eq!(stored.properties_for(Destinations(1)).count(), 2);
         for len in 0..bytes.len() - message.body.len() {
             assert_eq!(decode(0, 0, 0, &bytes.slice(..len)), None, "cut at {len}");
         }
+    }
+
+    #[test]
+    fn records_of_version_1_are_telemetry_for_the_built_in_endpoint() {
+        let text = |out: &mut Vec<u8>, text: &str| put_str(out, text);
+        let mut old = vec![1, 0];
+        for field in ["motor-1", "", "42", "{}", ""] {
+            text(&mut old, field);
+        }
+        old.extend_from_slice(&[0, 0, 1, 0]);
+        text(&mut old, "a");
+        put_str32(&mut old, "b");
+        old.extend_from_slice(b"body");
+        let stored = decode(0, 1, 5, &Bytes::from(old)).unwrap();
+        assert_eq!((stored.source, stored.destinations), (MessageSource::Telemetry, Destinations::BUILT_IN));
+        assert_eq!((stored.properties, &stored.body[..]), (vec![("a".into(), "b".into())], &b"body"[..]));
     }
 }

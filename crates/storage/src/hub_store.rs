@@ -1,13 +1,12 @@
 //! The hub's store: identities, twins, presence and queues.
 
-use gantry_hub::c2d::C2dMessage;
 use gantry_hub::device::Status;
-use gantry_hub::ports::{Counts, Enqueued, PortFuture, Presence, Record, Store, StoreError};
+use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Store, StoreError};
 use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::database::{Database, fail};
-use crate::shapes::{C2dShape, DeviceShape, TwinShape, corrupt};
+use crate::shapes::{DeviceShape, TwinShape, corrupt};
 
 const SELECT: &str = "
 SELECT i.device_id, i.module_id, i.revision, i.enabled, i.identity, i.twin,
@@ -58,33 +57,41 @@ impl Raw {
     }
 }
 
-fn module_of(identity: &Identity) -> &str {
+pub(crate) fn module_of(identity: &Identity) -> &str {
     identity.module.as_ref().map_or("", |module| module.as_str())
 }
 
-fn json<T: serde::Serialize>(shape: &T) -> Result<String, StoreError> {
+pub(crate) fn json<T: serde::Serialize>(shape: &T) -> Result<String, StoreError> {
     serde_json::to_string(shape).map_err(|e| StoreError::Failed(e.to_string()))
 }
 
+impl Database {
+    fn find_record(&self, identity: &Identity) -> Result<Option<Record>, StoreError> {
+        let ticket = match self.records_read().get(identity) {
+            Ok(record) => return Ok(Some(record)),
+            Err(ticket) => ticket,
+        };
+        let raw = self.read(|connection| {
+            connection
+                .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
+                .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
+                .optional()
+        })?;
+        let record = raw.map(Raw::decode).transpose()?;
+        if let Some(record) = &record {
+            self.records_read().put(record, ticket);
+        }
+        Ok(record)
+    }
+}
+
 impl Store for Database {
+    fn known(&self, identity: &Identity) -> Option<Record> {
+        self.find_record(identity).ok().flatten()
+    }
+
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError> {
-        Box::pin(async move {
-            let ticket = match self.records_read().get(identity) {
-                Ok(record) => return Ok(Some(record)),
-                Err(ticket) => ticket,
-            };
-            let raw = self.read(|connection| {
-                connection
-                    .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
-                    .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
-                    .optional()
-            })?;
-            let record = raw.map(Raw::decode).transpose()?;
-            if let Some(record) = &record {
-                self.records_read().put(record, ticket);
-            }
-            Ok(record)
-        })
+        Box::pin(async move { self.find_record(identity) })
     }
 
     fn records<'a>(
@@ -205,75 +212,6 @@ impl Store for Database {
             .await
         })
     }
-
-    fn c2d_push<'a>(
-        &'a self,
-        identity: &'a Identity,
-        message: C2dMessage,
-        now: Timestamp,
-        len_max: usize,
-    ) -> PortFuture<'a, u64, StoreError> {
-        let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
-        Box::pin(async move {
-            let shape = json(&C2dShape::from(&message))?;
-            self.write_record(&identity.device, move |connection| {
-                let count = "SELECT COUNT(*) FROM c2d WHERE device_id = ?1 AND module_id = ?2 AND expires_at > ?3";
-                let waiting: i64 = connection
-                    .query_row(count, params![device, module, now.as_millis()], |row| row.get(0))
-                    .map_err(fail)?;
-                if waiting >= len_max as i64 {
-                    return Err(StoreError::Full);
-                }
-                let expires_at = message.expires_at.unwrap_or(now).as_millis();
-                let sql = "INSERT INTO c2d(device_id, module_id, expires_at, delivery_count, message, body)
-                           VALUES (?1, ?2, ?3, 0, ?4, ?5)";
-                connection.execute(sql, params![device, module, expires_at, shape, &message.body[..]]).map_err(fail)?;
-                Ok(connection.last_insert_rowid().cast_unsigned())
-            })
-            .await
-        })
-    }
-
-    fn c2d_list<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Vec<Enqueued>, StoreError> {
-        Box::pin(async move {
-            self.read(|connection| {
-                let sql = "SELECT sequence, delivery_count, expires_at, message, body FROM c2d
-                           WHERE device_id = ?1 AND module_id = ?2 ORDER BY sequence";
-                let mut statement = connection.prepare_cached(sql)?;
-                let rows = statement.query_map(params![identity.device.as_str(), module_of(identity)], enqueued)?;
-                rows.collect()
-            })
-        })
-    }
-
-    fn c2d_remove<'a>(
-        &'a self,
-        identity: &'a Identity,
-        sequence_numbers: Vec<u64>,
-    ) -> PortFuture<'a, usize, StoreError> {
-        let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
-        Box::pin(async move {
-            self.write_record(&identity.device, move |connection| {
-                let sql = "DELETE FROM c2d WHERE sequence = ?1 AND device_id = ?2 AND module_id = ?3";
-                let mut statement = connection.prepare_cached(sql).map_err(fail)?;
-                let mut removed = 0;
-                for sequence in sequence_numbers {
-                    removed += statement.execute(params![sequence as i64, device, module]).map_err(fail)?;
-                }
-                Ok(removed)
-            })
-            .await
-        })
-    }
-}
-
-fn enqueued(row: &Row<'_>) -> rusqlite::Result<Enqueued> {
-    let shape: C2dShape = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
-    Ok(Enqueued {
-        sequence_number: row.get::<_, i64>(0)?.cast_unsigned(),
-        delivery_count: row.get(1)?,
-        message: shape.read(row.get(2)?, row.get(4)?),
-    })
 }
 
 fn put_presence(connection: &Connection, identity: &Identity, presence: Presence) -> rusqlite::Result<()> {
@@ -308,7 +246,9 @@ fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gantry_hub::c2d::C2dMessage;
     use gantry_hub::device::{Authentication, Device};
+    use gantry_hub::ports::Queues as _;
     use gantry_hub::twin::{Twin, TwinWrite};
     use gantry_identity::{Key, KeyPair};
 
@@ -380,26 +320,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_keeps_order_and_has_a_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Database::open(folder.path()).unwrap();
-        let (id, now) = (identity_of("d", ""), Timestamp::from_millis(100));
-        let message = |text: &str, expires| C2dMessage {
-            body: text.as_bytes().to_vec().into(),
-            expires_at: Some(Timestamp::from_millis(expires)),
-            properties: vec![("k".into(), "v".into())],
-            ..Default::default()
-        };
-        let first = store.c2d_push(&id, message("old", 50), now, 2).await.unwrap();
-        store.c2d_push(&id, message("one", 200), now, 2).await.unwrap();
-        store.c2d_push(&id, message("two", 200), now, 2).await.unwrap();
-        assert!(matches!(store.c2d_push(&id, message("three", 200), now, 2).await, Err(StoreError::Full)));
-        assert_eq!(store.c2d_remove(&id, vec![first, 999]).await.unwrap(), 1);
-        let bodies: Vec<_> = store.c2d_list(&id).await.unwrap().into_iter().map(|e| e.message).collect();
-        assert_eq!(bodies, [message("one", 200), message("two", 200)]);
-    }
-
-    #[tokio::test]
     async fn a_read_that_began_before_a_write_does_not_hide_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
@@ -412,7 +332,10 @@ mod tests {
         let read = store.record(&old.device.identity).await.unwrap().unwrap();
         assert_eq!((read.device.etag, read.revision), (99, 2));
         assert_eq!(store.record(&old.device.identity).await.unwrap(), Some(read), "from the cache now");
-        store.c2d_push(&old.device.identity, C2dMessage::default(), Timestamp::from_millis(0), 9).await.unwrap();
+        store
+            .c2d_push(&old.device.identity, C2dMessage::default(), String::new(), Timestamp::from_millis(0), 9)
+            .await
+            .unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap().unwrap().presence.c2d_count, 1);
         store.delete(&old.device.identity, 2).await.unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap(), None);
@@ -429,7 +352,7 @@ mod tests {
         let at = Timestamp::from_millis(9);
         store.note_presence(&id, Presence { updated_at: at, last_activity_at: at, subscriptions: 0, c2d_count: 0 });
         // The writer runs jobs in order, so a later awaited write sees the noted one.
-        store.c2d_remove(&id, vec![]).await.unwrap();
+        store.c2d_settle(&id, vec![]).await.unwrap();
         let presence = store.record(&id).await.unwrap().unwrap().presence;
         assert_eq!((presence.subscriptions, presence.updated_at), (3, at));
     }

@@ -13,6 +13,7 @@ mod event_record;
 mod events;
 mod file_uploads;
 mod hub_store;
+mod queues;
 mod record_cache;
 mod shapes;
 

@@ -185,11 +185,13 @@ pub(crate) struct C2dShape {
     content_encoding: Option<String>,
     ack: String,
     properties: Vec<(String, String)>,
+    pub(crate) generation_id: String,
 }
 
-impl From<&C2dMessage> for C2dShape {
-    fn from(message: &C2dMessage) -> Self {
+impl C2dShape {
+    pub(crate) fn new(message: &C2dMessage, generation_id: String) -> Self {
         Self {
+            generation_id,
             message_id: message.message_id.clone(),
             correlation_id: message.correlation_id.clone(),
             user_id: message.user_id.clone(),
@@ -199,9 +201,7 @@ impl From<&C2dMessage> for C2dShape {
             properties: message.properties.clone(),
         }
     }
-}
 
-impl C2dShape {
     pub(crate) fn read(self, expires_at: i64, body: Vec<u8>) -> C2dMessage {
         C2dMessage {
             message_id: self.message_id,

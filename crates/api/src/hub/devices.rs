@@ -136,7 +136,7 @@ pub(super) async fn purge(
 ) -> Result<Json<Value>, ApiError> {
     auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let identity = device(&id)?;
-    let purged = api.hub.purge_c2d(&identity).await?;
+    let purged = api.hub.purge_c2d(now(), &identity).await?;
     Ok(Json(json!({ "totalMessagesPurged": purged, "deviceId": id, "moduleId": null })))
 }
 

@@ -4,6 +4,7 @@ mod alerts;
 mod certificates;
 mod devices;
 pub(crate) mod error;
+mod routing;
 mod live;
 pub(crate) mod session;
 
@@ -34,6 +35,10 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/certificates/{name}", get(certificates::get).put(certificates::put).delete(certificates::delete))
         .route("/certificates/{name}/generateVerificationCode", post(certificates::draw_code))
         .route("/certificates/{name}/verify", post(certificates::verify))
+        .route("/routing", get(routing::get).put(routing::put))
+        .route("/routing/health", get(routing::health))
+        .route("/routing/testnew", post(routing::test_new))
+        .route("/routing/testall", post(routing::test_all))
         .route("/live", get(live::live))
         .route("/monitor", get(live::monitor));
     Router::new().nest("/platform/v1", routes)

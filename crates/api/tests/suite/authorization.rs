@@ -78,6 +78,7 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
         name: "hub".into(),
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
+        messaging: Default::default(),
         disabled: DisabledTokens::default(),
     };
     let store = Arc::<Database>::clone(&database);

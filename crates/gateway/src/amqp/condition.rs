@@ -7,11 +7,15 @@ use gantry_hub::HubError;
 const QUEUE_FULL: gantry_amqp::Symbol =
     gantry_amqp::Symbol::from_static("com.microsoft:device-maximum-queue-depth-exceeded");
 
+/// A message was settled after its lock ended (412002).
+const LOCK_LOST: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:message-lock-lost");
+
 /// What a peer is told about a refused cloud-to-device message.
 pub(super) fn of_hub(error: &HubError) -> ErrorCondition {
     let condition = match error {
         HubError::NotFound(_) => condition::NOT_FOUND,
         HubError::QueueFull(_) => QUEUE_FULL,
+        HubError::LockLost => LOCK_LOST,
         HubError::MessageTooLarge { .. } => condition::MESSAGE_SIZE_EXCEEDED,
         HubError::Invalid(_) | HubError::Id(_) => condition::ARGUMENT_ERROR,
         HubError::Unauthorized(_) => condition::UNAUTHORIZED_ACCESS,

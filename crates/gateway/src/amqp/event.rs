@@ -67,21 +67,21 @@ fn write_annotations(out: &mut Vec<u8>, event: &StoredEvent) -> usize {
     encode::timestamp(out, event.enqueued_at.as_millis());
     encode::symbol(out, names::CONNECTION_DEVICE_ID);
     encode::string(out, event.identity.device.as_str());
-    encode::symbol(out, names::AUTH_GENERATION_ID);
-    encode::string(out, &event.generation_id);
-    encode::symbol(out, names::AUTH_METHOD);
-    encode::string(out, &event.auth_method);
     encode::symbol(out, names::ENQUEUED_TIME);
     encode::timestamp(out, event.enqueued_at.as_millis());
     encode::symbol(out, names::MESSAGE_SOURCE);
     encode::string(out, event.source.as_str());
+    // Nobody signed in to make an event of the hub's own.
+    let signed_in = |text| Some(text).filter(|_| !event.auth_method.is_empty());
     let optional = [
+        (names::AUTH_GENERATION_ID, signed_in(event.generation_id.as_str())),
+        (names::AUTH_METHOD, signed_in(event.auth_method.as_str())),
         (names::CONNECTION_MODULE_ID, event.identity.module.as_ref().map(|module| module.as_str())),
         (names::DATASCHEMA, event.model_id.as_deref()),
         (names::SUBJECT, event.system.subject.as_deref()),
         (names::INTERFACE_ID, event.system.interface_id.as_deref()),
     ];
-    let mut count = 8;
+    let mut count = 6;
     for (name, value) in optional {
         if let Some(value) = value {
             encode::symbol(out, name);
@@ -185,6 +185,8 @@ mod tests {
             model_id: None,
             system: SystemProperties::default(),
             properties: Vec::new(),
+            destinations: gantry_hub::routing::Destinations::BUILT_IN,
+            added: vec![],
             body: Bytes::from_static(b"{}"),
         }
     }

@@ -97,6 +97,10 @@ impl Link {
     }
 }
 
+fn management_path(entity: &str) -> String {
+    format!("{entity}/$management")
+}
+
 impl Head {
     pub(super) fn attach_requested(&mut self, request: AttachRequest) {
         let address = match request.attach.role {
@@ -136,11 +140,22 @@ impl Head {
         }
     }
 
+    /// Whether a token covers the properties of an endpoint.
+    pub(super) fn may_manage(&self, entity: &str) -> bool {
+        let (now, path) = ((self.context.now)(), management_path(entity));
+        self.grants.require(now, &path, Rights::SERVICE_CONNECT).is_ok()
+    }
+
     /// The path a token must cover for an address.
     fn path(&self, address: &Address) -> Option<String> {
         match address {
             Address::Cbs => None,
-            Address::Management => Some(format!("{}/$management", self.context.entity)),
+            // The address does not say of which endpoint: of one that a token covers.
+            Address::Management => {
+                let entities = self.context.stream.entities();
+                let covered = entities.iter().find(|entity| self.may_manage(entity));
+                Some(management_path(covered.unwrap_or(&self.context.entity)))
+            }
             Address::Partition { entity, group, partition } => {
                 Some(format!("{entity}/ConsumerGroups/{group}/Partitions/{partition}"))
             }

@@ -73,16 +73,17 @@ pub(super) fn put_token(request: &Message) -> Result<PutToken, Answer> {
     Ok(PutToken { audience, token })
 }
 
-/// Answers a request to `$management` about the stream `entity`.
-pub(super) fn answer(request: &Message, entity: &str, stream: &dyn EventStream) -> Answer {
+/// Answers a request to `$management` about an endpoint that the peer may ask about.
+pub(super) fn answer(request: &Message, stream: &dyn EventStream, may: impl Fn(&str) -> bool) -> Answer {
     let property = |name| request.application_property(name).and_then(Value::as_str);
     if property("operation") != Some(READ) {
         return Answer::failed(400, "amqp:not-implemented", "the only operation is READ");
     }
     let name = property("name").unwrap_or_default();
-    if !name.eq_ignore_ascii_case(entity) {
+    let entities = stream.entities();
+    let Some(entity) = entities.iter().find(|known| known.eq_ignore_ascii_case(name) && may(known)) else {
         return not_found(name);
-    }
+    };
     match property("type") {
         Some(EVENT_HUB) => Answer::ok(Body::Value(event_hub(entity, stream))),
         Some(PARTITION) => {

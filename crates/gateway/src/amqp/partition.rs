@@ -84,7 +84,7 @@ impl Head {
         id: &str,
     ) -> Result<Partition, ErrorCondition> {
         let context = &self.context;
-        if !entity.eq_ignore_ascii_case(&context.entity) {
+        if !context.stream.entities().iter().any(|known| known.eq_ignore_ascii_case(entity)) {
             return Err(condition::not_found(entity));
         }
         let mut groups = context.consumer_groups.iter().map(String::as_str).chain([DEFAULT_CONSUMER_GROUP]);
@@ -109,11 +109,11 @@ impl Head {
         let owner_level = lookup(&attach.properties, EPOCH).and_then(Value::as_i64);
         let lease = context
             .receivers
-            .enter(group, partition, owner_level, request.link, self.evict.clone())
+            .enter(&format!("{entity}/{group}"), partition, owner_level, request.link, self.evict.clone())
             .map_err(receiver_refused)?;
         Ok(Partition {
             partition,
-            reader: Some(context.stream.reader(partition, start).ok_or_else(out_of_range)?),
+            reader: Some(context.stream.reader(entity, partition, start).ok_or_else(out_of_range)?),
             waiting: None,
             pending: VecDeque::new(),
             through: begun_behind(start, &properties),

@@ -73,8 +73,11 @@ pub enum StreamError {
     Failed(String),
 }
 
-/// The hub's events.
+/// The hub's events: the built-in endpoint, and endpoints of routes that are streams of this platform. They share
+/// partitions and numbers; each has the events that were routed to it.
 pub trait EventStream: Send + Sync {
+    /// Names of the endpoints that can be read, the built-in one first.
+    fn entities(&self) -> Vec<String>;
     /// Number of partitions; they are named `0` to one less.
     fn partitions(&self) -> u16;
 
@@ -84,8 +87,8 @@ pub trait EventStream: Send + Sync {
     /// What is in a partition; `None` when there is no such partition.
     fn partition_properties(&self, partition: u16) -> Option<PartitionProperties>;
 
-    /// A reader with a cursor of its own; `None` when there is no such partition.
-    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>>;
+    /// A reader with a cursor of its own; `None` when there is no such partition or endpoint.
+    fn reader(&self, entity: &str, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>>;
 }
 
 /// Reads one partition in order.

@@ -13,7 +13,9 @@ impl Head {
         let answer = match node {
             // One client that finds an error condition here never looks at status and description.
             Node::Cbs => Answer { condition: None, ..self.put_token(request) },
-            Node::Management => management::answer(request, &self.context.entity, self.context.stream.as_ref()),
+            Node::Management => {
+                management::answer(request, self.context.stream.as_ref(), |entity| self.may_manage(entity))
+            }
         };
         let properties = request.properties.as_ref();
         let reply_to = properties.and_then(|properties| properties.reply_to.as_deref());

@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use gantry_hub::c2d::Settle;
 use gantry_hub::connection::{Delivery, Mailbox, MethodResponse, Subscriptions};
 use gantry_hub::event::{Telemetry, names};
 use gantry_hub::ports::Append;
+use gantry_hub::service_queue::Locked;
 use gantry_hub::{Hub, HubError, Session};
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
 use serde_json::{Value, json};
@@ -268,12 +270,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     }
 
     async fn handle_puback(&mut self, packet_id: u16) -> Result<(), End> {
-        if let Some(sequence_number) = self.inbox.complete(packet_id) {
-            let completed = self.hub.complete_c2d(&self.session.identity, sequence_number).await;
-            completed.map_err(|error| End::Protocol(format!("message not completed: {error}")))?;
-            self.deliver_c2d().await?;
+        let Some(token) = self.inbox.complete(packet_id) else { return Ok(()) };
+        match self.hub.settle_c2d(now(), &self.session.identity, token, Settle::Complete).await {
+            // Purged meanwhile.
+            Ok(()) | Err(HubError::LockLost) => self.deliver_c2d().await,
+            Err(error) => Err(End::Protocol(format!("message not completed: {error}"))),
         }
-        Ok(())
     }
 
     async fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), End> {
@@ -331,11 +333,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
 
     async fn deliver_c2d(&mut self) -> Result<(), End> {
         while self.inbox.has_room() && self.mailbox.subscriptions().contains(Subscriptions::C2D) {
-            let next = self.hub.next_c2d(now(), &self.session.identity).await;
+            // MQTT has no word for giving a message back: it is held until PUBACK or the end of the connection.
+            let next = self.hub.next_c2d(now(), &self.mailbox, true).await;
             let next = next.map_err(|error| End::Protocol(format!("queue not readable: {error}")))?;
-            let Some(enqueued) = next else { break };
+            let Some(Locked { token, message: enqueued, .. }) = next else { break };
             let bag = bag::write(self.session.identity.device.as_str(), &enqueued.message);
-            let packet_id = self.inbox.take(enqueued.sequence_number);
+            let packet_id = self.inbox.take(token);
             self.wire.publish(&self.topics.c2d(&bag), packet_id, &enqueued.message.body);
         }
         Ok(())

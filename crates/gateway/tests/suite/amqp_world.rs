@@ -55,6 +55,8 @@ impl MemoryStream {
                 model_id: None,
                 system: SystemProperties::default(),
                 properties: vec![("n".into(), sequence_number.to_string())],
+                destinations: gantry_hub::routing::Destinations::BUILT_IN,
+                added: vec![],
                 body: body.clone(),
             });
         }
@@ -112,7 +114,11 @@ impl EventStream for Shared {
         Some(PartitionProperties { begin_sequence_number: 0, last_enqueued, is_empty: events.is_empty() })
     }
 
-    fn reader(&self, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
+    fn entities(&self) -> Vec<String> {
+        vec!["hub".into()]
+    }
+
+    fn reader(&self, _: &str, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
         let partition = usize::from(partition);
         let events = self.0.partitions.get(partition)?.lock().unwrap();
         let next = match start {
@@ -202,7 +208,7 @@ impl World {
     /// A client that has opened its connection.
     pub(crate) async fn client(&self, sasl: ClientSasl) -> Client {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: "test".into(), has_certificate: false };
+        let peer = Peer { address: "test".into(), certificate: None };
         let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
         let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
         let mut client = Client { amqp, stream: ours, events: Vec::new(), session: None, server };

@@ -7,6 +7,7 @@ mod device;
 mod mqtt_client;
 mod output;
 mod platform;
+mod routing;
 mod simulate;
 
 use clap::{Parser, Subcommand};
@@ -70,6 +71,9 @@ enum Command {
     /// Certificate authorities whose devices may connect.
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
+    /// Which events go to which endpoints.
+    #[command(subcommand)]
+    Routing(routing::RoutingCommand),
     /// Refused access, newest first.
     Security,
     /// Replay a CSV file as a device that provisions itself.
@@ -111,6 +115,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
         Command::Certificate(command) => certificate::run(&client()?, output, command).await,
+        Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,

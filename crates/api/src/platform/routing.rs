@@ -1,0 +1,93 @@
+//! Message routing, in the shapes of the reference's management API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use gantry_hub::routing::{Route, Routing, Source, TestMessage};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::PlatformError;
+use super::session::{Owner, User};
+use crate::hub::if_match;
+use crate::{Api, now};
+
+#[derive(Deserialize)]
+struct Settings {
+    properties: Routing,
+}
+
+#[derive(Deserialize)]
+struct TestNew {
+    #[serde(default)]
+    message: TestMessage,
+    route: Route,
+    twin: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TestAll {
+    #[serde(default)]
+    message: TestMessage,
+    #[serde(default = "telemetry")]
+    routing_source: Source,
+    twin: Option<Value>,
+}
+
+fn telemetry() -> Source {
+    Source::DeviceMessages
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, PlatformError> {
+    serde_json::from_slice(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
+}
+
+fn answer(routing: Routing, etag: &str) -> Response {
+    let body = json!({ "etag": etag, "properties": routing.without_secrets() });
+    let mut response = Json(body).into_response();
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+pub(super) async fn get(State(api): State<Arc<Api>>, _: Owner) -> Response {
+    let (routing, etag) = api.hub.routing();
+    answer(routing, &etag)
+}
+
+pub(super) async fn put(
+    State(api): State<Arc<Api>>,
+    _: Owner,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, PlatformError> {
+    let settings: Settings = parse(&body)?;
+    let etag = api.hub.put_routing(settings.properties.clone(), &if_match(&headers)).await?;
+    Ok(answer(settings.properties, &etag))
+}
+
+pub(super) async fn health(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+    Json(json!({ "value": api.hub.endpoint_health(now()) }))
+}
+
+pub(super) async fn test_new(
+    State(_): State<Arc<Api>>,
+    _: User,
+    body: Bytes,
+) -> Result<Json<Value>, PlatformError> {
+    let input: TestNew = parse(&body)?;
+    Ok(Json(input.message.try_route(&input.route, input.twin.as_ref()).document()))
+}
+
+pub(super) async fn test_all(State(api): State<Arc<Api>>, _: User, body: Bytes) -> Result<Json<Value>, PlatformError> {
+    let input: TestAll = parse(&body)?;
+    let matched = api.hub.try_routes(input.routing_source, &input.message, input.twin.as_ref());
+    let routes: Vec<_> = matched.into_iter().map(|(route, _)| json!({ "properties": route })).collect();
+    Ok(Json(json!({ "routes": routes })))
+}

@@ -1,0 +1,198 @@
+//! Routing as it is kept, and the table in use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use gantry_identity::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::health::Health;
+use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, Source};
+use super::table::Table;
+use super::test::{RouteVerdict, TestMessage, Verdict};
+use crate::device::IfMatch;
+use crate::error::HubError;
+use crate::hub::Hub;
+use crate::limits;
+use crate::ports::{Documents, StoreError};
+
+const COLLECTION: &str = "routing";
+const ID: &str = "settings";
+
+/// What is kept: the settings, the numbers of endpoints, and how often they changed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    routing: Routing,
+    numbers: BTreeMap<String, u8>,
+    version: u64,
+}
+
+/// The routes of a hub.
+pub(crate) struct Routes {
+    documents: Arc<dyn Documents>,
+    hub: String,
+    current: RwLock<Current>,
+    /// Held over a read, change and write.
+    writing: tokio::sync::Mutex<()>,
+    changed: tokio::sync::watch::Sender<u64>,
+    health: Health,
+}
+
+struct Current {
+    kept: Arc<Kept>,
+    table: Arc<Table>,
+}
+
+impl Routes {
+    pub(crate) fn load(documents: Arc<dyn Documents>, hub: &str) -> Result<Self, StoreError> {
+        let unreadable = |error: String| StoreError::Failed(format!("stored routing cannot be read: {error}"));
+        let stored = documents.all(COLLECTION)?.into_iter().find(|(id, _)| id == ID);
+        let kept: Kept = match stored {
+            Some((_, text)) => serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
+            None => Kept::default(),
+        };
+        let table = Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
+        let (changed, _) = tokio::sync::watch::channel(kept.version);
+        let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
+        Ok(Self { documents, hub: hub.to_owned(), current, writing: tokio::sync::Mutex::default(), changed, health: Health::default() })
+    }
+
+    /// The table in use.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.current.read().table)
+    }
+}
+
+impl Hub {
+    /// Routing as it is, and its ETag.
+    pub fn routing(&self) -> (Routing, String) {
+        let current = self.routes.current.read();
+        (current.kept.routing.clone(), etag(current.kept.version))
+    }
+
+    /// Endpoints beside the built-in one, with their numbers.
+    pub fn endpoints(&self) -> Vec<(u8, Endpoint)> {
+        let kept = Arc::clone(&self.routes.current.read().kept);
+        let endpoints = kept.routing.endpoints.all().into_iter();
+        endpoints.filter_map(|endpoint| Some((*kept.numbers.get(&endpoint.name)?, endpoint))).collect()
+    }
+
+    /// Rises when routing changes.
+    pub fn routing_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.routes.changed.subscribe()
+    }
+
+    /// Notes how a delivery to an endpoint went.
+    pub fn note_delivery(&self, now: Timestamp, endpoint: &str, outcome: Result<(), String>) {
+        self.routes.health.note(now, endpoint, outcome);
+    }
+
+    /// Health of every endpoint, the built-in one first.
+    pub fn endpoint_health(&self, now: Timestamp) -> Vec<Value> {
+        let one = |name: &str, is_log: bool| self.routes.health.document(now, name, is_log);
+        let endpoints = self.endpoints();
+        let others = endpoints.iter().map(|(_, e)| one(&e.name, e.kind == EndpointKind::OwnStream));
+        std::iter::once(one(BUILT_IN, true)).chain(others).collect()
+    }
+
+    /// Names and verdicts of the routes of a source, tried on a message.
+    pub fn try_routes(&self, source: Source, message: &TestMessage, twin: Option<&Value>) -> Vec<(Route, RouteVerdict)> {
+        let routes = self.routing().0.routes.into_iter().filter(|route| route.source == source && route.is_enabled);
+        let tried = routes.map(|route| {
+            let verdict = message.try_route(&route, twin);
+            (route, verdict)
+        });
+        tried.filter(|(_, tried)| tried.verdict == Verdict::True).collect()
+    }
+
+    /// Replaces routing. Events written from now on follow it.
+    ///
+    /// # Errors
+    /// [`HubError::Routing`] names what is wrong, [`HubError::RoutingChanged`] when the ETag is not the current one.
+    pub async fn put_routing(&self, routing: Routing, if_match: &IfMatch) -> Result<String, HubError> {
+        let _one = self.routes.writing.lock().await;
+        let before = Arc::clone(&self.routes.current.read().kept);
+        if !if_match.admits(&etag(before.version)) {
+            return Err(HubError::RoutingChanged);
+        }
+        let routing = routing.with_secrets_of(&before.routing);
+        routing.check()?;
+        let numbers = number(&routing, &before);
+        let table = Table::compile(&routing, &numbers, &self.routes.hub)?;
+        let kept = Kept { routing, numbers, version: before.version + 1 };
+        let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
+        self.routes.documents.put(vec![(COLLECTION, ID.to_owned(), Some(text))]).await?;
+        let version = kept.version;
+        self.routes.health.retain(|name| kept.numbers.contains_key(name));
+        *self.routes.current.write() = Current { kept: Arc::new(kept), table: Arc::new(table) };
+        self.routes.changed.send_replace(version);
+        Ok(etag(version))
+    }
+}
+
+fn etag(version: u64) -> String {
+    format!("{version:016x}")
+}
+
+/// Endpoints that stay keep their number; new ones get the lowest that is free now and was free before, as the
+/// readers of an endpoint that goes may still be at work.
+fn number(routing: &Routing, before: &Kept) -> BTreeMap<String, u8> {
+    let endpoints = routing.endpoints.all();
+    let same_kind = |name: &str| {
+        let kind = |routing: &Routing| routing.endpoints.all().into_iter().find(|e| e.name == name).map(|e| e.kind);
+        let discriminant = |kind: Option<super::EndpointKind>| kind.map(|kind| std::mem::discriminant(&kind));
+        discriminant(kind(&before.routing)) == discriminant(kind(routing))
+    };
+    let mut numbers: BTreeMap<String, u8> = endpoints
+        .iter()
+        .filter_map(|endpoint| Some((endpoint.name.clone(), *before.numbers.get(&endpoint.name)?)))
+        .filter(|(name, _)| same_kind(name))
+        .collect();
+    // 15 numbers beside the built-in one; at most 10 are in use, so 5 at least are free.
+    let last = u8::try_from(limits::ROUTING_ENDPOINTS_MAX + 5).unwrap_or(u8::MAX);
+    for endpoint in &endpoints {
+        if !numbers.contains_key(&endpoint.name) {
+            let in_use = |n: &u8| numbers.values().any(|used| used == n);
+            let was_used = |n: &u8| before.numbers.values().any(|used| used == n);
+            let free = (1..=last).find(|n| !in_use(n) && !was_used(n)).or_else(|| (1..=last).find(|n| !in_use(n)));
+            if let Some(free) = free {
+                numbers.insert(endpoint.name.clone(), free);
+            }
+        }
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn streams(names: &[&str]) -> Routing {
+        let streams: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+        serde_json::from_value(json!({ "endpoints": { "eventHubs": streams } })).unwrap()
+    }
+
+    #[test]
+    fn endpoints_keep_their_numbers_and_new_ones_get_free_ones() {
+        let step = |before: &Kept, names: &[&str]| {
+            let routing = streams(names);
+            let numbers = number(&routing, before);
+            Kept { routing, numbers, version: 0 }
+        };
+        let first = step(&Kept::default(), &["a", "b"]);
+        assert_eq!((first.numbers["a"], first.numbers["b"]), (1, 2));
+        let second = step(&first, &["b", "c"]);
+        assert_eq!((second.numbers["b"], second.numbers["c"]), (2, 3), "1 was in use a moment ago");
+        let names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let full = step(&second, &names);
+        let mut numbers: Vec<_> = full.numbers.values().copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 10);
+        assert!(numbers.iter().all(|n| (1..16).contains(n)));
+    }
+}

@@ -1,0 +1,266 @@
+//! Two queues that services read: outcomes of cloud-to-device messages, and uploaded files.
+//!
+//! All readers of a hub share them: a message goes to one, which completes or rejects it (it
+//! is gone either way), abandons it, or lets its lock end. Too many deliveries, or its time
+//! to live, end it without a word.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gantry_identity::Timestamp;
+use tokio::sync::Notify;
+
+use crate::c2d::Settle;
+use crate::error::HubError;
+use crate::feedback::{
+    FEEDBACK_BATCH_AGE_MAX, FEEDBACK_BATCH_LEN_MAX, FEEDBACK_CONTENT_TYPE, FILE_NOTIFICATION_CONTENT_TYPE,
+    FileNotification,
+};
+use crate::hub::Hub;
+use crate::limits;
+use crate::locks::{LockToken, Locks, Until, Wanted};
+use crate::ports::{FeedbackBatch, QueueChange};
+
+/// Messages one of the queues holds. When more come, the oldest go: nobody reads them.
+pub const SERVICE_QUEUE_LEN_MAX: usize = 10_000;
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ServiceQueue {
+    /// Outcomes of cloud-to-device messages.
+    Feedback,
+    /// Uploaded files.
+    FileNotifications,
+}
+
+impl ServiceQueue {
+    /// Content type of its messages.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Feedback => FEEDBACK_CONTENT_TYPE,
+            Self::FileNotifications => FILE_NOTIFICATION_CONTENT_TYPE,
+        }
+    }
+}
+
+/// Rules of one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueRules {
+    /// Life of a message that names no expiry of its own.
+    pub ttl: Duration,
+    /// How long a reader may take.
+    pub lock: Duration,
+    /// Deliveries before a message is dead-lettered.
+    pub delivery_count_max: u32,
+}
+
+/// Rules of the device queues and of the two service queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Messaging {
+    /// Cloud-to-device messages.
+    pub c2d: QueueRules,
+    /// Their outcomes.
+    pub feedback: QueueRules,
+    /// Uploaded files.
+    pub file_notifications: QueueRules,
+    /// Whether uploads are told at all.
+    pub file_notifications_enabled: bool,
+}
+
+impl Default for Messaging {
+    fn default() -> Self {
+        let (ttl, lock) = (limits::C2D_TTL_DEFAULT, limits::C2D_LOCK_DEFAULT);
+        let rules = QueueRules { ttl, lock, delivery_count_max: limits::C2D_DELIVERY_COUNT_MAX };
+        Self { c2d: rules, feedback: rules, file_notifications: rules, file_notifications_enabled: true }
+    }
+}
+
+/// A message in a service queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceMessage {
+    /// Order in the queue.
+    pub sequence_number: u64,
+    /// When it came to be.
+    pub enqueued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Times it was abandoned.
+    pub delivery_count: u32,
+    /// JSON text.
+    pub body: Bytes,
+}
+
+/// A message and the lock on it.
+#[derive(Clone, Debug)]
+pub struct Locked<M> {
+    /// Names the lock.
+    pub token: LockToken,
+    /// When the lock ends by itself; absent when it ends with the connection.
+    pub until: Option<Timestamp>,
+    /// The message.
+    pub message: M,
+}
+
+/// Locks on messages of the two queues, and who waits for news.
+#[derive(Default)]
+pub(crate) struct ServiceQueues {
+    locks: Locks<ServiceQueue, (u64, u32)>,
+    news: [Notify; 2],
+    /// Outcomes written since the last batch was made; a hint only.
+    gathered: std::sync::atomic::AtomicUsize,
+    gathered_enough: Notify,
+}
+
+impl ServiceQueues {
+    fn news(&self, queue: ServiceQueue) -> &Notify {
+        &self.news[queue as usize]
+    }
+
+    /// Counts an outcome toward the next batch.
+    pub(crate) fn gathered(&self, count: usize) {
+        use std::sync::atomic::Ordering;
+        if count > 0 && self.gathered.fetch_add(count, Ordering::Relaxed) + count >= FEEDBACK_BATCH_LEN_MAX {
+            self.gathered_enough.notify_one();
+        }
+    }
+}
+
+impl Hub {
+    fn rules(&self, queue: ServiceQueue) -> &QueueRules {
+        match queue {
+            ServiceQueue::Feedback => &self.config.messaging.feedback,
+            ServiceQueue::FileNotifications => &self.config.messaging.file_notifications,
+        }
+    }
+
+    /// Tells services of an uploaded file, unless that is switched off.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn notify_file_uploaded(&self, now: Timestamp, file: &FileNotification) -> Result<(), HubError> {
+        if !self.config.messaging.file_notifications_enabled {
+            return Ok(());
+        }
+        let queue = ServiceQueue::FileNotifications;
+        let expires_at = now.plus(self.rules(queue).ttl);
+        self.store.service_push(queue, file.document(now).into(), now, expires_at, SERVICE_QUEUE_LEN_MAX).await?;
+        self.service_queues.news(queue).notify_waiters();
+        Ok(())
+    }
+
+    /// Locks the oldest free message of a queue.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn receive_service(
+        &self,
+        now: Timestamp,
+        queue: ServiceQueue,
+    ) -> Result<Option<Locked<ServiceMessage>>, HubError> {
+        loop {
+            let seen = self.service_queues.locks.held(&queue, now);
+            let Some(message) = self.store.service_first(queue, now, seen.sequence_numbers.clone()).await? else {
+                return Ok(None);
+            };
+            let (token, until) = (self.draw_token(), now.plus(self.rules(queue).lock));
+            let wanted = Wanted {
+                token,
+                sequence_number: message.sequence_number,
+                holder: None,
+                until: Until::Instant(until),
+                receipt: (message.sequence_number, message.delivery_count),
+            };
+            if self.service_queues.locks.lock(&queue, &seen, wanted) {
+                return Ok(Some(Locked { token, until: Some(until), message }));
+            }
+        }
+    }
+
+    /// Resolves with the next message of a queue, locked. `now` is read again for each attempt.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn next_service(
+        &self,
+        now: impl Fn() -> Timestamp,
+        queue: ServiceQueue,
+    ) -> Result<Locked<ServiceMessage>, HubError> {
+        loop {
+            let mut news = std::pin::pin!(self.service_queues.news(queue).notified());
+            // Listen before looking, so that a message in between is not missed.
+            news.as_mut().enable();
+            if let Some(message) = self.receive_service(now(), queue).await? {
+                return Ok(message);
+            }
+            news.await;
+        }
+    }
+
+    /// Settles a message of a queue.
+    ///
+    /// # Errors
+    /// [`HubError::LockLost`], or a store failure; the message stays locked then.
+    pub async fn settle_service(
+        &self,
+        now: Timestamp,
+        queue: ServiceQueue,
+        token: LockToken,
+        settle: Settle,
+    ) -> Result<(), HubError> {
+        let held = self.service_queues.locks.find(&queue, token, now);
+        let (sequence_number, delivery_count) = held.ok_or(HubError::LockLost)?;
+        let change = match settle {
+            Settle::Complete | Settle::Reject => QueueChange::Remove,
+            Settle::Abandon if delivery_count + 1 >= self.rules(queue).delivery_count_max => QueueChange::Remove,
+            Settle::Abandon => QueueChange::Count(delivery_count + 1),
+        };
+        let was_there = self.store.service_settle(queue, sequence_number, change).await?;
+        self.release_service(queue, token);
+        if was_there { Ok(()) } else { Err(HubError::LockLost) }
+    }
+
+    /// Gives a message back without counting it.
+    pub fn release_service(&self, queue: ServiceQueue, token: LockToken) {
+        if self.service_queues.locks.release(&queue, token) {
+            self.service_queues.news(queue).notify_waiters();
+        }
+    }
+
+    /// Resolves when enough outcomes gathered that [`tend`](Self::tend) should not wait for its time.
+    pub async fn tending_due(&self) {
+        self.service_queues.gathered_enough.notified().await;
+    }
+
+    /// Does what time asks for: expired messages leave their queues, locks that ended free their messages, outcomes
+    /// become messages for services. Call it about once a second, and when [`tending_due`](Self::tending_due) says so.
+    ///
+    /// # Errors
+    /// When the store fails; the next call goes on.
+    pub async fn tend(&self, now: Timestamp) -> Result<(), HubError> {
+        self.end_c2d_locks(now);
+        for queue in self.service_queues.locks.end_due(now) {
+            self.service_queues.news(queue).notify_waiters();
+        }
+        self.expire_c2d(now).await?;
+        self.store.service_expire(now).await?;
+        self.service_queues.gathered.store(0, std::sync::atomic::Ordering::Relaxed);
+        let earliest = now.as_millis() - i64::try_from(FEEDBACK_BATCH_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
+        let batch = FeedbackBatch {
+            len_max: FEEDBACK_BATCH_LEN_MAX,
+            due_at: Timestamp::from_millis(earliest),
+            enqueued_at: now,
+            expires_at: now.plus(self.config.messaging.feedback.ttl),
+            queue_len_max: SERVICE_QUEUE_LEN_MAX,
+        };
+        if self.store.feedback_batch(batch).await? > 0 {
+            self.service_queues.news(ServiceQueue::Feedback).notify_waiters();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn draw_token(&self) -> LockToken {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+}
