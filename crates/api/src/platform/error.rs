@@ -48,7 +48,9 @@ impl From<HubError> for PlatformError {
         let message = error.to_string();
         let (status, code) = match error {
             HubError::NoSuchCertificate(_) => (StatusCode::NOT_FOUND, "NotFound"),
-            HubError::CertificateChanged(_) | HubError::RoutingChanged => (StatusCode::PRECONDITION_FAILED, "PreconditionFailed"),
+            HubError::CertificateChanged(_) | HubError::RoutingChanged => {
+                (StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
+            }
             HubError::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
             HubError::NotOnline(_) => (StatusCode::CONFLICT, "DeviceNotOnline"),
             HubError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),

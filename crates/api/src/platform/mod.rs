@@ -4,8 +4,8 @@ mod alerts;
 mod certificates;
 mod devices;
 pub(crate) mod error;
-mod routing;
 mod live;
+mod routing;
 pub(crate) mod session;
 
 use std::sync::Arc;

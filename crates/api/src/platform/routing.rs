@@ -76,11 +76,7 @@ pub(super) async fn health(State(api): State<Arc<Api>>, _: User) -> Json<Value> 
     Json(json!({ "value": api.hub.endpoint_health(now()) }))
 }
 
-pub(super) async fn test_new(
-    State(_): State<Arc<Api>>,
-    _: User,
-    body: Bytes,
-) -> Result<Json<Value>, PlatformError> {
+pub(super) async fn test_new(State(_): State<Arc<Api>>, _: User, body: Bytes) -> Result<Json<Value>, PlatformError> {
     let input: TestNew = parse(&body)?;
     Ok(Json(input.message.try_route(&input.route, input.twin.as_ref()).document()))
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use gantry_identity::Timestamp;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,7 +56,14 @@ impl Routes {
         let table = Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
         let (changed, _) = tokio::sync::watch::channel(kept.version);
         let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
-        Ok(Self { documents, hub: hub.to_owned(), current, writing: tokio::sync::Mutex::default(), changed, health: Health::default() })
+        Ok(Self {
+            documents,
+            hub: hub.to_owned(),
+            current,
+            writing: tokio::sync::Mutex::default(),
+            changed,
+            health: Health::default(),
+        })
     }
 
     /// The table in use.
@@ -98,7 +105,12 @@ impl Hub {
     }
 
     /// Names and verdicts of the routes of a source, tried on a message.
-    pub fn try_routes(&self, source: Source, message: &TestMessage, twin: Option<&Value>) -> Vec<(Route, RouteVerdict)> {
+    pub fn try_routes(
+        &self,
+        source: Source,
+        message: &TestMessage,
+        twin: Option<&Value>,
+    ) -> Vec<(Route, RouteVerdict)> {
         let routes = self.routing().0.routes.into_iter().filter(|route| route.source == source && route.is_enabled);
         let tried = routes.map(|route| {
             let verdict = message.try_route(&route, twin);
