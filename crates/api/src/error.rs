@@ -63,6 +63,21 @@ impl ApiError {
         &self.message
     }
 
+    /// The name in the reference's table of errors.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// More entries than one call may have.
+    pub(crate) fn too_many_devices(max: usize) -> Self {
+        Self::new(413_002, "TooManyDevices", format!("one call may have {max} entries"))
+    }
+
+    /// Not a word for keys to draw anew.
+    pub(crate) fn invalid_policy_key() -> Self {
+        Self::new(400_035, "InvalidPolicyKey", "policyKey must be primaryKey, secondaryKey or both")
+    }
+
     /// The form direct methods use.
     pub(crate) fn for_method(mut self) -> Self {
         self.is_method = true;
@@ -90,6 +105,10 @@ impl From<HubError> for ApiError {
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),
+            HubError::SystemModule(_) => Self::new(401_100, "SystemModuleModifyUnauthorizedAccess", message),
+            HubError::TooManyModules(_) => Self::new(413_003, "TooManyModulesOnDevice", message),
+            HubError::NamedTwice(_) => Self::new(400_011, "DeviceDefinedMultipleTimes", message),
             HubError::Routing(_)
             | HubError::Invalid(_)
             | HubError::Id(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use gantry_identity::Identity;
+use gantry_identity::{Identity, Timestamp};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -107,6 +107,7 @@ struct Entry {
     // Boxed: a channel sets aside room for 32 deliveries at once.
     sender: mpsc::Sender<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
+    last_activity_ms: i64,
     methods: HashMap<u64, oneshot::Sender<MethodResponse>>,
 }
 
@@ -126,11 +127,17 @@ pub(crate) enum Undelivered {
 }
 
 impl Connections {
-    pub(crate) fn open(self: &Arc<Self>, identity: Identity, subscriptions: Subscriptions) -> Mailbox {
+    pub(crate) fn open(self: &Arc<Self>, now: Timestamp, identity: Identity, subscriptions: Subscriptions) -> Mailbox {
         let (sender, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let subscriptions = Arc::new(AtomicU8::new(subscriptions.0));
-        let entry = Entry { number, sender, subscriptions: Arc::clone(&subscriptions), methods: HashMap::new() };
+        let entry = Entry {
+            number,
+            sender,
+            subscriptions: Arc::clone(&subscriptions),
+            last_activity_ms: now.as_millis(),
+            methods: HashMap::new(),
+        };
         if let Some(older) = self.entries.lock().insert(identity.clone(), entry) {
             // The receiver ends when its sender is dropped, so a full mailbox does not matter.
             let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
@@ -141,6 +148,18 @@ impl Connections {
 
     pub(crate) fn is_connected(&self, identity: &Identity) -> bool {
         self.entries.lock().contains_key(identity)
+    }
+
+    /// Notes that a connected identity was heard.
+    pub(crate) fn touch(&self, now: Timestamp, identity: &Identity) {
+        if let Some(entry) = self.entries.lock().get_mut(identity) {
+            entry.last_activity_ms = now.as_millis();
+        }
+    }
+
+    /// When a connected identity was last heard.
+    pub(crate) fn last_activity(&self, identity: &Identity) -> Option<Timestamp> {
+        self.entries.lock().get(identity).map(|entry| Timestamp::from_millis(entry.last_activity_ms))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -161,10 +180,11 @@ impl Connections {
         true
     }
 
-    pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) {
-        if let Some(entry) = self.entries.lock().remove(identity) {
-            let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
-        }
+    /// Ends a connection; says whether there was one.
+    pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) -> bool {
+        let Some(entry) = self.entries.lock().remove(identity) else { return false };
+        let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
+        true
     }
 
     pub(crate) fn close_all(&self, reason: CloseReason) {
@@ -275,6 +295,8 @@ mod tests {
     use super::*;
     use gantry_identity::DeviceId;
 
+    const NOW: Timestamp = Timestamp::NEVER;
+
     fn id() -> Identity {
         Identity::device(DeviceId::parse("d").unwrap())
     }
@@ -282,8 +304,8 @@ mod tests {
     #[tokio::test]
     async fn a_newer_connection_takes_over() {
         let all = Arc::new(Connections::default());
-        let mut older = all.open(id(), Subscriptions::default());
-        let newer = all.open(id(), Subscriptions::METHODS);
+        let mut older = all.open(NOW, id(), Subscriptions::default());
+        let newer = all.open(NOW, id(), Subscriptions::METHODS);
         assert!(matches!(older.next().await, Delivery::Close(CloseReason::TakenOver)));
         drop(older);
         assert!(newer.is_current() && all.is_connected(&id()));
@@ -294,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn a_method_needs_a_subscription_and_gets_its_own_answer() {
         let all = Arc::new(Connections::default());
-        let mut mailbox = all.open(id(), Subscriptions::default());
+        let mut mailbox = all.open(NOW, id(), Subscriptions::default());
         let payload = Bytes::from_static(b"null");
         assert_eq!(all.method(&id(), "stop", &payload).unwrap_err(), Undelivered::Offline);
         mailbox.subscribe(Subscriptions::METHODS);
@@ -309,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_does_not_read_is_closed() {
         let all = Arc::new(Connections::default());
-        let mut mailbox = all.open(id(), Subscriptions::C2D);
+        let mut mailbox = all.open(NOW, id(), Subscriptions::C2D);
         for _ in 0..MAILBOX_LEN_MAX {
             assert!(all.deliver(&id(), Subscriptions::C2D, Delivery::C2dAvailable));
         }

@@ -75,6 +75,8 @@ pub struct Device {
     pub iot_edge: bool,
     /// Edge scope of the device, or of a leaf's parent.
     pub device_scope: Option<String>,
+    /// Scopes of the edge devices above it; at most one.
+    pub parent_scopes: Vec<String>,
     /// Who manages a module (`IotEdge`).
     pub managed_by: Option<String>,
 }
@@ -147,6 +149,8 @@ pub struct DeviceWrite {
     pub iot_edge: bool,
     /// Scope of a leaf's parent.
     pub device_scope: Option<String>,
+    /// Scopes of the edge devices above it; at most one.
+    pub parent_scopes: Vec<String>,
     /// Who manages a module.
     pub managed_by: Option<String>,
 }
@@ -159,6 +163,7 @@ impl Default for DeviceWrite {
             authentication: AuthenticationWrite::Unchanged,
             iot_edge: false,
             device_scope: None,
+            parent_scopes: vec![],
             managed_by: None,
         }
     }

@@ -47,6 +47,9 @@ impl Record {
         if let Some(scope) = &device.device_scope {
             put("deviceScope", scope.as_str().into());
         }
+        if !device.parent_scopes.is_empty() {
+            put("parentScopes", device.parent_scopes.clone().into());
+        }
         Value::Object(all)
     }
 }

@@ -36,6 +36,18 @@ pub enum HubError {
     /// The identity is disabled.
     #[error("`{0}` is disabled")]
     Disabled(Identity),
+    /// A scope names no edge device, or may not be written.
+    #[error("{0}")]
+    Scope(String),
+    /// A module of the edge runtime belongs to the hub.
+    #[error("`{0}` is a system module")]
+    SystemModule(Identity),
+    /// The device has all the modules it may have.
+    #[error("`{0}` has {max} modules already", max = limits::MODULES_MAX)]
+    TooManyModules(Identity),
+    /// A device or module is named twice in one call.
+    #[error("`{0}` is named more than once")]
+    NamedTwice(Identity),
     /// An argument cannot be used; says which.
     #[error("{0}")]
     Invalid(String),

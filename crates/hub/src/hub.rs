@@ -190,6 +190,7 @@ impl Hub {
         let unknown = || HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()));
         let record = record.ok_or_else(unknown)?;
         enabled(&record.device).map_err(HubError::Unauthorized)?;
+        self.check_parent_enabled(identity).await?;
         let (scope, kind) = (proof.scope, proof.kind);
         Ok(Session {
             identity: identity.clone(),
@@ -201,6 +202,17 @@ impl Hub {
             expires_at: proof.expires_at,
             subscriptions: Subscriptions(record.presence.subscriptions),
         })
+    }
+
+    /// A module of a disabled device may not come in either.
+    async fn check_parent_enabled(&self, identity: &Identity) -> Result<(), HubError> {
+        if identity.module.is_none() {
+            return Ok(());
+        }
+        match self.store.record(&Identity::device(identity.device.clone())).await? {
+            Some(parent) => enabled(&parent.device).map_err(HubError::Unauthorized),
+            None => Err(HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()))),
+        }
     }
 
     fn check_token(
@@ -295,7 +307,7 @@ impl Hub {
         }
         // An older connection loses what it holds; requests keep their locks.
         self.locks.release_connections(&session.identity);
-        let mailbox = self.connections.open(session.identity.clone(), kept);
+        let mailbox = self.connections.open(now, session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
         Ok(mailbox)
     }
@@ -321,6 +333,11 @@ impl Hub {
         if current {
             self.note(now, &identity, kept);
         }
+    }
+
+    /// Notes that a connection was ended by the hub: its holder will find it is not current.
+    pub(crate) fn note_gone(&self, now: Timestamp, identity: &Identity) {
+        self.note(now, identity, Subscriptions::default());
     }
 
     fn note(&self, now: Timestamp, identity: &Identity, subscriptions: Subscriptions) {

@@ -5,6 +5,7 @@
 //! (see [`ports::Entropy`]) and no engine: what it needs from outside is in [`ports`].
 
 pub mod authorities;
+pub mod bulk;
 pub mod c2d;
 pub mod connection;
 pub mod device;
@@ -21,6 +22,7 @@ mod methods;
 pub mod ports;
 mod registry;
 pub mod routing;
+mod scopes;
 pub mod service_queue;
 pub mod twin;
 mod twins;

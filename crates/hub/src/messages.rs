@@ -58,6 +58,7 @@ impl Hub {
                 }
             })
             .collect();
+        self.connections.touch(now, &session.identity);
         Ok(self.log.append(&events))
     }
 

@@ -70,7 +70,11 @@ impl Hub {
     /// # Errors
     /// [`HubError::NotFound`] or [`HubError::Disabled`].
     pub async fn check_callable(&self, identity: &Identity) -> Result<(), HubError> {
-        match self.record(identity).await?.device.status {
+        let mut record = self.record(identity).await?;
+        if identity.module.is_some() {
+            record = self.record(&Identity::device(identity.device.clone())).await?;
+        }
+        match record.device.status {
             Status::Enabled => Ok(()),
             Status::Disabled => Err(HubError::Disabled(identity.clone())),
         }

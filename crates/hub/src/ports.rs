@@ -25,9 +25,12 @@ pub enum StoreError {
     /// The row changed since it was read, or exists already.
     #[error("row changed since it was read")]
     Conflict,
-    /// A bounded queue is full.
-    #[error("queue is full")]
+    /// A bounded queue, or the place for modules of a device, is full.
+    #[error("full")]
     Full,
+    /// The device a module belongs to is not there.
+    #[error("the device is not registered")]
+    Missing,
     /// No space left.
     #[error("no space left on the disk")]
     NoSpace,
@@ -113,8 +116,10 @@ pub trait Store: Queues {
         after: Option<&'a Identity>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Record>, StoreError>;
-    /// Creates a record; [`StoreError::Conflict`] when it exists.
-    fn insert<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    /// Creates a record, all or none of them: a device with its first modules, or one module of a device.
+    /// [`StoreError::Conflict`] when one exists, [`StoreError::Missing`] for a module without its device,
+    /// [`StoreError::Full`] when the device has [`MODULES_MAX`](crate::limits::MODULES_MAX) modules.
+    fn insert<'a>(&'a self, records: Vec<Record>) -> PortFuture<'a, (), StoreError>;
     /// Writes a record read at `record.revision`; [`StoreError::Conflict`] when it changed since.
     fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
     /// Deletes a record read at `revision`, a device's modules and its queue.

@@ -1,6 +1,6 @@
 //! The identity registry and queries over it.
 
-use gantry_identity::{Identity, Key, KeyPair, Timestamp};
+use gantry_identity::{Identity, Key, KeyPair, ModuleId, Timestamp};
 use gantry_query::{Query, Source};
 use serde_json::Value;
 
@@ -14,6 +14,11 @@ use crate::twin::Twin;
 
 /// Attempts of a read-change-write before the caller is told of contention.
 pub(crate) const WRITE_ATTEMPTS: usize = 32;
+
+/// Modules every edge device has.
+const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+/// `managedBy` of modules the edge runtime runs.
+pub(crate) const EDGE_RUNTIME: &str = "IotEdge";
 
 /// Records fetched at once while a query looks for matches.
 const SCAN_PAGE: usize = 500;
@@ -35,7 +40,16 @@ impl Hub {
     /// # Errors
     /// [`HubError::NotFound`].
     pub async fn record(&self, identity: &Identity) -> Result<Record, HubError> {
-        self.store.record(identity).await?.ok_or_else(|| HubError::NotFound(identity.clone()))
+        let record = self.store.record(identity).await?.ok_or_else(|| HubError::NotFound(identity.clone()))?;
+        Ok(self.with_activity(record))
+    }
+
+    /// The record of a connected identity with the time it was last heard, which its connection knows.
+    pub(crate) fn with_activity(&self, mut record: Record) -> Record {
+        if let Some(at) = self.connections.last_activity(&record.device.identity) {
+            record.presence.last_activity_at = at.max(record.presence.last_activity_at);
+        }
+        record
     }
 
     /// The first devices in order of id.
@@ -43,7 +57,8 @@ impl Hub {
     /// # Errors
     /// When the store fails.
     pub async fn devices(&self, top: usize) -> Result<Vec<Record>, HubError> {
-        Ok(self.store.records(false, None, top.clamp(1, limits::DEVICE_LIST_MAX)).await?)
+        let records = self.store.records(false, None, top.clamp(1, limits::DEVICE_LIST_MAX)).await?;
+        Ok(records.into_iter().map(|record| self.with_activity(record)).collect())
     }
 
     /// The modules of a device, in order of id (at most 50 exist, registry reference).
@@ -54,7 +69,7 @@ impl Hub {
         self.record(device).await?;
         let mut modules = self.store.records(true, Some(device), limits::MODULES_MAX).await?;
         modules.retain(|record| record.device.identity.device == device.device);
-        Ok(modules)
+        Ok(modules.into_iter().map(|record| self.with_activity(record)).collect())
     }
 
     /// Totals.
@@ -76,31 +91,36 @@ impl Hub {
         write: DeviceWrite,
         if_match: &IfMatch,
     ) -> Result<Record, HubError> {
-        if write.status_reason.as_ref().is_some_and(|r| r.chars().count() > STATUS_REASON_LEN_MAX) {
-            return Err(HubError::Invalid(format!("statusReason is longer than {STATUS_REASON_LEN_MAX} characters")));
-        }
+        check_reason(&write)?;
+        check_not_system(identity)?;
         if matches!(if_match, IfMatch::Absent) {
             return self.create(now, identity, write, Twin::new()).await;
         }
+        let old = self.record(identity).await?;
+        let own_scope = old.device.device_scope.as_deref().filter(|_| old.device.iot_edge);
+        let scopes = self.scopes(now, identity, &write, own_scope).await?;
         let record = self.change(identity, |record| {
             if !if_match.admits(&record.device.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
             self.apply(now, &mut record.device, &write);
+            scopes.clone().put(&mut record.device);
             Ok(())
         });
         let (before, after) = record.await?;
+        self.match_system_modules(now, &before, &after).await?;
         let keys_changed = before.device.authentication != after.device.authentication;
         if after.device.status == Status::Disabled || keys_changed {
-            self.connections.close(identity, CloseReason::CredentialsChanged);
+            self.cut(now, identity).await?;
         }
         Ok(after)
     }
 
-    /// Creates an identity with its first twin.
+    /// Creates an identity with its first twin; an edge device with its system modules.
     ///
     /// # Errors
-    /// [`HubError::AlreadyExists`], or [`HubError::NotFound`] for a module without its device.
+    /// [`HubError::AlreadyExists`], [`HubError::NotFound`] for a module without its device,
+    /// [`HubError::TooManyModules`] or [`HubError::Scope`].
     pub async fn create(
         &self,
         now: Timestamp,
@@ -108,9 +128,25 @@ impl Hub {
         write: DeviceWrite,
         twin: Twin,
     ) -> Result<Record, HubError> {
-        if identity.module.is_some() {
-            self.record(&Identity::device(identity.device.clone())).await?;
+        check_reason(&write)?;
+        check_not_system(identity)?;
+        let scopes = self.scopes(now, identity, &write, None).await?;
+        let mut record = self.new_record(now, identity, &write, twin);
+        scopes.put(&mut record.device);
+        let mut all = vec![record.clone()];
+        if record.device.iot_edge {
+            all.extend(self.system_modules(now, identity));
         }
+        match self.store.insert(all).await {
+            Ok(()) => Ok(record),
+            Err(StoreError::Conflict) => Err(HubError::AlreadyExists(identity.clone())),
+            Err(StoreError::Missing) => Err(HubError::NotFound(Identity::device(identity.device.clone()))),
+            Err(StoreError::Full) => Err(HubError::TooManyModules(Identity::device(identity.device.clone()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn new_record(&self, now: Timestamp, identity: &Identity, write: &DeviceWrite, twin: Twin) -> Record {
         let mut device = Device {
             identity: identity.clone(),
             generation_id: (self.random_id() >> 1).to_string(),
@@ -121,16 +157,41 @@ impl Hub {
             authentication: Authentication::None,
             iot_edge: false,
             device_scope: None,
+            parent_scopes: vec![],
             managed_by: None,
         };
-        self.apply(now, &mut device, &write);
-        device.status_updated_at = Timestamp::NEVER;
-        let record = Record { device, twin, revision: 1, presence: Presence::default() };
-        match self.store.insert(record.clone()).await {
-            Ok(()) => Ok(record),
-            Err(StoreError::Conflict) => Err(HubError::AlreadyExists(identity.clone())),
-            Err(error) => Err(error.into()),
+        self.apply(now, &mut device, write);
+        Record { device, twin, revision: 1, presence: Presence::default() }
+    }
+
+    fn system_modules(&self, now: Timestamp, device: &Identity) -> Vec<Record> {
+        let write = DeviceWrite { managed_by: Some(EDGE_RUNTIME.to_owned()), ..DeviceWrite::default() };
+        let module = |id: &str| {
+            let module = ModuleId::parse(id).expect("an id of ours");
+            self.new_record(now, &Identity { module: Some(module), ..device.clone() }, &write, Twin::new())
+        };
+        SYSTEM_MODULES.map(module).into()
+    }
+
+    /// A device that becomes an edge device gets its system modules; one that is none any more loses them.
+    async fn match_system_modules(&self, now: Timestamp, before: &Record, after: &Record) -> Result<(), HubError> {
+        if before.device.iot_edge == after.device.iot_edge {
+            return Ok(());
         }
+        let device = &after.device.identity;
+        for module in self.system_modules(now, device) {
+            let id = module.device.identity.clone();
+            if after.device.iot_edge {
+                match self.store.insert(vec![module]).await {
+                    Ok(()) | Err(StoreError::Conflict) => {}
+                    Err(StoreError::Full) => return Err(HubError::TooManyModules(device.clone())),
+                    Err(error) => return Err(error.into()),
+                }
+            } else if self.store.record(&id).await?.is_some() {
+                self.delete_record(&id, &IfMatch::Any).await?;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&self, now: Timestamp, device: &mut Device, write: &DeviceWrite) {
@@ -142,11 +203,6 @@ impl Hub {
         device.status_reason.clone_from(&write.status_reason);
         device.iot_edge = write.iot_edge;
         device.managed_by.clone_from(&write.managed_by);
-        if device.iot_edge && device.device_scope.is_none() {
-            device.device_scope = Some(format!("ms-azure-iot-edge://{}-{}", device.identity.device, now.as_millis()));
-        } else if !device.iot_edge {
-            device.device_scope.clone_from(&write.device_scope);
-        }
         device.authentication = match &write.authentication {
             AuthenticationWrite::Unchanged => match &device.authentication {
                 Authentication::None => Authentication::Sas(self.draw_keys()),
@@ -175,20 +231,28 @@ impl Hub {
         KeyPair { primary: draw(), secondary: draw() }
     }
 
-    /// Deletes an identity, its twin, its queue and its modules, and ends its connection.
+    /// Deletes an identity, its twin, its queue and its modules, and ends their connections.
     ///
     /// # Errors
-    /// [`HubError::NotFound`] or [`HubError::PreconditionFailed`].
+    /// [`HubError::NotFound`], [`HubError::PreconditionFailed`] or [`HubError::SystemModule`].
     pub async fn delete_device(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+        check_not_system(identity)?;
+        self.delete_record(identity, if_match).await
+    }
+
+    async fn delete_record(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
         for _ in 0..WRITE_ATTEMPTS {
             let record = self.record(identity).await?;
             if !if_match.admits(&record.device.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
+            let family = self.family(identity).await?;
             match self.store.delete(identity, record.revision).await {
                 Ok(()) => {
-                    self.connections.close(identity, CloseReason::CredentialsChanged);
-                    self.locks.release_all(identity);
+                    for gone in &family {
+                        self.connections.close(gone, CloseReason::CredentialsChanged);
+                        self.locks.release_all(gone);
+                    }
                     return Ok(());
                 }
                 Err(StoreError::Conflict) => {}
@@ -196,6 +260,26 @@ impl Hub {
             }
         }
         Err(HubError::Contended(identity.clone()))
+    }
+
+    /// An identity and, for a device, its modules.
+    async fn family(&self, identity: &Identity) -> Result<Vec<Identity>, HubError> {
+        let mut all = vec![identity.clone()];
+        if identity.module.is_none() {
+            all.extend(self.modules(identity).await?.into_iter().map(|record| record.device.identity));
+        }
+        Ok(all)
+    }
+
+    /// Ends the connection of an identity and, for a device, those of its modules.
+    pub(crate) async fn cut(&self, now: Timestamp, identity: &Identity) -> Result<(), HubError> {
+        for one in self.family(identity).await? {
+            if self.connections.close(&one, CloseReason::CredentialsChanged) {
+                self.locks.release_all(&one);
+                self.note_gone(now, &one);
+            }
+        }
+        Ok(())
     }
 
     /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker.
@@ -244,7 +328,7 @@ impl Hub {
         loop {
             let records = self.store.records(modules, after.as_ref(), SCAN_PAGE).await?;
             let is_last = records.len() < SCAN_PAGE;
-            for record in records {
+            for record in records.into_iter().map(|record| self.with_activity(record)) {
                 let connected = self.is_connected(&record.device.identity);
                 let full = run.offer(&record.twin_document(connected));
                 after = Some(record.device.identity);
@@ -257,5 +341,20 @@ impl Hub {
                 return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation: None });
             }
         }
+    }
+}
+
+fn check_reason(write: &DeviceWrite) -> Result<(), HubError> {
+    if write.status_reason.as_ref().is_some_and(|reason| reason.chars().count() > STATUS_REASON_LEN_MAX) {
+        return Err(HubError::Invalid(format!("statusReason is longer than {STATUS_REASON_LEN_MAX} characters")));
+    }
+    Ok(())
+}
+
+/// The edge runtime's own modules come and go with their device.
+fn check_not_system(identity: &Identity) -> Result<(), HubError> {
+    match &identity.module {
+        Some(module) if SYSTEM_MODULES.contains(&module.as_str()) => Err(HubError::SystemModule(identity.clone())),
+        _ => Ok(()),
     }
 }

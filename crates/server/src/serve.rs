@@ -235,8 +235,8 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
-    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     tasks.spawn(tend(Arc::clone(&platform.hub)));
+    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");

@@ -1,9 +1,10 @@
 //! The hub's store: identities, twins, presence and queues.
 
 use gantry_hub::device::Status;
+use gantry_hub::limits::MODULES_MAX;
 use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Store, StoreError};
 use gantry_identity::{Identity, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::database::{Database, fail};
 use crate::shapes::{DeviceShape, TwinShape, corrupt};
@@ -26,7 +27,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let at = |index| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(index)?.map(Timestamp::from_millis));
         let never = Timestamp::NEVER;
         Ok(Self {
@@ -55,6 +56,59 @@ impl Raw {
             presence: self.presence,
         })
     }
+}
+
+/// A record ready to be inserted.
+struct Row {
+    record: Record,
+    identity: String,
+    twin: String,
+}
+
+impl Row {
+    fn encode(record: Record) -> Result<Self, StoreError> {
+        let (identity, twin) = (json(&DeviceShape::from(&record.device))?, json(&TwinShape::from(&record.twin))?);
+        Ok(Self { record, identity, twin })
+    }
+
+    fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO identities(device_id, module_id, revision, enabled, identity, twin)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let id = &self.record.device.identity;
+        let enabled = self.record.device.status == Status::Enabled;
+        let revision = self.record.revision as i64;
+        let values = params![id.device.as_str(), module_of(id), revision, enabled, self.identity, self.twin];
+        connection.prepare_cached(sql)?.execute(values).map(drop)
+    }
+}
+
+/// Whether none of the rows exists, and a module among them finds its device with room for it.
+fn check_room(connection: &Connection, rows: &[Row]) -> Result<(), StoreError> {
+    let exists = |device: &str, module: &str| {
+        let sql = "SELECT 1 FROM identities WHERE device_id = ?1 AND module_id = ?2";
+        connection.prepare_cached(sql).and_then(|mut s| s.exists([device, module])).map_err(fail)
+    };
+    let mut made = None;
+    for row in rows {
+        let id = &row.record.device.identity;
+        if exists(id.device.as_str(), module_of(id))? {
+            return Err(StoreError::Conflict);
+        }
+        if id.module.is_none() {
+            made = Some(&id.device);
+        } else if made != Some(&id.device) {
+            if !exists(id.device.as_str(), "")? {
+                return Err(StoreError::Missing);
+            }
+            let sql = "SELECT COUNT(*) FROM identities WHERE device_id = ?1 AND module_id <> ''";
+            let count =
+                connection.prepare_cached(sql).and_then(|mut s| s.query_row([id.device.as_str()], |r| r.get(0)));
+            if count.map_err(fail).map(|count: i64| count >= MODULES_MAX as i64)? {
+                return Err(StoreError::Full);
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn module_of(identity: &Identity) -> &str {
@@ -118,17 +172,14 @@ impl Store for Database {
         })
     }
 
-    fn insert(&self, record: Record) -> PortFuture<'_, (), StoreError> {
+    fn insert(&self, records: Vec<Record>) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
-            let (device, twin) = (json(&DeviceShape::from(&record.device))?, json(&TwinShape::from(&record.twin))?);
-            let touched = record.device.identity.device.clone();
+            let Some(first) = records.first() else { return Ok(()) };
+            let touched = first.device.identity.device.clone();
+            let rows = records.into_iter().map(Row::encode).collect::<Result<Vec<_>, _>>()?;
             self.write_record(&touched, move |connection| {
-                let sql = "INSERT INTO identities(device_id, module_id, revision, enabled, identity, twin)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                let id = &record.device.identity;
-                let enabled = record.device.status == Status::Enabled;
-                let values = params![id.device.as_str(), module_of(id), record.revision as i64, enabled, device, twin];
-                connection.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(fail).map(|_| ())
+                check_room(connection, &rows)?;
+                rows.iter().try_for_each(|row| row.insert(connection)).map_err(fail)
             })
             .await
         })
@@ -268,6 +319,7 @@ mod tests {
             authentication: Authentication::Sas(keys),
             iot_edge: false,
             device_scope: None,
+            parent_scopes: vec![],
             managed_by: None,
         };
         let mut twin = Twin::new();
@@ -283,8 +335,8 @@ mod tests {
         let written = record("d1", "");
         {
             let store = Database::open(folder.path()).unwrap();
-            store.insert(written.clone()).await.unwrap();
-            assert!(matches!(store.insert(written.clone()).await, Err(StoreError::Conflict)));
+            store.insert(vec![written.clone()]).await.unwrap();
+            assert!(matches!(store.insert(vec![written.clone()]).await, Err(StoreError::Conflict)));
         }
         let store = Database::open(folder.path()).unwrap();
         assert_eq!(store.record(&written.device.identity).await.unwrap(), Some(written));
@@ -295,7 +347,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         let first = record("d1", "");
-        store.insert(first.clone()).await.unwrap();
+        store.insert(vec![first.clone()]).await.unwrap();
         store.update(first.clone()).await.unwrap();
         assert!(matches!(store.update(first.clone()).await, Err(StoreError::Conflict)));
         assert!(matches!(store.delete(&first.device.identity, 1).await, Err(StoreError::Conflict)));
@@ -308,7 +360,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         for (device, module) in [("b", ""), ("a", ""), ("a", "m2"), ("a", "m1"), ("c", "")] {
-            store.insert(record(device, module)).await.unwrap();
+            store.insert(vec![record(device, module)]).await.unwrap();
         }
         let names = |records: Vec<Record>| records.iter().map(|r| r.device.identity.to_string()).collect::<Vec<_>>();
         assert_eq!(names(store.records(false, None, 10).await.unwrap()), ["a", "b", "c"]);
@@ -324,7 +376,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         let old = record("d", "");
-        store.insert(old.clone()).await.unwrap();
+        store.insert(vec![old.clone()]).await.unwrap();
         let ticket = store.records_read().get(&old.device.identity).err().unwrap();
         let new = Record { device: Device { etag: 99, ..old.device.clone() }, ..old.clone() };
         store.update(new.clone()).await.unwrap();
@@ -347,7 +399,7 @@ mod tests {
         let store = Database::open(folder.path()).unwrap();
         let written = record("d", "");
         let id = written.device.identity.clone();
-        store.insert(written).await.unwrap();
+        store.insert(vec![written]).await.unwrap();
         store.save_subscriptions(&id, 3).await.unwrap();
         let at = Timestamp::from_millis(9);
         store.note_presence(&id, Presence { updated_at: at, last_activity_at: at, subscriptions: 0, c2d_count: 0 });

@@ -59,6 +59,8 @@ pub(crate) struct DeviceShape {
     iot_edge: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parent_scopes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     managed_by: Option<String>,
 }
@@ -81,6 +83,7 @@ impl From<&Device> for DeviceShape {
             authentication,
             iot_edge: device.iot_edge,
             device_scope: device.device_scope.clone(),
+            parent_scopes: device.parent_scopes.clone(),
             managed_by: device.managed_by.clone(),
         }
     }
@@ -104,6 +107,7 @@ impl DeviceShape {
             authentication,
             iot_edge: self.iot_edge,
             device_scope: self.device_scope,
+            parent_scopes: self.parent_scopes,
             managed_by: self.managed_by,
         })
     }

@@ -27,6 +27,7 @@ pub(crate) struct DeviceBody {
     authentication: Option<AuthenticationBody>,
     capabilities: Option<CapabilitiesBody>,
     device_scope: Option<String>,
+    parent_scopes: Option<Vec<String>>,
     managed_by: Option<String>,
 }
 
@@ -59,6 +60,11 @@ struct CapabilitiesBody {
 }
 
 impl DeviceBody {
+    /// The body of a bulk entry: ids in it have other names.
+    pub(crate) fn named_elsewhere(self) -> Self {
+        Self { device_id: None, module_id: None, ..self }
+    }
+
     pub(crate) fn write(self, identity: &Identity) -> Result<DeviceWrite, ApiError> {
         let same = |given: &Option<String>, id: &str| given.as_deref().is_none_or(|given| given == id);
         if !same(&self.device_id, identity.device.as_str())
@@ -79,6 +85,7 @@ impl DeviceBody {
                 .map_or(Ok(AuthenticationWrite::Unchanged), AuthenticationBody::write)?,
             iot_edge: self.capabilities.is_some_and(|c| c.iot_edge),
             device_scope: self.device_scope.filter(|scope| !scope.is_empty()),
+            parent_scopes: self.parent_scopes.unwrap_or_default(),
             managed_by: self.managed_by.filter(|by| !by.is_empty()),
         })
     }
@@ -144,11 +151,14 @@ pub(crate) fn device(record: &Record, connected: bool) -> Value {
         if let Some(scope) = &device.device_scope {
             put("deviceScope", scope.as_str().into());
         }
+        if !device.parent_scopes.is_empty() {
+            put("parentScopes", device.parent_scopes.clone().into());
+        }
     }
     Value::Object(all)
 }
 
-fn authentication(authentication: &Authentication) -> Value {
+pub(crate) fn authentication(authentication: &Authentication) -> Value {
     let (mut primary_key, mut secondary_key, mut primary, mut secondary) = (None, None, None, None);
     match authentication {
         Authentication::Sas(keys) => {

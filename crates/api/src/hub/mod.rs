@@ -1,6 +1,7 @@
 //! The hub's service REST API (specification 2021-04-12).
 
 pub(crate) mod bodies;
+pub(crate) mod bulk;
 mod devices;
 pub(crate) mod files;
 pub(crate) mod methods;
@@ -24,7 +25,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
     let twin = get(twins::get).patch(twins::patch).put(twins::put);
     let module_twin = get(twins::get_module).patch(twins::patch_module).put(twins::put_module);
     Router::new()
-        .route("/devices", get(devices::list).post(not_implemented))
+        .route("/devices", get(devices::list).post(bulk::registry))
         .route("/devices/", get(devices::list))
         .route("/devices/query", post(query::query))
         .route("/devices/{id}", device)
@@ -38,7 +39,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/files/notifications", post(files::complete))
         .route("/devices/{id}/files/notifications/", post(files::complete))
         .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
-        .route("/devices/keys/regenerate", post(not_implemented))
+        .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
         .route("/twins/{id}", twin)

@@ -95,7 +95,7 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }
 }
 
-fn token(policy: &str, key: Key) -> String {
+pub(crate) fn token(policy: &str, key: Key) -> String {
     let signer = Signer { resource: "localhost".into(), key, policy: Some(policy.into()) };
     signer.token(Timestamp::from_millis(4_000_000_000_000))
 }

@@ -1,4 +1,6 @@
 //! Behaviour of the service side as its clients see it.
 
 mod authorization;
+mod registry;
+mod service;
 mod session;

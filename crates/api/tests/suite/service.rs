@@ -1,0 +1,56 @@
+//! Calls of the service API by its owner, without sockets.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use gantry_api::{Api, PeerAddress, router};
+use gantry_identity::Key;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use crate::authorization::token;
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Status and name of the error.
+    pub(crate) fn error(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.header("iothub-errorcode").unwrap_or_default())
+    }
+}
+
+/// Calls with a header or two.
+pub(crate) async fn call_with(api: &Api, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    let token = token("iothubowner", Key::from_bytes([1; 32]));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    request = request.header("authorization", token);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let response = router(api.clone()).oneshot(request.body(body).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+pub(crate) async fn call(api: &Api, method: &str, path: &str, body: Value) -> Answer {
+    call_with(api, method, path, &body, &[]).await
+}
+
+/// Calls and expects success; returns the body.
+#[track_caller]
+pub(crate) fn ok(answer: Answer) -> Value {
+    assert!(answer.status.is_success(), "{answer:?}");
+    answer.body
+}
