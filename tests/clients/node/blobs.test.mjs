@@ -13,7 +13,7 @@ import {
 import iotDevice from 'azure-iot-device';
 import mqtt from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env, freshDevice, waitFor } from './platform.mjs';
+import { env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const { Client } = iotDevice;
 const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
@@ -120,4 +120,33 @@ test('a device uploads a file and services hear of it', async (t) => {
   await new BlockBlobClient(url).upload('by hand', 7);
   await device.notifyBlobUploadStatus(info.correlationId, true, 200, 'done');
   await assert.rejects(device.notifyBlobUploadStatus(info.correlationId, true, 200, 'done'));
+});
+
+test('every identity is exported to a container and imported from it', async (t) => {
+  const container = await freshContainer(t);
+  const { deviceId } = await freshDevice(t);
+  const uri = await container.generateSasUrl({
+    permissions: ContainerSASPermissions.parse('rcwdl'), expiresOn: new Date(Date.now() + 300_000),
+  });
+  // Some calls of the SDK resolve to the body, others to body and response.
+  const body = (answer) => answer.responseBody ?? answer;
+  const ended = (jobId) => waitFor(async () => {
+    const job = body(await registry.getJob(jobId));
+    return job.status !== 'running' && job;
+  }, 60);
+  const exporting = body(await registry.exportDevicesToBlob(uri, false));
+  assert.equal((await ended(exporting.jobId)).status, 'completed');
+  const text = (await container.getBlobClient('devices.txt').downloadToBuffer()).toString();
+  const line = text.split('\r\n').filter(Boolean).map(JSON.parse).find((l) => l.id === deviceId && !l.moduleId);
+  line.statusReason = 'imported';
+  const update = JSON.stringify({ ...line, importMode: 'update' });
+  await container.getBlockBlobClient('devices.txt').upload(update, update.length);
+  const importing = body(await registry.importDevicesFromBlob(uri, uri));
+  const done = await ended(importing.jobId);
+  assert.deepEqual([done.status, done.progress, done.failureReason], ['completed', 100, undefined]);
+  assert.equal((await registry.get(deviceId)).responseBody.statusReason, 'imported');
+  const listed = body(await registry.listJobs());
+  assert.ok([exporting, importing].every(({ jobId }) => listed.some((job) => job.jobId === jobId)));
+  await registry.cancelJob(importing.jobId);
+  await assert.rejects(registry.getJob('none'));
 });

@@ -4,6 +4,7 @@ pub(crate) mod bodies;
 pub(crate) mod bulk;
 mod devices;
 pub(crate) mod files;
+pub(crate) mod import_export;
 pub(crate) mod methods;
 mod query;
 mod twins;
@@ -46,8 +47,11 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/twins/{id}/modules/{mid}", module_twin)
         .route("/twins/{id}/methods", post(methods::invoke))
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
-        .route("/jobs/{*rest}", any(not_implemented))
-        .route("/jobs", any(not_implemented))
+        .route("/jobs/create", post(import_export::create))
+        .route("/jobs", get(import_export::list))
+        .route("/jobs/", get(import_export::list))
+        .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
+        .route("/jobs/v2/{*rest}", any(not_implemented))
         .route("/configurations", any(not_implemented))
         .route("/configurations/{*rest}", any(not_implemented))
         .route("/digitaltwins/{*rest}", any(not_implemented))

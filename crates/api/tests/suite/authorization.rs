@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress, Sessions, router};
+use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
+use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
@@ -16,7 +17,7 @@ use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
+const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -37,6 +38,10 @@ const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
     ("PUT", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/create", r#"{"type":"export","outputBlobContainerUri":"x"}"#, Rights::REGISTRY_WRITE),
+    ("GET", "/jobs", "", Rights::REGISTRY_READ),
+    ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
+    ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
@@ -56,6 +61,16 @@ impl EventSink for Nothing {
 
     fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+impl Containers for Nothing {
+    fn open<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'static [Permission],
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
+        Box::pin(std::future::ready(Err("there is none".into())))
     }
 }
 
@@ -91,8 +106,11 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
         policies: Policies::provisioning_defaults(keys),
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let documents = Arc::<Database>::clone(&database);
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
-    Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }
+    let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
+    let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
+    Api { hub, provisioning, central, files: None, import_export, sessions: Arc::new(Sessions::default()) }
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {
