@@ -14,6 +14,7 @@ pub mod device;
 mod document;
 mod error;
 pub mod event;
+pub mod export;
 pub mod feedback;
 pub mod file_uploads;
 mod hub;

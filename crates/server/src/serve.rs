@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, Sessions};
+use gantry_api::{Api, ImportExport, Sessions};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
@@ -204,11 +204,20 @@ async fn serve(
     if let Some(files) = &files {
         blobs::prepare(files).await?;
     }
+    let containers = blobs::SignedContainers { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let import_export = ImportExport::load(
+        Arc::clone(&platform.hub),
+        Arc::clone(&platform.central),
+        Arc::<Database>::clone(&platform.database),
+        Arc::new(containers),
+    )?;
+    import_export.settle().await?;
     let api = Api {
         hub: Arc::clone(&platform.hub),
         provisioning: Arc::clone(&platform.provisioning),
         central: Arc::clone(&platform.central),
         files,
+        import_export,
         sessions,
     };
     let (stop, stopped) = watch::channel(false);

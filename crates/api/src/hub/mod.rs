@@ -5,6 +5,7 @@ pub(crate) mod bulk;
 mod configurations;
 mod devices;
 pub(crate) mod files;
+pub(crate) mod import_export;
 pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
@@ -52,12 +53,14 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/jobs/v2/query", get(jobs::query))
         .route("/jobs/v2/{id}", get(jobs::get).put(jobs::create))
         .route("/jobs/v2/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{*rest}", any(not_implemented))
-        .route("/jobs", any(not_implemented))
         .route("/configurations", get(configurations::list))
         .route("/configurations/", get(configurations::list))
         .route("/configurations/testQueries", post(configurations::test_queries))
         .route("/configurations/{id}", configuration)
+        .route("/jobs/create", post(import_export::create))
+        .route("/jobs", get(import_export::list))
+        .route("/jobs/", get(import_export::list))
+        .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
         .route("/digitaltwins/{*rest}", any(not_implemented))
         .route("/messages/{*rest}", any(service_queues::call))
 }
