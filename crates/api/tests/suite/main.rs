@@ -7,3 +7,4 @@ mod jobs;
 mod registry;
 mod service;
 mod session;
+mod throttle;
