@@ -53,6 +53,8 @@ pub const DEVICE_LIST_MAX: usize = 1000;
 pub const QUERY_PAGE_MAX: usize = 1000;
 /// Entries of one bulk call. Source: registry REST reference.
 pub const BULK_LEN_MAX: usize = 100;
+/// File uploads of one device under way. Source: IoT Hub quotas, "concurrently connected device file uploads".
+pub const FILE_UPLOADS_PENDING_MAX: usize = 10;
 /// Configurations and deployments of one hub. Source: IoT Hub quotas.
 pub const CONFIGURATIONS_MAX: usize = 100;
 /// Custom metrics of one configuration. Source: automatic device management.

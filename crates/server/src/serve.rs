@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use gantry_api::blob::BlobService;
 use gantry_api::{Api, Sessions};
+use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
@@ -23,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
+use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
@@ -37,7 +40,8 @@ const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 /// How long connections may take to end at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-struct SystemEntropy;
+/// The system's random bytes.
+pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) {
@@ -62,6 +66,7 @@ impl Audit for CountedAudit {
 struct Platform {
     events: Events,
     hub: Arc<Hub>,
+    blobs: Arc<Blobs>,
     provisioning: Arc<Service>,
     central: Arc<Central>,
     database: Arc<Database>,
@@ -140,7 +145,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         policies: secrets.dps_policies.clone(),
     };
     let provisioning = Arc::new(Service::new(dps_config, Arc::<Database>::clone(&store), vec![linked], entropy, audit));
-    Ok(Platform { events, hub, provisioning, central, database: store, secrets })
+    let blobs = blobs::open(config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
+    Ok(Platform { events, hub, blobs, provisioning, central, database: store, secrets })
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -191,10 +197,15 @@ async fn serve(
     let sessions = Arc::new(Sessions::default());
     let link = sign_in_token();
     sessions.add_link(link.clone(), gantry_gateway::now()).await;
+    let files = blobs::files(config, &platform.blobs, &platform.database)?;
+    if let Some(files) = &files {
+        blobs::prepare(files).await?;
+    }
     let api = Api {
         hub: Arc::clone(&platform.hub),
         provisioning: Arc::clone(&platform.provisioning),
         central: Arc::clone(&platform.central),
+        files,
         sessions,
     };
     let (stop, stopped) = watch::channel(false);
@@ -208,7 +219,8 @@ async fn serve(
     let processing = tokio::spawn(processing.run(stopped.clone()));
     let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
-    let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
+    let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
     for listener in listeners.mqtt {
         tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
@@ -226,6 +238,7 @@ async fn serve(
     }
     tasks.spawn(retain(platform.events.clone()));
     tasks.spawn(tend(Arc::clone(&platform.hub)));
+    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");

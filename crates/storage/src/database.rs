@@ -32,8 +32,14 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] =
-    &[FIRST_TABLES, crate::queues::TABLES, crate::managed_store::TABLES, crate::job_store::TABLES];
+const MIGRATIONS: &[&str] = &[
+    FIRST_TABLES,
+    crate::queues::TABLES,
+    crate::blob_catalogue::TABLES,
+    crate::file_uploads::TABLES,
+    crate::managed_store::TABLES,
+    crate::job_store::TABLES,
+];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(

@@ -304,7 +304,7 @@ fn put_presence(connection: &Connection, identity: &Identity, presence: Presence
 
 fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rusqlite::Result<()> {
     if module.is_empty() {
-        for table in ["identities", "presence", "c2d", "managed_by"] {
+        for table in ["identities", "presence", "c2d", "file_uploads", "managed_by"] {
             connection.execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), params![device])?;
         }
         return Ok(());

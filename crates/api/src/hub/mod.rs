@@ -4,6 +4,8 @@ pub(crate) mod bodies;
 pub(crate) mod bulk;
 mod configurations;
 mod devices;
+mod digital_twins;
+pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
@@ -36,8 +38,11 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/commands", delete(devices::purge))
         .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
         .route("/devices/{id}/messages/{*rest}", any(not_implemented))
-        .route("/devices/{id}/files", any(not_implemented))
-        .route("/devices/{id}/files/{*rest}", any(not_implemented))
+        .route("/devices/{id}/files", post(files::begin))
+        .route("/devices/{id}/files/", post(files::begin))
+        .route("/devices/{id}/files/notifications", post(files::complete))
+        .route("/devices/{id}/files/notifications/", post(files::complete))
+        .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
         .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
@@ -54,7 +59,9 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/configurations/", get(configurations::list))
         .route("/configurations/testQueries", post(configurations::test_queries))
         .route("/configurations/{id}", configuration)
-        .route("/digitaltwins/{*rest}", any(not_implemented))
+        .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
+        .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
+        .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
         .route("/messages/{*rest}", any(not_implemented))
 }
 

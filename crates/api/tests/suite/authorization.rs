@@ -92,7 +92,7 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
-    Api { hub, provisioning, central, sessions: Arc::new(Sessions::default()) }
+    Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {

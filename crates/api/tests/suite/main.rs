@@ -2,6 +2,7 @@
 
 mod authorization;
 mod configurations;
+mod digital_twins;
 mod jobs;
 mod registry;
 mod service;
