@@ -10,11 +10,13 @@
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
 //! - `managed_by`: which configurations target which identities (`managed_store.rs`).
 //! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
+//! - `auto_indexes`, `totals`: indexes made for queries, and counts kept by triggers (`auto_index.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::auto_index::AutoIndexes;
 use crate::record_cache::RecordCache;
 use gantry_hub::ports::StoreError;
 use gantry_identity::DeviceId;
@@ -39,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     crate::file_uploads::TABLES,
     crate::managed_store::TABLES,
     crate::job_store::TABLES,
+    crate::auto_index::TABLES,
 ];
 
 const FIRST_TABLES: &str = "
@@ -80,6 +83,7 @@ pub struct Database {
 
 struct Inner {
     records: Arc<RecordCache>,
+    auto_indexes: AutoIndexes,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
@@ -98,13 +102,15 @@ impl Database {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(fail)?;
         migrate(&connection)?;
+        let auto_indexes = AutoIndexes::load(&connection)?;
         let (writer, jobs) = tokio::sync::mpsc::channel(QUEUE_LEN_MAX);
         let thread = std::thread::Builder::new()
             .name("state-writer".into())
             .spawn(move || run_writer(&connection, jobs))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         let records = Arc::default();
-        let inner = Inner { records, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let inner =
+            Inner { records, auto_indexes, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -146,6 +152,11 @@ impl Database {
         let closed = || StoreError::Failed("store is closed".into());
         self.inner.writer.send(job).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Indexes over paths that queries ask for.
+    pub(crate) fn auto_indexes(&self) -> &AutoIndexes {
+        &self.inner.auto_indexes
     }
 
     /// Records read lately.
