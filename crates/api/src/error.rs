@@ -49,6 +49,16 @@ impl ApiError {
         Self::new(400_004, "ArgumentInvalid", message)
     }
 
+    /// The path has no such method.
+    pub(crate) fn method_not_allowed(method: &axum::http::Method) -> Self {
+        Self::new(405_000, "GenericMethodNotAllowed", format!("{method} is not allowed here"))
+    }
+
+    /// Try again later.
+    pub(crate) fn server_busy(message: &str) -> Self {
+        Self::new(503_005, "ServerBusy", message)
+    }
+
     /// The reference has it; Gantry does not yet.
     pub(crate) fn not_implemented(what: &str) -> Self {
         let message = format!("{what} is not implemented; see docs/compatibility.md");

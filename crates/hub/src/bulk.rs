@@ -12,7 +12,7 @@ use crate::ports::Record;
 use crate::twin::{Twin, TwinWrite};
 
 /// Entries worked on at once; their writes share commits.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 256;
 
 /// What to do with an entry (registry REST reference, "importMode").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -132,8 +132,8 @@ impl Hub {
             ImportMode::Create => self.create_with_twin(now, &identity, device, &twin).await.map(drop),
             ImportMode::Update => self.put_device(now, &identity, device, &IfMatch::Any).await.map(drop),
             ImportMode::UpdateIfMatchETag => self.put_device(now, &identity, device, &matching(etag)).await.map(drop),
-            ImportMode::Delete => self.delete_device(&identity, &IfMatch::Any).await,
-            ImportMode::DeleteIfMatchETag => self.delete_device(&identity, &matching(etag)).await,
+            ImportMode::Delete => self.delete_device(now, &identity, &IfMatch::Any).await,
+            ImportMode::DeleteIfMatchETag => self.delete_device(now, &identity, &matching(etag)).await,
             ImportMode::UpdateTwin => self.patch_twin(now, &identity, &twin, &IfMatch::Any).await.map(drop),
             ImportMode::UpdateTwinIfMatchETag => {
                 self.patch_twin(now, &identity, &twin, &matching(twin_etag)).await.map(drop)

@@ -26,6 +26,7 @@ use crate::limits;
 use crate::management::{Kind, Managed, Settled, difference, settle, sort};
 use crate::ports::{Documents, Record, StoreError};
 use crate::registry::{EDGE_RUNTIME, SYSTEM_MODULES, WRITE_ATTEMPTS};
+use crate::reports::TwinChange;
 use crate::search::Found;
 use crate::twin::{Object, Twin, TwinWrite};
 
@@ -306,7 +307,11 @@ impl Hub {
             if after == before {
                 return Ok(());
             }
-            match self.store.update(after).await {
+            let reports = match push {
+                Some(_) => self.report_twin_change(now, &after, TwinChange::Replaced),
+                None => vec![],
+            };
+            match self.store.update(after, reports).await {
                 Ok(()) => {
                     if let Some((version, patch)) = push {
                         self.connections.deliver(
@@ -341,7 +346,9 @@ impl Hub {
             let module = ModuleId::parse(name)?;
             let id = Identity { module: Some(module), ..device.clone() };
             if !old.iter().any(|record| record.device.identity == id) {
-                match self.store.insert(vec![self.new_record(now, &id, &write, Twin::new())]).await {
+                let module = vec![self.new_record(now, &id, &write, Twin::new())];
+                let reports = self.report_lifecycle(now, &module, true);
+                match self.store.insert(module, reports).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     Err(StoreError::Full) => return Err(HubError::TooManyModules(device.clone())),
                     Err(error) => return Err(error.into()),
@@ -355,7 +362,7 @@ impl Hub {
             let name = id.module.as_ref().map_or("", |module| module.as_str());
             let is_managed = record.device.managed_by.as_deref() == Some(EDGE_RUNTIME);
             if is_managed && !names.contains(name) && !SYSTEM_MODULES.contains(&name) {
-                self.delete_record(id, &IfMatch::Any).await?;
+                self.delete_record(now, id, &IfMatch::Any).await?;
             }
         }
         Ok(())
@@ -375,21 +382,24 @@ impl Hub {
             return Ok(());
         }
         let mut push = None;
-        let (_, after) = self
-            .change_quietly(id, |record| {
-                push = match desired {
-                    Some(desired) if *desired != record.twin.desired.values => {
-                        let write = TwinWrite { tags: None, desired: Some(desired.clone()) };
-                        record.twin.replace(&write, now)?
-                    }
-                    _ => None,
-                };
-                if let Some(configurations) = configurations {
-                    record.twin.managed.configurations.clone_from(configurations);
+        let report = |after: &Record| match desired {
+            Some(_) => self.report_twin_change(now, after, TwinChange::Replaced),
+            None => vec![],
+        };
+        let write_it = |record: &mut Record| {
+            push = match desired {
+                Some(desired) if *desired != record.twin.desired.values => {
+                    let write = TwinWrite { tags: None, desired: Some(desired.clone()) };
+                    record.twin.replace(&write, now)?
                 }
-                Ok(())
-            })
-            .await?;
+                _ => None,
+            };
+            if let Some(configurations) = configurations {
+                record.twin.managed.configurations.clone_from(configurations);
+            }
+            Ok(())
+        };
+        let (_, after) = self.change_quietly(id, write_it, report).await?;
         if let Some(patch) = push {
             let version = after.twin.desired.version;
             self.connections.deliver(id, Subscriptions::DESIRED, Delivery::Desired { version, patch });

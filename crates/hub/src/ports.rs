@@ -15,6 +15,7 @@ use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
 use crate::job::{DeviceJob, Job, JobStatus, Outcome};
+use crate::reports::Report;
 use crate::service_queue::{ServiceMessage, ServiceQueue};
 use crate::twin::Twin;
 
@@ -183,6 +184,8 @@ pub struct Search {
 }
 
 /// Identities and twins, with the queues and jobs.
+///
+/// Writes of records take the events that report them and store both or neither.
 pub trait Store: Queues + JobStore {
     /// One record.
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
@@ -203,11 +206,16 @@ pub trait Store: Queues + JobStore {
     /// Creates a record, all or none of them: a device with its first modules, or one module of a device.
     /// [`StoreError::Conflict`] when one exists, [`StoreError::Missing`] for a module without its device,
     /// [`StoreError::Full`] when the device has [`MODULES_MAX`](crate::limits::MODULES_MAX) modules.
-    fn insert<'a>(&'a self, records: Vec<Record>) -> PortFuture<'a, (), StoreError>;
+    fn insert<'a>(&'a self, records: Vec<Record>, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Writes a record read at `record.revision`; [`StoreError::Conflict`] when it changed since.
-    fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    fn update<'a>(&'a self, record: Record, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Deletes a record read at `revision`, a device's modules and its queue.
-    fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError>;
+    fn delete<'a>(
+        &'a self,
+        identity: &'a Identity,
+        revision: u64,
+        reports: Vec<Report>,
+    ) -> PortFuture<'a, (), StoreError>;
     /// Identities a configuration targets, after `after` in order of id.
     fn managed_by<'a>(
         &'a self,

@@ -13,6 +13,7 @@ mod page;
 mod processing;
 mod prompt;
 mod registry;
+mod routing;
 mod serve;
 mod websocket;
 

@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     crate::queues::TABLES,
     crate::blob_catalogue::TABLES,
     crate::file_uploads::TABLES,
+    crate::outbox::TABLES,
     crate::managed_store::TABLES,
     crate::job_store::TABLES,
     crate::auto_index::TABLES,
@@ -83,6 +84,7 @@ pub struct Database {
 
 struct Inner {
     records: Arc<RecordCache>,
+    reports: tokio::sync::Notify,
     auto_indexes: AutoIndexes,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
@@ -109,8 +111,9 @@ impl Database {
             .spawn(move || run_writer(&connection, jobs))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         let records = Arc::default();
-        let inner =
-            Inner { records, auto_indexes, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let reports = tokio::sync::Notify::new();
+        let (readers, thread) = (Mutex::default(), Mutex::new(Some(thread)));
+        let inner = Inner { records, reports, auto_indexes, writer, readers, path, thread };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -152,6 +155,11 @@ impl Database {
         let closed = || StoreError::Failed("store is closed".into());
         self.inner.writer.send(job).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Told when a write left reports in the outbox.
+    pub(crate) fn reports(&self) -> &tokio::sync::Notify {
+        &self.inner.reports
     }
 
     /// Indexes over paths that queries ask for.

@@ -16,6 +16,7 @@ mod file_uploads;
 mod hub_store;
 mod job_store;
 mod managed_store;
+mod outbox;
 mod queues;
 mod record_cache;
 mod search;

@@ -391,16 +391,16 @@ mod tests {
             if number % 10 == 0 {
                 one.device.status = gantry_hub::device::Status::Disabled;
             }
-            database.insert(vec![one.clone()]).await.unwrap();
+            database.insert(vec![one.clone()], vec![]).await.unwrap();
             if number % 6 == 0 {
                 one.twin.managed.configurations.insert("c-1".into(), number % 12 == 0);
-                database.update(one.clone()).await.unwrap();
+                database.update(one.clone(), vec![]).await.unwrap();
                 one.revision += 1;
             }
             all.push(one);
             if number % 3 == 0 {
                 let module = record(&format!("d{number:02}"), "m");
-                database.insert(vec![module.clone()]).await.unwrap();
+                database.insert(vec![module.clone()], vec![]).await.unwrap();
                 all.push(module);
             }
         }
@@ -523,7 +523,7 @@ mod tests {
         let place = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(50))).unwrap();
         let write = TwinWrite { tags: Some(object(json!({"n": 1}))), desired: None };
         all[place].twin.patch(&write, NOW).unwrap();
-        database.update(all[place].clone()).await.unwrap();
+        database.update(all[place].clone(), vec![]).await.unwrap();
         check(&database, &all, "devices", "tags.n = 1").await;
         check(&database, &all, "devices", "tags.n = 50").await;
     }
@@ -556,8 +556,8 @@ mod tests {
         assert_eq!((counts.enabled, counts.disabled), (81, 9));
         let mut one = all.iter().find(|record| record.device.identity.module.is_none()).unwrap().clone();
         one.device.status = gantry_hub::device::Status::Enabled;
-        database.update(one.clone()).await.unwrap();
-        database.delete(&one.device.identity, one.revision + 1).await.unwrap();
+        database.update(one.clone(), vec![]).await.unwrap();
+        database.delete(&one.device.identity, one.revision + 1, vec![]).await.unwrap();
         let counts = database.counts().await.unwrap();
         assert_eq!((counts.enabled, counts.disabled), (81, 8));
     }

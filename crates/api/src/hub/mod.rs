@@ -6,15 +6,17 @@ mod configurations;
 mod devices;
 mod digital_twins;
 pub(crate) mod files;
+pub(crate) mod import_export;
 pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
+mod service_queues;
 mod twins;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use axum::routing::{any, delete, get, post};
 use gantry_hub::device::IfMatch;
 use gantry_identity::{DeviceId, Identity, ModuleId};
@@ -36,13 +38,12 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules", get(devices::list_modules))
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
-        .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
-        .route("/devices/{id}/messages/{*rest}", any(not_implemented))
         .route("/devices/{id}/files", post(files::begin))
         .route("/devices/{id}/files/", post(files::begin))
         .route("/devices/{id}/files/notifications", post(files::complete))
         .route("/devices/{id}/files/notifications/", post(files::complete))
         .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
+        .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
         .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
@@ -53,20 +54,18 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/jobs/v2/query", get(jobs::query))
         .route("/jobs/v2/{id}", get(jobs::get).put(jobs::create))
         .route("/jobs/v2/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{*rest}", any(not_implemented))
-        .route("/jobs", any(not_implemented))
         .route("/configurations", get(configurations::list))
         .route("/configurations/", get(configurations::list))
         .route("/configurations/testQueries", post(configurations::test_queries))
         .route("/configurations/{id}", configuration)
+        .route("/jobs/create", post(import_export::create))
+        .route("/jobs", get(import_export::list))
+        .route("/jobs/", get(import_export::list))
+        .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
+        .route("/messages/{*rest}", any(service_queues::call))
         .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
         .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
         .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
-        .route("/messages/{*rest}", any(not_implemented))
-}
-
-async fn not_implemented(uri: Uri) -> ApiError {
-    ApiError::not_implemented(uri.path())
 }
 
 fn device(id: &str) -> Result<Identity, ApiError> {

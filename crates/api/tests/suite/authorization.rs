@@ -1,22 +1,24 @@
 //! Who may do what: every operation of the service API with every default policy.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress, Sessions, router};
+use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
+use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
-use gantry_identity::{Key, KeyPair, Policies, Rights, Signer, Timestamp};
+use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
+pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -37,6 +39,30 @@ const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
     ("PUT", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
+    ("GET", "/messages/serviceBound/feedback", "", Rights::SERVICE_CONNECT),
+    ("DELETE", "/messages/serviceBound/feedback/x", "", Rights::SERVICE_CONNECT),
+    ("POST", "/messages/serviceBound/feedback/x/abandon", "", Rights::SERVICE_CONNECT),
+    ("GET", "/messages/serviceBound/filenotifications", "", Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/create", r#"{"type":"export","outputBlobContainerUri":"x"}"#, Rights::REGISTRY_WRITE),
+    ("GET", "/jobs", "", Rights::REGISTRY_READ),
+    ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
+    ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/devices", r#"[{"id":"b","importMode":"createOrUpdate"}]"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/keys/regenerate", r#"{"policyKey":"both","devices":[{"id":"d"}]}"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/d/applyConfigurationContent", "{}", Rights::REGISTRY_WRITE),
+    ("GET", "/configurations", "", Rights::REGISTRY_READ),
+    ("GET", "/configurations/c", "", Rights::REGISTRY_READ),
+    ("PUT", "/configurations/c", "{}", Rights::REGISTRY_WRITE),
+    ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
+    ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
+    ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
+    ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
+    ("GET", "/digitaltwins/d", "", Rights::SERVICE_CONNECT),
+    ("PATCH", "/digitaltwins/d", "[]", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
@@ -49,8 +75,27 @@ const OPERATIONS: [(&str, &str, &str, Rights); 28] = [
 
 struct Nothing;
 
-impl EventSink for Nothing {
-    fn append(&self, _: &[Event<'_>]) -> Append {
+/// A log in memory.
+#[derive(Default)]
+struct MemoryLog(Arc<Mutex<Vec<Logged>>>);
+
+/// What a test looks at of an event.
+#[derive(Clone)]
+pub(crate) struct Logged {
+    pub(crate) identity: Identity,
+    pub(crate) fields: Vec<Option<String>>,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl EventSink for MemoryLog {
+    fn append(&self, events: &[Event<'_>]) -> Append {
+        self.0.lock().unwrap().extend(events.iter().map(|event| Logged {
+            identity: event.identity.clone(),
+            fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
+            properties: event.message.properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            body: event.message.body.to_vec(),
+        }));
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -59,9 +104,22 @@ impl EventSink for Nothing {
     }
 }
 
+impl Containers for Nothing {
+    fn open<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'static [Permission],
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
+        Box::pin(std::future::ready(Err("there is none".into())))
+    }
+}
+
 impl Entropy for Nothing {
     fn fill(&self, buffer: &mut [u8]) {
-        buffer.fill(7);
+        // No two draws are the same, as keys and lock tokens need.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        buffer.iter_mut().zip(number.iter().rev().chain(std::iter::repeat(&7))).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -70,9 +128,15 @@ fn keys() -> KeyPair {
 }
 
 pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
+    api_with_log(folder).0
+}
+
+/// The API, and the telemetry it takes.
+pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
-    let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));
+    let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
+    let logged = Arc::clone(&log.0);
     let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
     let config = HubConfig {
         name: "hub".into(),
@@ -91,8 +155,12 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
         policies: Policies::provisioning_defaults(keys),
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let documents = Arc::<Database>::clone(&database);
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
-    Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }
+    let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
+    let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
+    let sessions = Arc::new(Sessions::default());
+    (Api { hub, provisioning, central, files: None, import_export, sessions }, logged)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {
@@ -119,7 +187,7 @@ async fn every_operation_asks_for_its_right() {
         for (method, path, body, needed) in OPERATIONS {
             let status = status(&api, method, path, body, Some(&token)).await;
             let refused = status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, !policy.rights.contains(needed), "{} {method} {path}: {status}", policy.name);
+            assert_eq!(refused, !policy.rights.contains(*needed), "{} {method} {path}: {status}", policy.name);
         }
     }
 }

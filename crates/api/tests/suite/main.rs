@@ -2,8 +2,10 @@
 
 mod authorization;
 mod configurations;
+mod device;
 mod digital_twins;
 mod jobs;
 mod registry;
 mod service;
 mod session;
+mod specification;
