@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
 use gantry_hub::configuration::ConfigurationError;
+use gantry_hub::digital_twin::DigitalTwinError;
 use gantry_hub::job::JobError;
 use gantry_hub::twin::TwinError;
 use serde_json::json;
@@ -144,6 +145,11 @@ impl From<HubError> for ApiError {
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::DigitalTwin(error) => match error {
+                DigitalTwinError::Patch(_) => Self::new(400_505, "InvalidDigitalTwinJsonPatch", message),
+                DigitalTwinError::Value(_) => Self::new(400_507, "InvalidDigitalTwinPatch", message),
+                DigitalTwinError::Path(_) => Self::new(400_508, "InvalidDigitalTwinPatchPath", message),
+            },
             HubError::Job(error) => Self::of_job(&error),
             HubError::Configuration(error) => Self::of_configuration(&error),
             HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),

@@ -6,6 +6,7 @@ use gantry_identity::{IdError, Identity, Refusal};
 
 use crate::configuration::ConfigurationError;
 use crate::device::KeyPairError;
+use crate::digital_twin::DigitalTwinError;
 use crate::job::JobError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
@@ -77,6 +78,9 @@ pub enum HubError {
     /// A configuration was refused.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// A patch of a digital twin was refused.
+    #[error(transparent)]
+    DigitalTwin(#[from] DigitalTwinError),
     /// A job was refused.
     #[error(transparent)]
     Job(#[from] JobError),

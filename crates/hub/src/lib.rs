@@ -11,6 +11,7 @@ pub mod configuration;
 mod configurations;
 pub mod connection;
 pub mod device;
+pub mod digital_twin;
 mod document;
 mod error;
 pub mod event;

@@ -19,7 +19,7 @@ use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
+pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -48,6 +48,22 @@ const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/jobs", "", Rights::REGISTRY_READ),
     ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
     ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/devices", r#"[{"id":"b","importMode":"createOrUpdate"}]"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/keys/regenerate", r#"{"policyKey":"both","devices":[{"id":"d"}]}"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/d/applyConfigurationContent", "{}", Rights::REGISTRY_WRITE),
+    ("GET", "/configurations", "", Rights::REGISTRY_READ),
+    ("GET", "/configurations/c", "", Rights::REGISTRY_READ),
+    ("PUT", "/configurations/c", "{}", Rights::REGISTRY_WRITE),
+    ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
+    ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
+    ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
+    ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
+    ("GET", "/digitaltwins/d", "", Rights::SERVICE_CONNECT),
+    ("PATCH", "/digitaltwins/d", "[]", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),

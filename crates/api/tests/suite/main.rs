@@ -3,8 +3,10 @@
 mod authorization;
 mod configurations;
 mod device;
+mod digital_twins;
 mod jobs;
 mod registry;
 mod service;
 mod session;
 mod throttle;
+mod specification;
