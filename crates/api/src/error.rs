@@ -25,7 +25,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    fn new(number: u32, name: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(number: u32, name: &'static str, message: impl Into<String>) -> Self {
         let status = u16::try_from(number / 1000).ok().and_then(|s| StatusCode::from_u16(s).ok());
         Self {
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

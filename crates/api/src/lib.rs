@@ -5,6 +5,7 @@
 //! codes and errors into HTTP.
 
 mod auth;
+pub mod blob;
 mod body;
 mod device;
 mod dps;
@@ -25,6 +26,7 @@ use gantry_provisioning::Service;
 
 pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
+pub use hub::files::{Files, UploadTarget};
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
 
@@ -37,6 +39,8 @@ pub struct Api {
     pub provisioning: Arc<Service>,
     /// The application.
     pub central: Arc<Central>,
+    /// Where devices upload files; none when that is switched off.
+    pub files: Option<Arc<Files>>,
     /// Who is signed in to the page.
     pub sessions: Arc<Sessions>,
 }

@@ -1,6 +1,7 @@
 //! The hub itself: what it is made of, and who may come in.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
@@ -65,6 +66,7 @@ pub struct Hub {
     pub(crate) service_queues: ServiceQueues,
     pub(crate) authorities: Authorities,
     pub(crate) routes: Routes,
+    reports_made: AtomicU64,
     audit: Arc<dyn Audit>,
 }
 
@@ -114,8 +116,20 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents))?;
         let routes = Routes::load(documents, &config.name)?;
-        let (connections, locks, service_queues) = Default::default();
-        Ok(Self { config, store, log, entropy, audit, connections, locks, service_queues, authorities, routes })
+        let (connections, locks, service_queues, reports_made) = Default::default();
+        Ok(Self {
+            config,
+            store,
+            log,
+            entropy,
+            audit,
+            connections,
+            locks,
+            service_queues,
+            authorities,
+            routes,
+            reports_made,
+        })
     }
 
     /// Short name.
@@ -309,6 +323,7 @@ impl Hub {
         self.locks.release_connections(&session.identity);
         let mailbox = self.connections.open(now, session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
+        self.report_connection(now, &session.identity, true);
         Ok(mailbox)
     }
 
@@ -331,12 +346,19 @@ impl Hub {
         self.locks.release_holder(&holder.identity, holder.number);
         if current {
             self.note(now, &holder.identity, kept);
+            self.report_connection(now, &holder.identity, false);
         }
     }
 
     /// Notes that a connection was ended by the hub: its holder will find it is not current.
     pub(crate) fn note_gone(&self, now: Timestamp, identity: &Identity) {
         self.note(now, identity, Subscriptions::default());
+        self.report_connection(now, identity, false);
+    }
+
+    /// Distinguishes reports made in the same millisecond.
+    pub(crate) fn next_report_number(&self) -> u64 {
+        self.reports_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 
     fn note(&self, now: Timestamp, identity: &Identity, subscriptions: Subscriptions) {

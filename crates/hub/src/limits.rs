@@ -53,5 +53,7 @@ pub const DEVICE_LIST_MAX: usize = 1000;
 pub const QUERY_PAGE_MAX: usize = 1000;
 /// Entries of one bulk call. Source: registry REST reference.
 pub const BULK_LEN_MAX: usize = 100;
+/// File uploads of one device under way. Source: IoT Hub quotas, "concurrently connected device file uploads".
+pub const FILE_UPLOADS_PENDING_MAX: usize = 10;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;

@@ -13,6 +13,7 @@ use gantry_identity::{Identity, Refusal, Timestamp};
 use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
+use crate::reports::Report;
 use crate::service_queue::{ServiceMessage, ServiceQueue};
 use crate::twin::Twin;
 
@@ -103,6 +104,8 @@ impl Enqueued {
 }
 
 /// Identities and twins, with the queues.
+///
+/// Writes of records take the events that report them and store both or neither.
 pub trait Store: Queues {
     /// One record.
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
@@ -119,11 +122,16 @@ pub trait Store: Queues {
     /// Creates a record, all or none of them: a device with its first modules, or one module of a device.
     /// [`StoreError::Conflict`] when one exists, [`StoreError::Missing`] for a module without its device,
     /// [`StoreError::Full`] when the device has [`MODULES_MAX`](crate::limits::MODULES_MAX) modules.
-    fn insert<'a>(&'a self, records: Vec<Record>) -> PortFuture<'a, (), StoreError>;
+    fn insert<'a>(&'a self, records: Vec<Record>, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Writes a record read at `record.revision`; [`StoreError::Conflict`] when it changed since.
-    fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    fn update<'a>(&'a self, record: Record, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Deletes a record read at `revision`, a device's modules and its queue.
-    fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError>;
+    fn delete<'a>(
+        &'a self,
+        identity: &'a Identity,
+        revision: u64,
+        reports: Vec<Report>,
+    ) -> PortFuture<'a, (), StoreError>;
     /// Totals.
     fn counts(&self) -> PortFuture<'_, Counts, StoreError>;
     /// Notes a connection coming or going. Best effort: not awaited, not synced.

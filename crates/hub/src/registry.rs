@@ -10,6 +10,7 @@ use crate::error::HubError;
 use crate::hub::Hub;
 use crate::limits;
 use crate::ports::{Counts, Presence, Record, StoreError};
+use crate::reports::Report;
 use crate::twin::Twin;
 
 /// Attempts of a read-change-write before the caller is told of contention.
@@ -137,7 +138,8 @@ impl Hub {
         if record.device.iot_edge {
             all.extend(self.system_modules(now, identity));
         }
-        match self.store.insert(all).await {
+        let reports = self.report_lifecycle(now, &all, true);
+        match self.store.insert(all, reports).await {
             Ok(()) => Ok(record),
             Err(StoreError::Conflict) => Err(HubError::AlreadyExists(identity.clone())),
             Err(StoreError::Missing) => Err(HubError::NotFound(Identity::device(identity.device.clone()))),
@@ -182,13 +184,14 @@ impl Hub {
         for module in self.system_modules(now, device) {
             let id = module.device.identity.clone();
             if after.device.iot_edge {
-                match self.store.insert(vec![module]).await {
+                let reports = self.report_lifecycle(now, std::slice::from_ref(&module), true);
+                match self.store.insert(vec![module], reports).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     Err(StoreError::Full) => return Err(HubError::TooManyModules(device.clone())),
                     Err(error) => return Err(error.into()),
                 }
             } else if self.store.record(&id).await?.is_some() {
-                self.delete_record(&id, &IfMatch::Any).await?;
+                self.delete_record(now, &id, &IfMatch::Any).await?;
             }
         }
         Ok(())
@@ -235,19 +238,20 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::NotFound`], [`HubError::PreconditionFailed`] or [`HubError::SystemModule`].
-    pub async fn delete_device(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+    pub async fn delete_device(&self, now: Timestamp, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
         check_not_system(identity)?;
-        self.delete_record(identity, if_match).await
+        self.delete_record(now, identity, if_match).await
     }
 
-    async fn delete_record(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+    async fn delete_record(&self, now: Timestamp, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
         for _ in 0..WRITE_ATTEMPTS {
             let record = self.record(identity).await?;
             if !if_match.admits(&record.device.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
             let family = self.family(identity).await?;
-            match self.store.delete(identity, record.revision).await {
+            let reports = self.report_lifecycle(now, std::slice::from_ref(&record), false);
+            match self.store.delete(identity, record.revision, reports).await {
                 Ok(()) => {
                     for gone in &family {
                         self.connections.close(gone, CloseReason::CredentialsChanged);
@@ -282,9 +286,22 @@ impl Hub {
         Ok(())
     }
 
-    /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker.
-    /// Returns the record before and after.
-    pub(crate) async fn change<F>(&self, identity: &Identity, mut change: F) -> Result<(Record, Record), HubError>
+    /// As [`change_and_report`](Self::change_and_report), with nothing to report.
+    pub(crate) async fn change<F>(&self, identity: &Identity, change: F) -> Result<(Record, Record), HubError>
+    where
+        F: FnMut(&mut Record) -> Result<(), HubError>,
+    {
+        self.change_and_report(identity, change, |_| vec![]).await
+    }
+
+    /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker, together with what
+    /// `report` makes of it. Returns the record before and after.
+    pub(crate) async fn change_and_report<F>(
+        &self,
+        identity: &Identity,
+        mut change: F,
+        report: impl Fn(&Record) -> Vec<Report>,
+    ) -> Result<(Record, Record), HubError>
     where
         F: FnMut(&mut Record) -> Result<(), HubError>,
     {
@@ -292,7 +309,7 @@ impl Hub {
             let before = self.record(identity).await?;
             let mut after = before.clone();
             change(&mut after)?;
-            match self.store.update(after.clone()).await {
+            match self.store.update(after.clone(), report(&after)).await {
                 Ok(()) => {
                     after.revision += 1;
                     return Ok((before, after));

@@ -34,6 +34,10 @@ pub struct Config {
     pub ports: Ports,
     /// Bounds.
     pub limits: Limits,
+    /// The blob store.
+    pub blobs: BlobsConfig,
+    /// File upload.
+    pub file_upload: FileUploadConfig,
     /// Mail.
     pub mail: Mail,
     /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
@@ -170,6 +174,44 @@ pub struct Limits {
     pub connections_max: usize,
     /// TLS handshakes under way at once.
     pub handshakes_max: usize,
+}
+
+/// Where the contents of blobs are kept.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobsConfig {
+    /// Connection string of an Azure Storage account; empty: the data folder.
+    pub azure_connection_string: String,
+    /// Container in that account.
+    pub azure_container: String,
+}
+
+/// Where devices upload files.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileUploadConfig {
+    /// Whether they may.
+    pub enabled: bool,
+    /// Container the files go to.
+    pub container: String,
+    /// How long an upload's address is good, in minutes.
+    pub sas_minutes: u64,
+    /// Connection string of another account; empty: our own storage.
+    pub azure_connection_string: String,
+}
+
+impl std::fmt::Debug for FileUploadConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileUploadConfig").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for BlobsConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobsConfig").field("azure_container", &self.azure_container).finish_non_exhaustive()
+    }
 }
 
 /// Where e-mail actions go.
@@ -314,6 +356,7 @@ impl Config {
         ensure!(!self.hub.host_names.is_empty(), "hub.host_names must hold at least one name");
         ensure!((1..=32).contains(&self.hub.partitions), "hub.partitions must be 1 to 32");
         ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
+        ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");
         ensure!(self.hub.consumer_groups.len() <= 20, "hub.consumer_groups may hold 20 names");
         self.c2d.check("c2d")?;
         self.feedback.check("feedback")?;

@@ -5,6 +5,7 @@
 //! ```text
 //! state.db        identities, enrollments, settings, application    (0600)
 //! events/         the event log
+//! blobs/          contents of blobs
 //! tls/ca.pem      the private CA's certificate, for clients
 //! tls/ca.key      its key                                           (0600)
 //! tls/server.pem  server certificate and CA, leaf first
@@ -20,6 +21,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use gantry_blobs::Account;
 use gantry_identity::{Key, KeyPair, Policies, Policy, Rights};
 use gantry_storage::Database;
 use rand::RngCore as _;
@@ -40,6 +44,8 @@ pub struct Secrets {
     pub dps_policies: Policies,
     /// The provisioning service's id scope.
     pub id_scope: String,
+    /// The account of the blob store.
+    pub storage: Account,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +53,13 @@ struct SecretsShape {
     id_scope: String,
     hub_policies: Vec<PolicyShape>,
     dps_policies: Vec<PolicyShape>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StorageShape {
+    name: String,
+    primary: String,
+    secondary: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,7 +101,29 @@ pub async fn secrets(database: &Database) -> anyhow::Result<Secrets> {
         hub_policies: policies(shape.hub_policies)?,
         dps_policies: policies(shape.dps_policies)?,
         id_scope: shape.id_scope,
+        storage: storage_account(database).await?,
     })
+}
+
+/// Reads the account of the blob store, or makes it: data folders of earlier versions have none.
+async fn storage_account(database: &Database) -> anyhow::Result<Account> {
+    let shape: StorageShape = match database.document("settings", "storage_account")? {
+        Some(text) => serde_json::from_str(&text).context("the storage account in state.db")?,
+        None => {
+            let draw = || {
+                let mut bytes = [0; 64];
+                rand::rng().fill_bytes(&mut bytes);
+                BASE64.encode(bytes)
+            };
+            let name = format!("gantry{:08x}", rand::rng().next_u32());
+            let shape = StorageShape { name, primary: draw(), secondary: draw() };
+            let text = serde_json::to_string(&shape)?;
+            database.put_documents("settings", vec![("storage_account".into(), Some(text))]).await?;
+            shape
+        }
+    };
+    let keys = KeyPair { primary: Key::from_base64(&shape.primary)?, secondary: Key::from_base64(&shape.secondary)? };
+    Ok(Account { name: shape.name, keys })
 }
 
 fn draw() -> SecretsShape {
@@ -247,6 +282,14 @@ impl Connections {
             (
                 "PROVISIONING_CONNECTION_STRING",
                 format!("HostName={web};SharedAccessKeyName=provisioningserviceowner;SharedAccessKey={dps}"),
+            ),
+            (
+                "AZURE_STORAGE_CONNECTION_STRING",
+                format!(
+                    "DefaultEndpointsProtocol=https;AccountName={0};AccountKey={1};BlobEndpoint=https://{web}/{0};",
+                    secrets.storage.name,
+                    secrets.storage.keys.primary.to_base64()
+                ),
             ),
             ("GANTRY_CA_FILE", ca),
             ("GANTRY_URL", format!("https://{web}")),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
+use gantry_api::blob::{BlobService, divert};
 use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -41,7 +43,7 @@ struct Shared {
 
 impl Https {
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+    pub fn new(api: Api, blobs: BlobService, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
@@ -52,6 +54,7 @@ impl Https {
             .route("/metrics", get(render_metrics))
             .with_state(shared);
         let router = gantry_api::router(api).merge(own).fallback(page::serve);
+        let router = router.layer(from_fn_with_state(blobs, divert));
         Self { router }
     }
 }

@@ -3,6 +3,7 @@
 //! `gantry serve` runs it; every other subcommand is a client of its public API.
 
 mod amqp;
+mod blobs;
 mod cli;
 mod config;
 mod first_start;
@@ -11,6 +12,7 @@ mod listen;
 mod page;
 mod processing;
 mod prompt;
+mod routing;
 mod serve;
 mod websocket;
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use gantry_api::blob::BlobService;
 use gantry_api::{Api, Sessions};
+use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
@@ -23,20 +25,25 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
+use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
+use crate::routing;
 
 /// How often queues are looked after.
 const TENDING_PERIOD: Duration = Duration::from_secs(1);
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// Pause after reports could not be relayed.
+const RELAY_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-struct SystemEntropy;
+/// The system's random bytes.
+pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) {
@@ -61,6 +68,7 @@ impl Audit for CountedAudit {
 struct Platform {
     events: Events,
     hub: Arc<Hub>,
+    blobs: Arc<Blobs>,
     provisioning: Arc<Service>,
     central: Arc<Central>,
     database: Arc<Database>,
@@ -130,7 +138,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
     if let Some(routing) = &config.hub.routing
         && hub.routing().0 != *routing
     {
-        hub.put_routing(routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
+        hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
     }
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
@@ -139,7 +147,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         policies: secrets.dps_policies.clone(),
     };
     let provisioning = Arc::new(Service::new(dps_config, Arc::<Database>::clone(&store), vec![linked], entropy, audit));
-    Ok(Platform { events, hub, provisioning, central, database: store, secrets })
+    let blobs = blobs::open(config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
+    Ok(Platform { events, hub, blobs, provisioning, central, database: store, secrets })
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -190,10 +199,15 @@ async fn serve(
     let sessions = Arc::new(Sessions::default());
     let link = sign_in_token();
     sessions.add_link(link.clone(), gantry_gateway::now()).await;
+    let files = blobs::files(config, &platform.blobs, &platform.database)?;
+    if let Some(files) = &files {
+        blobs::prepare(files).await?;
+    }
     let api = Api {
         hub: Arc::clone(&platform.hub),
         provisioning: Arc::clone(&platform.provisioning),
         central: Arc::clone(&platform.central),
+        files,
         sessions,
     };
     let (stop, stopped) = watch::channel(false);
@@ -205,8 +219,11 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
+    let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
+    let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
-    let https = Https::new(api, gateway.clone(), amqp.clone(), metrics);
+    let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
     for listener in listeners.mqtt {
         tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
@@ -223,7 +240,9 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
+    tasks.spawn(relay(Arc::clone(&platform.database), platform.events.clone()));
     tasks.spawn(tend(Arc::clone(&platform.hub)));
+    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
@@ -232,6 +251,7 @@ async fn serve(
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
     let _ = processing.await;
+    let _ = dispatch.await;
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
@@ -258,6 +278,20 @@ async fn retain(events: Events) {
             && dropped.segments > 0
         {
             info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+/// Moves events that writes reported into the log.
+async fn relay(database: Arc<Database>, events: Events) {
+    loop {
+        match database.relay(&events).await {
+            Ok(true) => {}
+            Ok(false) => database.reports_waiting().await,
+            Err(error) => {
+                warn!(%error, "reports are not relayed yet");
+                tokio::time::sleep(RELAY_PAUSE).await;
+            }
         }
     }
 }

@@ -30,7 +30,13 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] = &[FIRST_TABLES, crate::queues::TABLES];
+const MIGRATIONS: &[&str] = &[
+    FIRST_TABLES,
+    crate::queues::TABLES,
+    crate::blob_catalogue::TABLES,
+    crate::file_uploads::TABLES,
+    crate::outbox::TABLES,
+];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(
@@ -71,6 +77,7 @@ pub struct Database {
 
 struct Inner {
     records: Arc<RecordCache>,
+    reports: tokio::sync::Notify,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
@@ -95,7 +102,9 @@ impl Database {
             .spawn(move || run_writer(&connection, jobs))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         let records = Arc::default();
-        let inner = Inner { records, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let reports = tokio::sync::Notify::new();
+        let inner =
+            Inner { records, reports, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -137,6 +146,11 @@ impl Database {
         let closed = || StoreError::Failed("store is closed".into());
         self.inner.writer.send(job).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Told when a write left reports in the outbox.
+    pub(crate) fn reports(&self) -> &tokio::sync::Notify {
+        &self.inner.reports
     }
 
     /// Records read lately.

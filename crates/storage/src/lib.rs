@@ -5,12 +5,15 @@
 //! device-to-cloud messages into the event log and reads them back. Shapes on disk are
 //! specified at the head of the file that writes them.
 
+mod blob_catalogue;
 mod database;
 mod documents;
 mod dps_store;
 mod event_record;
 mod events;
+mod file_uploads;
 mod hub_store;
+mod outbox;
 mod queues;
 mod record_cache;
 mod shapes;

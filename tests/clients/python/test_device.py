@@ -253,7 +253,7 @@ def test_a_model_id_is_noted(device, ca, registry, websockets):
         connection_string, server_verification_cert=ca, websockets=websockets, product_info="dtmi:gantry:motor;1"
     )
     client.connect()
-    assert registry.get_twin(name).model_id == "dtmi:gantry:motor;1"
+    assert registry.get_twin(name).additional_properties["modelId"] == "dtmi:gantry:motor;1"
     client.shutdown()
 
 

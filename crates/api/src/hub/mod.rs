@@ -3,6 +3,7 @@
 pub(crate) mod bodies;
 pub(crate) mod bulk;
 mod devices;
+pub(crate) mod files;
 pub(crate) mod methods;
 mod query;
 mod service_queues;
@@ -33,8 +34,11 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
         .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
-        .route("/devices/{id}/files", any(not_implemented))
-        .route("/devices/{id}/files/{*rest}", any(not_implemented))
+        .route("/devices/{id}/files", post(files::begin))
+        .route("/devices/{id}/files/", post(files::begin))
+        .route("/devices/{id}/files/notifications", post(files::complete))
+        .route("/devices/{id}/files/notifications/", post(files::complete))
+        .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
         .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))

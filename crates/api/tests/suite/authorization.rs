@@ -125,7 +125,7 @@ pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Lo
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
-    (Api { hub, provisioning, central, sessions: Arc::new(Sessions::default()) }, logged)
+    (Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }, logged)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {

@@ -379,7 +379,7 @@ async fn a_disabled_device_is_cut_and_kept_out() {
         let mut client = world.device(&id).await;
         let link = telemetry_link(&mut client, &id).await;
         if delete {
-            world.hub.delete_device(&id, &IfMatch::Any).await.unwrap();
+            world.hub.delete_device(gantry_gateway::now(), &id, &IfMatch::Any).await.unwrap();
         } else {
             let write = DeviceWrite { status: Status::Disabled, ..DeviceWrite::default() };
             world.hub.put_device(gantry_gateway::now(), &id, write, &IfMatch::Any).await.unwrap();

@@ -1,0 +1,84 @@
+//! The blob service's REST API, for unmodified Azure Blob clients.
+//!
+//! Two forms of address, as at Azure's own emulator and at Azure: `https://host/{account}/{container}/{blob}`
+//! for clients with an account URL, and `https://host/{container}/{blob}?{signature}` for devices that
+//! upload files. Neither can be taken for an operation of the hub: a request is for the blob service
+//! when its path begins with the account's name, when its query holds a signature (`sig`), or when it is
+//! signed with a shared key; the hub's own API has none of these.
+//!
+//! What is not built answers 501 `NotImplemented` in the service's own shape.
+
+mod account;
+mod blobs;
+mod blocks;
+mod containers;
+mod error;
+mod headers;
+mod request;
+mod xml;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use gantry_blobs::{Blobs, Target};
+use gantry_hub::Hub;
+
+use error::Failure;
+use request::Call;
+
+use crate::PeerAddress;
+
+/// The blob service.
+#[derive(Clone)]
+pub struct BlobService {
+    /// The store.
+    pub blobs: Arc<Blobs>,
+    /// Hears of refused access.
+    pub hub: Arc<Hub>,
+}
+
+type Answer = Result<Response, Failure>;
+
+/// Takes requests that are for the blob service, and leaves the others alone. For [`axum::Router::layer`].
+pub async fn divert(State(service): State<BlobService>, request: Request, next: Next) -> Response {
+    if !request::is_meant(&service, &request) {
+        return next.run(request).await;
+    }
+    let version = request.headers().get("x-ms-version").cloned();
+    let client_id = request.headers().get("x-ms-client-request-id").cloned();
+    let is_head = request.method() == Method::HEAD;
+    let peer = request.extensions().get::<PeerAddress>().cloned();
+    let answer = serve(service, request, peer).await;
+    let mut response = answer.unwrap_or_else(|failure| failure.answer(is_head));
+    let headers = response.headers_mut();
+    let version = version.unwrap_or_else(|| HeaderValue::from_static("2021-12-02"));
+    headers.insert("x-ms-version", version);
+    if let Some(id) = client_id {
+        headers.insert("x-ms-client-request-id", id);
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    if let (false, Ok(id)) = (headers.contains_key("x-ms-request-id"), HeaderValue::from_str(&id)) {
+        headers.insert(HeaderName::from_static("x-ms-request-id"), id);
+    }
+    response
+}
+
+async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>) -> Answer {
+    let (call, body) = Call::read(&service, request, peer)?;
+    // On a task of its own: when the client goes away, what it began is brought to an end or undone.
+    let task = tokio::spawn(async move {
+        match &call.target {
+            Target::Account => account::serve(&service, &call).await,
+            Target::Container(container) => containers::serve(&service, &call, container).await,
+            Target::Blob(..) => blobs::serve(&service, &call, body).await,
+        }
+    });
+    task.await.unwrap_or_else(|_| Err(Failure::internal("operation panicked")))
+}
+
+fn empty(status: axum::http::StatusCode) -> Response {
+    status.into_response()
+}

@@ -1,0 +1,213 @@
+//! A request as the blob service reads it: what it is about, who asks, and with which conditions.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, header};
+use gantry_blobs::blob::{Metadata, Properties};
+use gantry_blobs::conditions::Conditions;
+use gantry_blobs::ports::BlobAddress;
+use gantry_blobs::{
+    BlobError, BlobName, ContainerName, Denied, Grant, Permission, SasParameters, SignedRequest, Target, verify_sas,
+    verify_shared_key,
+};
+use gantry_identity::Refusal;
+use percent_encoding::percent_decode_str;
+
+use super::error::Failure;
+use super::{BlobService, headers};
+use crate::{PeerAddress, now};
+
+/// Longest query text.
+const QUERY_LEN_MAX: usize = 16 * 1024;
+
+/// A request whose credential was checked.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) target: Target,
+    /// Decoded.
+    pub(super) query: Vec<(String, String)>,
+    /// Names in lower case, in the order sent.
+    pub(super) headers: Vec<(String, String)>,
+    grant: Grant,
+    peer: String,
+    service: BlobService,
+}
+
+/// Whether a request is for the blob service; see the module's head.
+pub(super) fn is_meant(service: &BlobService, request: &Request) -> bool {
+    let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let signed = |query: &str| query.split('&').any(|pair| pair.starts_with("sig="));
+    let shared_key = |value: &axum::http::HeaderValue| value.as_bytes().starts_with(b"SharedKey");
+    first == service.blobs.account().name
+        || request.uri().query().is_some_and(signed)
+        || request.headers().get(header::AUTHORIZATION).is_some_and(shared_key)
+}
+
+impl Call {
+    /// Reads a request and checks its credential.
+    pub(super) fn read(
+        service: &BlobService,
+        request: Request,
+        peer: Option<PeerAddress>,
+    ) -> Result<(Self, Body), Failure> {
+        let (parts, body) = request.into_parts();
+        let target = target(&service.blobs.account().name, parts.uri.path())?;
+        let query = query(parts.uri.query().unwrap_or_default())?;
+        let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let peer = peer.map(|peer| peer.0).unwrap_or_default();
+        let signed = SignedRequest {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: &query,
+            headers: &headers,
+            date: headers::date(&headers, "x-ms-date").or_else(|| headers::date(&headers, "date")),
+        };
+        let address = peer.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
+        let grant =
+            authenticate(service, &signed, &target, address).map_err(|denied| report(service, &peer, &denied))?;
+        let call = Self { method: parts.method, target, query, headers, grant, peer, service: service.clone() };
+        Ok((call, body))
+    }
+
+    pub(super) fn query(&self, name: &str) -> &str {
+        self.query.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Lets through who has one of `needed`; says which.
+    pub(super) fn require(&self, needed: &[Permission]) -> Result<Permission, Failure> {
+        self.grant.require(&self.target, needed).map_err(|denied| report(&self.service, &self.peer, &denied))
+    }
+
+    pub(super) fn address(&self) -> Result<BlobAddress, Failure> {
+        match &self.target {
+            Target::Blob(container, name) => Ok(BlobAddress { container: container.clone(), name: name.clone() }),
+            _ => Err(Failure::bad("InvalidUri", "a blob is needed")),
+        }
+    }
+
+    pub(super) fn conditions(&self) -> Result<Conditions, Failure> {
+        headers::conditions(self)
+    }
+
+    pub(super) fn metadata(&self) -> Result<Metadata, Failure> {
+        headers::metadata(&self.headers)
+    }
+
+    pub(super) fn properties(&self, with_plain: bool) -> Result<Properties, Failure> {
+        headers::properties(self, with_plain)
+    }
+}
+
+/// IPv4 of an address that came in over IPv6.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+fn authenticate(
+    service: &BlobService,
+    request: &SignedRequest<'_>,
+    target: &Target,
+    peer: Option<IpAddr>,
+) -> Result<Grant, Denied> {
+    let account = service.blobs.account();
+    match request.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str()) {
+        Some(value) if value.starts_with("SharedKey ") => verify_shared_key(account, request, now()),
+        Some(_) => Err(Denied::Unsupported("this kind of Authorization")),
+        None if request.query.iter().any(|(name, _)| name == "sig") => {
+            verify_sas(account, SasParameters(request.query), target, peer, now())
+        }
+        None => Err(Denied::Missing),
+    }
+}
+
+/// Tells the hub's audit why, and the peer a code.
+fn report(service: &BlobService, peer: &str, denied: &Denied) -> Failure {
+    tracing::debug!(%denied, peer, "blob access refused");
+    service.hub.report_refusal(now(), "(blob client)", peer, "https blob", &Refusal::from(denied));
+    Failure::from(denied)
+}
+
+fn target(account: &str, path: &str) -> Result<Target, Failure> {
+    let decode = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        decoded.map(std::borrow::Cow::into_owned).map_err(|_| Failure::bad("InvalidUri", "the path is not UTF-8"))
+    };
+    let path = path.trim_start_matches('/');
+    let rest = match path.split_once('/') {
+        Some((first, rest)) if first == account => rest,
+        None if path == account => "",
+        _ => path,
+    };
+    let (container, blob) = rest.split_once('/').unwrap_or((rest, ""));
+    if container.is_empty() {
+        return Ok(Target::Account);
+    }
+    let container = decode(container)?;
+    if container == account {
+        return Err(Failure::bad("InvalidResourceName", "the container name is the account's"));
+    }
+    let container = ContainerName::parse(&container).map_err(BlobError::from)?;
+    if blob.is_empty() {
+        return Ok(Target::Container(container));
+    }
+    let blob = BlobName::parse(&decode(blob)?).map_err(BlobError::from)?;
+    Ok(Target::Blob(container, blob))
+}
+
+fn query(text: &str) -> Result<Vec<(String, String)>, Failure> {
+    if text.len() > QUERY_LEN_MAX {
+        return Err(Failure::bad("InvalidUri", format!("the query is longer than {QUERY_LEN_MAX} bytes")));
+    }
+    let decode = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        decoded.map(std::borrow::Cow::into_owned).map_err(|_| Failure::bad("InvalidUri", "the query is not UTF-8"))
+    };
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let read = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode(name)?, decode(value)?))
+    };
+    pairs.map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> Result<String, &'static str> {
+        match target("gantry", path) {
+            Ok(Target::Account) => Ok("account".into()),
+            Ok(Target::Container(container)) => Ok(format!("container {container}")),
+            Ok(Target::Blob(container, blob)) => Ok(format!("blob {container} {blob}")),
+            Err(_) => Err("refused"),
+        }
+    }
+
+    #[test]
+    fn both_forms_of_address_name_the_same() {
+        assert_eq!(of("/gantry"), Ok("account".into()));
+        assert_eq!(of("/gantry/"), Ok("account".into()));
+        assert_eq!(of("/"), Ok("account".into()));
+        for start in ["/gantry", ""] {
+            assert_eq!(of(&format!("{start}/files")), Ok("container files".into()));
+            assert_eq!(of(&format!("{start}/files/")), Ok("container files".into()));
+            assert_eq!(of(&format!("{start}/files/d1/a%20b.txt")), Ok("blob files d1/a b.txt".into()));
+            assert_eq!(of(&format!("{start}/files/d1%2Fa%252F")), Ok("blob files d1/a%2F".into()));
+            assert_eq!(of(&format!("{start}/files/../../x")), Ok("blob files ../../x".into()));
+            assert_eq!(of(&format!("{start}/devices/x")), Err("refused"));
+            assert_eq!(of(&format!("{start}/files/%ff")), Err("refused"));
+            assert_eq!(of(&format!("{start}/files/%00")), Err("refused"));
+        }
+        assert_eq!(of("/gantry/gantry/x"), Err("refused"));
+    }
+}
