@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$1 python=$2
 folder=$(mktemp -d)
-"$binary" serve --data "$folder/data" > "$folder/serve.out" 2> "$folder/serve.log" &
+"$binary" serve --data "$folder/data" --config "$here/platform.toml" > "$folder/serve.out" 2> "$folder/serve.log" &
 server=$!
 trap 'kill "$server" 2> /dev/null || true; wait "$server" 2> /dev/null || true; rm -rf "$folder"' EXIT
 for _ in $(seq 300); do

@@ -27,6 +27,8 @@ use gantry_provisioning::Service;
 pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
+pub use hub::import_export::{Containers, ImportExport};
+pub use hub::jobs::JobWorker;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
 
@@ -41,6 +43,8 @@ pub struct Api {
     pub central: Arc<Central>,
     /// Where devices upload files; none when that is switched off.
     pub files: Option<Arc<Files>>,
+    /// Import and export jobs.
+    pub import_export: ImportExport,
     /// Who is signed in to the page.
     pub sessions: Arc<Sessions>,
 }

@@ -25,8 +25,6 @@ use crate::ports::Placed;
 pub const PART_BYTES: usize = 1024 * 1024;
 /// Uploads that hold such a buffer at a time; others wait, and their clients with them.
 const UPLOADS_MAX: usize = 128;
-/// How long a client may pause while it sends content.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long an object stays after its blob let go of it, for readers that are under way.
 pub const GARBAGE_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -133,8 +131,7 @@ impl Writer {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
         loop {
-            let next = tokio::time::timeout(PAUSE_MAX, body.next()).await.map_err(|_| BlobError::Incomplete)?;
-            let Some(chunk) = next else { break };
+            let Some(chunk) = body.next().await else { break };
             let chunk = chunk.map_err(|_| BlobError::Incomplete)?;
             self.length += chunk.len() as u64;
             if self.length > max {

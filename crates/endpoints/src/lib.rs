@@ -1,4 +1,4 @@
-//! Where the platform sends: webhooks and mail.
+//! Where the platform sends: webhooks, mail, and files in storage containers.
 //!
 //! Each endpoint carries an action out once, within [`TIMEOUT`]; retries are the caller's.
 //! What can never work (a refused address, a redirect, a malformed URL) is told apart from
@@ -6,6 +6,7 @@
 
 mod event_grid;
 mod mail;
+pub mod storage;
 mod webhook;
 
 use std::pin::Pin;

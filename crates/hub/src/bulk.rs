@@ -12,7 +12,7 @@ use crate::ports::Record;
 use crate::twin::{Twin, TwinWrite};
 
 /// Entries worked on at once; their writes share commits.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 256;
 
 /// What to do with an entry (registry REST reference, "importMode").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicU64;
 use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
 use crate::authorities::Authorities;
+use crate::configurations::Configurations;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
 use crate::feedback::Receipt;
+use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::routing::Routes;
@@ -67,6 +69,8 @@ pub struct Hub {
     pub(crate) authorities: Authorities,
     pub(crate) routes: Routes,
     reports_made: AtomicU64,
+    pub(crate) configurations: Configurations,
+    pub(crate) running: Running,
     audit: Arc<dyn Audit>,
 }
 
@@ -108,13 +112,14 @@ pub struct Principal {
 }
 
 impl Hub {
-    /// A hub over its ports. Reads the certificate authorities it trusts.
+    /// A hub over its ports. Reads the certificate authorities it trusts, and its configurations.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents))?;
+        let configurations = Configurations::load(Arc::clone(&documents))?;
         let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues, reports_made) = Default::default();
         Ok(Self {
@@ -129,6 +134,8 @@ impl Hub {
             authorities,
             routes,
             reports_made,
+            configurations,
+            running: Running::default(),
         })
     }
 

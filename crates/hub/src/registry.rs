@@ -1,8 +1,6 @@
 //! The identity registry and queries over it.
 
 use gantry_identity::{Identity, Key, KeyPair, ModuleId, Timestamp};
-use gantry_query::{Query, Source};
-use serde_json::Value;
 
 use crate::connection::CloseReason;
 use crate::device::{Authentication, AuthenticationWrite, Device, DeviceWrite, IfMatch, STATUS_REASON_LEN_MAX, Status};
@@ -17,23 +15,9 @@ use crate::twin::Twin;
 pub(crate) const WRITE_ATTEMPTS: usize = 32;
 
 /// Modules every edge device has.
-const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+pub(crate) const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
 /// `managedBy` of modules the edge runtime runs.
 pub(crate) const EDGE_RUNTIME: &str = "IotEdge";
-
-/// Records fetched at once while a query looks for matches.
-const SCAN_PAGE: usize = 500;
-
-/// One page of a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryPage {
-    /// Whether the items are whole twins or projections.
-    pub is_twin: bool,
-    /// The items.
-    pub items: Vec<Value>,
-    /// Where the next page begins; absent on the last.
-    pub continuation: Option<String>,
-}
 
 impl Hub {
     /// One identity.
@@ -140,7 +124,10 @@ impl Hub {
         }
         let reports = self.report_lifecycle(now, &all, true);
         match self.store.insert(all, reports).await {
-            Ok(()) => Ok(record),
+            Ok(()) => {
+                self.configurations.note_record(identity);
+                Ok(record)
+            }
             Err(StoreError::Conflict) => Err(HubError::AlreadyExists(identity.clone())),
             Err(StoreError::Missing) => Err(HubError::NotFound(Identity::device(identity.device.clone()))),
             Err(StoreError::Full) => Err(HubError::TooManyModules(Identity::device(identity.device.clone()))),
@@ -243,7 +230,12 @@ impl Hub {
         self.delete_record(now, identity, if_match).await
     }
 
-    async fn delete_record(&self, now: Timestamp, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+    pub(crate) async fn delete_record(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        if_match: &IfMatch,
+    ) -> Result<(), HubError> {
         for _ in 0..WRITE_ATTEMPTS {
             let record = self.record(identity).await?;
             if !if_match.admits(&record.device.etag_text()) {
@@ -295,8 +287,27 @@ impl Hub {
     }
 
     /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker, together with what
-    /// `report` makes of it. Returns the record before and after.
+    /// `report` makes of it. Returns the record before and after. Device management looks at it afterwards.
     pub(crate) async fn change_and_report<F>(
+        &self,
+        identity: &Identity,
+        change: F,
+        report: impl Fn(&Record) -> Vec<Report>,
+    ) -> Result<(Record, Record), HubError>
+    where
+        F: FnMut(&mut Record) -> Result<(), HubError>,
+    {
+        let changed = self.change_quietly(identity, change, report).await?;
+        self.configurations.note_record(identity);
+        if identity.module.is_some() {
+            // What is deployed on a module belongs to its device's deployments.
+            self.configurations.note_record(&Identity::device(identity.device.clone()));
+        }
+        Ok(changed)
+    }
+
+    /// As [`change_and_report`](Self::change_and_report), for management itself: nothing is noted.
+    pub(crate) async fn change_quietly<F>(
         &self,
         identity: &Identity,
         mut change: F,
@@ -319,45 +330,6 @@ impl Hub {
             }
         }
         Err(HubError::Contended(identity.clone()))
-    }
-
-    /// Runs a twin query: reads its own writes, pages by id.
-    ///
-    /// # Errors
-    /// [`HubError::Query`] names what is wrong with the text; [`HubError::NotImplemented`] for jobs.
-    pub async fn query(
-        &self,
-        text: &str,
-        page: Option<usize>,
-        continuation: Option<&str>,
-    ) -> Result<QueryPage, HubError> {
-        let query = Query::parse(text)?;
-        let modules = match query.source() {
-            Source::Devices => false,
-            Source::Modules => true,
-            Source::Jobs => return Err(HubError::NotImplemented("queries over devices.jobs")),
-        };
-        let page = page.unwrap_or(100).clamp(1, limits::QUERY_PAGE_MAX);
-        let mut after = continuation
-            .map(|text| Identity::parse(text).map_err(|_| HubError::Invalid("continuation token is malformed".into())))
-            .transpose()?;
-        let mut run = query.start(page);
-        loop {
-            let records = self.store.records(modules, after.as_ref(), SCAN_PAGE).await?;
-            let is_last = records.len() < SCAN_PAGE;
-            for record in records.into_iter().map(|record| self.with_activity(record)) {
-                let connected = self.is_connected(&record.device.identity);
-                let full = run.offer(&record.twin_document(connected));
-                after = Some(record.device.identity);
-                if full {
-                    let continuation = after.map(|id| id.to_string());
-                    return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation });
-                }
-            }
-            if is_last {
-                return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation: None });
-            }
-        }
     }
 }
 

@@ -1,17 +1,22 @@
 //! The blob store: where contents are kept, and what is done to it now and then.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gantry_api::{Files, UploadTarget};
-use gantry_blobs::{Account, BlobError, Blobs, ContainerName, Place, SasSigner};
+use gantry_api::blob::read_query;
+use gantry_api::{Containers, Files, UploadTarget};
+use gantry_blobs::{
+    Account, BlobError, BlobName, Blobs, ContainerName, Permission, Place, SasParameters, SasSigner, Target, verify_sas,
+};
+use gantry_hub::Hub;
 use gantry_hub::file_uploads::FileUploads;
 use gantry_identity::Key;
 use gantry_storage::Database;
 use object_store::ObjectStore;
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::local::LocalFileSystem;
 use tracing::{info, warn};
 
@@ -134,6 +139,78 @@ impl StorageAccount {
             .with_container_name(name)
             .build()?;
         Ok(Arc::new(store))
+    }
+}
+
+/// Opens the containers that import and export jobs name: ours directly, others over HTTPS.
+pub struct SignedContainers {
+    /// Our store.
+    pub blobs: Arc<Blobs>,
+    /// Knows our names.
+    pub hub: Arc<Hub>,
+}
+
+impl SignedContainers {
+    async fn find(&self, uri: &str, needed: &[Permission]) -> Result<Place, String> {
+        let url = url::Url::parse(uri).map_err(|_| "the container's address is not a URL".to_owned())?;
+        let host = url.host_str().unwrap_or_default();
+        let path: Vec<_> = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        let container = path.last().ok_or("the address names no container")?;
+        let query = read_query(url.query().unwrap_or_default()).ok_or("the address cannot be read")?;
+        if !query.iter().any(|(name, _)| name == "sig") {
+            return Err("the address has no shared access signature".into());
+        }
+        if self.hub.answers_to(host.trim_matches(['[', ']'])) && self.is_ours(&path) {
+            return self.own(container, &query, needed).await;
+        }
+        if url.scheme() != "https" {
+            return Err("the container's address must begin with https://".into());
+        }
+        self.elsewhere(&url, &path, container, uri)
+    }
+
+    fn is_ours(&self, path: &[&str]) -> bool {
+        matches!(path, [_]) || matches!(path, [account, _] if *account == self.blobs.account().name)
+    }
+
+    async fn own(&self, name: &str, query: &[(String, String)], needed: &[Permission]) -> Result<Place, String> {
+        let container = ContainerName::parse(name).map_err(|error| error.to_string())?;
+        let blob = BlobName::parse("devices.txt").map_err(|error| error.to_string())?;
+        let target = Target::Blob(container.clone(), blob);
+        let now = gantry_gateway::now();
+        // Loopback: the caller of the job is not the one who reads.
+        let peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let grant = verify_sas(self.blobs.account(), SasParameters(query), &target, peer, now);
+        let allowed = grant.and_then(|grant| grant.require(&target, needed));
+        allowed.map_err(|denied| format!("the shared access signature was refused: {denied}"))?;
+        self.blobs.container(&container).await.map_err(|error| error.to_string())?;
+        Ok(Place::Own(Arc::clone(&self.blobs), container))
+    }
+
+    fn elsewhere(&self, url: &url::Url, path: &[&str], container: &str, uri: &str) -> Result<Place, String> {
+        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let before = &path[..path.len() - 1];
+        let account = before.last().copied().or_else(|| authority.split('.').next()).unwrap_or_default();
+        let endpoint = [&[authority], before].concat().join("/");
+        let signature = uri.split_once('?').map_or("", |(_, query)| query);
+        let store = MicrosoftAzureBuilder::new()
+            .with_account(account)
+            .with_endpoint(format!("https://{endpoint}"))
+            .with_container_name(container)
+            .with_config(AzureConfigKey::SasKey, signature)
+            .build()
+            .map_err(|_| "the container's address cannot be used".to_owned())?;
+        Ok(Place::Elsewhere(Arc::new(store)))
+    }
+}
+
+impl Containers for SignedContainers {
+    fn open<'a>(
+        &'a self,
+        uri: &'a str,
+        needed: &'static [Permission],
+    ) -> Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
+        Box::pin(self.find(uri, needed))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, Sessions};
+use gantry_api::{Api, ImportExport, Sessions};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
@@ -31,6 +31,7 @@ use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
+use crate::registry;
 use crate::routing;
 
 /// How often queues are looked after.
@@ -203,11 +204,20 @@ async fn serve(
     if let Some(files) = &files {
         blobs::prepare(files).await?;
     }
+    let containers = blobs::SignedContainers { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let import_export = ImportExport::load(
+        Arc::clone(&platform.hub),
+        Arc::clone(&platform.central),
+        Arc::<Database>::clone(&platform.database),
+        Arc::new(containers),
+    )?;
+    import_export.settle().await?;
     let api = Api {
         hub: Arc::clone(&platform.hub),
         provisioning: Arc::clone(&platform.provisioning),
         central: Arc::clone(&platform.central),
         files,
+        import_export,
         sessions,
     };
     let (stop, stopped) = watch::channel(false);
@@ -219,8 +229,12 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
-    let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
+    let dispatch = {
+        let blobs = Arc::clone(&platform.blobs);
+        routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone(), blobs)?
+    };
     let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
+    let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
     let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
@@ -250,8 +264,7 @@ async fn serve(
     platform.hub.shut_down();
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
-    let _ = processing.await;
-    let _ = dispatch.await;
+    let _ = tokio::join!(processing, registry, dispatch);
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())

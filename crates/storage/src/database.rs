@@ -8,6 +8,8 @@
 //! - `presence`: what connections write, best effort.
 //! - `c2d`: queued cloud-to-device messages in order of `sequence`.
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
+//! - `managed_by`: which configurations target which identities (`managed_store.rs`).
+//! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
@@ -36,6 +38,8 @@ const MIGRATIONS: &[&str] = &[
     crate::blob_catalogue::TABLES,
     crate::file_uploads::TABLES,
     crate::outbox::TABLES,
+    crate::managed_store::TABLES,
+    crate::job_store::TABLES,
 ];
 
 const FIRST_TABLES: &str = "

@@ -8,6 +8,7 @@ use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::database::{Database, fail};
+use crate::managed_store;
 use crate::outbox;
 use crate::shapes::{DeviceShape, TwinShape, corrupt};
 
@@ -213,6 +214,7 @@ impl Store for Database {
                 if changed == 0 {
                     return Err(StoreError::Conflict);
                 }
+                managed_store::put(connection, id.device.as_str(), module_of(id), &record.twin.managed)?;
                 outbox::put(connection, &reports).map_err(fail)
             })
             .await
@@ -241,6 +243,24 @@ impl Store for Database {
             .await
             .inspect(|()| self.tell_relay(has_reports))
         })
+    }
+
+    fn managed_by<'a>(
+        &'a self,
+        configuration: &'a str,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Identity>, StoreError> {
+        let after = after.map_or_else(Default::default, |a| (a.device.to_string(), module_of(a).to_owned()));
+        Box::pin(self.managed_page(configuration.to_owned(), after, limit))
+    }
+
+    fn managed_counts<'a>(&'a self, configuration: &'a str) -> PortFuture<'a, (u64, u64), StoreError> {
+        Box::pin(self.managed_totals(configuration.to_owned()))
+    }
+
+    fn managed_by_any(&self) -> PortFuture<'_, Vec<String>, StoreError> {
+        Box::pin(self.managing())
     }
 
     fn counts(&self) -> PortFuture<'_, Counts, StoreError> {
@@ -300,12 +320,12 @@ fn put_presence(connection: &Connection, identity: &Identity, presence: Presence
 
 fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rusqlite::Result<()> {
     if module.is_empty() {
-        for table in ["identities", "presence", "c2d", "file_uploads"] {
+        for table in ["identities", "presence", "c2d", "file_uploads", "managed_by"] {
             connection.execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), params![device])?;
         }
         return Ok(());
     }
-    for table in ["presence", "c2d"] {
+    for table in ["presence", "c2d", "managed_by"] {
         let sql = format!("DELETE FROM {table} WHERE device_id = ?1 AND module_id = ?2");
         connection.execute(&sql, params![device, module])?;
     }

@@ -13,6 +13,8 @@ mod event_record;
 mod events;
 mod file_uploads;
 mod hub_store;
+mod job_store;
+mod managed_store;
 mod outbox;
 mod queues;
 mod record_cache;

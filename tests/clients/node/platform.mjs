@@ -17,8 +17,8 @@ if (process.env.NODE_EXTRA_CA_CERTS !== env.GANTRY_CA_FILE) {
 export const registry = iothub.Registry.fromConnectionString(env.IOTHUB_CONNECTION_STRING);
 
 /// A fresh device; deleted when the test ends.
-export async function freshDevice(t) {
-  const deviceId = `node-${t.name.replace(/[^A-Za-z0-9]/g, '-').slice(0, 80)}-${process.pid}`;
+export async function freshDevice(t, more = '') {
+  const deviceId = `node-${t.name.replace(/[^A-Za-z0-9]/g, '-').slice(0, 80)}-${process.pid}${more}`;
   const { responseBody } = await registry.create({ deviceId });
   t.after(() => registry.delete(deviceId));
   const key = responseBody.authentication.symmetricKey.primaryKey;

@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 
+CONFIG = Path(__file__).parent.parent / "platform.toml"
+
+
 def read_env(path):
     values = {}
     for line in Path(path).read_text().splitlines():
@@ -37,7 +40,7 @@ class Platform:
     def start(self):
         log = open(self.folder / "serve.log", "a")
         self.process = subprocess.Popen(
-            [self.binary, "serve", "--data", str(self.folder / "data")], stdout=log, stderr=log
+            [self.binary, "serve", "--data", str(self.folder / "data"), "--config", str(CONFIG)], stdout=log, stderr=log
         )
         deadline = time.monotonic() + 30
         while True:

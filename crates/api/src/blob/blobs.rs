@@ -1,8 +1,12 @@
 //! Operations on blobs.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use gantry_blobs::blob::{Blob, Draft};
 use gantry_blobs::{BlobError, PUT_BLOB_BYTES_MAX, Permission, Stored};
 
@@ -11,6 +15,8 @@ use super::request::Call;
 use super::{Answer, BlobService, blocks, empty, headers};
 use crate::now;
 
+/// How long a client may pause while it sends content.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Response headers a signature may override.
 const OVERRIDES: [(&str, &str); 5] = [
     ("rscc", "cache-control"),
@@ -115,6 +121,15 @@ async fn put(service: &BlobService, call: &Call, body: Body) -> Answer {
     Ok(response)
 }
 
+/// The body, given up when the client pauses for too long.
+fn patient(body: Body) -> impl Stream<Item = Result<Bytes, BlobError>> {
+    futures::stream::unfold(body.into_data_stream(), |mut body| async move {
+        let next = tokio::time::timeout(PAUSE_MAX, body.next()).await;
+        let chunk = next.map_err(|_| BlobError::Incomplete).transpose()?;
+        Some((chunk.and_then(|chunk| chunk.map_err(|_| BlobError::Incomplete)), body))
+    })
+}
+
 /// Stores the body and compares it with the MD5 it came with.
 pub(super) async fn receive(service: &BlobService, call: &Call, body: Body, max: u64) -> Result<Stored, Failure> {
     if call.header("x-ms-structured-body").is_some() {
@@ -127,7 +142,7 @@ pub(super) async fn receive(service: &BlobService, call: &Call, body: Body, max:
     if call.header("content-length").and_then(|text| text.parse().ok()).is_some_and(|length: u64| length > max) {
         return Err(BlobError::TooLarge(max).into());
     }
-    let stored = service.blobs.store(body.into_data_stream(), max).await?;
+    let stored = service.blobs.store(Box::pin(patient(body)), max).await?;
     if expected.is_some_and(|expected| expected != stored.md5) {
         service.blobs.discard(stored).await;
         return Err(BlobError::Md5Mismatch.into());

@@ -40,6 +40,11 @@ pub struct BlobService {
     pub hub: Arc<Hub>,
 }
 
+/// The parameters of a query, decoded; none when they are not UTF-8 or too long.
+pub fn read_query(text: &str) -> Option<Vec<(String, String)>> {
+    request::query(text).ok()
+}
+
 type Answer = Result<Response, Failure>;
 
 /// Takes requests that are for the blob service, and leaves the others alone. For [`axum::Router::layer`].

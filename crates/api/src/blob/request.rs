@@ -164,7 +164,7 @@ fn target(account: &str, path: &str) -> Result<Target, Failure> {
     Ok(Target::Blob(container, blob))
 }
 
-fn query(text: &str) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn query(text: &str) -> Result<Vec<(String, String)>, Failure> {
     if text.len() > QUERY_LEN_MAX {
         return Err(Failure::bad("InvalidUri", format!("the query is longer than {QUERY_LEN_MAX} bytes")));
     }

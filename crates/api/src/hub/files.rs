@@ -6,7 +6,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
-use gantry_blobs::{BlobName, Place, SasSigner};
+use gantry_blobs::{BlobError, BlobName, Place, SasSigner};
+use gantry_hub::feedback::FileNotification;
 use gantry_hub::file_uploads::{FileUpload, FileUploadError, FileUploads};
 use gantry_identity::Identity;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -167,12 +168,25 @@ async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn notify(_api: &Api, _files: &Files, _headers: &HeaderMap, _upload: &FileUpload) -> Result<(), ApiError> {
-    Ok(())
+/// Tells services of an uploaded file. One that is not there is not told of: the device may say what it likes.
+async fn notify(api: &Api, files: &Files, headers: &HeaderMap, upload: &FileUpload) -> Result<(), ApiError> {
+    let target = &files.target;
+    let stat = match target.place.stat(&upload.blob_name).await {
+        Ok(stat) => stat,
+        Err(BlobError::NoBlob | BlobError::NoContainer) => return Ok(()),
+        Err(error) => return Err(gantry_hub::HubError::Failed(error.to_string()).into()),
+    };
+    let notification = FileNotification {
+        identity: Identity::device(upload.device.clone()),
+        blob_uri: uri(&target.host(api, headers), &target.container, &upload.blob_name),
+        blob_name: upload.blob_name.clone(),
+        last_updated_at: stat.modified_at,
+        size_bytes: stat.length,
+    };
+    Ok(api.hub.notify_file_uploaded(now(), &notification).await?)
 }
 
 /// The address of an uploaded blob.
-#[allow(dead_code)]
 fn uri(host: &str, container: &str, name: &str) -> String {
     format!("https://{host}/{container}/{}", utf8_percent_encode(name, PATH))
 }

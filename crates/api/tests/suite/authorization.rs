@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress, Sessions, router};
+use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
+use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
@@ -17,7 +18,7 @@ use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
+const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -42,6 +43,10 @@ const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
     ("DELETE", "/messages/serviceBound/feedback/x", "", Rights::SERVICE_CONNECT),
     ("POST", "/messages/serviceBound/feedback/x/abandon", "", Rights::SERVICE_CONNECT),
     ("GET", "/messages/serviceBound/filenotifications", "", Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/create", r#"{"type":"export","outputBlobContainerUri":"x"}"#, Rights::REGISTRY_WRITE),
+    ("GET", "/jobs", "", Rights::REGISTRY_READ),
+    ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
+    ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
@@ -80,6 +85,16 @@ impl EventSink for MemoryLog {
 
     fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+impl Containers for Nothing {
+    fn open<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'static [Permission],
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
+        Box::pin(std::future::ready(Err("there is none".into())))
     }
 }
 
@@ -124,8 +139,12 @@ pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Lo
         policies: Policies::provisioning_defaults(keys),
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let documents = Arc::<Database>::clone(&database);
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
-    (Api { hub, provisioning, central, files: None, sessions: Arc::new(Sessions::default()) }, logged)
+    let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
+    let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
+    let sessions = Arc::new(Sessions::default());
+    (Api { hub, provisioning, central, files: None, import_export, sessions }, logged)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {
@@ -152,7 +171,7 @@ async fn every_operation_asks_for_its_right() {
         for (method, path, body, needed) in OPERATIONS {
             let status = status(&api, method, path, body, Some(&token)).await;
             let refused = status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, !policy.rights.contains(needed), "{} {method} {path}: {status}", policy.name);
+            assert_eq!(refused, !policy.rights.contains(*needed), "{} {method} {path}: {status}", policy.name);
         }
     }
 }

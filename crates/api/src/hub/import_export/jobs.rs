@@ -1,0 +1,396 @@
+//! The jobs: made, listed, cancelled, remembered. A job is the document `import_export_jobs/{id}`, in the
+//! shape of the REST API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gantry_blobs::{Permission, Place};
+use gantry_central::Central;
+use gantry_hub::Hub;
+use gantry_hub::ports::{Documents, StoreError};
+use gantry_identity::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Containers, export, import};
+use crate::now;
+
+const COLLECTION: &str = "import_export_jobs";
+/// Jobs remembered.
+const HISTORY_LEN_MAX: usize = 200;
+/// How long they are remembered. Source: IoT Hub quotas, job history.
+const HISTORY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Longest address or blob name of a request in bytes.
+const TEXT_LEN_MAX: usize = 8 * 1024;
+const BLOB_NAME: &str = "devices.txt";
+
+/// Why a call about jobs was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    #[error("another import or export job is running; only one may")]
+    Busy,
+    #[error("job `{0}` is not there")]
+    Unknown(String),
+    #[error("{0}")]
+    Container(String),
+    #[error("{0}")]
+    Invalid(&'static str),
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    #[serde(alias = "Import")]
+    Import,
+    #[serde(alias = "Export")]
+    Export,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// What a caller asks for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request {
+    r#type: Kind,
+    #[serde(default)]
+    input_blob_container_uri: Option<String>,
+    #[serde(default)]
+    input_blob_name: Option<String>,
+    #[serde(default)]
+    output_blob_container_uri: Option<String>,
+    #[serde(default)]
+    output_blob_name: Option<String>,
+    #[serde(default)]
+    exclude_keys_in_export: Option<bool>,
+    #[serde(default)]
+    storage_authentication_type: Option<String>,
+    #[serde(default)]
+    include_configurations: Option<bool>,
+}
+
+/// A job as the REST API shows it (`JobProperties`) and as it is kept. Addresses are without signatures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Job {
+    pub(super) job_id: String,
+    r#type: Kind,
+    status: Status,
+    progress: u8,
+    start_time_utc: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    end_time_utc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    input_blob_container_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    input_blob_name: Option<String>,
+    output_blob_container_uri: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    output_blob_name: Option<String>,
+    exclude_keys_in_export: bool,
+    storage_authentication_type: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    failure_reason: Option<String>,
+    /// Orders the jobs.
+    #[serde(rename = "createdAtMillis")]
+    created_at: i64,
+}
+
+/// What a running job and its watchers share.
+#[derive(Default)]
+pub(super) struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn expect(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, done: u64) {
+        self.done.fetch_add(done, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// 0 to 99: 100 is for jobs that are complete.
+    fn percent(&self) -> u8 {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed).max(1));
+        u8::try_from((done.saturating_mul(100) / total).min(99)).unwrap_or(99)
+    }
+}
+
+#[derive(Default)]
+struct Jobs {
+    /// By time and id.
+    all: BTreeMap<(i64, String), Job>,
+    active: Option<(String, Arc<Progress>)>,
+}
+
+impl Jobs {
+    fn find(&self, id: &str) -> Option<&Job> {
+        self.all.values().find(|job| job.job_id == id)
+    }
+
+    fn put(&mut self, job: Job) {
+        self.all.insert((job.created_at, job.job_id.clone()), job);
+    }
+
+    /// A job as it is now.
+    fn shown(&self, job: &Job) -> Job {
+        let mut job = job.clone();
+        if let Some((id, progress)) = &self.active
+            && *id == job.job_id
+        {
+            job.progress = progress.percent();
+        }
+        job
+    }
+}
+
+/// Import and export jobs of the hub.
+#[derive(Clone)]
+pub struct ImportExport {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) hub: Arc<Hub>,
+    pub(super) central: Arc<Central>,
+    documents: Arc<dyn Documents>,
+    containers: Arc<dyn Containers>,
+    jobs: std::sync::Mutex<Jobs>,
+    /// One is made at a time.
+    creating: tokio::sync::Mutex<()>,
+}
+
+/// Where a job reads and writes.
+pub(super) enum Work {
+    Import { input: Place, input_name: String, errors: Place },
+    Export { output: Place, output_name: String, exclude_keys: bool },
+}
+
+impl ImportExport {
+    /// Reads the jobs of earlier starts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load(
+        hub: Arc<Hub>,
+        central: Arc<Central>,
+        documents: Arc<dyn Documents>,
+        containers: Arc<dyn Containers>,
+    ) -> Result<Self, StoreError> {
+        let mut jobs = Jobs::default();
+        for (id, text) in documents.all(COLLECTION)? {
+            let job = serde_json::from_str(&text);
+            jobs.put(job.map_err(|_| StoreError::Failed(format!("import or export job `{id}` cannot be read")))?);
+        }
+        let jobs = std::sync::Mutex::new(jobs);
+        let inner = Inner { hub, central, documents, containers, jobs, creating: tokio::sync::Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Fails the jobs that ran when the process ended, and forgets those that are too old. To be called at start.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let oldest = now().as_millis() - HISTORY_LIFE.as_millis() as i64;
+        let changes = {
+            let mut jobs = self.jobs();
+            let old = jobs.all.range(..(oldest, String::new())).map(|(key, _)| key.clone()).collect::<Vec<_>>();
+            let mut changes = Vec::new();
+            for key in old {
+                jobs.all.remove(&key);
+                changes.push((COLLECTION, key.1, None));
+            }
+            for job in jobs.all.values_mut().filter(|job| job.status == Status::Running) {
+                job.end(Status::Failed, Some("the hub was restarted while the job ran; start it again".into()));
+                changes.push((COLLECTION, job.job_id.clone(), Some(job.text())));
+            }
+            changes
+        };
+        self.inner.documents.put(changes).await
+    }
+
+    fn jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
+        self.inner.jobs()
+    }
+
+    pub(crate) async fn create(&self, request: Request) -> Result<Job, JobError> {
+        let _one = self.inner.creating.lock().await;
+        if self.jobs().active.is_some() {
+            return Err(JobError::Busy);
+        }
+        let (job, work) = self.prepare(request).await?;
+        let mut changes = vec![(COLLECTION, job.job_id.clone(), Some(job.text()))];
+        let forgotten = self.forget();
+        changes.extend(forgotten.into_iter().map(|id| (COLLECTION, id, None)));
+        self.inner.documents.put(changes).await?;
+        let progress = Arc::new(Progress::default());
+        {
+            let mut jobs = self.jobs();
+            jobs.put(job.clone());
+            jobs.active = Some((job.job_id.clone(), Arc::clone(&progress)));
+        }
+        tokio::spawn(run(Arc::clone(&self.inner), job.clone(), work, progress));
+        Ok(job)
+    }
+
+    /// Drops the oldest jobs when there are too many; says which.
+    fn forget(&self) -> Vec<String> {
+        let mut jobs = self.jobs();
+        let mut forgotten = Vec::new();
+        while jobs.all.len() >= HISTORY_LEN_MAX {
+            forgotten.extend(jobs.all.pop_first().map(|(_, job)| job.job_id));
+        }
+        forgotten
+    }
+
+    async fn prepare(&self, request: Request) -> Result<(Job, Work), JobError> {
+        if request.include_configurations == Some(true) {
+            return Err(JobError::NotImplemented("includeConfigurations"));
+        }
+        let authentication = request.storage_authentication_type.as_deref().unwrap_or("keyBased");
+        if !authentication.eq_ignore_ascii_case("keyBased") {
+            return Err(JobError::NotImplemented("identityBased storage authentication"));
+        }
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let texts = [&request.input_blob_container_uri, &request.output_blob_container_uri];
+        let names = [&request.input_blob_name, &request.output_blob_name];
+        if texts.into_iter().chain(names).flatten().any(|text| text.len() > TEXT_LEN_MAX) {
+            return Err(JobError::Invalid("an address or name is too long"));
+        }
+        let output_uri = given(&request.output_blob_container_uri);
+        let output_uri = output_uri.ok_or(JobError::Invalid("outputBlobContainerUri is missing"))?;
+        let open = async |uri: &str, needed| self.inner.containers.open(uri, needed).await.map_err(JobError::Container);
+        let output = open(&output_uri, &[Permission::Write]).await?;
+        let input_uri = given(&request.input_blob_container_uri);
+        let work = match request.r#type {
+            Kind::Export => Work::Export {
+                output,
+                output_name: given(&request.output_blob_name).unwrap_or_else(|| BLOB_NAME.into()),
+                exclude_keys: request.exclude_keys_in_export.unwrap_or(false),
+            },
+            Kind::Import => {
+                let uri = input_uri.as_deref();
+                let uri = uri.ok_or(JobError::Invalid("inputBlobContainerUri is missing"))?;
+                let input = open(uri, &[Permission::Read]).await?;
+                let input_name = given(&request.input_blob_name).unwrap_or_else(|| BLOB_NAME.into());
+                input.stat(&input_name).await.map_err(|error| JobError::Container(error.to_string()))?;
+                Work::Import { input, input_name, errors: output }
+            }
+        };
+        let unsigned = |uri: &str| uri.split('?').next().unwrap_or_default().to_owned();
+        let at = now();
+        let job = Job {
+            job_id: uuid::Uuid::new_v4().to_string(),
+            r#type: request.r#type,
+            status: Status::Running,
+            progress: 0,
+            start_time_utc: at.to_string(),
+            end_time_utc: None,
+            input_blob_container_uri: input_uri.as_deref().map(unsigned),
+            input_blob_name: request.input_blob_name,
+            output_blob_container_uri: unsigned(&output_uri),
+            output_blob_name: request.output_blob_name,
+            exclude_keys_in_export: request.exclude_keys_in_export.unwrap_or(false),
+            storage_authentication_type: "keyBased".into(),
+            failure_reason: None,
+            created_at: at.as_millis(),
+        };
+        Ok((job, work))
+    }
+
+    pub(crate) fn list(&self) -> Vec<Job> {
+        let jobs = self.jobs();
+        jobs.all.values().rev().map(|job| jobs.shown(job)).collect()
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Result<Job, JobError> {
+        let jobs = self.jobs();
+        jobs.find(id).map(|job| jobs.shown(job)).ok_or_else(|| JobError::Unknown(id.to_owned()))
+    }
+
+    /// Stops a job that runs, soon; a job that ended stays as it is.
+    pub(crate) async fn cancel(&self, id: &str) -> Result<(), JobError> {
+        let jobs = self.jobs();
+        jobs.find(id).ok_or_else(|| JobError::Unknown(id.to_owned()))?;
+        if let Some((active, progress)) = &jobs.active
+            && active == id
+        {
+            progress.cancelled.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers are JSON")
+    }
+
+    fn end(&mut self, status: Status, reason: Option<String>) {
+        self.status = status;
+        self.failure_reason = reason;
+        self.end_time_utc = Some(now().to_string());
+        if status == Status::Completed {
+            self.progress = 100;
+        }
+    }
+}
+
+async fn run(inner: Arc<Inner>, mut job: Job, work: Work, progress: Arc<Progress>) {
+    // On a task of its own, so that a panic fails the job instead of blocking all further ones.
+    let (worker, watched) = (Arc::clone(&inner), Arc::clone(&progress));
+    let at = Timestamp::from_millis(job.created_at);
+    let task = tokio::spawn(async move {
+        match work {
+            Work::Export { output, output_name, exclude_keys } => {
+                export::run(&worker.hub, &output, &output_name, exclude_keys, watched, at).await.map(|()| None)
+            }
+            Work::Import { input, input_name, errors } => {
+                import::run(&worker, &input, &input_name, errors, &watched).await
+            }
+        }
+    });
+    let outcome = task.await.unwrap_or_else(|_| Err("internal error".into()));
+    match outcome {
+        _ if progress.is_cancelled() => job.end(Status::Cancelled, None),
+        Ok(remark) => job.end(Status::Completed, remark),
+        Err(reason) => {
+            tracing::warn!(job = %job.job_id, %reason, "import or export failed");
+            job.end(Status::Failed, Some(reason));
+        }
+    }
+    let saved = inner.documents.put(vec![(COLLECTION, job.job_id.clone(), Some(job.text()))]).await;
+    if let Err(error) = saved {
+        tracing::error!(%error, job = %job.job_id, "the outcome of a job is not kept");
+    }
+    let mut jobs = inner.jobs();
+    jobs.put(job);
+    jobs.active = None;
+}

@@ -1,0 +1,20 @@
+//! Reading the whole registry, a page at a time.
+
+use gantry_identity::Identity;
+
+use crate::error::HubError;
+use crate::hub::Hub;
+use crate::ports::Record;
+
+/// Identities in one page.
+pub const EXPORT_PAGE: usize = 500;
+
+impl Hub {
+    /// The next devices (`modules` false) or modules after one of them, in order of id, at most [`EXPORT_PAGE`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn identities_after(&self, modules: bool, after: Option<&Identity>) -> Result<Vec<Record>, HubError> {
+        Ok(self.store.records(modules, after, EXPORT_PAGE).await?)
+    }
+}

@@ -1,0 +1,88 @@
+// @azure/event-hubs with its checkpoint store: three consumers share eight partitions, and one goes away.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { EventHubConsumerClient, earliestEventPosition } from '@azure/event-hubs';
+import { BlobCheckpointStore } from '@azure/eventhubs-checkpointstore-blob';
+import { BlobServiceClient } from '@azure/storage-blob';
+import iotDevice from 'azure-iot-device';
+import mqtt from 'azure-iot-device-mqtt';
+import { env, freshDevice, waitFor } from './platform.mjs';
+
+const { Client, Message } = iotDevice;
+const GROUP = 'workers';
+const DEVICES = 24;
+
+async function fleet(t) {
+  const clients = [];
+  for (let n = 0; n < DEVICES; n += 1) {
+    const { connectionString } = await freshDevice(t, `-${n}`);
+    const client = Client.fromConnectionString(connectionString, mqtt.Mqtt);
+    await client.open();
+    t.after(() => client.close());
+    clients.push(client);
+  }
+  const mark = randomBytes(4).toString('hex');
+  return async (label) => {
+    const texts = clients.map((_, n) => `${mark}-${label}-${n}`);
+    await Promise.all(clients.map((client, n) => client.sendEvent(new Message(texts[n]))));
+    return texts;
+  };
+}
+
+function consume(container, seen) {
+  const client = new EventHubConsumerClient(GROUP, env.EVENTHUB_CONNECTION_STRING, new BlobCheckpointStore(container), {
+    loadBalancingOptions: {
+      strategy: 'balanced', updateIntervalInMs: 1000, partitionOwnershipExpirationIntervalInMs: 6000,
+    },
+  });
+  const mine = new Set();
+  const subscription = client.subscribe({
+    processEvents: async (events, context) => {
+      for (const event of events) {
+        const text = Buffer.isBuffer(event.body) ? event.body.toString() : String(event.body);
+        seen.add(text);
+        mine.add(text);
+      }
+      if (events.length) await context.updateCheckpoint(events.at(-1));
+    },
+    processError: async () => {},
+  }, { startPosition: earliestEventPosition, maxWaitTimeInSeconds: 1 });
+  return { mine, close: async () => { await subscription.close(); await client.close(); } };
+}
+
+async function owners(container) {
+  const counts = new Map();
+  for await (const blob of container.listBlobsFlat({ includeMetadata: true })) {
+    if (!blob.name.includes('/ownership/') || !blob.metadata?.ownerid) continue;
+    counts.set(blob.metadata.ownerid, (counts.get(blob.metadata.ownerid) ?? 0) + 1);
+  }
+  return [...counts.values()].sort();
+}
+
+test('consumers share partitions and checkpoints resume', { timeout: 180_000 }, async (t) => {
+  const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
+  const container = service.getContainerClient(`cp-${randomBytes(8).toString('hex')}`);
+  await container.create();
+  t.after(() => container.delete());
+  const send = await fleet(t);
+  const first = await send('a');
+  const seen = new Set();
+  const consumers = [consume(container, seen), consume(container, seen), consume(container, seen)];
+  await waitFor(async () => String(await owners(container)) === '2,3,3', 60);
+  await waitFor(() => first.every((text) => seen.has(text)), 30);
+
+  await consumers[0].close();
+  await waitFor(async () => String(await owners(container)) === '4,4', 60);
+  const second = await send('b');
+  await waitFor(() => second.every((text) => seen.has(text)), 30);
+  assert.ok(second.every((text) => !consumers[0].mine.has(text)));
+  await Promise.all([consumers[1].close(), consumers[2].close()]);
+
+  const later = new Set();
+  const third = await send('c');
+  const resumed = consume(container, later);
+  await waitFor(() => third.every((text) => later.has(text)), 60);
+  await resumed.close();
+  assert.ok([...first, ...second].every((text) => !later.has(text)), 'what was checkpointed is not read again');
+});

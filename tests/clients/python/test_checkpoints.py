@@ -1,0 +1,159 @@
+"""azure-eventhub with its checkpoint stores: three consumers share eight partitions, and one goes away."""
+
+import asyncio
+import threading
+import uuid
+from collections import Counter
+
+import pytest
+from azure.eventhub import EventHubConsumerClient
+from azure.eventhub.aio import EventHubConsumerClient as AsyncConsumerClient
+from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
+from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore as AsyncBlobCheckpointStore
+from azure.iot.device import IoTHubDeviceClient, Message
+from azure.storage.blob import BlobServiceClient
+
+from conftest import wait_for
+
+GROUP, PARTITIONS, DEVICES = "workers", 8, 24
+BALANCING = dict(load_balancing_interval=1, partition_ownership_expiration_interval=6)
+
+
+@pytest.fixture
+def container(env):
+    service = BlobServiceClient.from_connection_string(env["AZURE_STORAGE_CONNECTION_STRING"])
+    client = service.create_container(f"cp-{uuid.uuid4().hex[:20]}")
+    yield client
+    client.delete_container()
+
+
+@pytest.fixture
+def fleet(registry, env, ca):
+    """Sends a round of messages from devices of every partition; gives what was sent."""
+    mark, names = uuid.uuid4().hex[:8], []
+    clients = []
+    for n in range(DEVICES):
+        name = f"cp-{mark}-{n}"
+        key = registry.create_device_with_sas(name, "", "", "enabled").authentication.symmetric_key.primary_key
+        names.append(name)
+        text = f"HostName={env['IOTHUB_HOSTNAME']};DeviceId={name};SharedAccessKey={key}"
+        clients.append(IoTHubDeviceClient.create_from_connection_string(text, server_verification_cert=ca))
+        clients[-1].connect()
+
+    def send(label):
+        sent = {f"{mark}-{label}-{n}" for n in range(DEVICES)}
+        for n, client in enumerate(clients):
+            client.send_message(Message(f"{mark}-{label}-{n}"))
+        return sent
+
+    yield send
+    for client in clients:
+        client.shutdown()
+    for name in names:
+        registry.delete_device(name)
+
+
+def ownership(container):
+    """Partitions by owner, from the blobs the store keeps."""
+    blobs = container.list_blobs(include=["metadata"])
+    return Counter(blob.metadata["ownerid"] for blob in blobs if "/ownership/" in blob.name and blob.metadata["ownerid"])
+
+
+def is_balanced(container, consumers):
+    owners = ownership(container)
+    return len(owners) == consumers and sum(owners.values()) == PARTITIONS and max(owners.values()) <= 4 - (consumers > 2)
+
+
+class Consumer:
+    def __init__(self, env, container, seen):
+        store = BlobCheckpointStore.from_connection_string(
+            env["AZURE_STORAGE_CONNECTION_STRING"], container.container_name
+        )
+        self.client = EventHubConsumerClient.from_connection_string(
+            env["EVENTHUB_CONNECTION_STRING"], GROUP, checkpoint_store=store, **BALANCING
+        )
+        self.seen, self.mine = seen, set()
+        receive = dict(on_event_batch=self.take, starting_position="-1", max_wait_time=1, max_batch_size=100)
+        self.thread = threading.Thread(target=self.client.receive_batch, kwargs=receive, daemon=True)
+        self.thread.start()
+
+    def take(self, context, events):
+        for event in events:
+            self.seen[event.body_as_str()] += 1
+            self.mine.add(event.body_as_str())
+        if events:
+            context.update_checkpoint(events[-1])
+
+    def close(self):
+        self.client.close()
+        self.thread.join(30)
+
+
+@pytest.mark.timeout(180)
+def test_consumers_share_partitions_and_checkpoints_resume(env, container, fleet):
+    seen = Counter()
+    first = fleet("a")
+    consumers = [Consumer(env, container, seen) for _ in range(3)]
+    wait_for(lambda: is_balanced(container, 3), 60)
+    wait_for(lambda: first <= set(seen), 30)
+    consumers[0].close()
+    wait_for(lambda: is_balanced(container, 2), 60)
+    second = fleet("b")
+    wait_for(lambda: second <= set(seen), 30)
+    assert not second & consumers[0].mine
+    assert second == (consumers[1].mine | consumers[2].mine) & second
+    for consumer in consumers[1:]:
+        consumer.close()
+    later = Counter()
+    third = fleet("c")
+    resumed = Consumer(env, container, later)
+    wait_for(lambda: third <= set(later), 60)
+    resumed.close()
+    assert not (first | second) & set(later), "what was checkpointed is not read again"
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(180)
+async def test_async_consumers_share_partitions(env, container, fleet):
+    seen = Counter()
+    first = await asyncio.to_thread(fleet, "a")
+
+    async def take(context, events):
+        for event in events:
+            seen[event.body_as_str()] += 1
+        if events:
+            await context.update_checkpoint(events[-1])
+
+    def consumer():
+        store = AsyncBlobCheckpointStore.from_connection_string(
+            env["AZURE_STORAGE_CONNECTION_STRING"], container.container_name, connection_verify=env["GANTRY_CA_FILE"]
+        )
+        return AsyncConsumerClient.from_connection_string(
+            env["EVENTHUB_CONNECTION_STRING"], GROUP, checkpoint_store=store, **BALANCING
+        )
+
+    def start(client):
+        return asyncio.create_task(client.receive_batch(take, starting_position="-1", max_wait_time=1))
+
+    async def until(condition, seconds=60):
+        await asyncio.to_thread(wait_for, condition, seconds)
+
+    clients = [consumer() for _ in range(3)]
+    tasks = [start(client) for client in clients]
+    await until(lambda: is_balanced(container, 3))
+    await until(lambda: first <= set(seen))
+    await clients[0].close()
+    await until(lambda: is_balanced(container, 2))
+    second = await asyncio.to_thread(fleet, "b")
+    await until(lambda: second <= set(seen))
+    for client in clients[1:]:
+        await client.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    seen.clear()
+    third = await asyncio.to_thread(fleet, "c")
+    resumed = consumer()
+    task = start(resumed)
+    await until(lambda: third <= set(seen))
+    await resumed.close()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not (first | second) & set(seen)
