@@ -643,7 +643,7 @@ fn chain(error: &HubError) -> String {
     }
 }
 
-/// Used by the parts of this module.
+/// The hub, for futures that outlive a call.
 fn hub_of(head: &Head) -> Arc<Hub> {
     Arc::clone(&head.context.hub)
 }
