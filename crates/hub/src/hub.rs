@@ -170,6 +170,11 @@ impl Hub {
         &self.config.policies
     }
 
+    /// Whether tokens signed with the key of a policy are refused, whoever comes with them.
+    pub fn refuses_policy_tokens(&self) -> bool {
+        self.config.disabled.policies
+    }
+
     /// Connections open now.
     pub fn connected_count(&self) -> usize {
         self.connections.count()
