@@ -8,6 +8,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
+use gantry_hub::configuration::ConfigurationError;
+use gantry_hub::job::JobError;
 use gantry_hub::twin::TwinError;
 use serde_json::json;
 
@@ -46,6 +48,16 @@ impl ApiError {
         Self::new(400_004, "ArgumentInvalid", message)
     }
 
+    /// The path has no such method.
+    pub(crate) fn method_not_allowed(method: &axum::http::Method) -> Self {
+        Self::new(405_000, "GenericMethodNotAllowed", format!("{method} is not allowed here"))
+    }
+
+    /// Try again later.
+    pub(crate) fn server_busy(message: &str) -> Self {
+        Self::new(503_005, "ServerBusy", message)
+    }
+
     /// The reference has it; Gantry does not yet.
     pub(crate) fn not_implemented(what: &str) -> Self {
         let message = format!("{what} is not implemented; see docs/compatibility.md");
@@ -61,6 +73,33 @@ impl ApiError {
     /// What is wrong, for a head with another shape of error.
     pub(crate) fn words(&self) -> &str {
         &self.message
+    }
+
+    fn of_job(error: &JobError) -> Self {
+        let (number, name) = match error {
+            JobError::NotFound(_) => (404_002, "JobNotFound"),
+            JobError::AlreadyExists(_) => (409_104, "JobAlreadyExists"),
+            JobError::Ended(_) => (405_102, "OperationNotAllowedInCurrentState"),
+            JobError::TooMany => (429_004, "ThrottlingMaxActiveJobCountExceeded"),
+            JobError::Invalid(_) => (400_004, "ArgumentInvalid"),
+        };
+        Self::new(number, name, error.to_string())
+    }
+
+    fn of_configuration(error: &ConfigurationError) -> Self {
+        let (number, name) = match error {
+            ConfigurationError::NotFound(_) => (404_301, "ConfigurationNotFound"),
+            ConfigurationError::AlreadyExists(_) => (409_401, "ConfigurationAlreadyExists"),
+            ConfigurationError::PreconditionFailed(_) => (412_001, "PreconditionFailed"),
+            ConfigurationError::Id => (400_004, "ArgumentInvalid"),
+            ConfigurationError::SchemaVersion(_) => (400_010, "InvalidSchemaVersion"),
+            ConfigurationError::Target(_) => (400_401, "InvalidConfigurationTargetCondition"),
+            ConfigurationError::Content(_) => (400_402, "InvalidConfigurationContent"),
+            ConfigurationError::Immutable => (400_403, "CannotModifyImmutableConfigurationContent"),
+            ConfigurationError::Metric { .. } => (400_404, "InvalidConfigurationCustomMetricsQuery"),
+            ConfigurationError::TooMany => (413_101, "ConfigurationCountLimitExceeded"),
+        };
+        Self::new(number, name, error.to_string())
     }
 
     /// The name in the reference's table of errors.
@@ -105,6 +144,8 @@ impl From<HubError> for ApiError {
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::Job(error) => Self::of_job(&error),
+            HubError::Configuration(error) => Self::of_configuration(&error),
             HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),
             HubError::SystemModule(_) => Self::new(401_100, "SystemModuleModifyUnauthorizedAccess", message),
             HubError::TooManyModules(_) => Self::new(413_003, "TooManyModulesOnDevice", message),

@@ -7,6 +7,7 @@
 mod auth;
 pub mod blob;
 mod body;
+mod device;
 mod dps;
 mod error;
 mod hub;
@@ -27,6 +28,7 @@ pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::{Containers, ImportExport};
+pub use hub::jobs::JobWorker;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
 
@@ -50,12 +52,18 @@ pub struct Api {
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
 pub fn router(api: Api) -> Router {
     Router::new()
+        .merge(device::routes().route_layer(from_fn(body::read_whole::<ApiError>)))
         .merge(hub::routes().route_layer(from_fn(body::read_whole::<ApiError>)))
         .merge(dps::routes().route_layer(from_fn(body::read_whole::<dps::DpsFailure>)))
         .merge(platform::routes().route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)))
         // The bound is in `body`; extractors need none of their own.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(api))
+}
+
+/// Makes a request's path one of the routes where clients differ in case. Call it before the router.
+pub fn fold_path(uri: &mut axum::http::Uri) {
+    device::fold_words(uri);
 }
 
 /// The wall clock.

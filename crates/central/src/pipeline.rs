@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use gantry_detection::Detector;
 use gantry_detection::health::{Assessment, Health, most_urgent};
-use gantry_hub::event::StoredEvent;
+use gantry_hub::event::{MessageSource, StoredEvent};
 use gantry_identity::Timestamp;
 
 use crate::ANOMALY_SCORE;
@@ -128,6 +128,9 @@ impl Pipeline {
             return vec![];
         }
         self.next = event.sequence_number + 1;
+        if event.source != MessageSource::Telemetry {
+            return vec![];
+        }
         let Some(sample) = signals::read(event) else { return vec![] };
         let id = event.identity.device.as_str();
         let device = match self.devices.get_key_value(id) {

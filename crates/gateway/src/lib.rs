@@ -8,6 +8,7 @@
 pub mod amqp;
 pub mod mqtt;
 pub mod tls;
+mod twin;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -132,8 +132,8 @@ impl Hub {
             ImportMode::Create => self.create_with_twin(now, &identity, device, &twin).await.map(drop),
             ImportMode::Update => self.put_device(now, &identity, device, &IfMatch::Any).await.map(drop),
             ImportMode::UpdateIfMatchETag => self.put_device(now, &identity, device, &matching(etag)).await.map(drop),
-            ImportMode::Delete => self.delete_device(&identity, &IfMatch::Any).await,
-            ImportMode::DeleteIfMatchETag => self.delete_device(&identity, &matching(etag)).await,
+            ImportMode::Delete => self.delete_device(now, &identity, &IfMatch::Any).await,
+            ImportMode::DeleteIfMatchETag => self.delete_device(now, &identity, &matching(etag)).await,
             ImportMode::UpdateTwin => self.patch_twin(now, &identity, &twin, &IfMatch::Any).await.map(drop),
             ImportMode::UpdateTwinIfMatchETag => {
                 self.patch_twin(now, &identity, &twin, &matching(twin_etag)).await.map(drop)

@@ -143,7 +143,8 @@ impl Connections {
             let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
         }
         self.changed.notify_waiters();
-        Mailbox { connections: Arc::clone(self), identity, number, receiver, subscriptions }
+        let (holder, deliveries) = (Holder { identity, number }, Deliveries(receiver));
+        Mailbox { connections: Arc::clone(self), holder, deliveries, subscriptions }
     }
 
     pub(crate) fn is_connected(&self, identity: &Identity) -> bool {
@@ -233,26 +234,55 @@ impl Connections {
 #[derive(Debug)]
 pub struct Mailbox {
     connections: Arc<Connections>,
-    identity: Identity,
-    number: u64,
-    receiver: mpsc::Receiver<Box<Delivery>>,
+    holder: Holder,
+    deliveries: Deliveries,
     subscriptions: Arc<AtomicU8>,
+}
+
+/// Names one connection of an identity, as long as the hub lives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    pub(crate) identity: Identity,
+    pub(crate) number: u64,
+}
+
+impl Holder {
+    /// Whose connection it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// The reading end of a mailbox.
+#[derive(Debug)]
+pub struct Deliveries(mpsc::Receiver<Box<Delivery>>);
+
+impl Deliveries {
+    /// The next delivery. Once closed, always [`Delivery::Close`].
+    pub async fn next(&mut self) -> Delivery {
+        self.0.recv().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)
+    }
 }
 
 impl Mailbox {
     /// Whose it is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.holder.identity
     }
 
-    /// Names the connection among those of the hub.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    /// Names this connection.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// The next delivery. Once closed, always [`Delivery::Close`].
     pub async fn next(&mut self) -> Delivery {
-        self.receiver.recv().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)
+        self.deliveries.next().await
+    }
+
+    /// Takes the reading end away, for an owner of many mailboxes. [`next`](Self::next) gives nothing afterwards.
+    pub fn take_deliveries(&mut self) -> Deliveries {
+        std::mem::replace(&mut self.deliveries, Deliveries(mpsc::channel(1).1))
     }
 
     /// What the connection wants to hear.
@@ -269,7 +299,7 @@ impl Mailbox {
     /// Answers a method; a late answer is dropped.
     pub fn answer(&self, request_id: u64, response: MethodResponse) {
         let waiting =
-            self.connections.entries.lock().get_mut(&self.identity).and_then(|e| e.methods.remove(&request_id));
+            self.connections.entries.lock().get_mut(self.identity()).and_then(|e| e.methods.remove(&request_id));
         if let Some(waiting) = waiting {
             let _ = waiting.send(response);
         }
@@ -277,15 +307,15 @@ impl Mailbox {
 
     /// Whether this connection still owns the identity.
     pub fn is_current(&self) -> bool {
-        self.connections.entries.lock().get(&self.identity).is_some_and(|e| e.number == self.number)
+        self.connections.entries.lock().get(self.identity()).is_some_and(|e| e.number == self.holder.number)
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
         let mut entries = self.connections.entries.lock();
-        if entries.get(&self.identity).is_some_and(|e| e.number == self.number) {
-            entries.remove(&self.identity);
+        if entries.get(&self.holder.identity).is_some_and(|e| e.number == self.holder.number) {
+            entries.remove(&self.holder.identity);
         }
     }
 }

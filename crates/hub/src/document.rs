@@ -43,6 +43,11 @@ impl Record {
             "properties",
             json!({ "desired": twin.desired.with_metadata(), "reported": twin.reported.with_metadata() }),
         );
+        if !twin.managed.configurations.is_empty() {
+            let word = |on: &bool| if *on { "Applied" } else { "Targeted" };
+            let status = twin.managed.configurations.iter().map(|(id, on)| (id.clone(), json!({ "status": word(on) })));
+            put("configurations", Value::Object(status.collect()));
+        }
         put("capabilities", json!({ "iotEdge": device.iot_edge }));
         if let Some(scope) = &device.device_scope {
             put("deviceScope", scope.as_str().into());

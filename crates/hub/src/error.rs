@@ -4,7 +4,9 @@
 
 use gantry_identity::{IdError, Identity, Refusal};
 
+use crate::configuration::ConfigurationError;
 use crate::device::KeyPairError;
+use crate::job::JobError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
 use crate::twin::TwinError;
@@ -63,6 +65,12 @@ pub enum HubError {
     /// A query cannot be used.
     #[error(transparent)]
     Query(#[from] gantry_query::QueryError),
+    /// A configuration was refused.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// A job was refused.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// Credentials were refused. The peer is not told why.
     #[error("access refused")]
     Unauthorized(#[source] Refusal),

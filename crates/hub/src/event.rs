@@ -33,6 +33,21 @@ pub mod names {
     pub const MQTT_RETAIN: &str = "mqtt-retain";
     /// When the device says it made the message.
     pub const CREATION_TIME: &str = "iothub-creation-time-utc";
+    /// Output of a module.
+    pub const OUTPUT_NAME: &str = "iothub-outputname";
+
+    /// Whether a sender may not set it, because the hub stamps it.
+    pub fn is_stamped(name: &str) -> bool {
+        matches!(
+            name,
+            CONNECTION_DEVICE_ID
+                | CONNECTION_MODULE_ID
+                | AUTH_GENERATION_ID
+                | AUTH_METHOD
+                | ENQUEUED_TIME
+                | MESSAGE_SOURCE
+        )
+    }
 }
 
 /// What produced an event.

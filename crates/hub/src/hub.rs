@@ -1,14 +1,17 @@
 //! The hub itself: what it is made of, and who may come in.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
 use crate::authorities::Authorities;
+use crate::configurations::Configurations;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
 use crate::feedback::Receipt;
+use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::routing::Routes;
@@ -65,6 +68,9 @@ pub struct Hub {
     pub(crate) service_queues: ServiceQueues,
     pub(crate) authorities: Authorities,
     pub(crate) routes: Routes,
+    reports_made: AtomicU64,
+    pub(crate) configurations: Configurations,
+    pub(crate) running: Running,
     audit: Arc<dyn Audit>,
 }
 
@@ -106,16 +112,31 @@ pub struct Principal {
 }
 
 impl Hub {
-    /// A hub over its ports. Reads the certificate authorities it trusts.
+    /// A hub over its ports. Reads the certificate authorities it trusts, and its configurations.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents))?;
+        let configurations = Configurations::load(Arc::clone(&documents))?;
         let routes = Routes::load(documents, &config.name)?;
-        let (connections, locks, service_queues) = Default::default();
-        Ok(Self { config, store, log, entropy, audit, connections, locks, service_queues, authorities, routes })
+        let (connections, locks, service_queues, reports_made) = Default::default();
+        Ok(Self {
+            config,
+            store,
+            log,
+            entropy,
+            audit,
+            connections,
+            locks,
+            service_queues,
+            authorities,
+            routes,
+            reports_made,
+            configurations,
+            running: Running::default(),
+        })
     }
 
     /// Short name.
@@ -309,6 +330,7 @@ impl Hub {
         self.locks.release_connections(&session.identity);
         let mailbox = self.connections.open(now, session.identity.clone(), kept);
         self.note(now, &session.identity, kept);
+        self.report_connection(now, &session.identity, true);
         Ok(mailbox)
     }
 
@@ -326,18 +348,24 @@ impl Hub {
 
     /// Gives back what a closing connection held.
     pub fn disconnect(&self, now: Timestamp, mailbox: Mailbox) {
-        let (identity, current, kept) = (mailbox.identity().clone(), mailbox.is_current(), mailbox.subscriptions());
-        let holder = mailbox.number();
+        let (holder, current, kept) = (mailbox.holder().clone(), mailbox.is_current(), mailbox.subscriptions());
         drop(mailbox);
-        self.locks.release_holder(&identity, holder);
+        self.locks.release_holder(&holder.identity, holder.number);
         if current {
-            self.note(now, &identity, kept);
+            self.note(now, &holder.identity, kept);
+            self.report_connection(now, &holder.identity, false);
         }
     }
 
     /// Notes that a connection was ended by the hub: its holder will find it is not current.
     pub(crate) fn note_gone(&self, now: Timestamp, identity: &Identity) {
         self.note(now, identity, Subscriptions::default());
+        self.report_connection(now, identity, false);
+    }
+
+    /// Distinguishes reports made in the same millisecond.
+    pub(crate) fn next_report_number(&self) -> u64 {
+        self.reports_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 
     fn note(&self, now: Timestamp, identity: &Identity, subscriptions: Subscriptions) {

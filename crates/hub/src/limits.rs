@@ -55,5 +55,9 @@ pub const QUERY_PAGE_MAX: usize = 1000;
 pub const BULK_LEN_MAX: usize = 100;
 /// File uploads of one device under way. Source: IoT Hub quotas, "concurrently connected device file uploads".
 pub const FILE_UPLOADS_PENDING_MAX: usize = 10;
+/// Configurations and deployments of one hub. Source: IoT Hub quotas.
+pub const CONFIGURATIONS_MAX: usize = 100;
+/// Custom metrics of one configuration. Source: automatic device management.
+pub const CONFIGURATION_METRICS_MAX: usize = 5;
 /// Modules of one device. Source: IoT Hub quotas.
 pub const MODULES_MAX: usize = 50;

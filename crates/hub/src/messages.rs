@@ -7,7 +7,7 @@ use gantry_identity::{Identity, Timestamp};
 use serde_json::Value;
 
 use crate::c2d::{C2dMessage, Settle};
-use crate::connection::{Delivery, Mailbox, Subscriptions};
+use crate::connection::{Delivery, Holder, Subscriptions};
 use crate::device::Status;
 use crate::error::HubError;
 use crate::event::{Event, MessageSource, Telemetry};
@@ -106,11 +106,11 @@ impl Hub {
     pub async fn next_c2d(
         &self,
         now: Timestamp,
-        mailbox: &Mailbox,
+        holder: &Holder,
         for_ever: bool,
     ) -> Result<Option<Locked<Enqueued>>, HubError> {
         let until = if for_ever { Until::HolderEnds } else { Until::Instant(now.plus(self.config.messaging.c2d.lock)) };
-        self.lock_next_c2d(now, mailbox.identity(), Some(mailbox.number()), until).await
+        self.lock_next_c2d(now, &holder.identity, Some(holder.number), until).await
     }
 
     /// Locks the oldest free message for a request without a connection, for the usual time or `lock`.

@@ -13,6 +13,8 @@ use gantry_identity::{Identity, Refusal, Timestamp};
 use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
+use crate::job::{DeviceJob, Job, JobStatus, Outcome};
+use crate::reports::Report;
 use crate::service_queue::{ServiceMessage, ServiceQueue};
 use crate::twin::Twin;
 
@@ -102,8 +104,79 @@ impl Enqueued {
     }
 }
 
-/// Identities and twins, with the queues.
-pub trait Store: Queues {
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Of this type.
+    pub kind: Option<String>,
+    /// In this state.
+    pub status: Option<JobStatus>,
+}
+
+/// Which outcomes of jobs to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceJobFilter {
+    /// Of this job.
+    pub job: Option<String>,
+    /// On this device or its modules.
+    pub device: Option<String>,
+}
+
+/// A device, when work on it began and ended, and how it fared.
+pub type Fared = (Identity, Timestamp, Timestamp, Outcome);
+
+/// Scheduled jobs and how they fare on each device.
+pub trait JobStore: Send + Sync {
+    /// Keeps a new job; [`StoreError::Conflict`] when the id is taken.
+    fn insert_job(&self, job: Job) -> PortFuture<'_, (), StoreError>;
+    /// Writes what changed of a job; its statistics follow the outcomes and are not written.
+    fn update_job(&self, job: Job) -> PortFuture<'_, (), StoreError>;
+    /// Writes a job that ended; what is pending of it becomes `rest`, unless that is pending too.
+    fn end_job(&self, job: Job, rest: Outcome) -> PortFuture<'_, (), StoreError>;
+    /// One job.
+    fn job<'a>(&'a self, id: &'a str) -> PortFuture<'a, Option<Job>, StoreError>;
+    /// Jobs made before `before`, newest first.
+    fn jobs(
+        &self,
+        filter: JobFilter,
+        before: Option<(Timestamp, String)>,
+        limit: usize,
+    ) -> PortFuture<'_, Vec<Job>, StoreError>;
+    /// Jobs that have not ended, in order of their start.
+    fn unfinished_jobs(&self) -> PortFuture<'_, Vec<Job>, StoreError>;
+    /// Forgets jobs that ended before an instant, a bounded part of them at once.
+    fn forget_jobs(&self, before: Timestamp) -> PortFuture<'_, (), StoreError>;
+    /// Lists devices for a job, as pending.
+    fn list_devices<'a>(
+        &'a self,
+        id: &'a str,
+        now: Timestamp,
+        identities: Vec<Identity>,
+    ) -> PortFuture<'a, (), StoreError>;
+    /// The last device listed for a job, in order of id.
+    fn last_device_of<'a>(&'a self, id: &'a str) -> PortFuture<'a, Option<Identity>, StoreError>;
+    /// Devices of a job that are pending, after `after` in order of id.
+    fn pending_devices<'a>(
+        &'a self,
+        id: &'a str,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Identity>, StoreError>;
+    /// Writes how devices fared, and counts it.
+    fn put_outcomes<'a>(&'a self, id: &'a str, outcomes: Vec<Fared>) -> PortFuture<'a, (), StoreError>;
+    /// Outcomes after a job and an identity, in that order.
+    fn device_jobs(
+        &self,
+        filter: DeviceJobFilter,
+        after: Option<(String, Identity)>,
+        limit: usize,
+    ) -> PortFuture<'_, Vec<DeviceJob>, StoreError>;
+}
+
+/// Identities and twins, with the queues and jobs.
+///
+/// Writes of records take the events that report them and store both or neither.
+pub trait Store: Queues + JobStore {
     /// One record.
     fn record<'a>(&'a self, identity: &'a Identity) -> PortFuture<'a, Option<Record>, StoreError>;
     /// One record as far as this process knows it without waiting: written by it, or read a moment ago. Routes that
@@ -119,11 +192,27 @@ pub trait Store: Queues {
     /// Creates a record, all or none of them: a device with its first modules, or one module of a device.
     /// [`StoreError::Conflict`] when one exists, [`StoreError::Missing`] for a module without its device,
     /// [`StoreError::Full`] when the device has [`MODULES_MAX`](crate::limits::MODULES_MAX) modules.
-    fn insert<'a>(&'a self, records: Vec<Record>) -> PortFuture<'a, (), StoreError>;
+    fn insert<'a>(&'a self, records: Vec<Record>, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Writes a record read at `record.revision`; [`StoreError::Conflict`] when it changed since.
-    fn update<'a>(&'a self, record: Record) -> PortFuture<'a, (), StoreError>;
+    fn update<'a>(&'a self, record: Record, reports: Vec<Report>) -> PortFuture<'a, (), StoreError>;
     /// Deletes a record read at `revision`, a device's modules and its queue.
-    fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError>;
+    fn delete<'a>(
+        &'a self,
+        identity: &'a Identity,
+        revision: u64,
+        reports: Vec<Report>,
+    ) -> PortFuture<'a, (), StoreError>;
+    /// Identities a configuration targets, after `after` in order of id.
+    fn managed_by<'a>(
+        &'a self,
+        configuration: &'a str,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Identity>, StoreError>;
+    /// How many identities a configuration targets, and on how many it is in force.
+    fn managed_counts<'a>(&'a self, configuration: &'a str) -> PortFuture<'a, (u64, u64), StoreError>;
+    /// Every configuration that targets anything.
+    fn managed_by_any(&self) -> PortFuture<'_, Vec<String>, StoreError>;
     /// Totals.
     fn counts(&self) -> PortFuture<'_, Counts, StoreError>;
     /// Notes a connection coming or going. Best effort: not awaited, not synced.

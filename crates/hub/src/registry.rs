@@ -1,8 +1,6 @@
 //! The identity registry and queries over it.
 
 use gantry_identity::{Identity, Key, KeyPair, ModuleId, Timestamp};
-use gantry_query::{Query, Source};
-use serde_json::Value;
 
 use crate::connection::CloseReason;
 use crate::device::{Authentication, AuthenticationWrite, Device, DeviceWrite, IfMatch, STATUS_REASON_LEN_MAX, Status};
@@ -10,29 +8,16 @@ use crate::error::HubError;
 use crate::hub::Hub;
 use crate::limits;
 use crate::ports::{Counts, Presence, Record, StoreError};
+use crate::reports::Report;
 use crate::twin::Twin;
 
 /// Attempts of a read-change-write before the caller is told of contention.
 pub(crate) const WRITE_ATTEMPTS: usize = 32;
 
 /// Modules every edge device has.
-const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+pub(crate) const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
 /// `managedBy` of modules the edge runtime runs.
 pub(crate) const EDGE_RUNTIME: &str = "IotEdge";
-
-/// Records fetched at once while a query looks for matches.
-const SCAN_PAGE: usize = 500;
-
-/// One page of a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryPage {
-    /// Whether the items are whole twins or projections.
-    pub is_twin: bool,
-    /// The items.
-    pub items: Vec<Value>,
-    /// Where the next page begins; absent on the last.
-    pub continuation: Option<String>,
-}
 
 impl Hub {
     /// One identity.
@@ -137,8 +122,12 @@ impl Hub {
         if record.device.iot_edge {
             all.extend(self.system_modules(now, identity));
         }
-        match self.store.insert(all).await {
-            Ok(()) => Ok(record),
+        let reports = self.report_lifecycle(now, &all, true);
+        match self.store.insert(all, reports).await {
+            Ok(()) => {
+                self.configurations.note_record(identity);
+                Ok(record)
+            }
             Err(StoreError::Conflict) => Err(HubError::AlreadyExists(identity.clone())),
             Err(StoreError::Missing) => Err(HubError::NotFound(Identity::device(identity.device.clone()))),
             Err(StoreError::Full) => Err(HubError::TooManyModules(Identity::device(identity.device.clone()))),
@@ -182,13 +171,14 @@ impl Hub {
         for module in self.system_modules(now, device) {
             let id = module.device.identity.clone();
             if after.device.iot_edge {
-                match self.store.insert(vec![module]).await {
+                let reports = self.report_lifecycle(now, std::slice::from_ref(&module), true);
+                match self.store.insert(vec![module], reports).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     Err(StoreError::Full) => return Err(HubError::TooManyModules(device.clone())),
                     Err(error) => return Err(error.into()),
                 }
             } else if self.store.record(&id).await?.is_some() {
-                self.delete_record(&id, &IfMatch::Any).await?;
+                self.delete_record(now, &id, &IfMatch::Any).await?;
             }
         }
         Ok(())
@@ -235,19 +225,25 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::NotFound`], [`HubError::PreconditionFailed`] or [`HubError::SystemModule`].
-    pub async fn delete_device(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+    pub async fn delete_device(&self, now: Timestamp, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
         check_not_system(identity)?;
-        self.delete_record(identity, if_match).await
+        self.delete_record(now, identity, if_match).await
     }
 
-    async fn delete_record(&self, identity: &Identity, if_match: &IfMatch) -> Result<(), HubError> {
+    pub(crate) async fn delete_record(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        if_match: &IfMatch,
+    ) -> Result<(), HubError> {
         for _ in 0..WRITE_ATTEMPTS {
             let record = self.record(identity).await?;
             if !if_match.admits(&record.device.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
             let family = self.family(identity).await?;
-            match self.store.delete(identity, record.revision).await {
+            let reports = self.report_lifecycle(now, std::slice::from_ref(&record), false);
+            match self.store.delete(identity, record.revision, reports).await {
                 Ok(()) => {
                     for gone in &family {
                         self.connections.close(gone, CloseReason::CredentialsChanged);
@@ -282,9 +278,41 @@ impl Hub {
         Ok(())
     }
 
-    /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker.
-    /// Returns the record before and after.
-    pub(crate) async fn change<F>(&self, identity: &Identity, mut change: F) -> Result<(Record, Record), HubError>
+    /// As [`change_and_report`](Self::change_and_report), with nothing to report.
+    pub(crate) async fn change<F>(&self, identity: &Identity, change: F) -> Result<(Record, Record), HubError>
+    where
+        F: FnMut(&mut Record) -> Result<(), HubError>,
+    {
+        self.change_and_report(identity, change, |_| vec![]).await
+    }
+
+    /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker, together with what
+    /// `report` makes of it. Returns the record before and after. Device management looks at it afterwards.
+    pub(crate) async fn change_and_report<F>(
+        &self,
+        identity: &Identity,
+        change: F,
+        report: impl Fn(&Record) -> Vec<Report>,
+    ) -> Result<(Record, Record), HubError>
+    where
+        F: FnMut(&mut Record) -> Result<(), HubError>,
+    {
+        let changed = self.change_quietly(identity, change, report).await?;
+        self.configurations.note_record(identity);
+        if identity.module.is_some() {
+            // What is deployed on a module belongs to its device's deployments.
+            self.configurations.note_record(&Identity::device(identity.device.clone()));
+        }
+        Ok(changed)
+    }
+
+    /// As [`change_and_report`](Self::change_and_report), for management itself: nothing is noted.
+    pub(crate) async fn change_quietly<F>(
+        &self,
+        identity: &Identity,
+        mut change: F,
+        report: impl Fn(&Record) -> Vec<Report>,
+    ) -> Result<(Record, Record), HubError>
     where
         F: FnMut(&mut Record) -> Result<(), HubError>,
     {
@@ -292,7 +320,7 @@ impl Hub {
             let before = self.record(identity).await?;
             let mut after = before.clone();
             change(&mut after)?;
-            match self.store.update(after.clone()).await {
+            match self.store.update(after.clone(), report(&after)).await {
                 Ok(()) => {
                     after.revision += 1;
                     return Ok((before, after));
@@ -302,45 +330,6 @@ impl Hub {
             }
         }
         Err(HubError::Contended(identity.clone()))
-    }
-
-    /// Runs a twin query: reads its own writes, pages by id.
-    ///
-    /// # Errors
-    /// [`HubError::Query`] names what is wrong with the text; [`HubError::NotImplemented`] for jobs.
-    pub async fn query(
-        &self,
-        text: &str,
-        page: Option<usize>,
-        continuation: Option<&str>,
-    ) -> Result<QueryPage, HubError> {
-        let query = Query::parse(text)?;
-        let modules = match query.source() {
-            Source::Devices => false,
-            Source::Modules => true,
-            Source::Jobs => return Err(HubError::NotImplemented("queries over devices.jobs")),
-        };
-        let page = page.unwrap_or(100).clamp(1, limits::QUERY_PAGE_MAX);
-        let mut after = continuation
-            .map(|text| Identity::parse(text).map_err(|_| HubError::Invalid("continuation token is malformed".into())))
-            .transpose()?;
-        let mut run = query.start(page);
-        loop {
-            let records = self.store.records(modules, after.as_ref(), SCAN_PAGE).await?;
-            let is_last = records.len() < SCAN_PAGE;
-            for record in records.into_iter().map(|record| self.with_activity(record)) {
-                let connected = self.is_connected(&record.device.identity);
-                let full = run.offer(&record.twin_document(connected));
-                after = Some(record.device.identity);
-                if full {
-                    let continuation = after.map(|id| id.to_string());
-                    return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation });
-                }
-            }
-            if is_last {
-                return Ok(QueryPage { is_twin: query.is_whole(), items: run.finish()?, continuation: None });
-            }
-        }
     }
 }
 

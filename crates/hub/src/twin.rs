@@ -9,6 +9,7 @@ use gantry_identity::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::limits;
+use crate::management::Managed;
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
@@ -160,6 +161,8 @@ pub struct Twin {
     pub etag: u64,
     /// Plug and Play model id the device announced last.
     pub model_id: Option<String>,
+    /// What automatic management did here.
+    pub managed: Managed,
 }
 
 impl Twin {
@@ -172,6 +175,7 @@ impl Twin {
             version: 2,
             etag: 1,
             model_id: None,
+            managed: Managed::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::ports::Record;
+use crate::reports::TwinChange;
 use crate::twin::{Object, TwinWrite};
 
 impl Hub {
@@ -48,15 +49,16 @@ impl Hub {
         merge: bool,
     ) -> Result<Record, HubError> {
         let mut push = None;
-        let (_, after) = self
-            .change(identity, |record| {
-                if !if_match.admits(&record.twin.etag_text()) {
-                    return Err(HubError::PreconditionFailed(identity.clone()));
-                }
-                push = if merge { record.twin.patch(write, now)? } else { record.twin.replace(write, now)? };
-                Ok(())
-            })
-            .await?;
+        let change = if merge { TwinChange::Patched(write) } else { TwinChange::Replaced };
+        let write_it = |record: &mut Record| {
+            if !if_match.admits(&record.twin.etag_text()) {
+                return Err(HubError::PreconditionFailed(identity.clone()));
+            }
+            push = if merge { record.twin.patch(write, now)? } else { record.twin.replace(write, now)? };
+            Ok(())
+        };
+        let report = |after: &Record| self.report_twin_change(now, after, change);
+        let (_, after) = self.change_and_report(identity, write_it, report).await?;
         if let Some(patch) = push {
             let version = after.twin.desired.version;
             self.connections.deliver(identity, Subscriptions::DESIRED, Delivery::Desired { version, patch });
@@ -77,17 +79,17 @@ impl Hub {
     /// # Errors
     /// [`HubError::Twin`] names the key; nothing is changed then.
     pub async fn report(&self, now: Timestamp, identity: &Identity, patch: &Object) -> Result<u64, HubError> {
-        let (_, after) = self
-            .change(identity, |record| {
-                record.twin.report(patch, now)?;
-                Ok(())
-            })
-            .await?;
+        let write_it = |record: &mut Record| Ok(record.twin.report(patch, now).map(drop)?);
+        let report = |after: &Record| self.report_twin_change(now, after, TwinChange::Reported(patch));
+        let (_, after) = self.change_and_report(identity, write_it, report).await?;
         Ok(after.twin.reported.version)
     }
 
     /// Notes the model id a device announced.
-    pub(crate) async fn announce_model(&self, identity: &Identity, model_id: &str) -> Result<(), HubError> {
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`], or a store failure.
+    pub async fn announce_model(&self, identity: &Identity, model_id: &str) -> Result<(), HubError> {
         if self.record(identity).await?.twin.model_id.as_deref() == Some(model_id) {
             return Ok(());
         }

@@ -170,6 +170,11 @@ impl SharedAccessSignature {
         })
     }
 
+    /// What it says it covers: decoded, without scheme and trailing slash. Proves nothing.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
     /// The policy that signed it, if it names one.
     pub fn policy(&self) -> Option<&str> {
         self.policy.as_deref()

@@ -16,6 +16,7 @@ mod lex;
 mod operand;
 mod parse;
 mod path;
+mod plan;
 mod run;
 mod statement;
 
@@ -24,4 +25,5 @@ pub use condition::{Condition, Lookup, Uses};
 pub use operand::Operand;
 pub use parse::{QueryError, TEXT_LEN_MAX};
 pub use path::{Path, Step, find};
+pub use plan::{Constraint, Test};
 pub use run::{Document, GROUPS_MAX, Run, TooManyGroups};

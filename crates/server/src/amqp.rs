@@ -36,6 +36,7 @@ impl Amqp {
             stream_host: hub.host_name().to_owned(),
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
+            hub: Arc::clone(hub),
             authorizer,
             stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
             c2d,
@@ -68,7 +69,7 @@ fn created_at(folder: &Path) -> Timestamp {
 }
 
 /// An event with what routing added for an endpoint.
-fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
+pub fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
     for added in std::mem::take(&mut event.added) {
         if added.destinations.meets(endpoint) {
             event.properties.push((added.name, added.value));
@@ -93,14 +94,15 @@ impl LogStream {
         let is_it = |endpoint: &Endpoint| {
             endpoint.kind == EndpointKind::OwnStream && endpoint.name.eq_ignore_ascii_case(entity)
         };
-        self.hub.endpoints().iter().find(|(_, endpoint)| is_it(endpoint)).map(|(number, _)| Destinations::of(*number))
+        self.hub.endpoints().iter().find(|one| is_it(&one.endpoint)).map(|one| Destinations::of(one.number))
     }
 }
 
 impl EventStream for LogStream {
     fn entities(&self) -> Vec<String> {
-        let own = self.hub.endpoints().into_iter().filter(|(_, endpoint)| endpoint.kind == EndpointKind::OwnStream);
-        std::iter::once(self.hub.name().to_owned()).chain(own.map(|(_, endpoint)| endpoint.name)).collect()
+        let own = self.hub.endpoints().into_iter().map(|one| one.endpoint);
+        let own = own.filter(|endpoint| endpoint.kind == EndpointKind::OwnStream);
+        std::iter::once(self.hub.name().to_owned()).chain(own.map(|endpoint| endpoint.name)).collect()
     }
 
     fn partitions(&self) -> u16 {

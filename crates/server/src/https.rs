@@ -94,6 +94,7 @@ impl Serve for Https {
         let certificate = peer.certificate.clone().map(PeerCertificate);
         let router = self.router;
         let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            gantry_api::fold_path(request.uri_mut());
             request.extensions_mut().insert(address.clone());
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());

@@ -12,6 +12,8 @@ mod listen;
 mod page;
 mod processing;
 mod prompt;
+mod registry;
+mod routing;
 mod serve;
 mod websocket;
 

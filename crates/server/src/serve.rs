@@ -31,11 +31,15 @@ use crate::first_start::{self, Certificates, Connections, Secrets};
 use crate::https::Https;
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
+use crate::registry;
+use crate::routing;
 
 /// How often queues are looked after.
 const TENDING_PERIOD: Duration = Duration::from_secs(1);
 /// How often retention is applied.
 const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// Pause after reports could not be relayed.
+const RELAY_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -135,7 +139,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
     if let Some(routing) = &config.hub.routing
         && hub.routing().0 != *routing
     {
-        hub.put_routing(routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
+        hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
     }
     let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
     let dps_config = ServiceConfig {
@@ -225,6 +229,9 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
+    let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
+    let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
+    let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
     let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
@@ -244,6 +251,7 @@ async fn serve(
         tasks.spawn(accept_plain(listener, gateway.clone()));
     }
     tasks.spawn(retain(platform.events.clone()));
+    tasks.spawn(relay(Arc::clone(&platform.database), platform.events.clone()));
     tasks.spawn(tend(Arc::clone(&platform.hub)));
     tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
     announce(config, connections, &link, json);
@@ -253,7 +261,7 @@ async fn serve(
     platform.hub.shut_down();
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
-    let _ = processing.await;
+    let _ = tokio::join!(processing, registry, dispatch);
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
@@ -280,6 +288,20 @@ async fn retain(events: Events) {
             && dropped.segments > 0
         {
             info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+/// Moves events that writes reported into the log.
+async fn relay(database: Arc<Database>, events: Events) {
+    loop {
+        match database.relay(&events).await {
+            Ok(true) => {}
+            Ok(false) => database.reports_waiting().await,
+            Err(error) => {
+                warn!(%error, "reports are not relayed yet");
+                tokio::time::sleep(RELAY_PAUSE).await;
+            }
         }
     }
 }

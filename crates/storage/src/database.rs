@@ -8,6 +8,8 @@
 //! - `presence`: what connections write, best effort.
 //! - `c2d`: queued cloud-to-device messages in order of `sequence`.
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
+//! - `managed_by`: which configurations target which identities (`managed_store.rs`).
+//! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
@@ -30,8 +32,15 @@ const READERS_MAX: usize = 8;
 
 /// Steps from an empty file to the current schema, in order. A step that was released is never edited:
 /// what changes is a further step.
-const MIGRATIONS: &[&str] =
-    &[FIRST_TABLES, crate::queues::TABLES, crate::blob_catalogue::TABLES, crate::file_uploads::TABLES];
+const MIGRATIONS: &[&str] = &[
+    FIRST_TABLES,
+    crate::queues::TABLES,
+    crate::blob_catalogue::TABLES,
+    crate::file_uploads::TABLES,
+    crate::outbox::TABLES,
+    crate::managed_store::TABLES,
+    crate::job_store::TABLES,
+];
 
 const FIRST_TABLES: &str = "
 CREATE TABLE identities(
@@ -72,6 +81,7 @@ pub struct Database {
 
 struct Inner {
     records: Arc<RecordCache>,
+    reports: tokio::sync::Notify,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
@@ -96,7 +106,9 @@ impl Database {
             .spawn(move || run_writer(&connection, jobs))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         let records = Arc::default();
-        let inner = Inner { records, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let reports = tokio::sync::Notify::new();
+        let inner =
+            Inner { records, reports, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -138,6 +150,11 @@ impl Database {
         let closed = || StoreError::Failed("store is closed".into());
         self.inner.writer.send(job).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Told when a write left reports in the outbox.
+    pub(crate) fn reports(&self) -> &tokio::sync::Notify {
+        &self.inner.reports
     }
 
     /// Records read lately.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gantry_eventlog::{AppendError, Log, ReadError, Reader, StartPosition};
 use gantry_hub::event::{Event, StoredEvent, partition_of};
 use gantry_hub::ports::{Append, EventSink, LogError};
-use gantry_identity::Timestamp;
+use gantry_identity::{DeviceId, Timestamp};
 use tracing::warn;
 
 use crate::event_record;
@@ -85,6 +85,20 @@ impl Events {
         })
     }
 
+    /// Appends records encoded earlier, each of a device and an instant in milliseconds. Resolves when they are durable.
+    pub(crate) fn append_records<'a>(&self, records: impl Iterator<Item = (&'a DeviceId, u64, &'a [u8])>) -> Append {
+        let partitions = self.log.partitions();
+        let mut batch = self.log.begin();
+        let mut refused = None;
+        for (device, at, record) in records {
+            if let Err(error) = batch.push(partition_of(device, partitions), at, |out| out.extend_from_slice(record)) {
+                refused = Some(error);
+                break;
+            }
+        }
+        finish(batch.finish(), refused)
+    }
+
     /// A reader; `None` when the partition does not exist.
     pub fn read(&self, partition: u16, start: Start) -> Option<Cursor> {
         let start = match start {
@@ -95,6 +109,17 @@ impl Events {
         };
         self.log.reader(partition, start).map(|reader| Cursor { partition, reader })
     }
+}
+
+/// Durable when all were taken and the log says so.
+fn finish(commit: gantry_eventlog::Commit, refused: Option<AppendError>) -> Append {
+    Box::pin(async move {
+        let result = commit.await;
+        match refused {
+            Some(error) => Err(log_error(&error)),
+            None => result.map_err(|error| log_error(&error)),
+        }
+    })
 }
 
 fn timestamp(ms: u64) -> Timestamp {
@@ -152,14 +177,7 @@ impl EventSink for Events {
                 break;
             }
         }
-        let commit = batch.finish();
-        Box::pin(async move {
-            let result = commit.await;
-            match refused {
-                Some(error) => Err(log_error(&error)),
-                None => result.map_err(|error| log_error(&error)),
-            }
-        })
+        finish(batch.finish(), refused)
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -3,10 +3,13 @@
 use gantry_hub::device::Status;
 use gantry_hub::limits::MODULES_MAX;
 use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Store, StoreError};
+use gantry_hub::reports::Report;
 use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::database::{Database, fail};
+use crate::managed_store;
+use crate::outbox;
 use crate::shapes::{DeviceShape, TwinShape, corrupt};
 
 const SELECT: &str = "
@@ -172,23 +175,27 @@ impl Store for Database {
         })
     }
 
-    fn insert(&self, records: Vec<Record>) -> PortFuture<'_, (), StoreError> {
+    fn insert(&self, records: Vec<Record>, reports: Vec<Report>) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let Some(first) = records.first() else { return Ok(()) };
+            let has_reports = !reports.is_empty();
             let touched = first.device.identity.device.clone();
             let rows = records.into_iter().map(Row::encode).collect::<Result<Vec<_>, _>>()?;
             self.write_record(&touched, move |connection| {
                 check_room(connection, &rows)?;
-                rows.iter().try_for_each(|row| row.insert(connection)).map_err(fail)
+                rows.iter().try_for_each(|row| row.insert(connection)).map_err(fail)?;
+                outbox::put(connection, &reports).map_err(fail)
             })
             .await
+            .inspect(|()| self.tell_relay(has_reports))
         })
     }
 
-    fn update(&self, record: Record) -> PortFuture<'_, (), StoreError> {
+    fn update(&self, record: Record, reports: Vec<Report>) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let (device, twin) = (json(&DeviceShape::from(&record.device))?, json(&TwinShape::from(&record.twin))?);
             let touched = record.device.identity.device.clone();
+            let has_reports = !reports.is_empty();
             self.write_record(&touched, move |connection| {
                 let sql = "UPDATE identities SET revision = revision + 1, enabled = :enabled, identity = :identity,
                              twin = :twin
@@ -204,13 +211,24 @@ impl Store for Database {
                         })
                     })
                     .map_err(fail)?;
-                if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+                if changed == 0 {
+                    return Err(StoreError::Conflict);
+                }
+                managed_store::put(connection, id.device.as_str(), module_of(id), &record.twin.managed)?;
+                outbox::put(connection, &reports).map_err(fail)
             })
             .await
+            .inspect(|()| self.tell_relay(has_reports))
         })
     }
 
-    fn delete<'a>(&'a self, identity: &'a Identity, revision: u64) -> PortFuture<'a, (), StoreError> {
+    fn delete<'a>(
+        &'a self,
+        identity: &'a Identity,
+        revision: u64,
+        reports: Vec<Report>,
+    ) -> PortFuture<'a, (), StoreError> {
+        let has_reports = !reports.is_empty();
         let (device, module) = (identity.device.to_string(), module_of(identity).to_owned());
         Box::pin(async move {
             self.write_record(&identity.device, move |connection| {
@@ -219,10 +237,30 @@ impl Store for Database {
                 if changed == 0 {
                     return Err(StoreError::Conflict);
                 }
-                delete_dependents(connection, &device, &module).map_err(fail)
+                delete_dependents(connection, &device, &module).map_err(fail)?;
+                outbox::put(connection, &reports).map_err(fail)
             })
             .await
+            .inspect(|()| self.tell_relay(has_reports))
         })
+    }
+
+    fn managed_by<'a>(
+        &'a self,
+        configuration: &'a str,
+        after: Option<&'a Identity>,
+        limit: usize,
+    ) -> PortFuture<'a, Vec<Identity>, StoreError> {
+        let after = after.map_or_else(Default::default, |a| (a.device.to_string(), module_of(a).to_owned()));
+        Box::pin(self.managed_page(configuration.to_owned(), after, limit))
+    }
+
+    fn managed_counts<'a>(&'a self, configuration: &'a str) -> PortFuture<'a, (u64, u64), StoreError> {
+        Box::pin(self.managed_totals(configuration.to_owned()))
+    }
+
+    fn managed_by_any(&self) -> PortFuture<'_, Vec<String>, StoreError> {
+        Box::pin(self.managing())
     }
 
     fn counts(&self) -> PortFuture<'_, Counts, StoreError> {
@@ -282,12 +320,12 @@ fn put_presence(connection: &Connection, identity: &Identity, presence: Presence
 
 fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rusqlite::Result<()> {
     if module.is_empty() {
-        for table in ["identities", "presence", "c2d", "file_uploads"] {
+        for table in ["identities", "presence", "c2d", "file_uploads", "managed_by"] {
             connection.execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), params![device])?;
         }
         return Ok(());
     }
-    for table in ["presence", "c2d"] {
+    for table in ["presence", "c2d", "managed_by"] {
         let sql = format!("DELETE FROM {table} WHERE device_id = ?1 AND module_id = ?2");
         connection.execute(&sql, params![device, module])?;
     }
@@ -335,8 +373,8 @@ mod tests {
         let written = record("d1", "");
         {
             let store = Database::open(folder.path()).unwrap();
-            store.insert(vec![written.clone()]).await.unwrap();
-            assert!(matches!(store.insert(vec![written.clone()]).await, Err(StoreError::Conflict)));
+            store.insert(vec![written.clone()], vec![]).await.unwrap();
+            assert!(matches!(store.insert(vec![written.clone()], vec![]).await, Err(StoreError::Conflict)));
         }
         let store = Database::open(folder.path()).unwrap();
         assert_eq!(store.record(&written.device.identity).await.unwrap(), Some(written));
@@ -347,11 +385,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         let first = record("d1", "");
-        store.insert(vec![first.clone()]).await.unwrap();
-        store.update(first.clone()).await.unwrap();
-        assert!(matches!(store.update(first.clone()).await, Err(StoreError::Conflict)));
-        assert!(matches!(store.delete(&first.device.identity, 1).await, Err(StoreError::Conflict)));
-        store.delete(&first.device.identity, 2).await.unwrap();
+        store.insert(vec![first.clone()], vec![]).await.unwrap();
+        store.update(first.clone(), vec![]).await.unwrap();
+        assert!(matches!(store.update(first.clone(), vec![]).await, Err(StoreError::Conflict)));
+        assert!(matches!(store.delete(&first.device.identity, 1, vec![]).await, Err(StoreError::Conflict)));
+        store.delete(&first.device.identity, 2, vec![]).await.unwrap();
         assert_eq!(store.record(&first.device.identity).await.unwrap(), None);
     }
 
@@ -360,14 +398,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         for (device, module) in [("b", ""), ("a", ""), ("a", "m2"), ("a", "m1"), ("c", "")] {
-            store.insert(vec![record(device, module)]).await.unwrap();
+            store.insert(vec![record(device, module)], vec![]).await.unwrap();
         }
         let names = |records: Vec<Record>| records.iter().map(|r| r.device.identity.to_string()).collect::<Vec<_>>();
         assert_eq!(names(store.records(false, None, 10).await.unwrap()), ["a", "b", "c"]);
         assert_eq!(names(store.records(false, Some(&identity_of("a", "")), 1).await.unwrap()), ["b"]);
         assert_eq!(names(store.records(true, None, 10).await.unwrap()), ["a/m1", "a/m2"]);
         assert_eq!(store.counts().await.unwrap(), Counts { enabled: 3, disabled: 0 });
-        store.delete(&identity_of("a", ""), 1).await.unwrap();
+        store.delete(&identity_of("a", ""), 1, vec![]).await.unwrap();
         assert!(store.records(true, None, 10).await.unwrap().is_empty());
     }
 
@@ -376,10 +414,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
         let old = record("d", "");
-        store.insert(vec![old.clone()]).await.unwrap();
+        store.insert(vec![old.clone()], vec![]).await.unwrap();
         let ticket = store.records_read().get(&old.device.identity).err().unwrap();
         let new = Record { device: Device { etag: 99, ..old.device.clone() }, ..old.clone() };
-        store.update(new.clone()).await.unwrap();
+        store.update(new.clone(), vec![]).await.unwrap();
         store.records_read().put(&old, ticket);
         let read = store.record(&old.device.identity).await.unwrap().unwrap();
         assert_eq!((read.device.etag, read.revision), (99, 2));
@@ -389,7 +427,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap().unwrap().presence.c2d_count, 1);
-        store.delete(&old.device.identity, 2).await.unwrap();
+        store.delete(&old.device.identity, 2, vec![]).await.unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap(), None);
     }
 
@@ -399,7 +437,7 @@ mod tests {
         let store = Database::open(folder.path()).unwrap();
         let written = record("d", "");
         let id = written.device.identity.clone();
-        store.insert(vec![written]).await.unwrap();
+        store.insert(vec![written], vec![]).await.unwrap();
         store.save_subscriptions(&id, 3).await.unwrap();
         let at = Timestamp::from_millis(9);
         store.note_presence(&id, Presence { updated_at: at, last_activity_at: at, subscriptions: 0, c2d_count: 0 });

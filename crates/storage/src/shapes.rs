@@ -4,8 +4,11 @@
 //! ones stay readable. Keys are base64; instants are milliseconds since the epoch. Fields
 //! with their default value may be absent.
 
+use std::collections::BTreeMap;
+
 use gantry_hub::c2d::{Ack, C2dMessage};
 use gantry_hub::device::{Authentication, Device, Status};
+use gantry_hub::management::Managed;
 use gantry_hub::ports::StoreError;
 use gantry_hub::twin::{Object, Section, Twin};
 use gantry_identity::{DeviceId, Identity, Key, KeyPair, ModuleId, Timestamp};
@@ -150,6 +153,14 @@ pub(crate) struct TwinShape {
     etag: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    managed: Option<ManagedShape>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ManagedShape {
+    configurations: BTreeMap<String, bool>,
+    places: Vec<String>,
 }
 
 impl From<&Twin> for TwinShape {
@@ -161,6 +172,10 @@ impl From<&Twin> for TwinShape {
             version: twin.version,
             etag: twin.etag,
             model_id: twin.model_id.clone(),
+            managed: (twin.managed != Managed::default()).then(|| ManagedShape {
+                configurations: twin.managed.configurations.clone(),
+                places: twin.managed.places.clone(),
+            }),
         }
     }
 }
@@ -174,6 +189,10 @@ impl From<TwinShape> for Twin {
             version: shape.version,
             etag: shape.etag,
             model_id: shape.model_id,
+            managed: shape.managed.map_or_else(Managed::default, |managed| Managed {
+                configurations: managed.configurations,
+                places: managed.places,
+            }),
         }
     }
 }

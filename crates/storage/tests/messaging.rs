@@ -244,11 +244,11 @@ async fn a_connection_gives_back_what_it_holds_and_keeps_it_as_long_as_it_wants(
     let world = World::new().await;
     world.send("d", "m", Ack::Full).await;
     let mailbox = world.connect("d").await;
-    let locked = world.hub.next_c2d(at(0), &mailbox, true).await.unwrap().unwrap();
+    let locked = world.hub.next_c2d(at(0), mailbox.holder(), true).await.unwrap().unwrap();
     world.hub.tend(at(3000)).await.unwrap();
-    assert!(world.hub.next_c2d(at(3000), &mailbox, true).await.unwrap().is_none());
+    assert!(world.hub.next_c2d(at(3000), mailbox.holder(), true).await.unwrap().is_none());
     let newer = world.connect("d").await;
-    let again = world.hub.next_c2d(at(3000), &newer, true).await.unwrap().unwrap();
+    let again = world.hub.next_c2d(at(3000), newer.holder(), true).await.unwrap().unwrap();
     assert_eq!(again.message.delivery_count, 0);
     let lost = world.hub.settle_c2d(at(3000), &id("d"), locked.token, Settle::Complete).await;
     assert!(matches!(lost, Err(HubError::LockLost)), "{lost:?}");

@@ -213,6 +213,12 @@ impl Connection {
         self.put(channel, &Performative::Detach(Detach { handle, closed: true, error }));
     }
 
+    /// Whether a link is there, be it requested or attached.
+    #[must_use]
+    pub fn has_link(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some()
+    }
+
     /// How many deliveries a sending link can take now.
     #[must_use]
     pub fn sendable(&self, id: LinkId) -> u32 {
@@ -395,8 +401,18 @@ impl Connection {
         }
         link.unsettled = link.unsettled.saturating_sub(1);
         let channel = link.channel;
-        self.put_disposition(channel, Role::Receiver, delivery, state);
+        self.put_disposition(channel, Role::Receiver, delivery, state, true);
         self.top_up(id);
+    }
+
+    /// Names the outcome of a delivery the peer sent, and leaves settling it to the peer (receiver settle mode
+    /// `second`).
+    pub fn dispose(&mut self, id: LinkId, delivery: DeliveryId, state: DeliveryState) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let channel = link.channel;
+        self.put_disposition(channel, Role::Receiver, delivery, state, false);
     }
 
     /// Settles a delivery of ours whose disposition came unsettled.
@@ -413,12 +429,11 @@ impl Connection {
         if session.unsettled.remove(&number).is_some() {
             link.unsettled = link.unsettled.saturating_sub(1);
         }
-        self.put_disposition(channel, Role::Sender, delivery, state);
+        self.put_disposition(channel, Role::Sender, delivery, state, true);
     }
 
-    fn put_disposition(&mut self, channel: u16, role: Role, delivery: DeliveryId, state: DeliveryState) {
-        let disposition =
-            Disposition { role, first: delivery.0, last: Some(delivery.0), settled: true, state: Some(state) };
+    fn put_disposition(&mut self, channel: u16, role: Role, delivery: DeliveryId, state: DeliveryState, settled: bool) {
+        let disposition = Disposition { role, first: delivery.0, last: Some(delivery.0), settled, state: Some(state) };
         self.put(channel, &Performative::Disposition(disposition));
     }
 

@@ -110,7 +110,7 @@ pub(super) async fn delete_module(
 
 async fn delete_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
     auth::hub(api, headers, peer, WRITE)?;
-    api.hub.delete_device(identity, &if_match(headers)).await?;
+    api.hub.delete_device(now(), identity, &if_match(headers)).await?;
     if identity.module.is_none() {
         api.central.remove(identity.device.as_str());
     }

@@ -22,11 +22,35 @@ use crate::error::ApiError;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MethodBody {
+pub(crate) struct MethodBody {
     method_name: String,
     payload: Option<Box<RawValue>>,
     response_timeout_in_seconds: Option<u64>,
     connect_timeout_in_seconds: Option<u64>,
+}
+
+impl MethodBody {
+    /// The method and its time-outs.
+    ///
+    /// # Errors
+    /// When a time-out, the name or the payload is out of bounds.
+    pub(crate) fn call(self) -> Result<(MethodCall, MethodTimeouts), ApiError> {
+        let response = self.response_timeout_in_seconds.filter(|secs| *secs != 0);
+        if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
+            return Err(ApiError::invalid("responseTimeoutInSeconds must be 5 to 300"));
+        }
+        let connect = self.connect_timeout_in_seconds.unwrap_or(0);
+        if connect > *limits::METHOD_TIMEOUT_SECS.end() {
+            return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
+        }
+        let payload = self.payload.as_ref().map_or("null", |raw| raw.get());
+        let call = MethodCall::new(&self.method_name, Bytes::copy_from_slice(payload.as_bytes()))?;
+        let timeouts = MethodTimeouts {
+            connect: Duration::from_secs(connect),
+            response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
+        };
+        Ok((call, timeouts))
+    }
 }
 
 /// How long a call may take.
@@ -67,20 +91,7 @@ async fn invoke_on(
 ) -> Result<Json<Value>, ApiError> {
     auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
     let body: MethodBody = bodies::parse(body)?;
-    let response = body.response_timeout_in_seconds.filter(|secs| *secs != 0);
-    if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
-        return Err(ApiError::invalid("responseTimeoutInSeconds must be 5 to 300"));
-    }
-    let connect = body.connect_timeout_in_seconds.unwrap_or(0);
-    if connect > *limits::METHOD_TIMEOUT_SECS.end() {
-        return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
-    }
-    let payload = body.payload.as_ref().map_or("null", |raw| raw.get());
-    let call = MethodCall::new(&body.method_name, Bytes::copy_from_slice(payload.as_bytes()))?;
-    let timeouts = MethodTimeouts {
-        connect: Duration::from_secs(connect),
-        response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
-    };
+    let (call, timeouts) = body.call()?;
     let answer = call_method(&api.hub, identity, &call, timeouts).await?;
     // An empty answer is null; anything else must be JSON.
     let payload = if answer.payload.trim_ascii().is_empty() {

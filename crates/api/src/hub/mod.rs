@@ -2,11 +2,14 @@
 
 pub(crate) mod bodies;
 pub(crate) mod bulk;
+mod configurations;
 mod devices;
 pub(crate) mod files;
 pub(crate) mod import_export;
+pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
+mod service_queues;
 mod twins;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
     let module = get(devices::get_module).put(devices::put_module).delete(devices::delete_module);
     let twin = get(twins::get).patch(twins::patch).put(twins::put);
     let module_twin = get(twins::get_module).patch(twins::patch_module).put(twins::put_module);
+    let configuration = get(configurations::get).put(configurations::put).delete(configurations::delete);
     Router::new()
         .route("/devices", get(devices::list).post(bulk::registry))
         .route("/devices/", get(devices::list))
@@ -33,13 +37,12 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/devices/{id}/modules", get(devices::list_modules))
         .route("/devices/{id}/modules/{mid}", module)
         .route("/devices/{id}/commands", delete(devices::purge))
-        .route("/devices/{id}/applyConfigurationContent", any(not_implemented))
-        .route("/devices/{id}/messages/{*rest}", any(not_implemented))
         .route("/devices/{id}/files", post(files::begin))
         .route("/devices/{id}/files/", post(files::begin))
         .route("/devices/{id}/files/notifications", post(files::complete))
         .route("/devices/{id}/files/notifications/", post(files::complete))
         .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
+        .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
         .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
@@ -47,15 +50,19 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/twins/{id}/modules/{mid}", module_twin)
         .route("/twins/{id}/methods", post(methods::invoke))
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
+        .route("/jobs/v2/query", get(jobs::query))
+        .route("/jobs/v2/{id}", get(jobs::get).put(jobs::create))
+        .route("/jobs/v2/{id}/cancel", post(jobs::cancel))
+        .route("/configurations", get(configurations::list))
+        .route("/configurations/", get(configurations::list))
+        .route("/configurations/testQueries", post(configurations::test_queries))
+        .route("/configurations/{id}", configuration)
         .route("/jobs/create", post(import_export::create))
         .route("/jobs", get(import_export::list))
         .route("/jobs/", get(import_export::list))
         .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
-        .route("/jobs/v2/{*rest}", any(not_implemented))
-        .route("/configurations", any(not_implemented))
-        .route("/configurations/{*rest}", any(not_implemented))
         .route("/digitaltwins/{*rest}", any(not_implemented))
-        .route("/messages/{*rest}", any(not_implemented))
+        .route("/messages/{*rest}", any(service_queues::call))
 }
 
 async fn not_implemented(uri: Uri) -> ApiError {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use gantry_hub::ItemType;
 use gantry_identity::Rights;
 use serde::Deserialize;
 
@@ -40,7 +41,11 @@ pub(super) async fn query(
         .map(|count| count.parse().map_err(|_| ApiError::invalid(format!("{MAX_ITEM_COUNT} must be a number"))))
         .transpose()?;
     let page = api.hub.query(&body.query, page, text(CONTINUATION)).await?;
-    let item_type = if page.is_twin { "Twin" } else { "Raw" };
+    let item_type = match page.item_type {
+        ItemType::Twin => "Twin",
+        ItemType::DeviceJob => "DeviceJob",
+        ItemType::Raw => "Raw",
+    };
     let mut response = Json(page.items).into_response();
     response.headers_mut().insert(ITEM_TYPE, HeaderValue::from_static(item_type));
     if let Some(token) = page.continuation.and_then(|token| HeaderValue::from_str(&token).ok()) {

@@ -68,7 +68,7 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Result<Response, PlatformError> {
     let settings: Settings = parse(&body)?;
-    let etag = api.hub.put_routing(settings.properties.clone(), &if_match(&headers)).await?;
+    let etag = api.hub.put_routing(now(), settings.properties.clone(), &if_match(&headers)).await?;
     Ok(answer(settings.properties, &etag))
 }
 

@@ -1,6 +1,7 @@
 //! Who may do what: every operation of the service API with every default policy.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -11,13 +12,13 @@ use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
-use gantry_identity::{Key, KeyPair, Policies, Rights, Signer, Timestamp};
+use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
+const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -38,6 +39,10 @@ const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
     ("PUT", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
     ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
+    ("GET", "/messages/serviceBound/feedback", "", Rights::SERVICE_CONNECT),
+    ("DELETE", "/messages/serviceBound/feedback/x", "", Rights::SERVICE_CONNECT),
+    ("POST", "/messages/serviceBound/feedback/x/abandon", "", Rights::SERVICE_CONNECT),
+    ("GET", "/messages/serviceBound/filenotifications", "", Rights::SERVICE_CONNECT),
     ("POST", "/jobs/create", r#"{"type":"export","outputBlobContainerUri":"x"}"#, Rights::REGISTRY_WRITE),
     ("GET", "/jobs", "", Rights::REGISTRY_READ),
     ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
@@ -54,8 +59,27 @@ const OPERATIONS: [(&str, &str, &str, Rights); 32] = [
 
 struct Nothing;
 
-impl EventSink for Nothing {
-    fn append(&self, _: &[Event<'_>]) -> Append {
+/// A log in memory.
+#[derive(Default)]
+struct MemoryLog(Arc<Mutex<Vec<Logged>>>);
+
+/// What a test looks at of an event.
+#[derive(Clone)]
+pub(crate) struct Logged {
+    pub(crate) identity: Identity,
+    pub(crate) fields: Vec<Option<String>>,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl EventSink for MemoryLog {
+    fn append(&self, events: &[Event<'_>]) -> Append {
+        self.0.lock().unwrap().extend(events.iter().map(|event| Logged {
+            identity: event.identity.clone(),
+            fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
+            properties: event.message.properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            body: event.message.body.to_vec(),
+        }));
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -76,7 +100,10 @@ impl Containers for Nothing {
 
 impl Entropy for Nothing {
     fn fill(&self, buffer: &mut [u8]) {
-        buffer.fill(7);
+        // No two draws are the same, as keys and lock tokens need.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        buffer.iter_mut().zip(number.iter().rev().chain(std::iter::repeat(&7))).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -85,9 +112,15 @@ fn keys() -> KeyPair {
 }
 
 pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
+    api_with_log(folder).0
+}
+
+/// The API, and the telemetry it takes.
+pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
-    let (entropy, log): (Arc<dyn Entropy>, Arc<dyn EventSink>) = (Arc::new(Nothing), Arc::new(Nothing));
+    let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
+    let logged = Arc::clone(&log.0);
     let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
     let config = HubConfig {
         name: "hub".into(),
@@ -110,7 +143,8 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
     let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
     let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
     let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
-    Api { hub, provisioning, central, files: None, import_export, sessions: Arc::new(Sessions::default()) }
+    let sessions = Arc::new(Sessions::default());
+    (Api { hub, provisioning, central, files: None, import_export, sessions }, logged)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {

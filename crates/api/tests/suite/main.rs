@@ -1,6 +1,9 @@
 //! Behaviour of the service side as its clients see it.
 
 mod authorization;
+mod configurations;
+mod device;
+mod jobs;
 mod registry;
 mod service;
 mod session;

@@ -3,7 +3,21 @@
 //! Clients write a path with or without a leading slash, or a whole URI; some percent-encode it. Words of the path
 //! are compared without case, names keep theirs.
 
+use gantry_identity::{DeviceId, Identity, ModuleId};
 use percent_encoding::percent_decode_str;
+
+/// A node of a device or module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceNode {
+    /// `messages/events`: telemetry, or the inputs of a module.
+    Events,
+    /// `messages/devicebound`: cloud-to-device messages.
+    DeviceBound,
+    /// `methods/devicebound`: direct methods.
+    Methods,
+    /// `twin`: the twin.
+    Twin,
+}
 
 /// The node a link address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +43,8 @@ pub(super) enum Address {
     Feedback,
     /// `messages/serviceBound/filenotifications`: file uploads.
     FileNotifications,
+    /// `devices/{id}/...` or `devices/{id}/modules/{id}/...`.
+    Device(Identity, DeviceNode),
     /// Nothing of ours.
     Unknown,
 }
@@ -60,8 +76,34 @@ impl Address {
                 group: segments[2].to_owned(),
                 partition: segments[4].to_owned(),
             },
+            _ if word(0, "devices") => Self::device(&segments).unwrap_or(Self::Unknown),
             _ => Self::Unknown,
         }
+    }
+
+    fn device(segments: &[&str]) -> Option<Self> {
+        let device = DeviceId::parse(segments.get(1)?).ok()?;
+        let (module, rest) = match segments.get(2..)? {
+            [modules, module, rest @ ..] if modules.eq_ignore_ascii_case("modules") => {
+                (Some(ModuleId::parse(module).ok()?), rest)
+            }
+            rest => (None, rest),
+        };
+        let is = |words: &[&str]| {
+            rest.len() == words.len() && rest.iter().zip(words).all(|(found, word)| found.eq_ignore_ascii_case(word))
+        };
+        let node = if is(&["messages", "events"]) {
+            DeviceNode::Events
+        } else if is(&["messages", "devicebound"]) {
+            DeviceNode::DeviceBound
+        } else if is(&["methods", "devicebound"]) {
+            DeviceNode::Methods
+        } else if is(&["twin"]) {
+            DeviceNode::Twin
+        } else {
+            return None;
+        };
+        Some(Self::Device(Identity { device, module }, node))
     }
 }
 
@@ -105,8 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_devices_and_modules_are_known() {
+        let device = |id: &str, node| Address::Device(Identity::parse(id).unwrap(), node);
+        check("/devices/d/messages/events", &device("d", DeviceNode::Events));
+        check("amqps://h:5671/devices/a%2Cb/messages/deviceBound", &device("a,b", DeviceNode::DeviceBound));
+        check("/Devices/D/modules/m/methods/devicebound", &device("D/m", DeviceNode::Methods));
+        check("devices/d/twin/", &device("d", DeviceNode::Twin));
+        check("/devices/d/modules/m/twin", &device("d/m", DeviceNode::Twin));
+        for wrong in ["/devices", "/devices/d", "/devices/d/twin/x", "/devices/d/modules/m", "/devices/a b/twin"] {
+            check(wrong, &Address::Unknown);
+        }
+    }
+
+    #[test]
     fn anything_else_is_unknown() {
-        for address in ["", "/", "amqps://h", "devices/d/messages/events", "messages/serviceBound/other", "%ff"] {
+        for address in ["", "/", "amqps://h", "messages/serviceBound/other", "%ff"] {
             check(address, &Address::Unknown);
         }
     }

@@ -65,7 +65,7 @@ fn recipient(to: &str) -> Option<Identity> {
 }
 
 /// A simple value as devices get it: as text.
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     Some(match value {
         Value::Null => String::new(),
         Value::Boolean(flag) => flag.to_string(),

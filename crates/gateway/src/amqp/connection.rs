@@ -1,31 +1,47 @@
 //! One connection: bytes, time, futures and events, and nothing about what they mean.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{Aborted, BoxFuture};
 use futures::stream::FuturesUnordered;
-use gantry_amqp::connection::{Config, Connection, LinkId, SaslRequest};
-use gantry_amqp::sasl::Outcome;
-use gantry_amqp::{ErrorCondition, Event, condition as amqp};
-use gantry_identity::Refusal;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use gantry_amqp::connection::{Config, Connection, DeliveryId, LinkId, SaslRequest};
+use gantry_amqp::sasl::{self, Outcome};
+use gantry_amqp::{DeliveryState, ErrorCondition, Event, Symbol, condition as amqp};
+use gantry_hub::{Hub, HubError};
+use gantry_identity::{Identity, Refusal};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use super::device::{DeviceDone, Devices};
 use super::grants::Grants;
-use super::links::{Link, Sent};
+use super::links::{Link, LinkKind, Sent};
 use super::partition::Batch;
 use super::ports::Grant;
-use super::{AmqpContext, condition};
+use super::{AmqpContext, condition, service_queue};
 use crate::Peer;
 
-/// Bytes read at once.
-const INPUT_LEN: usize = 16 * 1024;
+/// Bytes read at once, through a buffer of the thread: an idle connection has none of its own.
+const INPUT_LEN: usize = 64 * 1024;
+
+/// Output buffers larger than this are given back when they are empty.
+const OUTPUT_KEPT: usize = 4 * 1024;
+
+/// Groups of telemetry that may wait for the log before nothing more is read.
+const STORES_IN_FLIGHT_MAX: usize = 64;
+
+thread_local! {
+    static INPUT: RefCell<Box<[u8]>> = RefCell::new(vec![0; INPUT_LEN].into());
+}
 
 /// Bytes of output above which nothing more is read, from the peer or from the log.
 const OUTPUT_HIGH: usize = 512 * 1024;
@@ -41,12 +57,17 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Something that was waited for.
-#[derive(Debug)]
 pub(super) enum Done {
     /// Events of a partition.
     Batch(Batch),
     /// A cloud-to-device message was queued or refused.
     Sent(Sent),
+    /// Something about a device.
+    Device(DeviceDone),
+    /// A message for a service.
+    Received(service_queue::Received),
+    /// A message of a service queue was settled.
+    ServiceSettled(service_queue::Settled),
 }
 
 /// The service's end of one connection.
@@ -56,6 +77,8 @@ pub(super) struct Head {
     pub(super) amqp: Connection,
     pub(super) grants: Grants,
     pub(super) links: HashMap<LinkId, Link>,
+    pub(super) devices: Devices,
+    pub(super) stores_in_flight: usize,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Result<Done, Aborted>>>,
     pub(super) evict: mpsc::UnboundedSender<LinkId>,
     evicted: mpsc::UnboundedReceiver<LinkId>,
@@ -84,6 +107,9 @@ impl Output {
         self.written += count;
         self.progress_at = Some(Instant::now());
         if self.is_empty() {
+            if self.bytes.capacity() > OUTPUT_KEPT {
+                self.bytes = Vec::new();
+            }
             self.bytes.clear();
             self.written = 0;
             self.flushing = true;
@@ -94,6 +120,12 @@ impl Output {
         self.flushing = false;
         self.progress_at = None;
     }
+}
+
+/// Whom a user name of SASL PLAIN names.
+enum User<'u> {
+    Policy(&'u str),
+    Device(Identity),
 }
 
 enum Progress {
@@ -113,15 +145,31 @@ async fn write<W: AsyncWrite + Unpin>(writer: &mut W, output: &Output) -> io::Re
     }
 }
 
+/// Waits for bytes, once the log has room when a device is there; none at the end of the stream. May be dropped
+/// without losing any.
+async fn read<R: AsyncRead + Unpin>(reader: &mut R, log: Option<Arc<Hub>>) -> io::Result<Vec<u8>> {
+    if let Some(hub) = log {
+        hub.ready().await;
+    }
+    poll_fn(|cx| {
+        INPUT.with_borrow_mut(|input| {
+            let mut buffer = ReadBuf::new(input);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().to_vec()))
+        })
+    })
+    .await
+}
+
 /// Says that nothing follows, and waits a little for the peer to say the same.
-async fn hang_up<R, W>(reader: &mut R, writer: &mut W, input: &mut [u8]) -> io::Result<()>
+async fn hang_up<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let parting = async {
         writer.shutdown().await?;
-        while reader.read(input).await? > 0 {}
+        while !read(reader, None).await?.is_empty() {}
         Ok(())
     };
     tokio::time::timeout(LINGER_TIMEOUT, parting).await.unwrap_or(Ok(()))
@@ -130,13 +178,18 @@ where
 impl Head {
     pub(super) fn new(context: Arc<AmqpContext>, peer: Peer) -> Self {
         let (evict, evicted) = mpsc::unbounded_channel();
-        let config = Config::server(context.hub_name.clone());
+        let mut config = Config::server(context.hub_name.clone());
+        if peer.certificate.is_some() {
+            config.mechanisms.insert(0, sasl::EXTERNAL);
+        }
         Self {
             context,
             peer,
             amqp: Connection::server(config, 0),
             grants: Grants::default(),
             links: HashMap::new(),
+            devices: Devices::default(),
+            stores_in_flight: 0,
             work: FuturesUnordered::new(),
             evict,
             evicted,
@@ -145,10 +198,15 @@ impl Head {
         }
     }
 
-    /// Moves bytes until the connection is over.
+    /// Moves bytes until the connection is over, and gives back what it held.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> io::Result<()> {
+        let result = self.transfer(stream).await;
+        self.let_go();
+        result
+    }
+
+    async fn transfer<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S) -> io::Result<()> {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut input = vec![0; INPUT_LEN].into_boxed_slice();
         let mut output = Output::default();
         let mut shutdown = self.context.shutdown.clone();
         let mut stopping = false;
@@ -161,9 +219,12 @@ impl Head {
             }
             let closed = self.amqp.is_closed();
             if closed && output.is_empty() && !output.flushing {
-                return hang_up(&mut reader, &mut writer, &mut input).await;
+                return hang_up(&mut reader, &mut writer).await;
             }
             let room = output.bytes.len() - output.written + self.amqp.output_len() < OUTPUT_HIGH;
+            let may_read = room && !closed && self.stores_in_flight < STORES_IN_FLIGHT_MAX;
+            // Devices feel a full log here; services do not wait for it.
+            let log = self.devices.is_connected().then(|| self.context.hub.clone());
             let deadline = self.deadline(&output);
             tokio::select! {
                 progress = write(&mut writer, &output), if !output.is_empty() || output.flushing => {
@@ -172,11 +233,12 @@ impl Head {
                         Progress::Flushed => output.flushed(),
                     }
                 }
-                read = reader.read(&mut input), if room && !closed => {
-                    match read? {
-                        0 => return Ok(()),
-                        count => self.receive(&input[..count]),
+                read = read(&mut reader, log), if may_read => {
+                    let input = read?;
+                    if input.is_empty() {
+                        return Ok(());
                     }
+                    self.receive(&input);
                 }
                 Some(done) = self.work.next(), if room && !self.work.is_empty() => self.done(done),
                 Some(link) = self.evicted.recv() => self.stolen(link),
@@ -184,9 +246,7 @@ impl Head {
                     stopping = true;
                     // A context that is gone asks for the same.
                     drop(changed);
-                    let text = "the service is stopping";
-                    let now = self.elapsed_ms();
-                    self.amqp.close(now, Some(ErrorCondition::new(amqp::CONNECTION_FORCED, text)));
+                    self.close(amqp::CONNECTION_FORCED, "the service is stopping");
                 }
                 () = sleep_until(deadline) => self.tick(&output)?,
             }
@@ -214,6 +274,10 @@ impl Head {
             let left = expiry.since((self.context.now)());
             deadline = deadline.min(Instant::now() + left);
         }
+        if let Some(expiry) = self.devices.next_expiry() {
+            let left = expiry.since((self.context.now)());
+            deadline = deadline.min(Instant::now() + left);
+        }
         if let Some(since) = self.without_token_since.filter(|_| !self.amqp.is_closed()) {
             deadline = deadline.min(since + TOKEN_TIMEOUT);
         }
@@ -234,36 +298,56 @@ impl Head {
         if self.grants.expire((self.context.now)()) {
             self.token_expired();
         }
+        self.expire_devices((self.context.now)());
         if self.without_token_since.is_some_and(|since| since.elapsed() >= TOKEN_TIMEOUT) {
             self.without_token_since = None;
-            let text = "no token was put in time";
-            self.amqp.close(now, Some(ErrorCondition::new(amqp::UNAUTHORIZED_ACCESS, text)));
+            self.close(amqp::UNAUTHORIZED_ACCESS, "no token was put in time");
         }
         Ok(())
+    }
+
+    /// Closes the connection, and says why.
+    pub(super) fn close(&mut self, condition: Symbol, text: &str) {
+        let now = self.elapsed_ms();
+        self.amqp.close(now, Some(ErrorCondition::new(condition, text)));
+    }
+
+    /// Gives back what links and devices hold.
+    fn let_go(&mut self) {
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            self.remove(id);
+        }
+        self.disconnect_devices();
     }
 
     fn token_expired(&mut self) {
         debug!(peer = %self.peer.address, "token expired");
         if self.grants.is_plain() {
-            let text = "the token of this connection expired";
-            let now = self.elapsed_ms();
-            self.amqp.close(now, Some(ErrorCondition::new(amqp::UNAUTHORIZED_ACCESS, text)));
+            self.close(amqp::UNAUTHORIZED_ACCESS, "the token of this connection expired");
             return;
         }
-        if self.grants.is_empty() {
+        if self.grants.is_empty() && self.devices.is_empty() {
             self.without_token_since = Some(Instant::now());
         }
         self.detach_unauthorized();
     }
 
     /// Keeps what a token allows. `false` when there are too many.
-    pub(super) fn put_grant(&mut self, audience: &str, grant: Grant) -> bool {
+    pub(super) fn put_grant(&mut self, audience: &str, grant: Grant, token: &str) -> bool {
+        self.has_token();
+        self.grants.put(audience, grant, token)
+    }
+
+    /// Somebody proved who they are.
+    pub(super) fn has_token(&mut self) {
         self.without_token_since = None;
-        self.grants.put(audience, grant)
     }
 
     fn handle_events(&mut self) {
         while let Some(event) = self.amqp.next_event() {
+            if !matches!(event, Event::Message(_)) {
+                self.store_gathered();
+            }
             match event {
                 Event::Sasl(request) => self.sasl(request),
                 Event::Opened(opened) => {
@@ -273,14 +357,26 @@ impl Head {
                 Event::Detached { link, .. } => self.remove(link),
                 Event::Message(delivery) => self.message(&delivery),
                 Event::Credit { link, drain, .. } => self.credit(link, drain),
-                // We ask for no links of our own, and send nothing unsettled.
-                Event::Attached { .. } | Event::Disposition { .. } | Event::Drained { .. } => {}
+                Event::Disposition { link, delivery_id, state, settled } => {
+                    self.disposed(link, delivery_id, state, settled);
+                }
+                // We ask for no links of our own.
+                Event::Attached { .. } | Event::Drained { .. } => {}
                 Event::Closed { error } => {
                     debug!(peer = %self.peer.address, ?error, "connection closed");
-                    self.links.clear();
+                    self.let_go();
                     self.work.clear();
                 }
             }
+        }
+        self.store_gathered();
+    }
+
+    fn disposed(&mut self, link: LinkId, delivery_id: DeliveryId, state: Option<DeliveryState>, settled: bool) {
+        match self.links.get(&link).map(|link| &link.kind) {
+            Some(LinkKind::Service(_)) => self.service_disposed(link, delivery_id, state.as_ref(), settled),
+            Some(LinkKind::Device(_)) => self.c2d_disposed(link, delivery_id, state.as_ref(), settled),
+            _ => {}
         }
     }
 
@@ -288,51 +384,74 @@ impl Head {
         match done {
             Ok(Done::Batch(batch)) => self.batch(batch),
             Ok(Done::Sent(sent)) => self.sent(&sent),
+            Ok(Done::Device(done)) => self.device_done(done),
+            Ok(Done::Received(received)) => self.service_received(received),
+            Ok(Done::ServiceSettled(settled)) => self.service_settled(settled),
             // Its link is gone.
             Err(Aborted) => {}
         }
     }
 
-    /// SASL PLAIN: `{policy}@sas.root.{hub}` with a token as password.
+    /// SASL: PLAIN is a policy (`{policy}@sas.root.{hub}`) or a device (`{device}@sas.{hub}`), with a token as
+    /// password; EXTERNAL is the certificate, which is looked at with the first link of a device.
     fn sasl(&mut self, request: SaslRequest) {
-        let outcome = match request {
-            // Service clients have no certificates; `EXTERNAL` is not offered.
-            SaslRequest::External => Outcome::Auth,
-            SaslRequest::Plain(plain) => {
-                let now = (self.context.now)();
-                match self.plain_policy(&plain.user).and_then(|policy| {
-                    let grant = self.context.authorizer.check(now, &plain.password)?;
-                    if grant.policy.eq_ignore_ascii_case(policy) {
-                        Ok(grant)
-                    } else {
-                        Err(Refusal::UnknownPolicy(policy.to_owned()))
-                    }
-                }) {
-                    Ok(grant) => {
-                        self.grants.set_plain(grant);
-                        self.without_token_since = None;
-                        Outcome::Ok
-                    }
-                    Err(refusal) => {
-                        self.refused(&plain.user, "amqp sasl", &refusal);
-                        Outcome::Auth
-                    }
-                }
-            }
+        let plain = match request {
+            SaslRequest::External if self.peer.certificate.is_some() => return self.sasl_decided(Outcome::Ok),
+            SaslRequest::External => return self.sasl_decided(Outcome::Auth),
+            SaslRequest::Plain(plain) => plain,
         };
+        let user = match self.plain_user(&plain.user) {
+            Ok(User::Device(identity)) => return self.check_own_token(identity, plain.password, None),
+            Ok(User::Policy(policy)) => Ok(policy),
+            Err(refusal) => Err(refusal),
+        };
+        let checked = user.and_then(|policy| {
+            let grant = self.context.authorizer.check((self.context.now)(), &plain.password)?;
+            if grant.policy.eq_ignore_ascii_case(policy) {
+                Ok(grant)
+            } else {
+                Err(Refusal::UnknownPolicy(policy.to_owned()))
+            }
+        });
+        let outcome = match checked {
+            Ok(grant) => {
+                self.grants.set_plain(grant, &plain.password);
+                self.has_token();
+                Outcome::Ok
+            }
+            Err(refusal) => self.plain_refused(&plain.user, &HubError::Unauthorized(refusal)),
+        };
+        self.sasl_decided(outcome);
+    }
+
+    pub(super) fn sasl_decided(&mut self, outcome: Outcome) {
         if let Err(error) = self.amqp.sasl_outcome(outcome) {
             debug!(peer = %self.peer.address, error = &error as &dyn std::error::Error, "peer broke the protocol");
         }
     }
 
-    fn plain_policy<'u>(&self, user: &'u str) -> Result<&'u str, Refusal> {
+    pub(super) fn plain_refused(&mut self, user: &str, error: &HubError) -> Outcome {
+        match error {
+            HubError::Unauthorized(refusal) => {
+                self.refused(user, "amqp sasl", refusal);
+                Outcome::Auth
+            }
+            _ => Outcome::SystemTemporary,
+        }
+    }
+
+    fn plain_user<'u>(&self, user: &'u str) -> Result<User<'u>, Refusal> {
         let unknown = || Refusal::UnknownIdentity(user.to_owned());
-        let (policy, scope) = user.split_once('@').ok_or_else(unknown)?;
-        let hub = scope.strip_prefix("sas.root.").ok_or_else(unknown)?;
+        let (name, scope) = user.rsplit_once('@').ok_or_else(unknown)?;
+        let scope = scope.strip_prefix("sas.").ok_or_else(unknown)?;
+        let (hub, user) = match scope.strip_prefix("root.") {
+            Some(hub) => (hub, User::Policy(name)),
+            None => (scope, User::Device(Identity::parse(name).map_err(|_| unknown())?)),
+        };
         // Tools take the first label of the host name for the hub's name.
         let first_label = self.context.stream_host.split('.').next().unwrap_or_default();
         let known = [self.context.hub_name.as_str(), first_label];
-        if known.iter().any(|name| name.eq_ignore_ascii_case(hub)) { Ok(policy) } else { Err(unknown()) }
+        if known.iter().any(|name| name.eq_ignore_ascii_case(hub)) { Ok(user) } else { Err(unknown()) }
     }
 
     pub(super) fn refused(&self, claimed: &str, operation: &'static str, refusal: &Refusal) {

@@ -8,17 +8,29 @@ use super::ports::Grant;
 const GRANTS_MAX: usize = 1_024;
 
 /// Tokens by audience; SASL PLAIN counts as one that cannot be renewed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Grants {
-    by_audience: Vec<(String, Grant)>,
+    by_audience: Vec<Held>,
     plain: bool,
+}
+
+/// A token and what it allows. The text is kept for devices that come in with it.
+struct Held {
+    audience: String,
+    grant: Grant,
+    token: Box<str>,
 }
 
 impl Grants {
     /// The grant of SASL PLAIN.
-    pub(super) fn set_plain(&mut self, grant: Grant) {
+    pub(super) fn set_plain(&mut self, grant: Grant, token: &str) {
         self.plain = true;
-        self.by_audience.push((String::new(), grant));
+        self.by_audience.push(Held { audience: String::new(), grant, token: token.into() });
+    }
+
+    /// The connection was opened with the token of a device, which it ends with.
+    pub(super) fn set_plain_device(&mut self) {
+        self.plain = true;
     }
 
     /// Whether the connection was opened with SASL PLAIN, and ends with its token.
@@ -27,21 +39,31 @@ impl Grants {
     }
 
     /// Keeps the grant of a token, in place of an earlier one for the same audience. `false` when there are too many.
-    pub(super) fn put(&mut self, audience: &str, grant: Grant) -> bool {
-        if let Some((_, old)) = self.by_audience.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(audience)) {
-            *old = grant;
+    pub(super) fn put(&mut self, audience: &str, grant: Grant, token: &str) -> bool {
+        let held = Held { audience: audience.to_owned(), grant, token: token.into() };
+        if let Some(old) = self.by_audience.iter_mut().find(|old| old.audience.eq_ignore_ascii_case(audience)) {
+            *old = held;
         } else if self.by_audience.len() >= GRANTS_MAX {
             return false;
         } else {
-            self.by_audience.push((audience.to_owned(), grant));
+            self.by_audience.push(held);
         }
         true
+    }
+
+    /// The text of a token that covers `path` and may connect devices.
+    pub(super) fn device_token(&self, now: Timestamp, path: &str) -> Option<&str> {
+        let fits = |held: &&Held| {
+            let grant = &held.grant;
+            now < grant.expires_at && grant.rights.contains(Rights::DEVICE_CONNECT) && covers(&grant.resource, path)
+        };
+        self.by_audience.iter().find(fits).map(|held| &*held.token)
     }
 
     /// Whether some token that has not expired covers `path` and gives `right`.
     pub(super) fn require(&self, now: Timestamp, path: &str, right: Rights) -> Result<(), Refusal> {
         let mut best = Refusal::Missing;
-        for (_, grant) in &self.by_audience {
+        for Held { grant, .. } in &self.by_audience {
             if now >= grant.expires_at {
                 best = Refusal::Expired(grant.expires_at);
             } else if !covers(&grant.resource, path) {
@@ -57,7 +79,7 @@ impl Grants {
 
     /// The policy that came first; what a security event calls the peer.
     pub(super) fn claimed(&self) -> &str {
-        self.by_audience.first().map_or("", |(_, grant)| &grant.policy)
+        self.by_audience.first().map_or("", |held| &held.grant.policy)
     }
 
     /// Whether there is no token.
@@ -67,20 +89,20 @@ impl Grants {
 
     /// When the next token expires.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.by_audience.iter().map(|(_, grant)| grant.expires_at).min()
+        self.by_audience.iter().map(|held| held.grant.expires_at).min()
     }
 
     /// Forgets tokens that expired; whether there were any.
     pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         let before = self.by_audience.len();
-        self.by_audience.retain(|(_, grant)| now < grant.expires_at);
+        self.by_audience.retain(|held| now < held.grant.expires_at);
         self.by_audience.len() < before
     }
 }
 
 /// Whether a resource (`host/path`) covers a path of ours: whole segments, without case, because one client writes
 /// its audience in lower case.
-fn covers(resource: &str, path: &str) -> bool {
+pub(super) fn covers(resource: &str, path: &str) -> bool {
     let (_, scope) = resource.split_once('/').unwrap_or((resource, ""));
     let mut segments = path.split('/');
     scope
@@ -107,7 +129,7 @@ mod tests {
     #[track_caller]
     fn check(resource: &str, covered: bool) {
         let mut grants = Grants::default();
-        grants.put("a", grant(resource, 10));
+        grants.put("a", grant(resource, 10), "");
         let result = grants.require(Timestamp::from_millis(9), PATH, Rights::SERVICE_CONNECT);
         assert_eq!(result.is_ok(), covered, "{resource}: {result:?}");
     }
@@ -126,7 +148,7 @@ mod tests {
     #[test]
     fn a_token_ends_at_its_expiry() {
         let mut grants = Grants::default();
-        grants.put("a", grant("localhost", 10));
+        grants.put("a", grant("localhost", 10), "");
         let (before, at) = (Timestamp::from_millis(9), Timestamp::from_millis(10));
         assert!(grants.require(before, PATH, Rights::SERVICE_CONNECT).is_ok());
         assert_eq!(grants.require(at, PATH, Rights::SERVICE_CONNECT), Err(Refusal::Expired(at)));
@@ -137,15 +159,15 @@ mod tests {
     #[test]
     fn a_new_token_replaces_the_old_one_of_its_audience() {
         let mut grants = Grants::default();
-        grants.put("sb://h/hub", grant("h/hub", 10));
-        grants.put("SB://h/HUB", grant("h/hub", 20));
+        grants.put("sb://h/hub", grant("h/hub", 10), "");
+        grants.put("SB://h/HUB", grant("h/hub", 20), "");
         assert_eq!(grants.next_expiry(), Some(Timestamp::from_millis(20)));
     }
 
     #[test]
     fn the_policy_needs_the_right() {
         let mut grants = Grants::default();
-        grants.put("a", Grant { rights: Rights::DEVICE_CONNECT, ..grant("localhost", 10) });
+        grants.put("a", Grant { rights: Rights::DEVICE_CONNECT, ..grant("localhost", 10) }, "");
         let result = grants.require(Timestamp::from_millis(1), PATH, Rights::SERVICE_CONNECT);
         assert!(matches!(result, Err(Refusal::Right { .. })));
     }
@@ -154,9 +176,9 @@ mod tests {
     fn audiences_are_bounded() {
         let mut grants = Grants::default();
         for n in 0..GRANTS_MAX {
-            assert!(grants.put(&n.to_string(), grant("localhost", 10)));
+            assert!(grants.put(&n.to_string(), grant("localhost", 10), ""));
         }
-        assert!(!grants.put("one more", grant("localhost", 10)));
-        assert!(grants.put("5", grant("localhost", 20)));
+        assert!(!grants.put("one more", grant("localhost", 10), ""));
+        assert!(grants.put("5", grant("localhost", 20), ""));
     }
 }

@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 
 use gantry_amqp::connection::{Accept, AttachRequest, Delivery, DeliveryId, LinkId, SessionId};
-use gantry_amqp::{DeliveryState, ErrorCondition, Message, Role, Value, condition as amqp};
+use gantry_amqp::{DeliveryState, ErrorCondition, Message, ReceiverSettleMode, Role, Value, condition as amqp};
 use gantry_hub::HubError;
 use gantry_hub::c2d::C2dMessage;
+use gantry_hub::service_queue::ServiceQueue;
 use gantry_identity::{Identity, Rights, Timestamp};
 use tracing::debug;
 
 use super::address::Address;
 use super::connection::{Done, Head};
+use super::device::DeviceLink;
 use super::grants::Grants;
 use super::partition::Partition;
+use super::service_queue::ServiceLink;
 use super::{c2d, condition};
 
 /// Requests and messages a client may have under way on one link.
@@ -22,7 +25,7 @@ const CREDIT: u32 = 100;
 const ANSWERS_MAX: usize = 100;
 
 /// Largest message we announce, in bytes.
-const MESSAGE_SIZE_MAX: u64 = 256 * 1024;
+pub(super) const MESSAGE_SIZE_MAX: u64 = 256 * 1024;
 
 /// Which node requests go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +53,10 @@ pub(super) enum LinkKind {
     Partition(Box<Partition>),
     /// The client sends cloud-to-device messages.
     C2d(C2dQueue),
-    /// Accepted, and never delivers: feedback and file notifications.
-    Silent,
+    /// The client takes feedback or file notifications.
+    Service(ServiceLink),
+    /// A link of a device.
+    Device(DeviceLink),
 }
 
 /// Where answers of a node go.
@@ -91,6 +96,11 @@ pub(super) struct Sent {
 }
 
 impl Link {
+    /// A link of an identity that is in.
+    pub(super) fn of_device(session: SessionId, link: DeviceLink) -> Self {
+        Self { session, needed: None, kind: LinkKind::Device(link) }
+    }
+
     /// Whether a token still covers it.
     pub(super) fn is_authorized(&self, grants: &Grants, now: Timestamp) -> bool {
         self.needed.as_ref().is_none_or(|path| grants.require(now, path, Rights::SERVICE_CONNECT).is_ok())
@@ -109,6 +119,9 @@ impl Head {
         };
         let address = address.unwrap_or_default();
         let parsed = Address::parse(&address);
+        if let Address::Device(identity, node) = parsed {
+            return self.attach_device(request, identity, node);
+        }
         if let Some(path) = self.path(&parsed)
             && let Err(refusal) = self.grants.require((self.context.now)(), &path, Rights::SERVICE_CONNECT)
         {
@@ -129,9 +142,8 @@ impl Head {
                 self.amqp.refuse_attach(request, error);
             }
             (Address::DeviceBound, Role::Sender) => self.accept(request, LinkKind::C2d(C2dQueue::default())),
-            (Address::Feedback | Address::FileNotifications, Role::Receiver) => {
-                self.accept(request, LinkKind::Silent);
-            }
+            (Address::Feedback, Role::Receiver) => self.attach_queue(request, ServiceQueue::Feedback),
+            (Address::FileNotifications, Role::Receiver) => self.attach_queue(request, ServiceQueue::FileNotifications),
             (Address::Unknown, _) => self.amqp.refuse_attach(request, condition::not_found(&address)),
             (_, _) => {
                 let text = "this node has no link in that direction";
@@ -163,6 +175,8 @@ impl Head {
             Address::DeviceBound => Some("messages/devicebound".into()),
             Address::Feedback => Some("messages/serviceBound/feedback".into()),
             Address::FileNotifications => Some("messages/serviceBound/filenotifications".into()),
+            // Devices have tokens of their own.
+            Address::Device(..) => None,
             // Nobody learns what exists without a token.
             Address::Unknown => Some(String::new()),
         }
@@ -182,6 +196,10 @@ impl Head {
         self.accept(request, kind);
     }
 
+    fn attach_queue(&mut self, request: AttachRequest, queue: ServiceQueue) {
+        self.accept(request, LinkKind::Service(ServiceLink::new(queue)));
+    }
+
     pub(super) fn accept(&mut self, request: AttachRequest, kind: LinkKind) {
         let address = match request.attach.role {
             Role::Receiver => request.attach.source.as_ref().and_then(|source| source.address.as_deref()),
@@ -189,8 +207,13 @@ impl Head {
         };
         let needed = self.path(&Address::parse(address.unwrap_or_default()));
         let (link, session) = (request.link, request.session);
-        // The receiver settles first whatever it asked for: nothing we send is unsettled.
-        let accept = Accept { credit: CREDIT, max_message_size: Some(MESSAGE_SIZE_MAX), ..Accept::default() };
+        // Partitions and answers are sent settled, so there the receiver settles first whatever it asked for.
+        let rcv_settle_mode = match &kind {
+            LinkKind::Service(_) => request.attach.rcv_settle_mode,
+            _ => ReceiverSettleMode::First,
+        };
+        let max_message_size = Some(MESSAGE_SIZE_MAX);
+        let accept = Accept { credit: CREDIT, rcv_settle_mode, max_message_size, ..Accept::default() };
         self.links.insert(link, Link { session, needed, kind });
         self.amqp.accept_attach(request, accept);
     }
@@ -213,9 +236,13 @@ impl Head {
         }
     }
 
-    /// Forgets a link: its reader stops, and its place among the receivers is free.
-    pub(super) fn remove(&mut self, link: LinkId) {
-        self.links.remove(&link);
+    /// Forgets a link: its reader stops, its place among the receivers is free, what it held goes back.
+    pub(super) fn remove(&mut self, id: LinkId) {
+        match self.links.remove(&id).map(|link| link.kind) {
+            Some(LinkKind::Device(link)) => self.device_link_removed(id, link),
+            Some(LinkKind::Service(link)) => self.service_link_removed(link),
+            _ => {}
+        }
     }
 
     /// Another receiver has the owner level now.
@@ -227,6 +254,10 @@ impl Head {
     }
 
     pub(super) fn credit(&mut self, link: LinkId, drain: bool) {
+        let is_device = matches!(self.links.get(&link).map(|link| &link.kind), Some(LinkKind::Device(_)));
+        if is_device && self.device_credit(link, drain) {
+            return;
+        }
         match self.links.get_mut(&link).map(|link| &mut link.kind) {
             Some(LinkKind::Answers(_)) => self.flush_answers(link),
             Some(LinkKind::Partition(partition)) => {
@@ -234,6 +265,7 @@ impl Head {
                 self.pump(link);
                 return;
             }
+            Some(LinkKind::Service(_)) => return self.service_credit(link, drain),
             _ => {}
         }
         if drain {
@@ -242,6 +274,12 @@ impl Head {
     }
 
     pub(super) fn message(&mut self, delivery: &Delivery) {
+        if let Some(LinkKind::Device(link)) = self.links.get(&delivery.link).map(|link| &link.kind)
+            && link.is_telemetry()
+        {
+            let identity = link.identity.clone();
+            return self.gather(identity, delivery);
+        }
         let message = match Message::decode(&delivery.message) {
             Ok(message) => message,
             Err(error) => {
@@ -256,11 +294,15 @@ impl Head {
                 self.request(delivery.link, node, &message);
             }
             Some(LinkKind::C2d(_)) => self.c2d(delivery, &message),
+            Some(LinkKind::Device(_)) => {
+                let state = self.device_message(delivery.link, &message);
+                self.settle(delivery, state);
+            }
             _ => {}
         }
     }
 
-    fn settle(&mut self, delivery: &Delivery, state: DeliveryState) {
+    pub(super) fn settle(&mut self, delivery: &Delivery, state: DeliveryState) {
         if !delivery.settled {
             self.amqp.settle(delivery.link, delivery.delivery_id, state);
         }

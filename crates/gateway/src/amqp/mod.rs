@@ -1,20 +1,20 @@
-//! The service side over AMQP 1.0: the Event Hubs compatible stream, and cloud-to-device messages.
+//! AMQP 1.0: devices, services, and the Event Hubs compatible stream, all on one port and one kind of connection.
 //!
 //! [`serve`] takes any byte stream: TLS sockets and WebSockets are the same to it. It knows no storage; what it
-//! needs is in [`ports`], and [`hub`](gantry_hub::Hub) stands behind two of them.
+//! needs is in [`ports`] and in the [`hub`](gantry_hub::Hub).
 //!
 //! One task serves a connection. `connection.rs` moves bytes, time and futures; `links.rs` decides what a link is
-//! and who may have it; `requests.rs` answers `$cbs` and `$management`; `partition.rs` reads partitions. A reader is
-//! asked for events only when its link has credit and the output is not piled up, so a slow client costs nobody else
-//! anything.
+//! and who may have it; `requests.rs` answers `$cbs` and `$management`; `device/` has the identities of a connection
+//! and their links; `c2d.rs`, `service_queue.rs` and `partition.rs` those of services. Whatever reads for a client is
+//! asked only when its link has credit and the output is not piled up, so a slow client costs nobody else anything.
 //!
-//! Left out: publishing to the stream, directory (JWT) tokens, feedback and file notifications. Links for the last
-//! two are accepted and never deliver, so that clients that open them by habit can work.
+//! Left out: publishing to the stream, directory (JWT) tokens.
 
 mod address;
 mod c2d;
 mod condition;
 mod connection;
+mod device;
 mod event;
 mod filter;
 mod grants;
@@ -25,10 +25,12 @@ mod partition;
 pub mod ports;
 mod receivers;
 mod requests;
+mod service_queue;
 
 use std::io;
 use std::sync::Arc;
 
+use gantry_hub::Hub;
 use gantry_identity::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -54,7 +56,9 @@ pub struct AmqpContext {
     pub stream_port: u16,
     /// Consumer groups beside [`DEFAULT_CONSUMER_GROUP`].
     pub consumer_groups: Vec<String>,
-    /// Who may come in.
+    /// The hub: devices, and the queues of services.
+    pub hub: Arc<Hub>,
+    /// Which services may come in.
     pub authorizer: Arc<dyn Authorizer>,
     /// The events.
     pub stream: Arc<dyn EventStream>,

@@ -1,29 +1,53 @@
 //! Requests to `$cbs` and `$management`: carried out, and answered on the right link.
 
 use gantry_amqp::connection::{LinkId, Outgoing};
-use gantry_amqp::{Body, ErrorCondition, Message, condition as amqp};
+use gantry_amqp::{Body, ErrorCondition, Message, MessageId, condition as amqp};
+use gantry_identity::SharedAccessSignature;
 use tracing::debug;
 
 use super::connection::Head;
+use super::device::identity_of;
 use super::links::{Link, LinkKind, Node};
 use super::management::{self, Answer};
 
+/// A request that is to be answered.
+pub(super) struct Asked {
+    link: LinkId,
+    node: Node,
+    message_id: Option<MessageId>,
+    reply_to: Option<String>,
+}
+
 impl Head {
     pub(super) fn request(&mut self, link: LinkId, node: Node, request: &Message) {
-        let answer = match node {
-            // One client that finds an error condition here never looks at status and description.
-            Node::Cbs => Answer { condition: None, ..self.put_token(request) },
-            Node::Management => {
-                management::answer(request, self.context.stream.as_ref(), |entity| self.may_manage(entity))
-            }
-        };
         let properties = request.properties.as_ref();
-        let reply_to = properties.and_then(|properties| properties.reply_to.as_deref());
-        let Some(to) = self.answer_link(link, node, reply_to) else {
+        let asked = Asked {
+            link,
+            node,
+            message_id: properties.and_then(|properties| properties.message_id.clone()),
+            reply_to: properties.and_then(|properties| properties.reply_to.clone()),
+        };
+        match node {
+            Node::Cbs => self.put_token(asked, request),
+            Node::Management => {
+                let stream = self.context.stream.clone();
+                let answer = management::answer(request, stream.as_ref(), |entity| self.may_manage(entity));
+                self.answer(asked, answer);
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, asked: Asked, mut answer: Answer) {
+        let Asked { link, node, message_id, reply_to } = asked;
+        if node == Node::Cbs {
+            // One client that finds an error condition here never looks at status and description.
+            answer.condition = None;
+        }
+        let Some(to) = self.answer_link(link, node, reply_to.as_deref()) else {
             debug!(peer = %self.peer.address, ?node, ?reply_to, "nowhere to answer to");
             return;
         };
-        let answer = answer.encode(properties.and_then(|properties| properties.message_id.clone()));
+        let answer = answer.encode(message_id);
         if let Some(LinkKind::Answers(answers)) = self.links.get_mut(&to).map(|link| &mut link.kind)
             && !answers.push(answer)
         {
@@ -35,15 +59,23 @@ impl Head {
         self.flush_answers(to);
     }
 
-    fn put_token(&mut self, request: &Message) -> Answer {
+    /// Takes a token: of a policy, or an identity's own.
+    fn put_token(&mut self, asked: Asked, request: &Message) {
         let request = match management::put_token(request) {
             Ok(request) => request,
-            Err(answer) => return answer,
+            Err(answer) => return self.answer(asked, answer),
         };
+        if let Ok(signature) = SharedAccessSignature::parse(&request.token)
+            && signature.policy().is_none()
+            && let Some(identity) = identity_of(signature.resource())
+        {
+            return self.check_own_token(identity, request.token, Some(asked));
+        }
         let now = (self.context.now)();
-        match self.context.authorizer.check(now, &request.token) {
+        let answer = match self.context.authorizer.check(now, &request.token) {
             Ok(grant) => {
-                if self.put_grant(&request.audience, grant) {
+                self.renew_by_policy(&grant);
+                if self.put_grant(&request.audience, grant, &request.token) {
                     Answer::ok(Body::Empty)
                 } else {
                     Answer::failed(403, "amqp:resource-limit-exceeded", "too many tokens on one connection")
@@ -54,7 +86,8 @@ impl Head {
                 self.refused(&request.audience, "amqp cbs", &refusal);
                 Answer::failed(401, "amqp:unauthorized-access", "Unauthorized access.")
             }
-        }
+        };
+        self.answer(asked, answer);
     }
 
     /// The link answers go to. `reply-to` may hold its target address, its name or its source address, and one

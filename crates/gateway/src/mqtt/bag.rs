@@ -21,19 +21,6 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, BagError> {
     percent_decode_str(text).decode_utf8().map_err(|_| BagError::Encoding)
 }
 
-/// Names a sender may not set: the hub stamps them.
-fn is_stamped(name: &str) -> bool {
-    matches!(
-        name,
-        names::CONNECTION_DEVICE_ID
-            | names::CONNECTION_MODULE_ID
-            | names::AUTH_GENERATION_ID
-            | names::AUTH_METHOD
-            | names::ENQUEUED_TIME
-            | names::MESSAGE_SOURCE
-    )
-}
-
 /// Reads the bag of a telemetry topic into `message`. A repeated name keeps its last value;
 /// a stray `%` stays as it is; a name without `=` has an empty value.
 pub(super) fn read<'a>(bag: &'a str, message: &mut Telemetry<'a>) -> Result<(), BagError> {
@@ -54,7 +41,7 @@ pub(super) fn read<'a>(bag: &'a str, message: &mut Telemetry<'a>) -> Result<(), 
             "$.ifid" => &mut system.interface_id,
             "$.on" => &mut system.output_name,
             "$.to" => continue,
-            name if is_stamped(name) => continue,
+            name if names::is_stamped(name) => continue,
             _ => {
                 message.properties.retain(|(known, _)| *known != name);
                 message.properties.push((name, value));

@@ -14,7 +14,6 @@ use gantry_hub::ports::Append;
 use gantry_hub::service_queue::Locked;
 use gantry_hub::{Hub, HubError, Session};
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -24,6 +23,7 @@ use super::login::{HubLogin, OwnedWill};
 use super::topics::{Inbound, Topics};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
+use crate::twin::{reported_patch, twin_failure};
 use crate::{Gateway, now};
 
 /// Batches of publishes waiting for the log; Java keeps up to 65,000 messages in flight.
@@ -233,14 +233,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     }
 
     async fn answer_report(&mut self, rid: &str, payload: &[u8]) -> Result<(), End> {
-        let patch = match serde_json::from_slice(payload) {
-            Ok(Value::Object(patch)) => patch,
-            Ok(_) => {
-                self.answer_twin_error(rid, &HubError::Invalid("reported properties must be a JSON object".into()));
-                return Ok(());
-            }
+        let patch = match reported_patch(payload) {
+            Ok(patch) => patch,
             Err(error) => {
-                self.answer_twin_error(rid, &HubError::Invalid(format!("malformed JSON: {error}")));
+                self.answer_twin_error(rid, &error);
                 return Ok(());
             }
         };
@@ -259,14 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     }
 
     fn answer_twin_error(&mut self, rid: &str, error: &HubError) {
-        let (status, code) = twin_status(error);
-        let body = json!({
-            "errorCode": code,
-            "message": error.to_string(),
-            "trackingId": format!("{:x}-{}", now().as_millis(), self.session.generation_id),
-            "timestampUtc": now().to_string(),
-        });
-        self.answer_twin(&format!("{status}/?$rid={rid}"), &body.to_string());
+        let (status, body) = twin_failure(error, &self.session, now());
+        self.answer_twin(&format!("{status}/?$rid={rid}"), &body);
     }
 
     async fn handle_puback(&mut self, packet_id: u16) -> Result<(), End> {
@@ -334,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     async fn deliver_c2d(&mut self) -> Result<(), End> {
         while self.inbox.has_room() && self.mailbox.subscriptions().contains(Subscriptions::C2D) {
             // MQTT has no word for giving a message back: it is held until PUBACK or the end of the connection.
-            let next = self.hub.next_c2d(now(), &self.mailbox, true).await;
+            let next = self.hub.next_c2d(now(), self.mailbox.holder(), true).await;
             let next = next.map_err(|error| End::Protocol(format!("queue not readable: {error}")))?;
             let Some(Locked { token, message: enqueued, .. }) = next else { break };
             let bag = bag::write(self.session.identity.device.as_str(), &enqueued.message);
@@ -401,19 +391,6 @@ async fn committed(pending: &mut VecDeque<Pending>) -> (Vec<u16>, Result<(), Hub
     let result = (&mut front.append).await.map_err(HubError::from);
     let packet_ids = pending.pop_front().map(|p| p.packet_ids).unwrap_or_default();
     (packet_ids, result)
-}
-
-/// MQTT status and error code of a failed twin request.
-fn twin_status(error: &HubError) -> (u16, u32) {
-    match error {
-        HubError::NotFound(_) => (404, 404_001),
-        HubError::PreconditionFailed(_) => (412, 412_001),
-        HubError::Twin(gantry_hub::twin::TwinError::TooLarge { .. }) => (413, 413_001),
-        HubError::Twin(_) | HubError::Invalid(_) => (400, 400_004),
-        HubError::Contended(_) => (429, 429_001),
-        HubError::NoSpace => (503, 503_001),
-        _ => (500, 500_001),
-    }
 }
 
 fn bounded(text: &str) -> String {

@@ -273,7 +273,7 @@ async fn what_is_not_there_is_refused_in_the_clients_words() {
         ("hub/ConsumerGroups/nobody/Partitions/0", condition::NOT_FOUND),
         ("hub/ConsumerGroups/$Default/Partitions/2", condition::ARGUMENT_OUT_OF_RANGE),
         ("hub/ConsumerGroups/$Default/Partitions/x", condition::ARGUMENT_OUT_OF_RANGE),
-        ("devices/motor-1/messages/events", condition::NOT_FOUND),
+        ("devices/motor-1/nothing", condition::NOT_FOUND),
         ("/messages/devicebound", condition::NOT_ALLOWED),
     ] {
         assert_eq!(client.receive_from(address, 1).await.unwrap_err().condition, expected, "{address}");

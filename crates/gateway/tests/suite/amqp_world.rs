@@ -1,10 +1,17 @@
 //! A stream, a hub and clients in memory.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use gantry_amqp::connection::{AttachOptions, ClientSasl, Config, Connection, Delivery, LinkId, Outgoing, SessionId};
+use bytes::{Bytes, BytesMut};
+use gantry_amqp::connection::{
+    AttachOptions, ClientSasl, Config, Connection, Delivery, DeliveryId, LinkId, Outgoing, SessionId,
+};
+use gantry_amqp::decode::Reader;
+use gantry_amqp::frame;
+use gantry_amqp::performative::{Disposition, Performative};
 use gantry_amqp::sasl::Plain;
 use gantry_amqp::value::{Described, Map};
 use gantry_amqp::{
@@ -15,11 +22,14 @@ use gantry_gateway::amqp::ports::{
     Authorizer, C2dSender, EventReader, EventStream, Grant, PartitionProperties, StartPosition, StreamError,
 };
 use gantry_gateway::amqp::{AmqpContext, Receivers, serve};
-use gantry_hub::HubError;
 use gantry_hub::c2d::C2dMessage;
-use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
-use gantry_hub::ports::PortFuture;
-use gantry_identity::{Identity, Refusal, Rights, Timestamp};
+use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
+use gantry_hub::event::{Event as HubEvent, MessageSource, StoredEvent, SystemProperties};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink, LogError, PortFuture, RefusedAccess};
+use gantry_hub::service_queue::Messaging;
+use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports};
+use gantry_identity::{Identity, Key, KeyPair, Policies, Refusal, Rights, Signer, Timestamp};
+use gantry_storage::Database;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -178,6 +188,9 @@ impl C2dSender for Outbox {
 
 /// Everything behind the heads.
 pub(crate) struct World {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) log: Arc<MemoryLog>,
+    _folder: tempfile::TempDir,
     pub(crate) context: Arc<AmqpContext>,
     pub(crate) stream: Arc<MemoryStream>,
     pub(crate) gate: Arc<Gate>,
@@ -186,7 +199,20 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Services are let in by the gate, and send into the outbox.
     pub(crate) fn new() -> Self {
+        Self::build(false)
+    }
+
+    /// The hub itself stands behind everything.
+    pub(crate) fn real() -> Self {
+        Self::build(true)
+    }
+
+    fn build(real: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::<MemoryLog>::default();
+        let hub = Arc::new(hub(folder.path(), &log));
         let (stream, gate, outbox) = (Arc::<MemoryStream>::default(), Arc::<Gate>::default(), Arc::<Outbox>::default());
         let (stop, shutdown) = watch::channel(false);
         let context = Arc::new(AmqpContext {
@@ -195,14 +221,15 @@ impl World {
             stream_host: "localhost".into(),
             stream_port: 5671,
             consumer_groups: vec!["analytics".into()],
-            authorizer: gate.clone(),
+            hub: hub.clone(),
+            authorizer: if real { hub.clone() } else { gate.clone() },
             stream: Arc::new(Shared(stream.clone())),
-            c2d: outbox.clone(),
+            c2d: if real { hub.clone() } else { outbox.clone() },
             receivers: Receivers::default(),
             now: gantry_gateway::now,
             shutdown,
         });
-        Self { context, stream, gate, outbox, stop }
+        Self { hub, log, _folder: folder, context, stream, gate, outbox, stop }
     }
 
     /// A client that has opened its connection.
@@ -211,9 +238,35 @@ impl World {
         let peer = Peer { address: "test".into(), certificate: None };
         let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
         let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
-        let mut client = Client { amqp, stream: ours, events: Vec::new(), session: None, server };
+        let (frames, dispositions) = (BytesMut::new(), Vec::new());
+        let mut client =
+            Client { amqp, stream: ours, events: Vec::new(), session: None, frames, dispositions, links: 0, server };
         client.wait(|event| matches!(event, Event::Opened(_) | Event::Closed { .. }).then_some(())).await;
         client.session = client.amqp.begin_session();
+        client
+    }
+
+    /// Registers a device or module; its first key is `[7; 32]`.
+    pub(crate) async fn register(&self, name: &str) -> Identity {
+        let identity = Identity::parse(name).unwrap();
+        let keys = KeyPair { primary: Key::from_bytes([7; 32]), secondary: Key::from_bytes([8; 32]) };
+        let write = DeviceWrite { authentication: AuthenticationWrite::Sas(Some(keys)), ..DeviceWrite::default() };
+        self.hub.put_device(gantry_gateway::now(), &identity, write, &IfMatch::Absent).await.unwrap();
+        identity
+    }
+
+    /// A client that put the token of a device.
+    pub(crate) async fn device(&self, identity: &Identity) -> Client {
+        let mut client = self.client(ClientSasl::None).await;
+        client.come_in(identity).await;
+        client
+    }
+
+    /// A client with the owner's token.
+    pub(crate) async fn owner(&self) -> Client {
+        let mut client = self.client(ClientSasl::None).await;
+        let answer = client.put_token("localhost", &policy_token("iothubowner", "localhost", 3600)).await;
+        assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)));
         client
     }
 
@@ -226,12 +279,124 @@ impl World {
     }
 }
 
+/// Telemetry in memory. While it is shut, nothing becomes durable.
+pub(crate) struct MemoryLog {
+    pub(crate) events: Mutex<Vec<LoggedEvent>>,
+    pub(crate) open: watch::Sender<bool>,
+    /// Whether there is room for more.
+    pub(crate) room: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedEvent {
+    pub(crate) identity: Identity,
+    pub(crate) auth_method: String,
+    pub(crate) model_id: Option<String>,
+    pub(crate) fields: Vec<Option<String>>,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Default for MemoryLog {
+    fn default() -> Self {
+        Self { events: Mutex::default(), open: watch::channel(true).0, room: watch::channel(true).0 }
+    }
+}
+
+impl EventSink for MemoryLog {
+    fn append(&self, events: &[HubEvent<'_>]) -> Append {
+        let logged = events.iter().map(|event| LoggedEvent {
+            identity: event.identity.clone(),
+            auth_method: event.auth_method.to_owned(),
+            model_id: event.model_id.map(str::to_owned),
+            fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
+            properties: event.message.properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            body: event.message.body.to_vec(),
+        });
+        self.events.lock().unwrap().extend(logged);
+        let mut open = self.open.subscribe();
+        Box::pin(async move {
+            open.wait_for(|open| *open).await.map_err(|_| LogError::NoSpace)?;
+            Ok(())
+        })
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut room = self.room.subscribe();
+        Box::pin(async move {
+            let _ = room.wait_for(|room| *room).await;
+        })
+    }
+}
+
+impl MemoryLog {
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        events.iter().map(|event| String::from_utf8(event.body.clone()).unwrap()).collect()
+    }
+}
+
+/// A fresh token for every lock.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Entropy for Counter {
+    fn fill(&self, buffer: &mut [u8]) {
+        let bytes = self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        buffer.iter_mut().rev().zip(bytes.iter().rev().chain(std::iter::repeat(&0))).for_each(|(to, from)| *to = *from);
+    }
+}
+
+struct Unheard;
+
+impl Audit for Unheard {
+    fn refused(&self, _: RefusedAccess) {}
+}
+
+fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>) -> Hub {
+    let keys = || KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
+    let config = HubConfig {
+        name: "gantry".into(),
+        host_names: vec!["localhost".into()],
+        policies: Policies::hub_defaults(keys),
+        disabled: DisabledTokens::default(),
+        messaging: Messaging::default(),
+    };
+    let database = Arc::new(Database::open(folder).unwrap());
+    let ports = Ports {
+        store: Arc::<Database>::clone(&database),
+        documents: database,
+        log: Arc::<MemoryLog>::clone(log),
+        entropy: Arc::<Counter>::default(),
+        audit: Arc::new(Unheard),
+    };
+    Hub::new(config, ports).unwrap()
+}
+
+/// The token of a device or module, signed with its own key.
+pub(crate) fn device_token(identity: &Identity, secs: u64) -> String {
+    token(&format!("localhost/{}", identity.resource()), Key::from_bytes([7; 32]), None, secs)
+}
+
+/// A token signed with the key of a policy.
+pub(crate) fn policy_token(policy: &str, resource: &str, secs: u64) -> String {
+    token(resource, Key::from_bytes([1; 32]), Some(policy.to_owned()), secs)
+}
+
+fn token(resource: &str, key: Key, policy: Option<String>, secs: u64) -> String {
+    Signer { resource: resource.to_owned(), key, policy }.token(gantry_gateway::now().plus(Duration::from_secs(secs)))
+}
+
 /// A client of the library's own, with the connection's bytes in memory.
 pub(crate) struct Client {
     pub(crate) amqp: Connection,
     pub(crate) stream: DuplexStream,
     events: Vec<Event>,
     session: Option<SessionId>,
+    /// Frames of the server that its library keeps to itself.
+    frames: BytesMut,
+    dispositions: Vec<Disposition>,
+    links: usize,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
 }
 
@@ -257,12 +422,64 @@ impl Client {
                 let mut input = vec![0; 64 * 1024];
                 let count = self.stream.read(&mut input).await.unwrap();
                 assert!(count > 0, "the server hung up; events so far: {:?}", self.events);
+                self.note_dispositions(&input[..count]);
                 // A refusal is an error here and an event too.
                 let _ = self.amqp.receive(0, &input[..count]);
             }
         })
         .await
         .expect("what the test waits for comes in time")
+    }
+
+    fn note_dispositions(&mut self, input: &[u8]) {
+        self.frames.extend_from_slice(input);
+        loop {
+            let is_header = self.frames.len() >= 8 && (self.frames[..][..4] == *b"AMQP");
+            if is_header {
+                let _ = self.frames.split_to(8);
+                continue;
+            }
+            let Ok(Some(frame)) = frame::take(&mut self.frames, u32::MAX) else { return };
+            if frame.kind != frame::Kind::Amqp || frame.body.is_empty() {
+                continue;
+            }
+            if let Ok(Performative::Disposition(disposition)) = Performative::decode(&mut Reader::new(&frame.body))
+                && disposition.role == Role::Sender
+            {
+                self.dispositions.push(disposition);
+            }
+        }
+    }
+
+    /// What the server says about a delivery of its own, after an outcome that did not settle.
+    pub(crate) async fn confirmed(&mut self, delivery: DeliveryId) -> Disposition {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(at) = self.dispositions.iter().position(|said| said.first == delivery.0) {
+                    return self.dispositions.remove(at);
+                }
+                self.flush().await;
+                let mut input = vec![0; 64 * 1024];
+                let count = self.stream.read(&mut input).await.unwrap();
+                assert!(count > 0, "the server hung up");
+                self.note_dispositions(&input[..count]);
+                let _ = self.amqp.receive(0, &input[..count]);
+            }
+        })
+        .await
+        .expect("the server confirms in time")
+    }
+
+    /// Puts a token of a device's own.
+    pub(crate) async fn come_in(&mut self, identity: &Identity) {
+        let audience = format!("localhost/{}", identity.resource());
+        let answer = self.put_token(&audience, &device_token(identity, 3600)).await;
+        assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)));
+    }
+
+    /// Another session for the links to come.
+    pub(crate) fn begin_session(&mut self) {
+        self.session = self.amqp.begin_session();
     }
 
     pub(crate) async fn flush(&mut self) {
@@ -278,7 +495,8 @@ impl Client {
         target: Target,
         options: AttachOptions,
     ) -> Result<LinkId, ErrorCondition> {
-        let name = format!("link-{}", self.events.len());
+        self.links += 1;
+        let name = format!("link-{}", self.links);
         let session = self.session.expect("the connection is open");
         let link = self.amqp.attach(session, &name, role, source, target, options).unwrap();
         self.wait(|event| matches!(event, Event::Attached { link: id, .. } if *id == link).then_some(())).await;
@@ -338,6 +556,19 @@ impl Client {
         Message::decode(&message).unwrap()
     }
 
+    /// The next delivery on a link, as it came.
+    pub(crate) async fn delivery(&mut self, link: LinkId) -> (DeliveryId, Bytes, Message) {
+        let (id, tag, message) = self
+            .wait(|event| match event {
+                Event::Message(delivery) if delivery.link == link => {
+                    Some((delivery.delivery_id, delivery.tag.clone(), delivery.message.clone()))
+                }
+                _ => None,
+            })
+            .await;
+        (id, tag, Message::decode(&message).unwrap())
+    }
+
     /// Sequence numbers of the next messages on a link.
     pub(crate) async fn numbers(&mut self, link: LinkId, count: usize) -> Vec<i64> {
         let mut numbers = Vec::new();
@@ -390,12 +621,17 @@ impl Client {
 
     /// Sends a message and waits for its outcome.
     pub(crate) async fn send(&mut self, link: LinkId, message: &Message) -> DeliveryState {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.send_bytes(link, 0, &bytes).await
+    }
+
+    /// Sends an encoded message in a format and waits for its outcome.
+    pub(crate) async fn send_bytes(&mut self, link: LinkId, format: u32, bytes: &[u8]) -> DeliveryState {
         if self.amqp.sendable(link) == 0 {
             self.wait(|event| matches!(event, Event::Credit { link: id, .. } if *id == link).then_some(())).await;
         }
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        let sent = self.amqp.send(link, Outgoing { tag: b"t", settled: false, format: 0 }, &bytes).unwrap();
+        let sent = self.amqp.send(link, Outgoing { tag: b"t", settled: false, format }, bytes).unwrap();
         self.wait(|event| match event {
             Event::Disposition { link: id, delivery_id, state, settled: true }
                 if (*id, *delivery_id) == (link, sent) =>

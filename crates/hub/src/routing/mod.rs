@@ -24,4 +24,5 @@ pub use settings::{
 pub use table::{Added, Decision, Destinations, Table};
 pub use test::{RouteVerdict, TestMessage, Verdict};
 
+pub use store::InUse;
 pub(crate) use store::Routes;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::health::Health;
-use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, Source};
+use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, RoutingError, Source};
 use super::table::Table;
 use super::test::{RouteVerdict, TestMessage, Verdict};
 use crate::device::IfMatch;
@@ -25,8 +25,33 @@ const ID: &str = "settings";
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Kept {
     routing: Routing,
-    numbers: BTreeMap<String, u8>,
+    numbers: BTreeMap<String, Number>,
     version: u64,
+}
+
+/// Which bit an endpoint has, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Number {
+    number: u8,
+    since_ms: i64,
+}
+
+impl Kept {
+    fn table(&self, hub: &str) -> Result<Table, RoutingError> {
+        let numbers = self.numbers.iter().map(|(name, number)| (name.clone(), number.number)).collect();
+        Table::compile(&self.routing, &numbers, hub)
+    }
+}
+
+/// An endpoint in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Its bit.
+    pub number: u8,
+    /// When it was made: it gets no earlier event.
+    pub since: Timestamp,
+    /// What it is.
+    pub endpoint: Endpoint,
 }
 
 /// The routes of a hub.
@@ -53,7 +78,7 @@ impl Routes {
             Some((_, text)) => serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
             None => Kept::default(),
         };
-        let table = Table::compile(&kept.routing, &kept.numbers, hub).map_err(|error| unreadable(error.to_string()))?;
+        let table = kept.table(hub).map_err(|error| unreadable(error.to_string()))?;
         let (changed, _) = tokio::sync::watch::channel(kept.version);
         let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
         Ok(Self {
@@ -79,11 +104,14 @@ impl Hub {
         (current.kept.routing.clone(), etag(current.kept.version))
     }
 
-    /// Endpoints beside the built-in one, with their numbers.
-    pub fn endpoints(&self) -> Vec<(u8, Endpoint)> {
+    /// Endpoints beside the built-in one.
+    pub fn endpoints(&self) -> Vec<InUse> {
         let kept = Arc::clone(&self.routes.current.read().kept);
-        let endpoints = kept.routing.endpoints.all().into_iter();
-        endpoints.filter_map(|endpoint| Some((*kept.numbers.get(&endpoint.name)?, endpoint))).collect()
+        let in_use = |endpoint: Endpoint| {
+            let Number { number, since_ms } = *kept.numbers.get(&endpoint.name)?;
+            Some(InUse { number, since: Timestamp::from_millis(since_ms), endpoint })
+        };
+        kept.routing.endpoints.all().into_iter().filter_map(in_use).collect()
     }
 
     /// Rises when routing changes.
@@ -100,7 +128,8 @@ impl Hub {
     pub fn endpoint_health(&self, now: Timestamp) -> Vec<Value> {
         let one = |name: &str, is_log: bool| self.routes.health.document(now, name, is_log);
         let endpoints = self.endpoints();
-        let others = endpoints.iter().map(|(_, e)| one(&e.name, e.kind == EndpointKind::OwnStream));
+        let is_log = |endpoint: &Endpoint| endpoint.kind == EndpointKind::OwnStream;
+        let others = endpoints.iter().map(|one_of| one(&one_of.endpoint.name, is_log(&one_of.endpoint)));
         std::iter::once(one(BUILT_IN, true)).chain(others).collect()
     }
 
@@ -123,7 +152,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::Routing`] names what is wrong, [`HubError::RoutingChanged`] when the ETag is not the current one.
-    pub async fn put_routing(&self, routing: Routing, if_match: &IfMatch) -> Result<String, HubError> {
+    pub async fn put_routing(&self, now: Timestamp, routing: Routing, if_match: &IfMatch) -> Result<String, HubError> {
         let _one = self.routes.writing.lock().await;
         let before = Arc::clone(&self.routes.current.read().kept);
         if !if_match.admits(&etag(before.version)) {
@@ -131,9 +160,9 @@ impl Hub {
         }
         let routing = routing.with_secrets_of(&before.routing);
         routing.check()?;
-        let numbers = number(&routing, &before);
-        let table = Table::compile(&routing, &numbers, &self.routes.hub)?;
+        let numbers = number(&routing, &before, now);
         let kept = Kept { routing, numbers, version: before.version + 1 };
+        let table = kept.table(&self.routes.hub)?;
         let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
         self.routes.documents.put(vec![(COLLECTION, ID.to_owned(), Some(text))]).await?;
         let version = kept.version;
@@ -150,14 +179,14 @@ fn etag(version: u64) -> String {
 
 /// Endpoints that stay keep their number; new ones get the lowest that is free now and was free before, as the
 /// readers of an endpoint that goes may still be at work.
-fn number(routing: &Routing, before: &Kept) -> BTreeMap<String, u8> {
+fn number(routing: &Routing, before: &Kept, now: Timestamp) -> BTreeMap<String, Number> {
     let endpoints = routing.endpoints.all();
     let same_kind = |name: &str| {
         let kind = |routing: &Routing| routing.endpoints.all().into_iter().find(|e| e.name == name).map(|e| e.kind);
         let discriminant = |kind: Option<super::EndpointKind>| kind.map(|kind| std::mem::discriminant(&kind));
         discriminant(kind(&before.routing)) == discriminant(kind(routing))
     };
-    let mut numbers: BTreeMap<String, u8> = endpoints
+    let mut numbers: BTreeMap<String, Number> = endpoints
         .iter()
         .filter_map(|endpoint| Some((endpoint.name.clone(), *before.numbers.get(&endpoint.name)?)))
         .filter(|(name, _)| same_kind(name))
@@ -166,11 +195,11 @@ fn number(routing: &Routing, before: &Kept) -> BTreeMap<String, u8> {
     let last = u8::try_from(limits::ROUTING_ENDPOINTS_MAX + 5).unwrap_or(u8::MAX);
     for endpoint in &endpoints {
         if !numbers.contains_key(&endpoint.name) {
-            let in_use = |n: &u8| numbers.values().any(|used| used == n);
-            let was_used = |n: &u8| before.numbers.values().any(|used| used == n);
+            let in_use = |n: &u8| numbers.values().any(|used| used.number == *n);
+            let was_used = |n: &u8| before.numbers.values().any(|used| used.number == *n);
             let free = (1..=last).find(|n| !in_use(n) && !was_used(n)).or_else(|| (1..=last).find(|n| !in_use(n)));
-            if let Some(free) = free {
-                numbers.insert(endpoint.name.clone(), free);
+            if let Some(number) = free {
+                numbers.insert(endpoint.name.clone(), Number { number, since_ms: now.as_millis() });
             }
         }
     }
@@ -191,17 +220,18 @@ mod tests {
     fn endpoints_keep_their_numbers_and_new_ones_get_free_ones() {
         let step = |before: &Kept, names: &[&str]| {
             let routing = streams(names);
-            let numbers = number(&routing, before);
+            let numbers = number(&routing, before, Timestamp::from_millis(5));
             Kept { routing, numbers, version: 0 }
         };
         let first = step(&Kept::default(), &["a", "b"]);
-        assert_eq!((first.numbers["a"], first.numbers["b"]), (1, 2));
+        let of = |kept: &Kept, name: &str| kept.numbers[name].number;
+        assert_eq!((of(&first, "a"), of(&first, "b")), (1, 2));
         let second = step(&first, &["b", "c"]);
-        assert_eq!((second.numbers["b"], second.numbers["c"]), (2, 3), "1 was in use a moment ago");
+        assert_eq!((of(&second, "b"), of(&second, "c")), (2, 3), "1 was in use a moment ago");
         let names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let full = step(&second, &names);
-        let mut numbers: Vec<_> = full.numbers.values().copied().collect();
+        let mut numbers: Vec<_> = full.numbers.values().map(|number| number.number).collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 10);

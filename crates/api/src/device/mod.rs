@@ -1,0 +1,129 @@
+//! Devices over HTTPS: telemetry in, cloud-to-device messages out.
+//!
+//! A call proves itself like a connection does, by token or certificate. Paths are those of the reference; their
+//! words are compared without case, because SDKs differ.
+
+mod c2d;
+pub(crate) mod lock;
+mod telemetry;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use gantry_identity::{DeviceId, Identity};
+
+use crate::auth::{self, PeerAddress, PeerCertificate};
+use crate::error::ApiError;
+use crate::{Api, now};
+use lock::Settlement;
+
+pub(crate) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/devices/{id}/messages/{*rest}", any(messages))
+}
+
+/// A call about messages of a device.
+async fn messages(
+    State(api): State<Arc<Api>>,
+    Path((id, rest)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let device = DeviceId::parse(&id).map_err(|error| ApiError::invalid(format!("device id: {error}")))?;
+    let identity = Identity::device(device);
+    let segments: Vec<String> = rest.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let Some(peer) = parts.extensions.get::<PeerAddress>() else {
+        return Err(ApiError::unauthorized());
+    };
+    let certificate = parts.extensions.get::<PeerCertificate>();
+    let session = auth::device(&api, &parts.headers, peer, certificate, &identity).await?;
+    match Call::read(&parts.method, &parts.uri, &segments)? {
+        Call::Send => {
+            // The middleware has read it, within its bound.
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            telemetry::post(&api, &session, &parts.headers, &body).await
+        }
+        Call::Receive => c2d::get(&api, &identity, &parts.uri, &parts.headers).await,
+        Call::Settle(Settlement { token, settle }) => {
+            api.hub.settle_c2d(now(), &identity, token, settle).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+    }
+}
+
+/// What a call asks for.
+enum Call {
+    Send,
+    Receive,
+    Settle(Settlement),
+}
+
+impl Call {
+    fn read(method: &Method, uri: &Uri, segments: &[&str]) -> Result<Self, ApiError> {
+        let is = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
+        match segments {
+            [events] if is(events, "events") => match *method {
+                Method::POST => Ok(Self::Send),
+                _ => Err(ApiError::method_not_allowed(method)),
+            },
+            [bound] if is(bound, "devicebound") => match *method {
+                Method::GET => Ok(Self::Receive),
+                _ => Err(ApiError::method_not_allowed(method)),
+            },
+            [bound, rest @ ..] if is(bound, "devicebound") => Settlement::read(method, uri, rest).map(Self::Settle),
+            _ => Err(ApiError::no_such_path(uri.path())),
+        }
+    }
+}
+
+/// Words of a device's paths that clients write in other cases, made those of the routes.
+pub(crate) fn fold_words(uri: &mut Uri) {
+    const WORDS: [&str; 6] = ["devices", "messages", "modules", "events", "devicebound", "files"];
+    let path = uri.path();
+    let mut segments = path.split('/').skip(1);
+    let is_device = segments.next().is_some_and(|first| first.eq_ignore_ascii_case("devices"));
+    if !is_device {
+        return;
+    }
+    // Ids are at the second place and, of modules, at the fourth; they keep their case.
+    let of_module = path.split('/').nth(3).is_some_and(|word| word.eq_ignore_ascii_case("modules"));
+    let fold = |(at, segment): (usize, &str)| {
+        let is_id = at == 2 || (at == 4 && of_module);
+        let word = WORDS.iter().find(|word| !is_id && segment.eq_ignore_ascii_case(word));
+        word.map_or_else(|| segment.to_owned(), |word| (*word).to_owned())
+    };
+    let folded: Vec<String> = path.split('/').enumerate().map(fold).collect();
+    let folded = folded.join("/");
+    if folded == path {
+        return;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(folded) = format!("{folded}{query}").parse() {
+        *uri = folded;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: &str) {
+        let mut uri: Uri = path.parse().unwrap();
+        fold_words(&mut uri);
+        assert_eq!(uri.to_string(), expected);
+    }
+
+    #[test]
+    fn words_are_folded_and_ids_are_not() {
+        check("/Devices/Events/Messages/Events?api-version=A", "/devices/Events/messages/events?api-version=A");
+        check("/DEVICES/d/modules/Messages/x", "/devices/d/modules/Messages/x");
+        check("/devices/d/messages/deviceBound/AbC/abandon", "/devices/d/messages/devicebound/AbC/abandon");
+        check("/twins/Devices", "/twins/Devices");
+        check("/", "/");
+    }
+}

@@ -1,0 +1,214 @@
+//! Scheduled jobs, and what running them needs: a clock and method calls within their time-outs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use gantry_hub::connection::MethodResponse;
+use gantry_hub::job::{Job, JobStatus, Work};
+use gantry_hub::jobs::Worker;
+use gantry_hub::ports::{JobFilter, PortFuture};
+use gantry_hub::{Hub, HubError, MethodCall, limits};
+use gantry_identity::{Identity, Rights, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::bodies::{self, TwinBody};
+use super::methods::{MethodBody, MethodTimeouts, call_method};
+use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
+use crate::auth::{self, PeerAddress};
+use crate::error::ApiError;
+use crate::{Api, now};
+
+type Peer = Extension<PeerAddress>;
+/// Jobs on a page when the caller does not say.
+const PAGE_DEFAULT: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JobBody {
+    job_id: Option<String>,
+    r#type: String,
+    query_condition: Option<String>,
+    device_ids: Option<Vec<String>>,
+    start_time: Option<String>,
+    max_execution_time_in_seconds: Option<u64>,
+    update_twin: Option<Value>,
+    cloud_to_device_method: Option<MethodBody>,
+}
+
+impl JobBody {
+    fn job(self, id: &str, now: Timestamp) -> Result<Job, ApiError> {
+        if self.job_id.as_ref().is_some_and(|given| given != id) {
+            return Err(ApiError::invalid("jobId in the body differs from the id in the path"));
+        }
+        let condition = match (self.query_condition.filter(|text| !text.trim().is_empty()), self.device_ids) {
+            (Some(condition), None) => condition,
+            (None, Some(ids)) => format!("deviceId IN {}", Value::from(ids)),
+            _ => return Err(ApiError::invalid("queryCondition is missing; `*` means all devices")),
+        };
+        let work = match self.r#type.to_ascii_lowercase().as_str() {
+            "scheduleupdatetwin" => twin_work(self.update_twin)?,
+            "scheduledevicemethod" => method_work(self.cloud_to_device_method)?,
+            _ => return Err(ApiError::invalid("type must be scheduleUpdateTwin or scheduleDeviceMethod")),
+        };
+        let start = self.start_time.filter(|text| !text.is_empty());
+        let start =
+            start.map(|text| Timestamp::parse(&text).ok_or_else(|| ApiError::invalid("startTime is malformed")));
+        let execution_max = self.max_execution_time_in_seconds.map(Duration::from_secs);
+        Ok(Job::new(id, &condition, work, now, start.transpose()?, execution_max).map_err(HubError::from)?)
+    }
+}
+
+fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
+    let shown = twin.ok_or_else(|| ApiError::invalid("updateTwin is missing"))?;
+    let body: TwinBody = serde_json::from_value(shown.clone())
+        .map_err(|error| ApiError::invalid(format!("malformed updateTwin: {error}")))?;
+    Ok(Work::UpdateTwin { write: body.write()?, shown })
+}
+
+fn method_work(method: Option<MethodBody>) -> Result<Work, ApiError> {
+    let (call, timeouts) = method.ok_or_else(|| ApiError::invalid("cloudToDeviceMethod is missing"))?.call()?;
+    Ok(Work::CallMethod { call, response: timeouts.response, connect: timeouts.connect })
+}
+
+fn body(api: &Api, job: &Job) -> Value {
+    let mut all = Map::new();
+    let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
+    put("jobId", job.id.as_str().into());
+    put("queryCondition", job.condition.as_str().into());
+    put("createdTime", job.created_at.to_string().into());
+    put("startTime", job.start_at.to_string().into());
+    if let Some(ended_at) = job.ended_at {
+        put("endTime", ended_at.to_string().into());
+    }
+    put("maxExecutionTimeInSeconds", job.execution_max.as_secs().into());
+    put("type", job.work.kind().into());
+    match &job.work {
+        Work::UpdateTwin { shown, .. } => put("updateTwin", shown.clone()),
+        Work::CallMethod { call, response, connect } => put(
+            "cloudToDeviceMethod",
+            json!({
+                "methodName": call.name,
+                "payload": serde_json::from_slice::<Value>(&call.payload).unwrap_or_default(),
+                "responseTimeoutInSeconds": response.as_secs(),
+                "connectTimeoutInSeconds": connect.as_secs(),
+            }),
+        ),
+    };
+    put("status", job.status.as_str().into());
+    if let Some(failure) = &job.failure {
+        put("failureReason", failure.as_str().into());
+    }
+    let counts = &job.statistics;
+    let left = counts.devices.saturating_sub(counts.succeeded + counts.failed);
+    let running = if job.status.has_ended() { 0 } else { api.hub.job_devices_at_work(&job.id).min(left) };
+    let pending = if job.status.has_ended() { 0 } else { left - running };
+    put(
+        "deviceJobStatistics",
+        json!({
+            "deviceCount": counts.devices, "failedCount": counts.failed, "succeededCount": counts.succeeded,
+            "runningCount": running, "pendingCount": pending,
+        }),
+    );
+    Value::Object(all)
+}
+
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let job = bodies::parse::<JobBody>(&bytes)?.job(&id, now())?;
+    Ok(Json(body(&api, &api.hub.create_job(job).await?)))
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    Ok(Json(body(&api, &api.hub.job(&id).await?)))
+}
+
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    Ok(Json(body(&api, &api.hub.cancel_job(now(), &id).await?)))
+}
+
+/// Paging comes in headers from the SDKs, in the query string in the reference's own text.
+pub(super) async fn query(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let given = |header: &str, parameter: &str| {
+        let header = headers.get(header).and_then(|value| value.to_str().ok());
+        header.or_else(|| query.get(parameter).map(String::as_str)).filter(|text| !text.is_empty())
+    };
+    let page = match given(MAX_ITEM_COUNT, "pageSize") {
+        None => PAGE_DEFAULT,
+        Some(text) => text.parse().map_err(|_| ApiError::invalid("the size of a page must be a number"))?,
+    };
+    let word = |name: &str| query.get(name).filter(|word| !word.is_empty());
+    let kind = match word("jobType").map(|word| word.to_ascii_lowercase()) {
+        None => None,
+        Some(word) if word == "scheduleupdatetwin" => Some("scheduleUpdateTwin".to_owned()),
+        Some(word) if word == "scheduledevicemethod" => Some("scheduleDeviceMethod".to_owned()),
+        Some(_) => return Err(ApiError::invalid("jobType must be scheduleUpdateTwin or scheduleDeviceMethod")),
+    };
+    let status = word("jobStatus")
+        .map(|word| JobStatus::parse(word).ok_or_else(|| ApiError::invalid("jobStatus is not known")))
+        .transpose()?;
+    let page = page.clamp(1, limits::QUERY_PAGE_MAX);
+    let page = api.hub.jobs(JobFilter { kind, status }, page, given(CONTINUATION, "continuationToken")).await?;
+    let items: Vec<Value> = page.items.iter().map(|job| body(&api, job)).collect();
+    let mut response = Json(items).into_response();
+    response.headers_mut().insert(ITEM_TYPE, HeaderValue::from_static("JobResponse"));
+    if let Some(token) = page.continuation.and_then(|token| HeaderValue::from_str(&token).ok()) {
+        response.headers_mut().insert(CONTINUATION, token);
+    }
+    Ok(response)
+}
+
+/// Runs jobs by the wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobWorker;
+
+impl Worker for JobWorker {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn call<'a>(
+        &'a self,
+        hub: &'a Hub,
+        identity: &'a Identity,
+        call: &'a MethodCall,
+        response: Duration,
+        connect: Duration,
+    ) -> PortFuture<'a, MethodResponse, HubError> {
+        Box::pin(call_method(hub, identity, call, MethodTimeouts { connect, response }))
+    }
+
+    fn sleep(&self, duration: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}

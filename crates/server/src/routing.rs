@@ -1,0 +1,220 @@
+//! Message routing's senders: from the event log to endpoints that are not views of it.
+//!
+//! Each endpoint has a reader of its own on every partition, with its own place in the log, so
+//! a slow or dead endpoint costs nobody else anything. Places are saved after deliveries, so a
+//! restart repeats some events and loses none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use gantry_endpoints::{EventGrid, Sink, SinkError};
+use gantry_hub::Hub;
+use gantry_hub::routing::{Destinations, EndpointKind, InUse};
+use gantry_identity::Timestamp;
+use gantry_storage::{Cursor, Events, Start};
+use rand::Rng as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::amqp::enriched;
+use crate::config::Config;
+
+/// Events read at once.
+const BATCH_EVENTS: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
+/// How often a sink is asked whether it is due.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a place is saved at most: a crash repeats this much.
+const SAVE_PERIOD: Duration = Duration::from_millis(900);
+/// First and longest pause between attempts.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A new endpoint begins this much before it was made, because its first events may carry an earlier time.
+const HEAD_START: Duration = Duration::from_secs(10);
+
+/// The senders of every endpoint.
+pub struct Dispatch {
+    hub: Arc<Hub>,
+    events: Events,
+    client: reqwest::Client,
+}
+
+impl Dispatch {
+    /// Joins hub and log.
+    ///
+    /// # Errors
+    /// When our own CA cannot be read.
+    pub fn new(config: &Config, hub: Arc<Hub>, events: Events) -> anyhow::Result<Self> {
+        let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
+        let ca = reqwest::Certificate::from_pem(&ca).context("reading our CA")?;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(gantry_endpoints::TIMEOUT)
+            .tls_certs_merge([ca])
+            .build()?;
+        Ok(Self { hub, events, client })
+    }
+
+    /// Runs until `stopped`: starts senders of new endpoints and ends those of endpoints that are gone or changed.
+    pub async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let mut changes = self.hub.routing_changes();
+        let mut running: HashMap<String, (InUse, JoinSet<()>)> = HashMap::new();
+        while !*stopped.borrow() {
+            changes.borrow_and_update();
+            let wanted: Vec<InUse> =
+                self.hub.endpoints().into_iter().filter(|one| one.endpoint.kind != EndpointKind::OwnStream).collect();
+            for (one, tasks) in running.extract_if(|_, (one, _)| !wanted.contains(one)).map(|(_, old)| old) {
+                self.forget(&one, tasks).await;
+            }
+            for one in wanted {
+                if !running.contains_key(&one.endpoint.name) {
+                    let tasks = self.start(&one);
+                    running.insert(one.endpoint.name.clone(), (one, tasks));
+                }
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = stopped.changed() => {}
+            }
+        }
+    }
+
+    fn start(&self, one: &InUse) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for partition in 0..self.events.partitions() {
+            let Some(sink) = self.sink(one) else { continue };
+            let Some(cursor) = self.cursor(one, partition) else { continue };
+            let (endpoint, name) = (Destinations::of(one.number), one.endpoint.name.clone());
+            let (hub, events, place) = (Arc::clone(&self.hub), self.events.clone(), place_name(one, partition));
+            tasks.spawn(Sender { hub, events, name, endpoint, place, partition, sink, cursor }.run());
+        }
+        info!(endpoint = %one.endpoint.name, "sending to endpoint");
+        tasks
+    }
+
+    fn sink(&self, one: &InUse) -> Option<Box<dyn Sink>> {
+        match &one.endpoint.kind {
+            EndpointKind::OwnStream => None,
+            EndpointKind::Webhook { url } => {
+                Some(Box::new(EventGrid::new(self.client.clone(), url.clone(), self.hub.name().to_owned())))
+            }
+            EndpointKind::Storage(_) | EndpointKind::Queue { .. } => {
+                let words = "not implemented; see docs/compatibility.md";
+                self.hub.note_delivery(gantry_gateway::now(), &one.endpoint.name, Err(words.into()));
+                None
+            }
+        }
+    }
+
+    fn cursor(&self, one: &InUse, partition: u16) -> Option<Cursor> {
+        let saved = self.events.log().checkpoints().get(&place_name(one, partition));
+        let saved = saved.inspect_err(|error| warn!(%error, "place of an endpoint cannot be read")).ok().flatten();
+        let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
+        let start = number.map_or(Start::After(Timestamp::from_millis(since)), Start::At);
+        self.events.read(partition, start)
+    }
+
+    /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
+    async fn forget(&self, one: &InUse, mut tasks: JoinSet<()>) {
+        tasks.shutdown().await;
+        let same = |other: &InUse| (other.number, other.since) == (one.number, one.since);
+        if self.hub.endpoints().iter().any(same) {
+            return;
+        }
+        for partition in 0..self.events.partitions() {
+            if let Err(error) = self.events.log().checkpoints().remove(&place_name(one, partition)) {
+                warn!(%error, "place of a deleted endpoint stays");
+            }
+        }
+    }
+}
+
+fn place_name(one: &InUse, partition: u16) -> String {
+    format!("route-{}-{}-{partition}", one.number, one.since.as_millis())
+}
+
+/// Sends one partition to one endpoint.
+struct Sender {
+    hub: Arc<Hub>,
+    events: Events,
+    name: String,
+    endpoint: Destinations,
+    place: String,
+    partition: u16,
+    sink: Box<dyn Sink>,
+    cursor: Cursor,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        let (mut saved, mut saved_at) = (self.cursor.next_sequence_number(), Instant::now());
+        let mut is_holding = false;
+        loop {
+            tokio::select! {
+                read = self.cursor.next(BATCH_EVENTS, BATCH_BYTES), if self.sink.has_room() => match read {
+                    Ok(Some(batch)) => {
+                        let now = gantry_gateway::now();
+                        for event in batch.events.into_iter().filter(|event| event.destinations.meets(self.endpoint)) {
+                            is_holding = true;
+                            self.sink.push(now, enriched(event, self.endpoint));
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => {
+                        error!(partition = self.partition, %error, "events cannot be read");
+                        tokio::time::sleep(PAUSE_MIN).await;
+                    }
+                },
+                _ = tick.tick() => {}
+            }
+            if self.sink.is_due(gantry_gateway::now()) {
+                self.flush().await;
+                is_holding = false;
+            }
+            // While the sink holds events, the place stays before them.
+            let next = self.cursor.next_sequence_number();
+            if !is_holding && next > saved && saved_at.elapsed() >= SAVE_PERIOD {
+                self.save(next).await;
+                (saved, saved_at) = (next, Instant::now());
+            }
+        }
+    }
+
+    async fn save(&mut self, next: u64) {
+        let (events, place) = (self.events.clone(), self.place.clone());
+        let write = move || events.log().checkpoints().put(&place, &next.to_le_bytes());
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(endpoint = %self.name, %error, "place not saved"),
+            Err(error) => warn!(endpoint = %self.name, %error, "place not saved"),
+        }
+    }
+
+    /// Sends until it worked.
+    async fn flush(&mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let outcome = self.sink.flush(gantry_gateway::now()).await;
+            let words = outcome.as_ref().map(|()| ()).map_err(ToString::to_string);
+            self.hub.note_delivery(gantry_gateway::now(), &self.name, words);
+            match outcome {
+                Ok(()) => return,
+                Err(SinkError::Never(error)) => {
+                    warn!(endpoint = %self.name, %error, "events dropped: the receiver will never take them");
+                    metrics::counter!("gantry_routing_dropped").increment(1);
+                }
+                Err(SinkError::Again(error)) => {
+                    warn!(endpoint = %self.name, partition = self.partition, %error, "events not delivered yet");
+                    let jitter = rand::rng().random_range(0.8..1.2);
+                    tokio::time::sleep(pause.mul_f64(jitter)).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+"""Message routing: conditions, streams, enrichments, the hub's own events and webhooks, read by real clients."""
+
+import http.server
+import json
+import ssl
+import threading
+
+import pytest
+from azure.eventhub import EventHubConsumerClient
+from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.hub.models import Twin, TwinProperties
+
+from conftest import wait_for
+from test_events import read
+from test_x509 import gantry, openssl
+
+
+@pytest.fixture
+def routing(platform):
+    """Replaces routing for one test."""
+
+    def put(settings):
+        file = platform.folder / "routing.json"
+        file.write_text(json.dumps(settings))
+        done = gantry(platform, "routing", "set", file)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    yield put
+    put({})
+
+
+def route(name, condition="true", endpoint="events", source="DeviceMessages"):
+    return {"name": name, "source": source, "condition": condition, "endpointNames": [endpoint], "isEnabled": True}
+
+
+def stream(env, entity):
+    base, _, _ = env["EVENTHUB_CONNECTION_STRING"].partition(";EntityPath=")
+    return EventHubConsumerClient.from_connection_string(
+        f"{base};EntityPath={entity}", consumer_group="$Default", connection_verify=env["GANTRY_CA_FILE"]
+    )
+
+
+def send(connection_string, ca, messages):
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string, server_verification_cert=ca)
+    for body, properties in messages:
+        message = Message(json.dumps(body))
+        message.content_type, message.content_encoding = "application/json", "utf-8"
+        message.custom_properties.update(properties)
+        client.send_message(message)
+    client.shutdown()
+
+
+def numbers(events):
+    return [json.loads(event.body_as_str())["n"] for event in events]
+
+
+def test_routes_choose_by_property_body_and_twin_and_the_fallback_takes_the_rest(
+    env, ca, device, registry, routing
+):
+    name, connection_string = device
+    registry.update_twin(name, Twin(tags={"site": "lyon"}), "*")
+    routing({
+        "endpoints": {"eventHubs": [{"name": "hot"}, {"name": "lyon"}]},
+        "routes": [
+            route("by-body", "$body.temperature > 80 AND level = 'high'", "hot"),
+            route("again", "$body.temperature > 90", "hot"),
+            route("by-twin", "$twin.tags.site = 'lyon' AND $body.n < 4", "lyon"),
+        ],
+        "enrichments": [
+            {"key": "site", "value": "$twin.tags.site", "endpointNames": ["hot"]},
+            {"key": "floor", "value": "$twin.tags.floor", "endpointNames": ["hot"]},
+            {"key": "hub", "value": "$iothubname", "endpointNames": ["hot", "events"]},
+        ],
+    })
+    messages = [
+        ({"n": 1, "temperature": 95}, {"Level": "high"}),
+        ({"n": 2, "temperature": 20}, {"level": "high"}),
+        ({"n": 3, "temperature": 85}, {"level": "low"}),
+        ({"n": 4, "temperature": 99}, {"level": "low"}),
+        ({"n": 5, "temperature": 1}, {}),
+    ]
+    send(connection_string, ca, messages)
+    hot = read(stream(env, "hot"), name, 2, starting_position="-1")
+    assert numbers(hot) == [1, 4]
+    assert hot[0].properties == {b"Level": b"high", b"site": b"lyon", b"floor": b"$twin.tags.floor", b"hub": b"gantry"}
+    assert numbers(read(stream(env, "lyon"), name, 3, starting_position="-1")) == [1, 2, 3]
+    rest = read(stream(env, "gantry"), name, 1, starting_position="-1")
+    assert numbers(rest) == [5] and rest[0].properties == {b"hub": b"gantry"}
+
+
+def test_without_fallback_what_no_route_takes_reaches_nobody(env, ca, device, routing):
+    name, connection_string = device
+    fallback = {"source": "DeviceMessages", "endpointNames": ["events"], "isEnabled": False}
+    routing({"routes": [route("some", "keep = 'yes'")], "fallbackRoute": fallback})
+    send(connection_string, ca, [({"n": 1}, {}), ({"n": 2}, {"keep": "yes"})])
+    routing({})
+    send(connection_string, ca, [({"n": 3}, {})])
+    assert numbers(read(stream(env, "gantry"), name, 2, starting_position="-1")) == [2, 3]
+
+
+def test_the_hubs_own_events_reach_a_stream(env, ca, registry, routing):
+    name = "py-own-events"
+    sources = ["TwinChangeEvents", "DeviceLifecycleEvents", "DeviceConnectionStateEvents"]
+    routing({"routes": [route(source, "true", "events", source) for source in sources]})
+    registry.create_device_with_sas(name, "", "", "enabled")
+    key = registry.get_device(name).authentication.symmetric_key.primary_key
+    connection_string = f"HostName={env['IOTHUB_HOSTNAME']};DeviceId={name};SharedAccessKey={key}"
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string, server_verification_cert=ca)
+    client.patch_twin_reported_properties({"firmware": "1.2"})
+    registry.update_twin(name, Twin(tags={"site": "lyon"}, properties=TwinProperties(desired={"rate": 5})), "*")
+    client.shutdown()
+    wait_for(lambda: registry.get_twin(name).connection_state == "Disconnected")
+    registry.delete_device(name)
+    events = read(stream(env, "gantry"), name, 6, starting_position="-1")
+    told = {event.properties[b"opType"].decode(): event for event in events}
+    assert set(told) == {
+        "createDeviceIdentity", "deviceConnected", "updateTwin", "deviceDisconnected", "deleteDeviceIdentity"
+    }
+    for event in events:
+        properties = event.properties
+        assert (properties[b"hubName"], properties[b"deviceId"]) == (b"gantry", name.encode())
+        assert b"operationTimestamp" in properties and b"iothub-message-schema" in properties
+        assert event.content_type == "application/json"
+    stamp = lambda op: told[op].system_properties[b"iothub-message-source"]
+    assert stamp("updateTwin") == b"twinChangeEvents"
+    assert stamp("createDeviceIdentity") == b"deviceLifecycleEvents"
+    assert stamp("deviceConnected") == b"deviceConnectionStateEvents"
+    body = lambda op: json.loads(told[op].body_as_str())
+    assert body("createDeviceIdentity")["deviceId"] == name
+    number = [body(op)["sequenceNumber"] for op in ("deviceConnected", "deviceDisconnected")]
+    assert len(number[0]) == 64 and number[0] < number[1]
+    changes = [json.loads(e.body_as_str()) for e in events if e.properties[b"opType"] == b"updateTwin"]
+    reported = next(change for change in changes if "reported" in change.get("properties", {}))
+    assert reported["properties"]["reported"]["firmware"] == "1.2"
+    assert reported["properties"]["reported"]["$version"] == 2
+    desired = next(change for change in changes if "tags" in change)
+    assert desired["tags"] == {"site": "lyon"} and desired["properties"]["desired"]["rate"] == 5
+
+
+class Receiver:
+    """An HTTPS server whose certificate the platform's CA signed; it may refuse for a while."""
+
+    def __init__(self, platform, folder):
+        tls = platform.folder / "data/tls"
+        key, request, certificate = folder / "hook.key", folder / "hook.csr", folder / "hook.pem"
+        extensions = folder / "hook.ext"
+        extensions.write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", request,
+                "-subj", "/CN=hook")
+        openssl("x509", "-req", "-in", request, "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key", "-CAcreateserial",
+                "-out", certificate, "-days", "2", "-extfile", extensions)
+        self.events, self.refusals, self.validations, outer = [], 0, 0, self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.headers["aeg-event-type"] == "SubscriptionValidation":
+                    outer.validations += 1
+                    answer = json.dumps({"validationResponse": body[0]["data"]["validationCode"]}).encode()
+                    self.send_response(200)
+                    self.send_header("content-length", str(len(answer)))
+                    self.end_headers()
+                    self.wfile.write(answer)
+                    return
+                if outer.refusals:
+                    outer.refusals -= 1
+                    self.send_response(503)
+                else:
+                    outer.events.extend(body)
+                    self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"https://localhost:{self.server.server_address[1]}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def test_a_webhook_gets_event_grid_events_and_loses_none_while_it_refuses(
+    platform, env, ca, device, registry, routing, tmp_path
+):
+    name, connection_string = device
+    receiver = Receiver(platform, tmp_path)
+    receiver.refusals = 2
+    routing({
+        "endpoints": {"webhooks": [{"name": "hook", "url": receiver.url}]},
+        "routes": [
+            route("telemetry", f"$connectionDeviceId = '{name}'", "hook"),
+            route("lives", "true", "hook", "DeviceLifecycleEvents"),
+        ],
+    })
+    send(connection_string, ca, [({"n": n}, {"k": "v"}) for n in range(20)])
+    registry.create_device_with_sas("py-hooked", "", "", "enabled")
+    registry.delete_device("py-hooked")
+    wait_for(lambda: len({event["id"] for event in receiver.events}) >= 22, 30)
+    assert receiver.validations >= 1
+    seen = {event["id"]: event for event in receiver.events}.values()
+    telemetry = [event for event in seen if event["eventType"] == "Microsoft.Devices.DeviceTelemetry"]
+    assert [event["data"]["body"]["n"] for event in telemetry] == list(range(20))
+    assert telemetry[0]["subject"] == f"devices/{name}" and telemetry[0]["data"]["properties"] == {"k": "v"}
+    assert telemetry[0]["data"]["systemProperties"]["iothub-connection-device-id"] == name
+    lives = [event for event in seen if event["subject"] == "devices/py-hooked"]
+    assert sorted(event["eventType"] for event in lives) == [
+        "Microsoft.Devices.DeviceCreated", "Microsoft.Devices.DeviceDeleted"
+    ]
+    assert lives[0]["data"]["hubName"] == "gantry" and "twin" in lives[0]["data"]
+    health = json.loads(gantry(platform, "--json", "routing", "health").stdout)
+    states = {one["endpointId"]: one["healthStatus"] for one in health}
+    assert states == {"events": "healthy", "hook": "healthy"}
+    receiver.server.shutdown()
+
+
+def test_a_condition_is_tried_without_a_message(platform):
+    def tried(condition, *more):
+        return gantry(platform, "routing", "test", condition, "--body", '{"t":{"a":[1,2]}}', *more).stdout.split("\n")[0]
+
+    assert tried("$body.t.a[1] = 2") == "true"
+    assert tried("$body.t.a[1] = 3") == "false"
+    assert tried("level IN ['low','high']", "--properties", '{"Level":"low"}') == "true"
+    assert tried("$twin.tags.x > 3", "--twin", '{"tags":{"x":4}}') == "true"
+    assert tried("$body.t =") == "undefined"
+
+
+def test_bad_routing_is_refused_in_words_and_changes_nothing(platform, routing, tmp_path):
+    before = gantry(platform, "routing", "show").stdout
+    for settings, words in [
+        ({"routes": [route("r", "x ==")]}, "condition of route `r`"),
+        ({"routes": [route("r", "true", "nowhere")]}, "nowhere"),
+        ({"endpoints": {"webhooks": [{"name": "w", "url": "ftp://x"}]}}, "https://"),
+        ({"routs": []}, "routs"),
+    ]:
+        file = tmp_path / "bad.json"
+        file.write_text(json.dumps(settings))
+        done = gantry(platform, "routing", "set", file)
+        assert done.returncode != 0 and words in done.stderr, done.stderr
+    assert gantry(platform, "routing", "show").stdout == before
