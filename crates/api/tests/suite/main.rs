@@ -3,6 +3,7 @@
 mod authorization;
 mod configurations;
 mod device;
+mod import_export;
 mod jobs;
 mod registry;
 mod service;
