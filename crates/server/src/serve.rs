@@ -229,7 +229,10 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
-    let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
+    let dispatch = {
+        let blobs = Arc::clone(&platform.blobs);
+        routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone(), blobs)?
+    };
     let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
     let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);

@@ -171,7 +171,7 @@ async fn every_operation_asks_for_its_right() {
         for (method, path, body, needed) in OPERATIONS {
             let status = status(&api, method, path, body, Some(&token)).await;
             let refused = status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, !policy.rights.contains(needed), "{} {method} {path}: {status}", policy.name);
+            assert_eq!(refused, !policy.rights.contains(*needed), "{} {method} {path}: {status}", policy.name);
         }
     }
 }
