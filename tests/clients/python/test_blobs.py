@@ -182,7 +182,8 @@ def test_signatures_give_what_they_say(service, container):
     assert reading.download_blob().readall() == b"secret"
     assert reading.get_blob_properties().content_settings.content_type == "a/b"
     with pytest.raises(HttpResponseError) as refused:
-        reading.upload_blob(b"x", overwrite=True)
+        # Large enough to be still on its way when it is refused.
+        reading.upload_blob(os.urandom(10_000_000), overwrite=True)
     assert code(refused) == "AuthorizationPermissionMismatch"
     with pytest.raises(ClientAuthenticationError) as refused:
         client(generate_blob_sas(*blob, account_key=key, permission="r", expiry=soon()), "in/y").download_blob()

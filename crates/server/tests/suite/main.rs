@@ -2,6 +2,7 @@
 
 mod bad_credentials;
 mod bad_input;
+mod blobs;
 mod full_disk;
 mod kill9;
 mod sessions;
