@@ -173,7 +173,9 @@ impl From<HubError> for ApiError {
             HubError::Timeout(_) => {
                 Self::new(504_101, "GatewayTimeout", "Timed out waiting for the response from device.")
             }
-            HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),
+            HubError::QuotaExceeded(_) => Self::new(403_002, "IotHubQuotaExceeded", message),
+            HubError::NotInEdition(_) => Self::new(403_010, "OperationNotAvailableInCurrentTier", message),
+            HubError::Throttled(_) | HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),
             HubError::NoSpace => Self::new(503_001, "ServiceUnavailable", message),
             HubError::Failed(_) => {
                 tracing::error!(error = %message, "operation failed");

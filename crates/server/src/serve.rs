@@ -127,6 +127,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         policies: secrets.hub_policies.clone(),
         messaging: config.messaging(),
         disabled: config.hub.disabled_tokens(),
+        edition: config.hub.edition()?,
+        allow_fault_messages: config.hub.allow_fault_messages,
     };
     let ports = Ports {
         store: Arc::<Database>::clone(&store),
@@ -229,7 +231,10 @@ async fn serve(
         Arc::clone(&platform.hub),
     )?;
     let processing = tokio::spawn(processing.run(stopped.clone()));
-    let dispatch = routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone())?;
+    let dispatch = {
+        let blobs = Arc::clone(&platform.blobs);
+        routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone(), blobs)?
+    };
     let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
     let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);

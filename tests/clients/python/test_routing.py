@@ -1,10 +1,12 @@
 """Message routing: conditions, streams, enrichments, the hub's own events and webhooks, read by real clients."""
 
 import http.server
+import io
 import json
 import ssl
 import threading
 
+import fastavro
 import pytest
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message
@@ -241,3 +243,38 @@ def test_bad_routing_is_refused_in_words_and_changes_nothing(platform, routing, 
         done = gantry(platform, "routing", "set", file)
         assert done.returncode != 0 and words in done.stderr, done.stderr
     assert gantry(platform, "routing", "show").stdout == before
+
+
+@pytest.mark.parametrize("encoding", ["JSON", "Avro"])
+def test_a_storage_container_gets_files_of_what_was_routed(env, ca, device, routing, encoding):
+    from azure.storage.blob import BlobServiceClient
+
+    name, connection_string = device
+    routing({
+        "endpoints": {"storageContainers": [{
+            "name": "cold", "containerName": f"cold-{encoding.lower()}", "encoding": encoding,
+            "maxChunkSizeInBytes": 10 << 20,
+        }]},
+        "routes": [route("all", f"$connectionDeviceId = '{name}'", "cold")],
+        "enrichments": [{"key": "hub", "value": "$iothubname", "endpointNames": ["cold"]}],
+    })
+    # A file is written when 10 MiB are there, without waiting for its age.
+    send(connection_string, ca, [({"n": n, "pad": "x" * 240_000}, {}) for n in range(46)])
+    service = BlobServiceClient.from_connection_string(
+        env["AZURE_STORAGE_CONNECTION_STRING"], connection_verify=env["GANTRY_CA_FILE"]
+    )
+    container = service.get_container_client(f"cold-{encoding.lower()}")
+    blob = wait_for(lambda: container.exists() and next(iter(container.list_blobs()), None), 30)
+    parts = blob.name.split("/")
+    assert parts[0] == "gantry" and len(parts) == 7 and parts[1] in ("00", "01", "02", "03", "04", "05", "06", "07")
+    content = container.download_blob(blob.name).readall()
+    if encoding == "JSON":
+        lines = [json.loads(line) for line in content.splitlines()]
+    else:
+        lines = list(fastavro.reader(io.BytesIO(content)))
+        for line in lines:
+            line["Body"] = json.loads(line["Body"])
+    assert len(lines) >= 43
+    assert [line["Body"]["n"] for line in lines] == list(range(len(lines)))
+    assert lines[0]["Properties"] == {"hub": "gantry"}
+    assert lines[0]["SystemProperties"]["connectionDeviceId"] == name

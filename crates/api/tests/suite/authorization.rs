@@ -11,6 +11,7 @@ use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
+use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
@@ -133,6 +134,11 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
 
 /// The API, and the telemetry it takes.
 pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Logged>>>) {
+    api_like(folder, None)
+}
+
+/// The same, acting like an edition of the reference service.
+pub(crate) fn api_like(folder: &tempfile::TempDir, edition: Option<Edition>) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
@@ -144,6 +150,8 @@ pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Lo
         policies: Policies::hub_defaults(keys),
         messaging: Default::default(),
         disabled: DisabledTokens::default(),
+        edition,
+        allow_fault_messages: false,
     };
     let store = Arc::<Database>::clone(&database);
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));

@@ -8,4 +8,5 @@ mod jobs;
 mod registry;
 mod service;
 mod session;
+mod throttle;
 mod specification;

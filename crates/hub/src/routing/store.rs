@@ -15,17 +15,20 @@ use super::test::{RouteVerdict, TestMessage, Verdict};
 use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::limits;
 use crate::ports::{Documents, StoreError};
 
 const COLLECTION: &str = "routing";
 const ID: &str = "settings";
+/// Numbers of endpoints beside the built-in one: bits of [`Destinations`](super::Destinations).
+const NUMBER_MAX: u8 = 15;
 
 /// What is kept: the settings, the numbers of endpoints, and how often they changed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Kept {
     routing: Routing,
     numbers: BTreeMap<String, Number>,
+    /// The number given last.
+    last_number: u8,
     version: u64,
 }
 
@@ -160,8 +163,8 @@ impl Hub {
         }
         let routing = routing.with_secrets_of(&before.routing);
         routing.check()?;
-        let numbers = number(&routing, &before, now);
-        let kept = Kept { routing, numbers, version: before.version + 1 };
+        let (numbers, last_number) = number(&routing, &before, now);
+        let kept = Kept { routing, numbers, last_number, version: before.version + 1 };
         let table = kept.table(&self.routes.hub)?;
         let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
         self.routes.documents.put(vec![(COLLECTION, ID.to_owned(), Some(text))]).await?;
@@ -177,33 +180,31 @@ fn etag(version: u64) -> String {
     format!("{version:016x}")
 }
 
-/// Endpoints that stay keep their number; new ones get the lowest that is free now and was free before, as the
-/// readers of an endpoint that goes may still be at work.
-fn number(routing: &Routing, before: &Kept, now: Timestamp) -> BTreeMap<String, Number> {
+/// Endpoints that stay keep their number. New ones get the next that is free, in turn: a number that was given up
+/// comes round again late, so a new endpoint does not meet events of an older one.
+fn number(routing: &Routing, before: &Kept, now: Timestamp) -> (BTreeMap<String, Number>, u8) {
     let endpoints = routing.endpoints.all();
-    let same_kind = |name: &str| {
-        let kind = |routing: &Routing| routing.endpoints.all().into_iter().find(|e| e.name == name).map(|e| e.kind);
-        let discriminant = |kind: Option<super::EndpointKind>| kind.map(|kind| std::mem::discriminant(&kind));
-        discriminant(kind(&before.routing)) == discriminant(kind(routing))
+    let old = before.routing.endpoints.all();
+    let same_kind = |endpoint: &Endpoint| {
+        let kind = std::mem::discriminant(&endpoint.kind);
+        old.iter().any(|old| old.name == endpoint.name && std::mem::discriminant(&old.kind) == kind)
     };
-    let mut numbers: BTreeMap<String, Number> = endpoints
-        .iter()
-        .filter_map(|endpoint| Some((endpoint.name.clone(), *before.numbers.get(&endpoint.name)?)))
-        .filter(|(name, _)| same_kind(name))
-        .collect();
-    // 15 numbers beside the built-in one; at most 10 are in use, so 5 at least are free.
-    let last = u8::try_from(limits::ROUTING_ENDPOINTS_MAX + 5).unwrap_or(u8::MAX);
+    let staying = endpoints.iter().filter(|endpoint| same_kind(endpoint));
+    let mut numbers: BTreeMap<String, Number> =
+        staying.filter_map(|endpoint| Some((endpoint.name.clone(), *before.numbers.get(&endpoint.name)?))).collect();
+    let mut last = before.last_number;
     for endpoint in &endpoints {
-        if !numbers.contains_key(&endpoint.name) {
-            let in_use = |n: &u8| numbers.values().any(|used| used.number == *n);
-            let was_used = |n: &u8| before.numbers.values().any(|used| used.number == *n);
-            let free = (1..=last).find(|n| !in_use(n) && !was_used(n)).or_else(|| (1..=last).find(|n| !in_use(n)));
-            if let Some(number) = free {
-                numbers.insert(endpoint.name.clone(), Number { number, since_ms: now.as_millis() });
-            }
+        if numbers.contains_key(&endpoint.name) {
+            continue;
+        }
+        let in_use = |n: &u8| numbers.values().any(|used| used.number == *n);
+        let in_turn = (1..=NUMBER_MAX).map(|step| (last + step - 1) % NUMBER_MAX + 1);
+        if let Some(number) = in_turn.into_iter().find(|n| !in_use(n)) {
+            numbers.insert(endpoint.name.clone(), Number { number, since_ms: now.as_millis() });
+            last = number;
         }
     }
-    numbers
+    (numbers, last)
 }
 
 #[cfg(test)]
@@ -220,14 +221,16 @@ mod tests {
     fn endpoints_keep_their_numbers_and_new_ones_get_free_ones() {
         let step = |before: &Kept, names: &[&str]| {
             let routing = streams(names);
-            let numbers = number(&routing, before, Timestamp::from_millis(5));
-            Kept { routing, numbers, version: 0 }
+            let (numbers, last_number) = number(&routing, before, Timestamp::from_millis(5));
+            Kept { routing, numbers, last_number, version: 0 }
         };
         let first = step(&Kept::default(), &["a", "b"]);
         let of = |kept: &Kept, name: &str| kept.numbers[name].number;
         assert_eq!((of(&first, "a"), of(&first, "b")), (1, 2));
         let second = step(&first, &["b", "c"]);
         assert_eq!((of(&second, "b"), of(&second, "c")), (2, 3), "1 was in use a moment ago");
+        let empty = step(&second, &[]);
+        assert_eq!(of(&step(&empty, &["a"]), "a"), 4);
         let names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let full = step(&second, &names);

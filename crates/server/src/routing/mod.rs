@@ -4,11 +4,16 @@
 //! a slow or dead endpoint costs nobody else anything. Places are saved after deliveries, so a
 //! restart repeats some events and loses none.
 
+mod container;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use container::Container;
+use gantry_blobs::{Blobs, ContainerName, Place};
+use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink, SinkError};
 use gantry_hub::Hub;
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
@@ -20,6 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::amqp::enriched;
+use crate::blobs::StorageAccount;
 use crate::config::Config;
 
 /// Events read at once.
@@ -39,6 +45,7 @@ const HEAD_START: Duration = Duration::from_secs(10);
 pub struct Dispatch {
     hub: Arc<Hub>,
     events: Events,
+    blobs: Arc<Blobs>,
     client: reqwest::Client,
 }
 
@@ -47,7 +54,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// When our own CA cannot be read.
-    pub fn new(config: &Config, hub: Arc<Hub>, events: Events) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, hub: Arc<Hub>, events: Events, blobs: Arc<Blobs>) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
         let ca = reqwest::Certificate::from_pem(&ca).context("reading our CA")?;
         let client = reqwest::Client::builder()
@@ -55,7 +62,7 @@ impl Dispatch {
             .timeout(gantry_endpoints::TIMEOUT)
             .tls_certs_merge([ca])
             .build()?;
-        Ok(Self { hub, events, client })
+        Ok(Self { hub, events, blobs, client })
     }
 
     /// Runs until `stopped`: starts senders of new endpoints and ends those of endpoints that are gone or changed.
@@ -85,7 +92,13 @@ impl Dispatch {
     fn start(&self, one: &InUse) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for partition in 0..self.events.partitions() {
-            let Some(sink) = self.sink(one) else { continue };
+            let sink = match self.sink(one, partition) {
+                Ok(sink) => sink,
+                Err(error) => {
+                    self.hub.note_delivery(gantry_gateway::now(), &one.endpoint.name, Err(format!("{error:#}")));
+                    continue;
+                }
+            };
             let Some(cursor) = self.cursor(one, partition) else { continue };
             let (endpoint, name) = (Destinations::of(one.number), one.endpoint.name.clone());
             let (hub, events, place) = (Arc::clone(&self.hub), self.events.clone(), place_name(one, partition));
@@ -95,17 +108,23 @@ impl Dispatch {
         tasks
     }
 
-    fn sink(&self, one: &InUse) -> Option<Box<dyn Sink>> {
+    fn sink(&self, one: &InUse, partition: u16) -> anyhow::Result<Box<dyn Sink>> {
         match &one.endpoint.kind {
-            EndpointKind::OwnStream => None,
+            EndpointKind::OwnStream => bail!("a stream of this platform is read, not sent to"),
             EndpointKind::Webhook { url } => {
-                Some(Box::new(EventGrid::new(self.client.clone(), url.clone(), self.hub.name().to_owned())))
+                Ok(Box::new(EventGrid::new(self.client.clone(), url.clone(), self.hub.name().to_owned())))
             }
-            EndpointKind::Storage(_) | EndpointKind::Queue { .. } => {
-                let words = "not implemented; see docs/compatibility.md";
-                self.hub.note_delivery(gantry_gateway::now(), &one.endpoint.name, Err(words.into()));
-                None
+            EndpointKind::Storage(settings) => {
+                let name = ContainerName::parse(&settings.container_name).context("containerName")?;
+                let place = match &settings.connection_string {
+                    None => Place::Own(Arc::clone(&self.blobs), name),
+                    Some(text) => Place::Elsewhere(StorageAccount::parse(text)?.container(name.as_str())?),
+                };
+                let endpoint = Destinations::of(one.number);
+                let batch = StorageBatch::new(settings, self.hub.name(), partition, endpoint)?;
+                Ok(Box::new(Container::new(batch, place)))
             }
+            EndpointKind::Queue { .. } => bail!("queues are not implemented; see docs/compatibility.md"),
         }
     }
 
