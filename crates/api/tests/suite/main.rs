@@ -8,5 +8,5 @@ mod jobs;
 mod registry;
 mod service;
 mod session;
-mod throttle;
 mod specification;
+mod throttle;
