@@ -21,7 +21,8 @@ pub(crate) fn twin_failure(error: &HubError, session: &Session, now: Timestamp) 
         HubError::PreconditionFailed(_) => (412, 412_001),
         HubError::Twin(TwinError::TooLarge { .. }) => (413, 413_001),
         HubError::Twin(_) | HubError::Invalid(_) => (400, 400_004),
-        HubError::Contended(_) => (429, 429_001),
+        HubError::Throttled(_) | HubError::Contended(_) => (429, 429_001),
+        HubError::NotInEdition(_) => (403, 403_010),
         HubError::NoSpace => (503, 503_001),
         _ => (500, 500_001),
     };

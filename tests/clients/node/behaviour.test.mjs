@@ -3,7 +3,11 @@
 // A case is a capability over a transport. Where the SDK itself does not offer one, the case is that it says so with
 // its NotImplementedError: should a later SDK offer it, the case fails and is to be written.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { X509Certificate, createHmac } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EventHubConsumerClient, earliestEventPosition } from '@azure/event-hubs';
 import common from 'azure-iot-common';
@@ -71,6 +75,18 @@ async function receiveC2d(client, count, settle) {
   client.on('message', (message) => { got.push(message); settle(message, got.length); });
   await waitFor(() => got.length >= count, 30);
   return got;
+}
+
+/// A fresh self-signed certificate, made by openssl.
+function certificate(t, commonName) {
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', `/CN=${commonName.slice(0, 60)}`, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
+  const cert = readFileSync(certFile, 'utf8');
+  const thumbprint = new X509Certificate(cert).fingerprint256.replaceAll(':', '');
+  return { cert, key: readFileSync(keyFile, 'utf8'), thumbprint };
 }
 
 const report = (twin, patch) => new Promise((resolve, reject) => {
@@ -246,6 +262,32 @@ const CAPABILITIES = [
       await waitFor(() => Date.now() > firstEnds + 500);
       await client.sendEvent(new Message('{"n":2}'));
       await waitFor(() => eventsOf(deviceId).length === 2, 30);
+    },
+  },
+  {
+    name: 'a certificate opens what its thumbprint is registered for',
+    own: true,
+    async run({ t, name, transport, deviceId }) {
+      const identity = certificate(t, deviceId);
+      const { responseBody } = await registry.get(deviceId);
+      responseBody.authentication = {
+        type: 'selfSigned', x509Thumbprint: { primaryThumbprint: identity.thumbprint, secondaryThumbprint: null },
+      };
+      await registry.update(responseBody);
+      const open = async (proof) => {
+        const client = Client.fromConnectionString(`HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};x509=true`, transport);
+        client.setRetryPolicy(new common.NoRetry());
+        client.on('error', () => {});
+        t.after(() => client.close().catch(() => {}));
+        const set = client.setOptions({ cert: proof.cert, key: proof.key });
+        // Over HTTPS the SDK never resolves it.
+        if (name !== 'https') await set;
+        await client.open();
+        await client.sendEvent(new Message('{"n":1}'));
+      };
+      await open(identity);
+      await waitFor(() => eventsOf(deviceId).length === 1, 30);
+      await assert.rejects(open(certificate(t, deviceId)), 'another certificate');
     },
   },
   {

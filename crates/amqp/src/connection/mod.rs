@@ -166,6 +166,15 @@ impl Connection {
         }
     }
 
+    /// Gives back the memory of buffers that are empty; for connections that go idle.
+    pub fn shrink(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        self.output.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
     /// How many bytes wait to be sent.
     #[must_use]
     pub fn output_len(&self) -> usize {

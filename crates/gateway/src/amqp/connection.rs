@@ -33,8 +33,8 @@ use crate::Peer;
 /// Bytes read at once, through a buffer of the thread: an idle connection has none of its own.
 const INPUT_LEN: usize = 64 * 1024;
 
-/// Output buffers larger than this are given back when they are empty.
-const OUTPUT_KEPT: usize = 4 * 1024;
+/// How long a connection keeps its buffers after it was last busy.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// Groups of telemetry that may wait for the log before nothing more is read.
 const STORES_IN_FLIGHT_MAX: usize = 64;
@@ -96,6 +96,8 @@ struct Output {
     flushing: bool,
     /// When the peer last took something.
     progress_at: Option<Instant>,
+    /// When the buffers, which are empty, are given back.
+    shrink_at: Option<Instant>,
 }
 
 impl Output {
@@ -107,9 +109,6 @@ impl Output {
         self.written += count;
         self.progress_at = Some(Instant::now());
         if self.is_empty() {
-            if self.bytes.capacity() > OUTPUT_KEPT {
-                self.bytes = Vec::new();
-            }
             self.bytes.clear();
             self.written = 0;
             self.flushing = true;
@@ -119,6 +118,7 @@ impl Output {
     fn flushed(&mut self) {
         self.flushing = false;
         self.progress_at = None;
+        self.shrink_at = Some(Instant::now() + BUFFERS_KEPT);
     }
 }
 
@@ -248,7 +248,7 @@ impl Head {
                     drop(changed);
                     self.close(amqp::CONNECTION_FORCED, "the service is stopping");
                 }
-                () = sleep_until(deadline) => self.tick(&output)?,
+                () = sleep_until(deadline) => self.tick(&mut output)?,
             }
         }
     }
@@ -281,13 +281,25 @@ impl Head {
         if let Some(since) = self.without_token_since.filter(|_| !self.amqp.is_closed()) {
             deadline = deadline.min(since + TOKEN_TIMEOUT);
         }
+        if let Some(at) = output.shrink_at {
+            deadline = deadline.min(at);
+        }
         match output.progress_at {
             Some(at) => deadline.min(at + WRITE_TIMEOUT),
             None => deadline,
         }
     }
 
-    fn tick(&mut self, output: &Output) -> io::Result<()> {
+    fn tick(&mut self, output: &mut Output) -> io::Result<()> {
+        if output.shrink_at.is_some_and(|at| at <= Instant::now()) {
+            output.shrink_at = None;
+            if output.is_empty() {
+                output.bytes = Vec::new();
+            }
+            self.amqp.shrink();
+            self.links.shrink_to_fit();
+            self.devices.shrink();
+        }
         if output.progress_at.is_some_and(|at| at.elapsed() >= WRITE_TIMEOUT) {
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -238,9 +238,18 @@ impl World {
         let peer = Peer { address: "test".into(), certificate: None };
         let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
         let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
-        let (frames, dispositions) = (BytesMut::new(), Vec::new());
-        let mut client =
-            Client { amqp, stream: ours, events: Vec::new(), session: None, frames, dispositions, links: 0, server };
+        let (frames, dispositions, sent) = (BytesMut::new(), Vec::new(), Vec::new());
+        let mut client = Client {
+            amqp,
+            stream: ours,
+            events: Vec::new(),
+            session: None,
+            frames,
+            dispositions,
+            links: 0,
+            sent,
+            server,
+        };
         client.wait(|event| matches!(event, Event::Opened(_) | Event::Closed { .. }).then_some(())).await;
         client.session = client.amqp.begin_session();
         client
@@ -360,6 +369,8 @@ fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>) -> Hub {
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
+        edition: None,
+        allow_fault_messages: false,
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder).unwrap());
@@ -397,6 +408,8 @@ pub(crate) struct Client {
     frames: BytesMut,
     dispositions: Vec<Disposition>,
     links: usize,
+    /// Every byte sent so far.
+    pub(crate) sent: Vec<u8>,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
 }
 
@@ -477,6 +490,23 @@ impl Client {
         assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)));
     }
 
+    /// Sends a frame its library would not.
+    pub(crate) async fn raw(&mut self, channel: u16, performative: &Performative) {
+        self.flush().await;
+        let mut bytes = Vec::new();
+        frame::put(&mut bytes, frame::Kind::Amqp, channel, |out| performative.encode(out));
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// Why the connection ended.
+    pub(crate) async fn closed(&mut self) -> ErrorCondition {
+        self.wait(|event| match event {
+            Event::Closed { error } => error.clone(),
+            _ => None,
+        })
+        .await
+    }
+
     /// Another session for the links to come.
     pub(crate) fn begin_session(&mut self) {
         self.session = self.amqp.begin_session();
@@ -484,6 +514,7 @@ impl Client {
 
     pub(crate) async fn flush(&mut self) {
         let output = self.amqp.take_output(0);
+        self.sent.extend_from_slice(&output);
         self.stream.write_all(&output).await.unwrap();
     }
 

@@ -2,4 +2,5 @@
 
 mod amqp;
 mod amqp_device;
+mod amqp_hostile;
 mod amqp_world;

@@ -1,5 +1,6 @@
 //! The command line: `serve`, and clients of its public API.
 
+mod amqp_client;
 mod bench;
 mod certificate;
 mod client;

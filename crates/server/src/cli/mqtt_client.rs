@@ -31,6 +31,25 @@ pub struct Target {
     pub tls: Option<Arc<ClientConfig>>,
 }
 
+impl Target {
+    /// Connects, with the handshake of TLS if there is one.
+    ///
+    /// # Errors
+    /// Names the address.
+    pub async fn open(&self) -> anyhow::Result<Box<dyn Stream>> {
+        let at = || format!("connecting to {}:{}", self.host, self.port);
+        let socket = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(at)?;
+        socket.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Box::new(socket),
+            Some(config) => {
+                let name = ServerName::try_from(self.host.clone())?;
+                Box::new(TlsConnector::from(Arc::clone(config)).connect(name, socket).await.with_context(at)?)
+            }
+        })
+    }
+}
+
 /// TLS settings that trust one CA.
 ///
 /// # Errors
@@ -84,16 +103,7 @@ impl MqttClient {
     /// # Errors
     /// What refused: network, TLS or CONNACK.
     pub async fn connect(target: &Target, login: &Login) -> anyhow::Result<Self> {
-        let at = || format!("connecting to {}:{}", target.host, target.port);
-        let socket = TcpStream::connect((target.host.as_str(), target.port)).await.with_context(at)?;
-        socket.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match &target.tls {
-            None => Box::new(socket),
-            Some(config) => {
-                let name = ServerName::try_from(target.host.clone())?;
-                Box::new(TlsConnector::from(Arc::clone(config)).connect(name, socket).await.with_context(at)?)
-            }
-        };
+        let stream = target.open().await?;
         let mut client = Self { stream, input: vec![], output: vec![], next_packet_id: 1 };
         let connect = Connect {
             protocol_name: "MQTT",

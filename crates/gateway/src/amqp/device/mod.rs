@@ -155,6 +155,13 @@ impl Devices {
         self.connected.is_empty() && self.connecting.is_empty() && self.tokens.is_empty()
     }
 
+    /// Gives back memory that passing phases needed.
+    pub(super) fn shrink(&mut self) {
+        self.connected.shrink_to_fit();
+        self.connecting.shrink_to_fit();
+        self.tokens.shrink_to_fit();
+    }
+
     /// Whether telemetry may come.
     pub(super) fn is_connected(&self) -> bool {
         !self.connected.is_empty()
@@ -636,7 +643,7 @@ fn chain(error: &HubError) -> String {
     }
 }
 
-/// Used by the parts of this module.
+/// The hub, for futures that outlive a call.
 fn hub_of(head: &Head) -> Arc<Hub> {
     Arc::clone(&head.context.hub)
 }

@@ -15,6 +15,7 @@ use super::super::c2d::text;
 use super::super::condition;
 use super::super::connection::{Done, Head};
 use super::DeviceDone;
+use crate::acknowledged;
 
 /// Messages in one transfer of the batch format.
 const BATCH_LEN_MAX: usize = 4_096;
@@ -70,7 +71,7 @@ impl Head {
         self.stores_in_flight += 1;
         self.work.push(Box::pin(async move {
             let result = match append {
-                Ok(append) => append.await.map_err(HubError::from),
+                Ok(taken) => acknowledged(taken).await.map_err(HubError::from),
                 Err(error) => Err(error),
             };
             Ok(Done::Device(DeviceDone::Stored(Stored { identity, deliveries, result })))

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use gantry_amqp::Role;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::register;
 use super::server::start_gantry;
-use crate::cli::mqtt_client::{MqttClient, Target, trust};
+use super::{amqp, register};
+use crate::cli::amqp_client::AmqpClient;
+use crate::cli::mqtt_client::{Login, MqttClient, Target, trust};
 use crate::cli::output::Output;
 
 /// Connects under way at once.
@@ -24,17 +26,46 @@ pub(in crate::cli) struct ConnectionsArgs {
     /// Connections to open and keep.
     #[arg(long, default_value_t = 10_000)]
     count: usize,
+    /// Protocol of the devices; over AMQP each attaches its telemetry link.
+    #[arg(long, value_enum, default_value_t = Transport::Mqtt)]
+    transport: Transport,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    Mqtt,
+    Amqp,
+}
+
+/// A connection that stays.
+#[expect(dead_code, reason = "they are held, not looked at")]
+enum Idle {
+    Mqtt(MqttClient),
+    Amqp(Box<AmqpClient>),
+}
+
+async fn connect(transport: Transport, target: &Target, login: &Login) -> anyhow::Result<Idle> {
+    if transport == Transport::Mqtt {
+        return Ok(Idle::Mqtt(MqttClient::connect(target, login).await?));
+    }
+    let mut client = amqp::connect(target, login).await?;
+    client.attach(Role::Sender, &format!("/devices/{}/messages/events", login.client_id), 0).await?;
+    Ok(Idle::Amqp(Box::new(client)))
 }
 
 pub(super) async fn run(output: Output, args: &ConnectionsArgs, folder: &Path) -> anyhow::Result<()> {
     let bar = ProgressBar::new(args.count as u64);
     let (server, client) = start_gantry(folder).await?;
     let logins = register(&client, args.count, args.count, &bar).await?;
-    let target = Target {
-        host: "localhost".into(),
-        port: client.connection().get("GANTRY_MQTT_PORT")?.parse()?,
-        tls: Some(trust(&client.connection().ca()?)?),
+    let target = match args.transport {
+        Transport::Amqp => amqp::target(&client)?,
+        Transport::Mqtt => Target {
+            host: "localhost".into(),
+            port: client.connection().get("GANTRY_MQTT_PORT")?.parse()?,
+            tls: Some(trust(&client.connection().ca()?)?),
+        },
     };
+    let transport = args.transport;
     let (before, cpu, started) = (server.resident_kib()?, server.cpu()?, Instant::now());
     let gate = Arc::new(Semaphore::new(CONNECTING_MAX));
     let mut tasks = tokio::task::JoinSet::new();
@@ -42,7 +73,7 @@ pub(super) async fn run(output: Output, args: &ConnectionsArgs, folder: &Path) -
         let (gate, target) = (Arc::clone(&gate), target.clone());
         tasks.spawn(async move {
             let _permit = gate.acquire().await?;
-            MqttClient::connect(&target, &login).await
+            connect(transport, &target, &login).await
         });
     }
     let mut clients = vec![];

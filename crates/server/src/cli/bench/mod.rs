@@ -5,6 +5,7 @@
 //! the other. CPU is that of the server process alone, from `/proc/PID/stat`. Figures of one
 //! run compare with each other, not with those of another machine.
 
+mod amqp;
 mod connections;
 mod load;
 mod server;
@@ -36,6 +37,10 @@ const MOSQUITTO_PORT: u16 = 29_885;
 pub(super) enum BenchCommand {
     /// Durable QoS 1 telemetry, with and without TLS, beside Mosquitto.
     Telemetry(TelemetryArgs),
+    /// Durable telemetry over AMQP with TLS.
+    AmqpTelemetry(amqp::AmqpTelemetryArgs),
+    /// Cloud-to-device messages over AMQP with TLS: sent, then delivered and completed.
+    C2d(amqp::C2dArgs),
     /// Connects over TLS with SAS: connections a second, CPU and memory of each.
     Connections(connections::ConnectionsArgs),
     /// Reported patches and twin reads a second, over MQTT with TLS.
@@ -69,6 +74,8 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
     std::fs::create_dir_all(&folder)?;
     let result = match command {
         BenchCommand::Telemetry(args) => telemetry(output, &args, &folder).await,
+        BenchCommand::AmqpTelemetry(args) => amqp::telemetry(output, &args, &folder).await,
+        BenchCommand::C2d(args) => amqp::c2d(output, &args, &folder).await,
         BenchCommand::Connections(args) => connections::run(output, &args, &folder).await,
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
     };
