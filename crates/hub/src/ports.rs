@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use gantry_identity::{Identity, Refusal, Timestamp};
+use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
 pub use gantry_query::{Constraint, Step, Test};
 
 use crate::c2d::C2dMessage;
@@ -199,6 +199,8 @@ pub trait Store: Queues + JobStore {
         after: Option<&'a Identity>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Record>, StoreError>;
+    /// The modules of one device, in order of id, at most `limit`. What it costs does not depend on other devices.
+    fn modules_of<'a>(&'a self, device: &'a DeviceId, limit: usize) -> PortFuture<'a, Vec<Record>, StoreError>;
     /// Records that may satisfy every constraint, after `after` in order of id: all that do, and perhaps others.
     fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError>;
     /// How many records satisfy every constraint; `None` when the store cannot tell without looking at each.

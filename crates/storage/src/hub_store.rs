@@ -4,7 +4,7 @@ use gantry_hub::device::Status;
 use gantry_hub::limits::MODULES_MAX;
 use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Search, Store, StoreError};
 use gantry_hub::reports::Report;
-use gantry_identity::{Identity, Timestamp};
+use gantry_identity::{DeviceId, Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::database::{Database, fail};
@@ -165,6 +165,19 @@ impl Store for Database {
         limit: usize,
     ) -> PortFuture<'a, Vec<Record>, StoreError> {
         Box::pin(self.search(Search { modules, constraints: vec![] }, after.cloned(), limit))
+    }
+
+    fn modules_of<'a>(&'a self, device: &'a DeviceId, limit: usize) -> PortFuture<'a, Vec<Record>, StoreError> {
+        Box::pin(async move {
+            let rows = self.read(|connection| {
+                let from = select_from("identities i");
+                let sql = format!("{from} WHERE i.device_id = ?1 AND i.module_id <> '' ORDER BY i.module_id LIMIT ?2");
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![device.as_str(), limit as i64], Raw::from_row)?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })?;
+            rows.into_iter().map(Raw::decode).collect()
+        })
     }
 
     fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError> {
@@ -404,6 +417,9 @@ pub(crate) mod tests {
         assert_eq!(names(store.records(false, None, 10).await.unwrap()), ["a", "b", "c"]);
         assert_eq!(names(store.records(false, Some(&identity_of("a", "")), 1).await.unwrap()), ["b"]);
         assert_eq!(names(store.records(true, None, 10).await.unwrap()), ["a/m1", "a/m2"]);
+        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 10).await.unwrap()), ["a/m1", "a/m2"]);
+        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 1).await.unwrap()), ["a/m1"]);
+        assert!(store.modules_of(&identity_of("b", "").device, 10).await.unwrap().is_empty());
         assert_eq!(store.counts().await.unwrap(), Counts { enabled: 3, disabled: 0 });
         store.delete(&identity_of("a", ""), 1, vec![]).await.unwrap();
         assert!(store.records(true, None, 10).await.unwrap().is_empty());

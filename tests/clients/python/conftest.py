@@ -62,7 +62,7 @@ class Platform:
 @pytest.fixture(scope="session")
 def platform():
     if os.environ.get("GANTRY_ENV"):
-        running = Platform(None, Path(os.environ["GANTRY_ENV"]).parent)
+        running = Platform(None, Path(os.environ["GANTRY_ENV"]).parent.parent)
         running.env = read_env(os.environ["GANTRY_ENV"])
         prepare(running.env)
         yield running
