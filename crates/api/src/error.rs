@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
 use gantry_hub::configuration::ConfigurationError;
+use gantry_hub::digital_twin::DigitalTwinError;
 use gantry_hub::job::JobError;
 use gantry_hub::twin::TwinError;
 use serde_json::json;
@@ -62,6 +63,11 @@ impl ApiError {
     pub(crate) fn not_implemented(what: &str) -> Self {
         let message = format!("{what} is not implemented; see docs/compatibility.md");
         Self { status: StatusCode::NOT_IMPLEMENTED, ..Self::new(501_001, "NotImplemented", message) }
+    }
+
+    /// HTTP status, number and name.
+    pub fn code(&self) -> (u16, u32, &'static str) {
+        (self.status.as_u16(), self.number, self.name)
     }
 
     /// No such path.
@@ -144,6 +150,11 @@ impl From<HubError> for ApiError {
             }
             HubError::Disabled(_) => Self::new(403_012, "DeviceDisabled", message),
             HubError::Twin(TwinError::TooLarge { .. }) => Self::new(413_000, "GenericRequestEntityTooLarge", message),
+            HubError::DigitalTwin(error) => match error {
+                DigitalTwinError::Patch(_) => Self::new(400_505, "InvalidDigitalTwinJsonPatch", message),
+                DigitalTwinError::Value(_) => Self::new(400_507, "InvalidDigitalTwinPatch", message),
+                DigitalTwinError::Path(_) => Self::new(400_508, "InvalidDigitalTwinPatchPath", message),
+            },
             HubError::Job(error) => Self::of_job(&error),
             HubError::Configuration(error) => Self::of_configuration(&error),
             HubError::Scope(_) => Self::new(400_028, "InvalidDeviceScope", message),
@@ -167,7 +178,9 @@ impl From<HubError> for ApiError {
             HubError::Timeout(_) => {
                 Self::new(504_101, "GatewayTimeout", "Timed out waiting for the response from device.")
             }
-            HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),
+            HubError::QuotaExceeded(_) => Self::new(403_002, "IotHubQuotaExceeded", message),
+            HubError::NotInEdition(_) => Self::new(403_010, "OperationNotAvailableInCurrentTier", message),
+            HubError::Throttled(_) | HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),
             HubError::NoSpace => Self::new(503_001, "ServiceUnavailable", message),
             HubError::Failed(_) => {
                 tracing::error!(error = %message, "operation failed");

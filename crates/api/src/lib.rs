@@ -12,13 +12,14 @@ mod dps;
 mod error;
 mod hub;
 mod platform;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
@@ -51,14 +52,19 @@ pub struct Api {
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
 pub fn router(api: Api) -> Router {
+    let state = Arc::new(api);
     Router::new()
-        .merge(device::routes().route_layer(from_fn(body::read_whole::<ApiError>)))
-        .merge(hub::routes().route_layer(from_fn(body::read_whole::<ApiError>)))
+        .merge(
+            device::routes()
+                .merge(hub::routes())
+                .route_layer(from_fn_with_state(Arc::clone(&state), throttle::take_turn))
+                .route_layer(from_fn(body::read_whole::<ApiError>)),
+        )
         .merge(dps::routes().route_layer(from_fn(body::read_whole::<dps::DpsFailure>)))
         .merge(platform::routes().route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)))
         // The bound is in `body`; extractors need none of their own.
         .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(api))
+        .with_state(state)
 }
 
 /// Makes a request's path one of the routes where clients differ in case. Call it before the router.

@@ -13,7 +13,9 @@ mod twin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gantry_hub::Hub;
+use gantry_hub::ports::Append;
+use gantry_hub::throttle::Operation;
+use gantry_hub::{Hub, HubError, Taken};
 use gantry_identity::{CertificateChain, Timestamp};
 use gantry_provisioning::Service;
 
@@ -26,6 +28,31 @@ pub struct Gateway {
     pub provisioning: Arc<Service>,
 }
 
+/// Status of a failed twin request of a device, over MQTT and AMQP.
+pub fn twin_status(error: &HubError) -> u16 {
+    twin::twin_code(error).0
+}
+
+/// Condition with which a message or link is refused over AMQP.
+pub fn amqp_condition(error: &HubError) -> String {
+    amqp::condition::of_hub(error).condition.to_string()
+}
+
+impl Gateway {
+    /// Waits the turn of a new connection; says whether there is one.
+    async fn may_connect(&self) -> bool {
+        match self.hub.admit(now(), Operation::Connect, 1) {
+            Ok(wait) => {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -33,6 +60,19 @@ pub struct Peer {
     pub address: String,
     /// What it presented in the TLS handshake.
     pub certificate: Option<CertificateChain>,
+}
+
+/// Resolves when messages are durable and their sender has had its turn.
+fn acknowledged(taken: Taken) -> Append {
+    let Taken { append, wait } = taken;
+    if wait.is_zero() {
+        return append;
+    }
+    Box::pin(async move {
+        append.await?;
+        tokio::time::sleep(wait).await;
+        Ok(())
+    })
 }
 
 /// The wall clock.

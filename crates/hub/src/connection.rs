@@ -163,6 +163,24 @@ impl Connections {
         self.entries.lock().get(identity).map(|entry| Timestamp::from_millis(entry.last_activity_ms))
     }
 
+    /// The first connected identities after one, in order of id.
+    pub(crate) fn next(&self, modules: bool, after: Option<&Identity>, limit: usize) -> Vec<Identity> {
+        let entries = self.entries.lock();
+        let follows = |id: &&Identity| id.module.is_some() == modules && after.is_none_or(|after| *id > after);
+        // The greatest of those kept is dropped when a smaller one comes.
+        let mut kept = std::collections::BinaryHeap::new();
+        for identity in entries.keys().filter(follows) {
+            if kept.len() < limit {
+                kept.push(identity);
+            } else if let Some(mut greatest) = kept.peek_mut()
+                && identity < *greatest
+            {
+                *greatest = identity;
+            }
+        }
+        kept.into_sorted_vec().into_iter().cloned().collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.entries.lock().len()
     }

@@ -6,6 +6,7 @@ use gantry_identity::{IdError, Identity, Refusal};
 
 use crate::configuration::ConfigurationError;
 use crate::device::KeyPairError;
+use crate::digital_twin::DigitalTwinError;
 use crate::job::JobError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
@@ -23,6 +24,15 @@ pub enum HubError {
     /// No certificate authority of that name.
     #[error("certificate `{0}` is not there")]
     NoSuchCertificate(String),
+    /// Faster than the edition allows, and the backlog is full.
+    #[error("too many operations ({0:?}); try again later")]
+    Throttled(crate::throttle::Operation),
+    /// The day's messages are used up.
+    #[error("the daily quota of {0} messages is used up")]
+    QuotaExceeded(u64),
+    /// The edition lacks the operation.
+    #[error("the edition this hub acts like has no {0:?}")]
+    NotInEdition(crate::throttle::Operation),
     /// Routing cannot be as it was written.
     #[error(transparent)]
     Routing(#[from] crate::routing::RoutingError),
@@ -68,6 +78,9 @@ pub enum HubError {
     /// A configuration was refused.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// A patch of a digital twin was refused.
+    #[error(transparent)]
+    DigitalTwin(#[from] DigitalTwinError),
     /// A job was refused.
     #[error(transparent)]
     Job(#[from] JobError),

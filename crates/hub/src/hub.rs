@@ -10,12 +10,14 @@ use crate::configurations::Configurations;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
 use crate::error::HubError;
+use crate::faults::Spells;
 use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
+use crate::throttle::{Edition, Throttles};
 
 /// Longest claimed name kept in a security event, in characters.
 const CLAIMED_LEN_MAX: usize = 256;
@@ -33,6 +35,10 @@ pub struct HubConfig {
     pub messaging: Messaging,
     /// Kinds of token that are refused whoever signed them.
     pub disabled: DisabledTokens,
+    /// Edition of the reference service to act like; none is unlimited.
+    pub edition: Option<Edition>,
+    /// Whether devices may ask for faults in their messages.
+    pub allow_fault_messages: bool,
 }
 
 /// Kinds of token a hub refuses, so that only certificates are left.
@@ -69,6 +75,8 @@ pub struct Hub {
     pub(crate) authorities: Authorities,
     pub(crate) routes: Routes,
     reports_made: AtomicU64,
+    pub(crate) throttles: Option<Throttles>,
+    pub(crate) spells: Spells,
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
     audit: Arc<dyn Audit>,
@@ -120,6 +128,7 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents))?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
+        let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues, reports_made) = Default::default();
         Ok(Self {
@@ -134,6 +143,8 @@ impl Hub {
             authorities,
             routes,
             reports_made,
+            throttles,
+            spells: Spells::default(),
             configurations,
             running: Running::default(),
         })

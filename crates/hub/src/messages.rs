@@ -18,9 +18,18 @@ use crate::locks::{LockToken, Until, Wanted};
 use crate::ports::{Append, Enqueued, Feedback, QueueChange, Settlement, StoreError};
 use crate::routing::{Decision, Destinations, Message};
 use crate::service_queue::Locked;
+use crate::throttle::Operation;
 
 /// Expired messages looked at together.
 const EXPIRY_PAGE: usize = 256;
+
+/// Messages on their way into the log.
+pub struct Taken {
+    /// Resolves when they are durable.
+    pub append: Append,
+    /// How long to hold back the acknowledgement: the sender is faster than the edition allows.
+    pub wait: Duration,
+}
 
 const TELEMETRY: MessageSource = MessageSource::Telemetry;
 
@@ -29,11 +38,14 @@ impl Hub {
     /// The future resolves when all of them are durable; only then may the head acknowledge.
     ///
     /// # Errors
-    /// [`HubError::MessageTooLarge`]; nothing is taken then.
-    pub fn telemetry(&self, now: Timestamp, session: &Session, messages: &[Telemetry<'_>]) -> Result<Append, HubError> {
+    /// [`HubError::MessageTooLarge`], [`HubError::Throttled`] or [`HubError::QuotaExceeded`]; nothing is taken then.
+    pub fn telemetry(&self, now: Timestamp, session: &Session, messages: &[Telemetry<'_>]) -> Result<Taken, HubError> {
         if let Some(bytes) = messages.iter().map(Telemetry::size).find(|size| *size > limits::D2C_BYTES_MAX) {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
+        self.check_spell(now, &session.identity)?;
+        let wait = self.admit(now, Operation::Telemetry, messages.len() as u64)?;
+        self.count_messages(now, messages.iter().map(Telemetry::size))?;
         let table = self.routes.table();
         let twin = if table.uses_twin() { self.twin_for_routes(&session.identity) } else { None };
         let (identity, model_id) = (&session.identity, session.model_id.as_deref());
@@ -59,7 +71,7 @@ impl Hub {
             })
             .collect();
         self.connections.touch(now, &session.identity);
-        Ok(self.log.append(&events))
+        Ok(Taken { append: self.log.append(&events), wait })
     }
 
     /// The twin as conditions and enrichments see it: what this process knows of it now.
@@ -76,6 +88,8 @@ impl Hub {
         if bytes > limits::C2D_BYTES_MAX {
             return Err(HubError::MessageTooLarge { bytes, max: limits::C2D_BYTES_MAX });
         }
+        // Services wait for their turn by being refused: nobody holds a link up for them.
+        self.admit(now, Operation::SendC2d, 1)?;
         if message.expires_at.is_some_and(|at| at <= now) {
             return Err(HubError::Invalid("message expires before it is sent".into()));
         }

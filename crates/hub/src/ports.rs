@@ -8,7 +8,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use gantry_identity::{Identity, Refusal, Timestamp};
+use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
+pub use gantry_query::{Constraint, Step, Test};
 
 use crate::c2d::C2dMessage;
 use crate::device::Device;
@@ -173,6 +174,15 @@ pub trait JobStore: Send + Sync {
     ) -> PortFuture<'_, Vec<DeviceJob>, StoreError>;
 }
 
+/// What to look records up by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    /// Modules, or devices.
+    pub modules: bool,
+    /// What every match satisfies.
+    pub constraints: Vec<Constraint>,
+}
+
 /// Identities and twins, with the queues and jobs.
 ///
 /// Writes of records take the events that report them and store both or neither.
@@ -189,6 +199,12 @@ pub trait Store: Queues + JobStore {
         after: Option<&'a Identity>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Record>, StoreError>;
+    /// The modules of one device, in order of id, at most `limit`. What it costs does not depend on other devices.
+    fn modules_of<'a>(&'a self, device: &'a DeviceId, limit: usize) -> PortFuture<'a, Vec<Record>, StoreError>;
+    /// Records that may satisfy every constraint, after `after` in order of id: all that do, and perhaps others.
+    fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError>;
+    /// How many records satisfy every constraint; `None` when the store cannot tell without looking at each.
+    fn count(&self, search: Search) -> PortFuture<'_, Option<u64>, StoreError>;
     /// Creates a record, all or none of them: a device with its first modules, or one module of a device.
     /// [`StoreError::Conflict`] when one exists, [`StoreError::Missing`] for a module without its device,
     /// [`StoreError::Full`] when the device has [`MODULES_MAX`](crate::limits::MODULES_MAX) modules.

@@ -52,8 +52,7 @@ impl Hub {
     /// [`HubError::NotFound`].
     pub async fn modules(&self, device: &Identity) -> Result<Vec<Record>, HubError> {
         self.record(device).await?;
-        let mut modules = self.store.records(true, Some(device), limits::MODULES_MAX).await?;
-        modules.retain(|record| record.device.identity.device == device.device);
+        let modules = self.store.modules_of(&device.device, limits::MODULES_MAX).await?;
         Ok(modules.into_iter().map(|record| self.with_activity(record)).collect())
     }
 

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use gantry_identity::Identity;
-use gantry_query::{Document, Operand, Query, Run, Source, Step, find};
+use gantry_query::{Constraint, Document, Operand, Query, Run, Source, Step, Test, find};
 use serde_json::Value;
 
 use crate::document::connection_state;
@@ -11,7 +11,7 @@ use crate::error::HubError;
 use crate::hub::Hub;
 use crate::jobs::JobPage;
 use crate::limits;
-use crate::ports::Record;
+use crate::ports::{Record, Search};
 use crate::twin::{METADATA, VERSION};
 
 /// Records fetched at once while a query looks for matches.
@@ -155,7 +155,11 @@ impl Hub {
 
     pub(crate) async fn aggregate(&self, query: &Query) -> Result<Vec<Value>, HubError> {
         let mut run = query.start(usize::MAX);
-        self.fill(query, &mut run, None, usize::MAX).await?;
+        if query.is_count() {
+            run.count(self.count_matches(query).await?);
+        } else {
+            self.fill(query, &mut run, None, usize::MAX).await?;
+        }
         Ok(run.finish()?)
     }
 
@@ -184,6 +188,11 @@ impl Hub {
 
     /// How many records match.
     pub(crate) async fn count_matches(&self, query: &Query) -> Result<u64, HubError> {
+        if query.is_exact()
+            && let Some(count) = self.store.count(search_of(query)).await?
+        {
+            return Ok(count);
+        }
         let (mut after, mut count) = (None, 0);
         loop {
             let (records, next) = self.matching(query, after.as_ref(), usize::MAX).await?;
@@ -202,20 +211,56 @@ impl Hub {
         after: Option<&Identity>,
         limit: usize,
     ) -> Result<(Vec<Record>, Option<Identity>), HubError> {
-        let modules = query.source() == Source::Modules;
-        let records = self.store.records(modules, after, SCAN_PAGE).await?;
-        let is_last = records.len() < SCAN_PAGE;
+        // With one more than is wanted it is known whether more follow.
+        let fetched = if query.is_exact() { limit.saturating_add(1).min(SCAN_PAGE) } else { SCAN_PAGE };
+        let (candidates, next) = self.candidates(query, after, fetched).await?;
         let (mut found, mut at) = (vec![], None);
-        for record in records {
-            if found.len() >= limit {
+        for record in candidates {
+            let record = self.with_activity(record);
+            let is_match = query.matches(&Found::new(&record, self.is_connected(&record.device.identity)));
+            if is_match && found.len() >= limit {
                 return Ok((found, at));
             }
-            let record = self.with_activity(record);
             at = Some(record.device.identity.clone());
-            if query.matches(&Found::new(&record, self.is_connected(&record.device.identity))) {
+            if is_match {
                 found.push(record);
             }
         }
-        Ok((found, at.filter(|_| !is_last)))
+        Ok((found, next))
     }
+
+    /// Records that may match, and after which more follow. Who is connected is known here and not in the store.
+    async fn candidates(
+        &self,
+        query: &Query,
+        after: Option<&Identity>,
+        limit: usize,
+    ) -> Result<(Vec<Record>, Option<Identity>), HubError> {
+        let search = search_of(query);
+        if !wants_connected(&search) {
+            let found = self.store.find(search, after.cloned(), limit).await?;
+            let last = found.last().map(|record| record.device.identity.clone());
+            let next = last.filter(|_| found.len() >= limit);
+            return Ok((found, next));
+        }
+        let connected = self.connections.next(search.modules, after, limit);
+        let next = connected.last().cloned().filter(|_| connected.len() >= limit);
+        let mut found = vec![];
+        for identity in connected {
+            found.extend(self.store.record(&identity).await?);
+        }
+        Ok((found, next))
+    }
+}
+
+fn search_of(query: &Query) -> Search {
+    Search { modules: query.source() == Source::Modules, constraints: query.constraints() }
+}
+
+/// Whether only connected identities can match.
+fn wants_connected(search: &Search) -> bool {
+    search.constraints.iter().any(|Constraint { path, test }| {
+        let is_state = matches!(path.as_slice(), [Step::Name(name)] if name == "connectionState");
+        is_state && matches!(test, Test::OneOf(words) if words.iter().all(|word| word == "Connected"))
+    })
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use gantry_hub::DisabledTokens;
 use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
+use gantry_hub::throttle::{Edition, EditionError};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -61,6 +62,10 @@ pub struct HubConfig {
     pub retention_mib: u64,
     /// Consumer groups beside `$Default`.
     pub consumer_groups: Vec<String>,
+    /// Edition to act like, such as `S1x2`; empty is unlimited.
+    pub act_like: String,
+    /// Whether devices may ask for faults in their messages.
+    pub allow_fault_messages: bool,
     /// Refuse tokens signed with a device's own key.
     pub disable_device_sas: bool,
     /// Refuse tokens signed with a module's own key.
@@ -100,6 +105,14 @@ pub fn admits(rules: &[IpRule], address: IpAddr) -> bool {
 }
 
 impl HubConfig {
+    /// The edition to act like.
+    ///
+    /// # Errors
+    /// When there is no such edition.
+    pub fn edition(&self) -> Result<Option<Edition>, EditionError> {
+        if self.act_like.is_empty() { Ok(None) } else { self.act_like.parse().map(Some) }
+    }
+
     /// Kinds of token that are refused.
     pub fn disabled_tokens(&self) -> DisabledTokens {
         DisabledTokens {
@@ -273,6 +286,12 @@ pub struct ServeOverrides {
     /// Name clients connect to; may be repeated, the first is in connection strings.
     #[arg(long, env = "GANTRY_HOST_NAMES", value_delimiter = ',')]
     pub host_name: Vec<String>,
+    /// Edition of the reference service to act like, with its throttles and daily quota, such as S1x2.
+    #[arg(long, env = "GANTRY_ACT_LIKE")]
+    pub act_like: Option<String>,
+    /// Let devices ask for faults in their messages (AzIoTHub_FaultOperationType).
+    #[arg(long, env = "GANTRY_ALLOW_FAULT_MESSAGES")]
+    pub allow_fault_messages: bool,
     /// Added to every port.
     #[arg(long, env = "GANTRY_PORT_OFFSET")]
     pub port_offset: Option<u16>,
@@ -318,6 +337,10 @@ impl Config {
         if !serve.host_name.is_empty() {
             config.hub.host_names.clone_from(&serve.host_name);
         }
+        if let Some(edition) = &serve.act_like {
+            config.hub.act_like.clone_from(edition);
+        }
+        config.hub.allow_fault_messages |= serve.allow_fault_messages;
         if let Some(offset) = serve.port_offset {
             config.ports.offset = offset;
         }
@@ -354,6 +377,7 @@ impl Config {
         );
         ensure!(!self.bind.is_empty(), "bind must name at least one address");
         ensure!(!self.hub.host_names.is_empty(), "hub.host_names must hold at least one name");
+        self.hub.edition().context("hub.act_like")?;
         ensure!((1..=32).contains(&self.hub.partitions), "hub.partitions must be 1 to 32");
         ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
         ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");

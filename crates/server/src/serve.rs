@@ -127,6 +127,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         policies: secrets.hub_policies.clone(),
         messaging: config.messaging(),
         disabled: config.hub.disabled_tokens(),
+        edition: config.hub.edition()?,
+        allow_fault_messages: config.hub.allow_fault_messages,
     };
     let ports = Ports {
         store: Arc::<Database>::clone(&store),

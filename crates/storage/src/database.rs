@@ -10,11 +10,13 @@
 //! - `enrollments`, `registrations`: DPS, JSON as in `shapes.rs`, keyed by folded id.
 //! - `managed_by`: which configurations target which identities (`managed_store.rs`).
 //! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
+//! - `auto_indexes`, `totals`: indexes made for queries, and counts kept by triggers (`auto_index.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::auto_index::AutoIndexes;
 use crate::record_cache::RecordCache;
 use gantry_hub::ports::StoreError;
 use gantry_identity::DeviceId;
@@ -40,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
     crate::outbox::TABLES,
     crate::managed_store::TABLES,
     crate::job_store::TABLES,
+    crate::auto_index::TABLES,
 ];
 
 const FIRST_TABLES: &str = "
@@ -82,6 +85,7 @@ pub struct Database {
 struct Inner {
     records: Arc<RecordCache>,
     reports: tokio::sync::Notify,
+    auto_indexes: AutoIndexes,
     writer: tokio::sync::mpsc::Sender<Job>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
@@ -100,6 +104,7 @@ impl Database {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(fail)?;
         migrate(&connection)?;
+        let auto_indexes = AutoIndexes::load(&connection)?;
         let (writer, jobs) = tokio::sync::mpsc::channel(QUEUE_LEN_MAX);
         let thread = std::thread::Builder::new()
             .name("state-writer".into())
@@ -107,8 +112,8 @@ impl Database {
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         let records = Arc::default();
         let reports = tokio::sync::Notify::new();
-        let inner =
-            Inner { records, reports, writer, readers: Mutex::default(), path, thread: Mutex::new(Some(thread)) };
+        let (readers, thread) = (Mutex::default(), Mutex::new(Some(thread)));
+        let inner = Inner { records, reports, auto_indexes, writer, readers, path, thread };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -155,6 +160,11 @@ impl Database {
     /// Told when a write left reports in the outbox.
     pub(crate) fn reports(&self) -> &tokio::sync::Notify {
         &self.inner.reports
+    }
+
+    /// Indexes over paths that queries ask for.
+    pub(crate) fn auto_indexes(&self) -> &AutoIndexes {
+        &self.inner.auto_indexes
     }
 
     /// Records read lately.

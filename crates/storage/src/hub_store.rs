@@ -2,9 +2,9 @@
 
 use gantry_hub::device::Status;
 use gantry_hub::limits::MODULES_MAX;
-use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Store, StoreError};
+use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Search, Store, StoreError};
 use gantry_hub::reports::Report;
-use gantry_identity::{Identity, Timestamp};
+use gantry_identity::{DeviceId, Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::database::{Database, fail};
@@ -12,14 +12,18 @@ use crate::managed_store;
 use crate::outbox;
 use crate::shapes::{DeviceShape, TwinShape, corrupt};
 
-const SELECT: &str = "
-SELECT i.device_id, i.module_id, i.revision, i.enabled, i.identity, i.twin,
-       p.updated_at, p.last_activity_at, p.subscriptions,
-       (SELECT COUNT(*) FROM c2d c WHERE c.device_id = i.device_id AND c.module_id = i.module_id)
-FROM identities i LEFT JOIN presence p USING (device_id, module_id)";
+/// The statement that reads whole records from a table expression with `identities i` in it.
+pub(crate) fn select_from(from: &str) -> String {
+    format!(
+        "SELECT i.device_id, i.module_id, i.revision, i.enabled, i.identity, i.twin,
+                p.updated_at, p.last_activity_at, p.subscriptions,
+                (SELECT COUNT(*) FROM c2d c WHERE c.device_id = i.device_id AND c.module_id = i.module_id)
+         FROM {from} LEFT JOIN presence p ON p.device_id = i.device_id AND p.module_id = i.module_id"
+    )
+}
 
 /// A row as read, decoded outside of the query.
-struct Raw {
+pub(crate) struct Raw {
     device_id: String,
     module_id: String,
     revision: u64,
@@ -30,7 +34,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    pub(crate) fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let at = |index| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(index)?.map(Timestamp::from_millis));
         let never = Timestamp::NEVER;
         Ok(Self {
@@ -49,7 +53,7 @@ impl Raw {
         })
     }
 
-    fn decode(self) -> Result<Record, StoreError> {
+    pub(crate) fn decode(self) -> Result<Record, StoreError> {
         let device: DeviceShape = serde_json::from_str(&self.identity).map_err(|_| corrupt("identity"))?;
         let twin: TwinShape = serde_json::from_str(&self.twin).map_err(|_| corrupt("twin"))?;
         Ok(Record {
@@ -130,7 +134,10 @@ impl Database {
         };
         let raw = self.read(|connection| {
             connection
-                .prepare_cached(&format!("{SELECT} WHERE i.device_id = ?1 AND i.module_id = ?2"))?
+                .prepare_cached(&format!(
+                    "{} WHERE i.device_id = ?1 AND i.module_id = ?2",
+                    select_from("identities i")
+                ))?
                 .query_row(params![identity.device.as_str(), module_of(identity)], Raw::from_row)
                 .optional()
         })?;
@@ -157,22 +164,28 @@ impl Store for Database {
         after: Option<&'a Identity>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Record>, StoreError> {
-        let (device, module) = after.map_or_else(Default::default, |a| (a.device.to_string(), module_of(a).to_owned()));
+        Box::pin(self.search(Search { modules, constraints: vec![] }, after.cloned(), limit))
+    }
+
+    fn modules_of<'a>(&'a self, device: &'a DeviceId, limit: usize) -> PortFuture<'a, Vec<Record>, StoreError> {
         Box::pin(async move {
-            self.scan(move |connection| {
-                let sql = format!(
-                    "{SELECT} WHERE (i.device_id, i.module_id) > (?1, ?2) AND (i.module_id <> '') = ?3
-                     ORDER BY i.device_id, i.module_id LIMIT ?4"
-                );
+            let rows = self.read(|connection| {
+                let from = select_from("identities i");
+                let sql = format!("{from} WHERE i.device_id = ?1 AND i.module_id <> '' ORDER BY i.module_id LIMIT ?2");
                 let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![device, module, modules, limit as i64], Raw::from_row)?;
+                let rows = statement.query_map(params![device.as_str(), limit as i64], Raw::from_row)?;
                 rows.collect::<rusqlite::Result<Vec<_>>>()
-            })
-            .await?
-            .into_iter()
-            .map(Raw::decode)
-            .collect()
+            })?;
+            rows.into_iter().map(Raw::decode).collect()
         })
+    }
+
+    fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError> {
+        Box::pin(self.search(search, after, limit))
+    }
+
+    fn count(&self, search: Search) -> PortFuture<'_, Option<u64>, StoreError> {
+        Box::pin(self.count_search(search))
     }
 
     fn insert(&self, records: Vec<Record>, reports: Vec<Report>) -> PortFuture<'_, (), StoreError> {
@@ -267,7 +280,7 @@ impl Store for Database {
         Box::pin(async move {
             self.scan(|connection| {
                 let mut counts = Counts::default();
-                let sql = "SELECT enabled, COUNT(*) FROM identities WHERE module_id = '' GROUP BY enabled";
+                let sql = "SELECT enabled, count FROM totals";
                 let mut statement = connection.prepare_cached(sql)?;
                 let mut rows = statement.query([])?;
                 while let Some(row) = rows.next()? {
@@ -333,7 +346,7 @@ fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rus
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use gantry_hub::c2d::C2dMessage;
     use gantry_hub::device::{Authentication, Device};
@@ -345,7 +358,7 @@ mod tests {
         crate::shapes::identity(device, module).unwrap()
     }
 
-    fn record(device: &str, module: &str) -> Record {
+    pub(crate) fn record(device: &str, module: &str) -> Record {
         let keys = KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
         let device = Device {
             identity: identity_of(device, module),
@@ -404,6 +417,9 @@ mod tests {
         assert_eq!(names(store.records(false, None, 10).await.unwrap()), ["a", "b", "c"]);
         assert_eq!(names(store.records(false, Some(&identity_of("a", "")), 1).await.unwrap()), ["b"]);
         assert_eq!(names(store.records(true, None, 10).await.unwrap()), ["a/m1", "a/m2"]);
+        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 10).await.unwrap()), ["a/m1", "a/m2"]);
+        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 1).await.unwrap()), ["a/m1"]);
+        assert!(store.modules_of(&identity_of("b", "").device, 10).await.unwrap().is_empty());
         assert_eq!(store.counts().await.unwrap(), Counts { enabled: 3, disabled: 0 });
         store.delete(&identity_of("a", ""), 1, vec![]).await.unwrap();
         assert!(store.records(true, None, 10).await.unwrap().is_empty());

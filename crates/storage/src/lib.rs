@@ -5,6 +5,7 @@
 //! device-to-cloud messages into the event log and reads them back. Shapes on disk are
 //! specified at the head of the file that writes them.
 
+mod auto_index;
 mod blob_catalogue;
 mod database;
 mod documents;
@@ -18,6 +19,7 @@ mod managed_store;
 mod outbox;
 mod queues;
 mod record_cache;
+mod search;
 mod shapes;
 
 pub use database::Database;

@@ -62,6 +62,8 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
+        edition: None,
+        allow_fault_messages: false,
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder.path()).unwrap());

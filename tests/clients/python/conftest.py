@@ -35,13 +35,13 @@ class Platform:
 
     def __init__(self, binary, folder):
         self.binary, self.folder = binary, Path(folder)
+        self.config, self.variables = CONFIG, {}
         self.process = None
 
     def start(self):
         log = open(self.folder / "serve.log", "a")
-        self.process = subprocess.Popen(
-            [self.binary, "serve", "--data", str(self.folder / "data"), "--config", str(CONFIG)], stdout=log, stderr=log
-        )
+        command = [self.binary, "serve", "--data", str(self.folder / "data"), "--config", str(self.config)]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.variables})
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -62,7 +62,7 @@ class Platform:
 @pytest.fixture(scope="session")
 def platform():
     if os.environ.get("GANTRY_ENV"):
-        running = Platform(None, Path(os.environ["GANTRY_ENV"]).parent)
+        running = Platform(None, Path(os.environ["GANTRY_ENV"]).parent.parent)
         running.env = read_env(os.environ["GANTRY_ENV"])
         prepare(running.env)
         yield running

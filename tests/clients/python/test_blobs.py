@@ -1,9 +1,13 @@
 """azure-storage-blob against the blob store."""
 
 import asyncio
+import base64
+import http.client
 import os
+import ssl
 import uuid
 from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
 
 import pytest
 from azure.core import MatchConditions
@@ -182,7 +186,8 @@ def test_signatures_give_what_they_say(service, container):
     assert reading.download_blob().readall() == b"secret"
     assert reading.get_blob_properties().content_settings.content_type == "a/b"
     with pytest.raises(HttpResponseError) as refused:
-        reading.upload_blob(b"x", overwrite=True)
+        # Large enough to be still on its way when it is refused.
+        reading.upload_blob(os.urandom(10_000_000), overwrite=True)
     assert code(refused) == "AuthorizationPermissionMismatch"
     with pytest.raises(ClientAuthenticationError) as refused:
         client(generate_blob_sas(*blob, account_key=key, permission="r", expiry=soon()), "in/y").download_blob()
@@ -238,3 +243,56 @@ async def test_the_async_client_streams(env):
         assert sorted(names, key=int) == [str(n) for n in range(20)]
         assert await (await blobs[7].download_blob()).readall() == b"7" * 1000
         await container.delete_container()
+
+
+def raw(env, container, method, path, headers=None, body=b""):
+    """A request as no SDK makes it; gives status and error code."""
+    sas = generate_container_sas(
+        container.account_name,
+        container.container_name,
+        account_key=container.credential.account_key,
+        permission="rwcdl",
+        expiry=soon(),
+    )
+    context = ssl.create_default_context(cafile=env["GANTRY_CA_FILE"])
+    connection = http.client.HTTPSConnection("localhost", context=context, timeout=20)
+    path, _, query = path.partition("?")
+    query = f"{query}&{sas}" if query else sas
+    connection.putrequest(method, f"/{container.container_name}{path}?{query}")
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers["x-ms-error-code"]
+
+
+def test_limits_at_and_past(env, container):
+    block = {"x-ms-blob-type": "BlockBlob"}
+
+    def put_block(size):
+        block_id = quote(base64.b64encode(b"i" * size).decode(), safe="")
+        return raw(env, container, "PUT", f"/b?comp=block&blockid={block_id}", body=b"x")
+
+    assert put_block(64) == (201, None)
+    assert put_block(65) == (400, "InvalidQueryParameterValue")
+    assert put_block(0) == (400, "InvalidQueryParameterValue")
+    assert raw(env, container, "PUT", "/b?comp=block&blockid=YQ%3D%3D") == (400, "InvalidHeaderValue")
+    too_large = {**block, "Content-Length": str((5000 << 20) + 1)}
+    assert raw(env, container, "PUT", "/b", too_large) == (413, "RequestBodyTooLarge")
+    assert raw(env, container, "GET", "?restype=container&comp=list&maxresults=0")[1] == "OutOfRangeQueryParameterValue"
+    assert raw(env, container, "GET", "?restype=container&comp=list&maxresults=5001") == (200, None)
+    assert raw(env, container, "PUT", "/" + "n" * 1024, block) == (201, None)
+    assert raw(env, container, "PUT", "/" + "n" * 1025, block) == (400, "InvalidUri")
+    fits = {**block, "x-ms-meta-k": "v" * (8192 - 1)}
+    assert raw(env, container, "PUT", "/m", fits) == (201, None)
+    assert raw(env, container, "PUT", "/m", {**fits, "x-ms-meta-l": ""}) == (400, "MetadataTooLarge")
+    assert raw(env, container, "PUT", "/m", {**block, "x-ms-meta-9": "v"}) == (400, "InvalidMetadata")
+    assert raw(env, container, "PUT", "/m") == (400, "InvalidHeaderValue")
+    assert raw(env, container, "PUT", "/m", {**block, "Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}) == (400, "Md5Mismatch")
+    assert raw(env, container, "PUT", "/m?comp=blocklist", body=b"<no>") == (400, "InvalidXmlDocument")
+    assert raw(env, container, "GET", "/m", {"Range": "bytes=9-1"}) == (400, "InvalidHeaderValue")
+    assert raw(env, container, "GET", "/m", {"Range": "bytes=0-"}) == (416, "InvalidRange")
+    assert raw(env, container, "GET", "/%2e%2e/%2e%2e/etc/passwd") == (404, "BlobNotFound")
+    assert raw(env, container, "POST", "/m") == (501, "NotImplemented")

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
-from azure.iot.hub import IoTHubJobManager
-from azure.iot.hub.models import Twin, TwinProperties
+from azure.iot.hub import IoTHubConfigurationManager, IoTHubJobManager
+from azure.iot.hub.models import Configuration, ConfigurationContent, Twin, TwinProperties
 from azure.iot.hub.protocol.models import JobProperties
 from azure.storage.blob import BlobServiceClient, generate_container_sas
 from msrest.exceptions import HttpOperationError
@@ -162,6 +162,40 @@ def test_every_mode_and_its_errors(jobs, registry, container):
     assert [error["line"] for error in errors if "line" in error] == [8, 9]
     assert registry.get_twin(two).tags == {"a": 1} and registry.get_device(two).status == "enabled"
     delete(jobs, container, [one, two])
+
+
+def test_configurations_go_with_them_when_asked(jobs, registry, container, env):
+    configurations = IoTHubConfigurationManager.from_connection_string(env["IOTHUB_CONNECTION_STRING"])
+    name = f"{PREFIX}conf"
+    content = ConfigurationContent(device_content={"properties.desired.a": {"b": 1}})
+    made = Configuration(id=name, content=content, target_condition="tags.hall='none'", priority=3, labels={"x": "y"})
+    configurations.create_configuration(made)
+    uri = signed(container)
+    job = run(jobs, type="export", output_blob_container_uri=uri, include_configurations=True)
+    assert job.status == "completed", job.failure_reason
+    lines = container.download_blob("configurations.txt").readall().decode().splitlines()
+    line = next(line for line in map(json.loads, lines) if line["id"] == name)
+    assert (line["priority"], line["content"]["deviceContent"]) == (3, {"properties.desired.a": {"b": 1}})
+
+    configurations.delete_configuration(name)
+    line["priority"] = 7
+    bad = {**line, "id": "No Such Name"}
+    container.upload_blob("conf.txt", "\n".join(map(json.dumps, [line, bad])))
+    container.upload_blob("devices.txt", b"", overwrite=True)
+    job = run(
+        jobs,
+        type="import",
+        input_blob_container_uri=uri,
+        output_blob_container_uri=uri,
+        include_configurations=True,
+        configurations_blob_name="conf.txt",
+    )
+    assert (job.status, job.failure_reason) == ("completed", "1 of 2 lines failed; see importErrors.log")
+    error = json.loads(container.download_blob("importErrors.log").readall())
+    assert (error["file"], error["line"]) == ("configurations", 2)
+    back = configurations.get_configuration(name)
+    assert (back.priority, back.labels) == (7, {"x": "y"})
+    configurations.delete_configuration(name)
 
 
 def test_what_is_no_json_is_named_by_line(jobs, registry, container):

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const OVERRIDES: [(&str, &str); 5] = [
     ("rsct", "content-type"),
 ];
 
-pub(super) async fn serve(service: &BlobService, call: &Call, body: Body) -> Answer {
+pub(super) async fn serve(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     for parameter in ["snapshot", "versionid"] {
         if !call.query(parameter).is_empty() {
             return Err(Failure::not_implemented("snapshots and versions"));
@@ -98,7 +98,7 @@ pub(super) fn written(status: StatusCode, blob: &Blob) -> Response {
     response
 }
 
-async fn put(service: &BlobService, call: &Call, body: Body) -> Answer {
+async fn put(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     let permission = call.require(&[Permission::Write, Permission::Create])?;
     if call.header("x-ms-copy-source").is_some() {
         return Err(Failure::not_implemented("Copy Blob"));
@@ -122,8 +122,8 @@ async fn put(service: &BlobService, call: &Call, body: Body) -> Answer {
 }
 
 /// The body, given up when the client pauses for too long.
-fn patient(body: Body) -> impl Stream<Item = Result<Bytes, BlobError>> {
-    futures::stream::unfold(body.into_data_stream(), |mut body| async move {
+fn patient(body: &mut BodyDataStream) -> impl Stream<Item = Result<Bytes, BlobError>> {
+    futures::stream::unfold(body, |body| async move {
         let next = tokio::time::timeout(PAUSE_MAX, body.next()).await;
         let chunk = next.map_err(|_| BlobError::Incomplete).transpose()?;
         Some((chunk.and_then(|chunk| chunk.map_err(|_| BlobError::Incomplete)), body))
@@ -131,7 +131,12 @@ fn patient(body: Body) -> impl Stream<Item = Result<Bytes, BlobError>> {
 }
 
 /// Stores the body and compares it with the MD5 it came with.
-pub(super) async fn receive(service: &BlobService, call: &Call, body: Body, max: u64) -> Result<Stored, Failure> {
+pub(super) async fn receive(
+    service: &BlobService,
+    call: &Call,
+    body: &mut BodyDataStream,
+    max: u64,
+) -> Result<Stored, Failure> {
     if call.header("x-ms-structured-body").is_some() {
         return Err(Failure::not_implemented("structured bodies"));
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::BodyDataStream;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::StreamExt as _;
 use gantry_blobs::blob::{BLOCK_ID_BYTES_MAX, Draft};
 use gantry_blobs::{BLOCK_BYTES_MAX, BlobError, Permission};
 
@@ -20,7 +21,7 @@ const BLOCK_LIST_BYTES_MAX: usize = 8 << 20;
 /// How long a client may take to send it.
 const BLOCK_LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) async fn put(service: &BlobService, call: &Call, body: Body) -> Answer {
+pub(super) async fn put(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     call.require(&[Permission::Write])?;
     if call.header("x-ms-copy-source").is_some() {
         return Err(Failure::not_implemented("Put Block From URL"));
@@ -45,18 +46,27 @@ pub(super) async fn put(service: &BlobService, call: &Call, body: Body) -> Answe
     Ok(response)
 }
 
-pub(super) async fn commit(service: &BlobService, call: &Call, body: Body) -> Answer {
+pub(super) async fn commit(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     let permission = call.require(&[Permission::Write, Permission::Create])?;
     let (at, mut conditions) = (call.address()?, call.conditions()?);
     conditions.only_new = permission == Permission::Create;
     let draft = Draft { properties: call.properties(false)?, metadata: call.metadata()? };
-    let body = tokio::time::timeout(BLOCK_LIST_TIMEOUT, to_bytes(body, BLOCK_LIST_BYTES_MAX)).await;
-    let body = body.map_err(|_| BlobError::Incomplete)?;
-    let body = body.map_err(|_| BlobError::TooLarge(BLOCK_LIST_BYTES_MAX as u64))?;
-    let list = xml::read_block_list(&body)
+    let list = tokio::time::timeout(BLOCK_LIST_TIMEOUT, gather(body)).await;
+    let list = xml::read_block_list(&list.map_err(|_| BlobError::Incomplete)??)
         .ok_or_else(|| Failure::bad("InvalidXmlDocument", "the body is not a block list"))?;
     let blob = service.blobs.commit_blocks(&at, draft, list, conditions, now()).await?;
     Ok(blobs::written(StatusCode::CREATED, &blob))
+}
+
+async fn gather(body: &mut BodyDataStream) -> Result<Vec<u8>, BlobError> {
+    let mut whole = Vec::new();
+    while let Some(chunk) = body.next().await {
+        whole.extend_from_slice(&chunk.map_err(|_| BlobError::Incomplete)?);
+        if whole.len() > BLOCK_LIST_BYTES_MAX {
+            return Err(BlobError::TooLarge(BLOCK_LIST_BYTES_MAX as u64));
+        }
+    }
+    Ok(whole)
 }
 
 pub(super) async fn list(service: &BlobService, call: &Call) -> Answer {

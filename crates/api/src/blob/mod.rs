@@ -18,11 +18,14 @@ mod request;
 mod xml;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
 use gantry_blobs::{Blobs, Target};
 use gantry_hub::Hub;
 
@@ -44,6 +47,11 @@ pub struct BlobService {
 pub fn read_query(text: &str) -> Option<Vec<(String, String)>> {
     request::query(text).ok()
 }
+
+/// Bytes read of a request that was refused.
+const DRAIN_BYTES_MAX: usize = 16 << 20;
+/// How long they may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Answer = Result<Response, Failure>;
 
@@ -72,16 +80,43 @@ pub async fn divert(State(service): State<BlobService>, request: Request, next: 
 }
 
 async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>) -> Answer {
-    let (call, body) = Call::read(&service, request, peer)?;
+    let (parts, body) = request.into_parts();
     // On a task of its own: when the client goes away, what it began is brought to an end or undone.
     let task = tokio::spawn(async move {
-        match &call.target {
-            Target::Account => account::serve(&service, &call).await,
-            Target::Container(container) => containers::serve(&service, &call, container).await,
-            Target::Blob(..) => blobs::serve(&service, &call, body).await,
+        let mut body = body.into_data_stream();
+        let answer = match Call::read(&service, &parts, peer) {
+            Ok(call) => operate(&service, &call, &mut body).await,
+            Err(failure) => Err(failure),
+        };
+        if answer.is_err() {
+            drain(&mut body).await;
         }
+        answer
     });
     task.await.unwrap_or_else(|_| Err(Failure::internal("operation panicked")))
+}
+
+async fn operate(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
+    match &call.target {
+        Target::Account => account::serve(service, call).await,
+        Target::Container(container) => containers::serve(service, call, container).await,
+        Target::Blob(..) => blobs::serve(service, call, body).await,
+    }
+}
+
+/// Reads on after a refusal, within bounds: clients that are still sending when the connection closes take it for a
+/// broken one, and never see the answer.
+async fn drain(body: &mut BodyDataStream) {
+    let read = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, read).await;
 }
 
 fn empty(status: axum::http::StatusCode) -> Response {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{Method, header};
 use gantry_blobs::blob::{Metadata, Properties};
 use gantry_blobs::conditions::Conditions;
@@ -47,12 +47,7 @@ pub(super) fn is_meant(service: &BlobService, request: &Request) -> bool {
 
 impl Call {
     /// Reads a request and checks its credential.
-    pub(super) fn read(
-        service: &BlobService,
-        request: Request,
-        peer: Option<PeerAddress>,
-    ) -> Result<(Self, Body), Failure> {
-        let (parts, body) = request.into_parts();
+    pub(super) fn read(service: &BlobService, parts: &Parts, peer: Option<PeerAddress>) -> Result<Self, Failure> {
         let target = target(&service.blobs.account().name, parts.uri.path())?;
         let query = query(parts.uri.query().unwrap_or_default())?;
         let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -68,8 +63,8 @@ impl Call {
         let address = peer.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
         let grant =
             authenticate(service, &signed, &target, address).map_err(|denied| report(service, &peer, &denied))?;
-        let call = Self { method: parts.method, target, query, headers, grant, peer, service: service.clone() };
-        Ok((call, body))
+        let method = parts.method.clone();
+        Ok(Self { method, target, query, headers, grant, peer, service: service.clone() })
     }
 
     pub(super) fn query(&self, name: &str) -> &str {
@@ -209,5 +204,12 @@ mod tests {
             assert_eq!(of(&format!("{start}/files/%00")), Err("refused"));
         }
         assert_eq!(of("/gantry/gantry/x"), Err("refused"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_and_query_are_survived(path in "[/%a-f0-9A-F.+&=-]{0,80}", text: String) {
+            let _ = (target("gantry", &path), query(&path), target("gantry", &text), query(&text));
+        }
     }
 }

@@ -220,4 +220,13 @@ mod tests {
         let body = String::from_utf8(error("A", "<&>\u{1f600}").unwrap()).unwrap();
         assert!(body.contains("<Message>&lt;&amp;&gt;\u{1f600}</Message>"), "{body}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(body: Vec<u8>, text in "[<>/&a-zA-Z=]{0,60}") {
+            let _ = read_block_list(&body);
+            let _ = read_block_list(text.as_bytes());
+            let _ = read_block_list(format!("<BlockList>{text}</BlockList>").as_bytes());
+        }
+    }
 }

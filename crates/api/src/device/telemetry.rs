@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_hub::event::{Telemetry, names};
-use gantry_hub::{HubError, Session, limits};
+use gantry_hub::{HubError, Session, Taken, limits};
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -61,7 +61,8 @@ pub(super) async fn post(api: &Api, session: &Session, headers: &HeaderMap, body
     let ready = tokio::time::timeout(ROOM_TIMEOUT, api.hub.ready()).await;
     ready.map_err(|_| ApiError::server_busy("the event log has no room"))?;
     metrics::counter!("gantry_telemetry_messages_total").increment(messages.len() as u64);
-    let append = api.hub.telemetry(now(), session, &messages)?;
+    let Taken { append, wait } = api.hub.telemetry(now(), session, &messages)?;
+    tokio::time::sleep(wait).await;
     append.await.map_err(HubError::from)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

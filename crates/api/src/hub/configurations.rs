@@ -8,10 +8,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use gantry_hub::configuration::{Configuration, ConfigurationWrite, check_metric, check_target};
+use gantry_hub::configuration::{Configuration, ConfigurationError, ConfigurationWrite, check_metric, check_target};
 use gantry_hub::device::IfMatch;
 use gantry_hub::limits::CONFIGURATIONS_MAX;
 use gantry_hub::twin::Object;
+use gantry_hub::{Hub, HubError};
 use gantry_identity::Rights;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -78,6 +79,53 @@ fn text(value: Value) -> Result<String, ApiError> {
         Value::String(text) => Ok(text),
         _ => Err(ApiError::invalid("a metric is the text of a query")),
     }
+}
+
+/// A line of an import file.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImportBody {
+    #[serde(default)]
+    import_mode: Option<String>,
+    #[serde(default, alias = "eTag")]
+    etag: Option<String>,
+    #[serde(flatten)]
+    body: ConfigurationBody,
+}
+
+/// A configuration as a line of an export file.
+pub(crate) fn exported(configuration: &Configuration) -> Value {
+    let write = &configuration.write;
+    let queries: Map<_, _> = write.metrics.iter().map(|(name, query)| (name.clone(), query.as_str().into())).collect();
+    json!({
+        "id": configuration.id,
+        "schemaVersion": write.schema_version.as_deref().unwrap_or("1.0"),
+        "labels": write.labels,
+        "content": write.content,
+        "targetCondition": write.target_condition,
+        "priority": write.priority,
+        "metrics": { "queries": queries },
+        "etag": configuration.etag_text(),
+        "importMode": "createOrUpdate",
+    })
+}
+
+/// Creates or changes the configuration of a line of an import file.
+pub(crate) async fn import(hub: &Hub, line: &[u8]) -> Result<(), ApiError> {
+    let line = serde_json::from_slice::<ImportBody>(line);
+    let line = line.map_err(|error| ApiError::invalid(format!("malformed line: {error}")))?;
+    let id = line.body.id.clone().ok_or_else(|| ApiError::invalid("id is missing"))?;
+    let if_match = match line.import_mode.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "createorupdate") => IfMatch::Any,
+        Some("createorupdateifmatchetag") => IfMatch::parse(line.etag.as_deref()),
+        Some(_) => return Err(ApiError::invalid("importMode must be createOrUpdate or createOrUpdateIfMatchETag")),
+    };
+    let write = line.body.write(&id)?;
+    match hub.put_configuration(now(), &id, write.clone(), &IfMatch::Absent).await {
+        Err(HubError::Configuration(ConfigurationError::AlreadyExists(_))) => {}
+        other => return Ok(other.map(drop)?),
+    }
+    Ok(hub.put_configuration(now(), &id, write, &if_match).await.map(drop)?)
 }
 
 async fn body(api: &Api, configuration: &Configuration) -> Result<Value, ApiError> {

@@ -4,6 +4,7 @@ pub(crate) mod bodies;
 pub(crate) mod bulk;
 mod configurations;
 mod devices;
+mod digital_twins;
 pub(crate) mod files;
 pub(crate) mod import_export;
 pub(crate) mod jobs;
@@ -15,7 +16,7 @@ mod twins;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use axum::routing::{any, delete, get, post};
 use gantry_hub::device::IfMatch;
 use gantry_identity::{DeviceId, Identity, ModuleId};
@@ -61,12 +62,10 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/jobs", get(import_export::list))
         .route("/jobs/", get(import_export::list))
         .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
-        .route("/digitaltwins/{*rest}", any(not_implemented))
         .route("/messages/{*rest}", any(service_queues::call))
-}
-
-async fn not_implemented(uri: Uri) -> ApiError {
-    ApiError::not_implemented(uri.path())
+        .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
+        .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
+        .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
 }
 
 fn device(id: &str) -> Result<Identity, ApiError> {

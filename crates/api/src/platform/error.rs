@@ -55,7 +55,9 @@ impl From<HubError> for PlatformError {
             HubError::NotOnline(_) => (StatusCode::CONFLICT, "DeviceNotOnline"),
             HubError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             HubError::Disabled(_) => (StatusCode::CONFLICT, "DeviceDisabled"),
-            HubError::Contended(_) | HubError::TooManyMethods(_) => (StatusCode::TOO_MANY_REQUESTS, "Busy"),
+            HubError::Throttled(_) | HubError::Contended(_) | HubError::TooManyMethods(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "Busy")
+            }
             HubError::NoSpace | HubError::Failed(_) => {
                 tracing::error!(error = %message, "operation failed");
                 (StatusCode::SERVICE_UNAVAILABLE, "Unavailable")

@@ -11,6 +11,7 @@ use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
+use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
@@ -18,7 +19,7 @@ use gantry_storage::Database;
 use tower::ServiceExt as _;
 
 /// Method, path, body, and what a policy needs for it.
-const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
+pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/devices", "", Rights::REGISTRY_READ),
     ("GET", "/devices/d", "", Rights::REGISTRY_READ),
     ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
@@ -47,6 +48,22 @@ const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/jobs", "", Rights::REGISTRY_READ),
     ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
     ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/devices", r#"[{"id":"b","importMode":"createOrUpdate"}]"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/keys/regenerate", r#"{"policyKey":"both","devices":[{"id":"d"}]}"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/d/applyConfigurationContent", "{}", Rights::REGISTRY_WRITE),
+    ("GET", "/configurations", "", Rights::REGISTRY_READ),
+    ("GET", "/configurations/c", "", Rights::REGISTRY_READ),
+    ("PUT", "/configurations/c", "{}", Rights::REGISTRY_WRITE),
+    ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
+    ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
+    ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
+    ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
+    ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
+    ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
+    ("GET", "/digitaltwins/d", "", Rights::SERVICE_CONNECT),
+    ("PATCH", "/digitaltwins/d", "[]", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
+    ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
@@ -117,6 +134,11 @@ pub(crate) fn api(folder: &tempfile::TempDir) -> Api {
 
 /// The API, and the telemetry it takes.
 pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Logged>>>) {
+    api_like(folder, None)
+}
+
+/// The same, acting like an edition of the reference service.
+pub(crate) fn api_like(folder: &tempfile::TempDir, edition: Option<Edition>) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
@@ -128,6 +150,8 @@ pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Lo
         policies: Policies::hub_defaults(keys),
         messaging: Default::default(),
         disabled: DisabledTokens::default(),
+        edition,
+        allow_fault_messages: false,
     };
     let store = Arc::<Database>::clone(&database);
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));

@@ -4,16 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_api::{Api, JobWorker};
-use gantry_hub::connection::{Delivery, Mailbox, MethodResponse, Subscriptions};
-use gantry_hub::{Hub, Presented};
-use gantry_identity::{DeviceId, Identity, Key, Signer, Timestamp};
+use gantry_hub::connection::{Delivery, MethodResponse};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use crate::authorization::api;
-use crate::service::{call, call_with, ok};
-
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+use crate::service::{KEY, call, call_with, connect, ok};
 
 /// Runs the hub's jobs until it is dropped.
 struct Runner(AbortHandle);
@@ -63,19 +59,6 @@ async fn outcomes(api: &Api, condition: &str) -> Vec<Value> {
     let answer = call_with(api, "POST", "/devices/query", &query, &[("x-ms-max-item-count", "1000")]).await;
     assert_eq!(answer.header("x-ms-item-type"), Some("DeviceJob"));
     ok(answer).as_array().unwrap().clone()
-}
-
-async fn connect(hub: &Hub, id: &str) -> Mailbox {
-    let identity = Identity::device(DeviceId::parse(id).unwrap());
-    let signer =
-        Signer { resource: format!("localhost/devices/{id}"), key: Key::from_base64(KEY).unwrap(), policy: None };
-    let token = signer.token(Timestamp::from_millis(4_000_000_000_000));
-    let presented = Presented { token: Some(&token), certificate: None };
-    let now = Timestamp::from_millis(1_767_225_600_000);
-    let session = hub.authenticate_device(now, &identity, presented).await.unwrap();
-    let mailbox = hub.connect(now, &session, false).await.unwrap();
-    mailbox.subscribe(Subscriptions::METHODS);
-    mailbox
 }
 
 #[tokio::test]

@@ -3,7 +3,11 @@
 mod authorization;
 mod configurations;
 mod device;
+mod digital_twins;
+mod import_export;
 mod jobs;
 mod registry;
 mod service;
 mod session;
+mod specification;
+mod throttle;

@@ -7,11 +7,17 @@ use gantry_hub::HubError;
 const QUEUE_FULL: gantry_amqp::Symbol =
     gantry_amqp::Symbol::from_static("com.microsoft:device-maximum-queue-depth-exceeded");
 
+/// Faster than the edition allows (429001).
+const THROTTLED: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:device-container-throttled");
+
+/// The day's messages are used up (403002).
+const QUOTA_EXCEEDED: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:quota-exceeded");
+
 /// A message was settled after its lock ended (412002).
 const LOCK_LOST: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:message-lock-lost");
 
 /// What a peer is told about a refused cloud-to-device message.
-pub(super) fn of_hub(error: &HubError) -> ErrorCondition {
+pub(crate) fn of_hub(error: &HubError) -> ErrorCondition {
     let condition = match error {
         HubError::NotFound(_) => condition::NOT_FOUND,
         HubError::QueueFull(_) => QUEUE_FULL,
@@ -20,6 +26,9 @@ pub(super) fn of_hub(error: &HubError) -> ErrorCondition {
         HubError::Invalid(_) | HubError::Id(_) => condition::ARGUMENT_ERROR,
         HubError::Unauthorized(_) => condition::UNAUTHORIZED_ACCESS,
         HubError::Disabled(_) | HubError::NotOnline(_) => condition::NOT_ALLOWED,
+        HubError::Throttled(_) => THROTTLED,
+        HubError::QuotaExceeded(_) => QUOTA_EXCEEDED,
+        HubError::NotInEdition(_) => condition::NOT_ALLOWED,
         HubError::NoSpace | HubError::Contended(_) => condition::SERVER_BUSY,
         HubError::Timeout(_) => condition::TIMEOUT,
         HubError::NotImplemented(_) => condition::NOT_IMPLEMENTED,

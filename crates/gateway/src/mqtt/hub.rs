@@ -10,8 +10,10 @@ use std::time::Duration;
 use gantry_hub::c2d::Settle;
 use gantry_hub::connection::{Delivery, Mailbox, MethodResponse, Subscriptions};
 use gantry_hub::event::{Telemetry, names};
+use gantry_hub::faults::{Fault, FaultKind};
 use gantry_hub::ports::Append;
 use gantry_hub::service_queue::Locked;
+use gantry_hub::throttle::Operation;
 use gantry_hub::{Hub, HubError, Session};
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,7 +26,7 @@ use super::topics::{Inbound, Topics};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
 use crate::twin::{reported_patch, twin_failure};
-use crate::{Gateway, now};
+use crate::{Gateway, acknowledged, now};
 
 /// Batches of publishes waiting for the log; Java keeps up to 65,000 messages in flight.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
@@ -46,6 +48,8 @@ struct Connection<'a, S> {
     heard_at: Instant,
     /// Whether the device said DISCONNECT, so that its will is void.
     in_order: bool,
+    /// A fault the device asked for, and when it happens.
+    fault: Option<(Fault, Instant)>,
 }
 
 /// Serves an authenticated device until its connection ends.
@@ -81,6 +85,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         inbox: Inbox::default(),
         heard_at: Instant::now(),
         in_order: false,
+        fault: None,
     };
     let end = connection.serve(silence_max(login.keep_alive_secs)).await;
     if !connection.in_order
@@ -107,11 +112,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
                     filled?;
                     self.heard_at = Instant::now();
                     Box::pin(self.handle_input()).await?;
+                    if let Some((_, due)) = self.fault && due < timer.deadline() {
+                        timer.as_mut().reset(due);
+                    }
                 }
                 result = committed(&mut self.pending), if !self.pending.is_empty() => self.acknowledge(result)?,
                 delivery = self.mailbox.next() => Box::pin(self.deliver(delivery)).await?,
                 () = &mut timer => {
                     let at = Instant::now();
+                    if self.fault.is_some_and(|(_, due)| due <= at) {
+                        self.break_something()?;
+                    }
                     if expires_at.is_some_and(|expiry| expiry <= at) {
                         return Err(End::Protocol("token expired".into()));
                     }
@@ -127,7 +138,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
 
     fn next_deadline(&self, silence_max: Duration, expires_at: Option<Instant>) -> Instant {
         let silent = self.heard_at + silence_max;
-        expires_at.map_or(silent, |expiry| expiry.min(silent))
+        let ending = expires_at.map_or(silent, |expiry| expiry.min(silent));
+        self.fault.map_or(ending, |(_, due)| due.min(ending))
+    }
+
+    /// Carries out the fault the device asked for.
+    fn break_something(&mut self) -> Result<(), End> {
+        let Some((fault, _)) = self.fault.take() else { return Ok(()) };
+        debug!(device = %self.session.identity, ?fault, "fault asked for");
+        if fault.kind.is_spell() {
+            self.hub.cast(now(), &self.session.identity, fault);
+        }
+        match fault.kind {
+            // MQTT has no word for any of them but the end of the connection.
+            FaultKind::KillTcp | FaultKind::ShutDownMqtt => Err(End::Protocol("fault asked for".into())),
+            kind if kind.is_spell() => Err(End::Protocol("fault asked for".into())),
+            _ => Ok(()),
+        }
     }
 
     /// Handles every whole packet that has arrived.
@@ -160,11 +187,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             return Ok(());
         }
         metrics::counter!("gantry_telemetry_messages_total").increment(batch.messages.len() as u64);
-        let append = self
-            .hub
-            .telemetry(now(), &self.session, &batch.messages)
-            .map_err(|error| End::Protocol(error.to_string()))?;
-        self.pending.push_back(Pending { append, packet_ids: batch.packet_ids });
+        let taken = self.hub.telemetry(now(), &self.session, &batch.messages);
+        let taken = taken.map_err(|error| End::Protocol(error.to_string()))?;
+        if let Some(fault) = self.hub.fault_in(&batch.messages) {
+            self.fault = Some((fault, Instant::now() + fault.delay));
+        }
+        self.pending.push_back(Pending { append: acknowledged(taken), packet_ids: batch.packet_ids });
         Ok(())
     }
 
@@ -225,6 +253,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     }
 
     async fn answer_twin_get(&mut self, rid: &str) -> Result<(), End> {
+        if let Err(error) = take_turn(self.hub, Operation::TwinRead).await {
+            self.answer_twin_error(rid, &error);
+            return Ok(());
+        }
         match self.hub.device_twin(&self.session.identity).await {
             Ok(twin) => self.answer_twin(&format!("200/?$rid={rid}"), &twin.to_string()),
             Err(error) => self.answer_twin_error(rid, &error),
@@ -240,6 +272,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
                 return Ok(());
             }
         };
+        if let Err(error) = take_turn(self.hub, Operation::TwinWrite).await {
+            self.answer_twin_error(rid, &error);
+            return Ok(());
+        }
         match self.hub.report(now(), &self.session.identity, &patch).await {
             Ok(version) => self.answer_twin(&format!("204/?$rid={rid}&$version={version}"), ""),
             Err(error) => self.answer_twin_error(rid, &error),
@@ -346,7 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             message.properties.push((names::MQTT_RETAIN.into(), "true".into()));
         }
         let stored = match self.hub.telemetry(now(), &self.session, &[message]) {
-            Ok(append) => append.await.map_err(HubError::from),
+            Ok(taken) => taken.append.await.map_err(HubError::from),
             Err(error) => Err(error),
         };
         if let Err(error) = stored {
@@ -383,6 +419,15 @@ impl<'a> Batch<'a> {
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, hub: &Hub) -> Result<(), End> {
     hub.ready().await;
     wire.fill().await
+}
+
+/// Waits the turn of an operation.
+async fn take_turn(hub: &Hub, operation: Operation) -> Result<(), HubError> {
+    let wait = hub.admit(now(), operation, 1)?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
 }
 
 /// The oldest batch, once durable. Cancelling loses nothing.

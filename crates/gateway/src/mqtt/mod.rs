@@ -74,6 +74,9 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     match &login {
         Login::Hub(login) => match Box::pin(authenticate_hub(gateway, peer, login)).await {
+            Ok(_) if !gateway.may_connect().await => {
+                refuse(wire, ConnectReturnCode::ServerUnavailable, "connections are throttled").await
+            }
             Ok(session) => Box::pin(hub::run(wire, gateway, session, login)).await,
             Err((code, reason)) => refuse(wire, code, &reason).await,
         },

@@ -711,3 +711,76 @@ async fn a_device_reads_no_feedback() {
     let refused = client.receive_from("/messages/serviceBound/feedback", 1).await.unwrap_err();
     assert_eq!(refused.condition, condition::UNAUTHORIZED_ACCESS);
 }
+
+/// A message that asks for a fault at once.
+fn fault(kind: &str) -> Message {
+    let property = |name: &str, value: &str| (name.into(), value.into());
+    Message {
+        application_properties: vec![
+            property("AzIoTHub_FaultOperationType", kind),
+            property("AzIoTHub_FaultOperationCloseReason", "byTest"),
+            property("AzIoTHub_FaultOperationDelayInSecs", "0"),
+            property("AzIoTHub_FaultOperationDurationInSecs", "1"),
+        ],
+        ..event("fault")
+    }
+}
+
+#[tokio::test]
+async fn a_device_breaks_the_link_it_asks_to_be_broken_and_no_other() {
+    for kind in [
+        "KillAmqpD2CLink",
+        "KillAmqpC2DLink",
+        "KillAmqpTwinLinkReq",
+        "KillAmqpTwinLinkResp",
+        "KillAmqpMethodReqLink",
+        "KillAmqpMethodRespLink",
+    ] {
+        let world = World::real();
+        let id = world.register("d1").await;
+        let mut client = world.device(&id).await;
+        let telemetry = telemetry_link(&mut client, &id).await;
+        let c2d = c2d_link(&mut client, &id, 1, ReceiverSettleMode::First).await;
+        let (twin_requests, twin_responses) = pair(&mut client, &id, "twin").await;
+        let (method_answers, method_calls) = pair(&mut client, &id, "methods/deviceBound").await;
+        assert_eq!(client.send(telemetry, &fault(kind)).await, DeliveryState::Accepted);
+        let expected = match kind {
+            "KillAmqpD2CLink" => telemetry,
+            "KillAmqpC2DLink" => c2d,
+            "KillAmqpTwinLinkReq" => twin_requests,
+            "KillAmqpTwinLinkResp" => twin_responses,
+            "KillAmqpMethodReqLink" => method_answers,
+            _ => method_calls,
+        };
+        assert_eq!(client.detached(expected).await.condition, condition::DETACH_FORCED, "{kind}");
+        assert!(world.hub.is_connected(&id), "{kind}: the connection and its other links stay");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_asks_for_throttling_is_throttled_for_a_while() {
+    for (kind, expected) in [
+        ("InvokeThrottling", "com.microsoft:device-container-throttled"),
+        ("InvokeMaxMessageQuota", "com.microsoft:quota-exceeded"),
+        ("InvokeAuthError", "amqp:unauthorized-access"),
+    ] {
+        let world = World::real();
+        let id = world.register("d1").await;
+        let mut client = world.device(&id).await;
+        let link = telemetry_link(&mut client, &id).await;
+        assert_eq!(client.send(link, &fault(kind)).await, DeliveryState::Accepted);
+        let state = loop {
+            // The fault is due at once, and carried out as soon as the connection gets to it.
+            match client.send(link, &event("x")).await {
+                DeliveryState::Accepted => {}
+                state => break state,
+            }
+        };
+        assert_eq!(rejected(state).condition.as_str(), expected);
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while client.send(link, &event("y")).await != DeliveryState::Accepted {}
+        })
+        .await
+        .expect("the spell ends");
+    }
+}

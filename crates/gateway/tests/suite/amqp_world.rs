@@ -369,6 +369,8 @@ fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>) -> Hub {
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
+        edition: None,
+        allow_fault_messages: true,
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder).unwrap());

@@ -22,19 +22,19 @@ const MESSAGE_BYTES: usize = 250 * 1024;
 const MESSAGES_MAX: usize = 400;
 
 /// A tmpfs, unmounted when dropped.
-struct SmallDisk {
+pub(super) struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Self {
+    pub(super) fn mount() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(folder.path()).status();
         assert!(status.is_ok_and(|status| status.success()), "mounting a tmpfs is not permitted; run as root");
         Self { folder }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -43,7 +43,7 @@ impl SmallDisk {
     }
 
     /// Takes every byte that is left.
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
         for block_bytes in [1 << 20, 4096, 1] {
             let block = vec![0; block_bytes];
@@ -51,7 +51,7 @@ impl SmallDisk {
         }
     }
 
-    fn release(&self) {
+    pub(super) fn release(&self) {
         fs::remove_file(self.filler()).unwrap();
     }
 }

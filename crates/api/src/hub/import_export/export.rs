@@ -1,4 +1,4 @@
-//! Export: devices, then modules, one JSON document a line (`ExportImportDevice`).
+//! Export: devices, then modules, one JSON document a line (`ExportImportDevice`); configurations in a file of their own.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use gantry_hub::ports::Record;
 use gantry_identity::{Identity, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::jobs::Progress;
-use crate::hub::bodies;
+use super::jobs::{Files, Progress};
+use crate::hub::{bodies, configurations};
 
 pub(super) async fn run(
     hub: &Arc<Hub>,
     output: &Place,
-    name: &str,
+    files: &Files,
     exclude_keys: bool,
     progress: Arc<Progress>,
     now: Timestamp,
@@ -26,7 +26,11 @@ pub(super) async fn run(
     let counts = hub.counts().await.map_err(|error| error.to_string())?;
     progress.expect(counts.enabled + counts.disabled);
     let lines = Box::pin(lines(Arc::clone(hub), exclude_keys, progress));
-    output.write(name, lines, "text/plain", now).await.map_err(|error| error.to_string())
+    output.write(&files.devices, lines, "text/plain", now).await.map_err(|error| error.to_string())?;
+    let Some(name) = &files.configurations else { return Ok(()) };
+    let line = |configuration: &Arc<_>| Ok(Bytes::from(format!("{}\r\n", configurations::exported(configuration))));
+    let lines: Vec<_> = hub.configurations().iter().map(line).collect();
+    output.write(name, futures::stream::iter(lines), "text/plain", now).await.map_err(|error| error.to_string())
 }
 
 struct State {

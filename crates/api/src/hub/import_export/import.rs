@@ -11,10 +11,11 @@ use gantry_hub::bulk::{BulkEntry, BulkFailure, ImportMode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::jobs::{Inner, Progress};
+use super::jobs::{Files, Inner, Progress};
 use super::lines::{Lines, TooLong};
 use crate::error::ApiError;
 use crate::hub::bulk::ImportBody;
+use crate::hub::configurations;
 use crate::now;
 
 const ERROR_LOG: &str = "importErrors.log";
@@ -27,46 +28,67 @@ const ERRORS_WAITING_MAX: usize = 64;
 pub(super) async fn run(
     inner: &Arc<Inner>,
     input: &Place,
-    name: &str,
+    files: &Files,
     errors: Place,
     progress: &Progress,
 ) -> Result<Option<String>, String> {
-    let words = |error: BlobError| error.to_string();
-    progress.expect(input.stat(name).await.map_err(words)?.length);
-    let mut content = input.read(name).await.map_err(words)?;
-    let mut import = Import { inner, batch: Vec::new(), named: HashSet::new(), line: 0, log: ErrorLog::new(errors) };
-    let mut lines = Lines::default();
-    while let Some(piece) = content.next().await {
-        let piece = piece.map_err(words)?;
-        lines.feed(&piece);
-        while let Some(line) = lines.next() {
-            if progress.is_cancelled() {
-                return Err("cancelled".into());
-            }
-            import.take(line).await?;
-        }
-        progress.add(piece.len() as u64);
-    }
-    if let Some(line) = lines.last() {
-        import.take(line).await?;
-    }
+    let stat = input.stat(&files.devices).await.map_err(|error| error.to_string())?;
+    progress.expect(stat.length);
+    let log = ErrorLog::new(errors);
+    let mut import = Import { inner, progress, batch: Vec::new(), named: HashSet::new(), line: 0, count: 0, log };
+    import.read(input, &files.devices, Kind::Devices).await?;
     import.flush().await?;
-    let (lines, failed) = (import.line, import.log.end().await?);
+    if let Some(name) = &files.configurations {
+        import.read(input, name, Kind::Configurations).await?;
+    }
+    let (lines, failed) = (import.count, import.log.end().await?);
     Ok((failed > 0).then(|| format!("{failed} of {lines} lines failed; see {ERROR_LOG}")))
+}
+
+/// What a file holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Devices,
+    Configurations,
 }
 
 struct Import<'a> {
     inner: &'a Inner,
+    progress: &'a Progress,
     batch: Vec<BulkEntry>,
     named: HashSet<gantry_identity::Identity>,
-    /// Lines read so far.
+    /// Line of the file that is read.
     line: u64,
+    /// Lines read of all files.
+    count: u64,
     log: ErrorLog,
 }
 
 impl Import<'_> {
-    async fn take(&mut self, line: Result<Bytes, TooLong>) -> Result<(), String> {
-        self.line += 1;
+    async fn read(&mut self, input: &Place, name: &str, kind: Kind) -> Result<(), String> {
+        let words = |error: BlobError| error.to_string();
+        let mut content = input.read(name).await.map_err(words)?;
+        let mut lines = Lines::default();
+        self.line = 0;
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(words)?;
+            lines.feed(&piece);
+            while let Some(line) = lines.next() {
+                if self.progress.is_cancelled() {
+                    return Err("cancelled".into());
+                }
+                self.take(line, kind).await?;
+            }
+            self.progress.add(piece.len() as u64);
+        }
+        match lines.last() {
+            Some(line) => self.take(line, kind).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn take(&mut self, line: Result<Bytes, TooLong>, kind: Kind) -> Result<(), String> {
+        (self.line, self.count) = (self.line + 1, self.count + 1);
         let entry = match line {
             Ok(line) => {
                 let text = line.trim_ascii();
@@ -75,6 +97,10 @@ impl Import<'_> {
                 if text.is_empty() {
                     return Ok(());
                 }
+                if matches!(kind, Kind::Configurations) {
+                    let imported = configurations::import(&self.inner.hub, text).await;
+                    return self.note(imported.err(), kind).await;
+                }
                 let body = serde_json::from_slice::<ImportBody>(text);
                 body.map_err(|error| ApiError::invalid(format!("malformed line: {error}"))).and_then(ImportBody::entry)
             }
@@ -82,10 +108,7 @@ impl Import<'_> {
         };
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => {
-                let error = json!({ "line": self.line, "errorCode": error.name(), "errorStatus": error.words() });
-                return self.log.add(&error).await;
-            }
+            Err(error) => return self.note(Some(error), kind).await,
         };
         // The second entry of an identity is carried out after the first.
         if self.batch.len() == BATCH_LEN_MAX || !self.named.insert(entry.identity.clone()) {
@@ -94,6 +117,18 @@ impl Import<'_> {
         }
         self.batch.push(entry);
         Ok(())
+    }
+
+    /// Logs what is wrong with the line that was read.
+    async fn note(&mut self, error: Option<ApiError>, kind: Kind) -> Result<(), String> {
+        let Some(error) = error else { return Ok(()) };
+        let file = match kind {
+            Kind::Devices => "devices",
+            Kind::Configurations => "configurations",
+        };
+        let (code, words) = (error.name(), error.words());
+        let error = json!({ "file": file, "line": self.line, "errorCode": code, "errorStatus": words });
+        self.log.add(&error).await
     }
 
     async fn flush(&mut self) -> Result<(), String> {

@@ -24,6 +24,7 @@ const HISTORY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest address or blob name of a request in bytes.
 const TEXT_LEN_MAX: usize = 8 * 1024;
 const BLOB_NAME: &str = "devices.txt";
+const CONFIGURATIONS_BLOB_NAME: &str = "configurations.txt";
 
 /// Why a call about jobs was refused.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,8 @@ pub(crate) struct Request {
     storage_authentication_type: Option<String>,
     #[serde(default)]
     include_configurations: Option<bool>,
+    #[serde(default)]
+    configurations_blob_name: Option<String>,
 }
 
 /// A job as the REST API shows it (`JobProperties`) and as it is kept. Addresses are without signatures.
@@ -100,6 +103,10 @@ pub(crate) struct Job {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     output_blob_name: Option<String>,
     exclude_keys_in_export: bool,
+    #[serde(default)]
+    include_configurations: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    configurations_blob_name: Option<String>,
     storage_authentication_type: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     failure_reason: Option<String>,
@@ -180,10 +187,17 @@ pub(super) struct Inner {
     creating: tokio::sync::Mutex<()>,
 }
 
+/// Names of a job's blobs.
+pub(super) struct Files {
+    pub(super) devices: String,
+    /// None when the job leaves configurations alone.
+    pub(super) configurations: Option<String>,
+}
+
 /// Where a job reads and writes.
 pub(super) enum Work {
-    Import { input: Place, input_name: String, errors: Place },
-    Export { output: Place, output_name: String, exclude_keys: bool },
+    Import { input: Place, files: Files, errors: Place },
+    Export { output: Place, files: Files, exclude_keys: bool },
 }
 
 impl ImportExport {
@@ -265,16 +279,13 @@ impl ImportExport {
     }
 
     async fn prepare(&self, request: Request) -> Result<(Job, Work), JobError> {
-        if request.include_configurations == Some(true) {
-            return Err(JobError::NotImplemented("includeConfigurations"));
-        }
         let authentication = request.storage_authentication_type.as_deref().unwrap_or("keyBased");
         if !authentication.eq_ignore_ascii_case("keyBased") {
             return Err(JobError::NotImplemented("identityBased storage authentication"));
         }
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let texts = [&request.input_blob_container_uri, &request.output_blob_container_uri];
-        let names = [&request.input_blob_name, &request.output_blob_name];
+        let names = [&request.input_blob_name, &request.output_blob_name, &request.configurations_blob_name];
         if texts.into_iter().chain(names).flatten().any(|text| text.len() > TEXT_LEN_MAX) {
             return Err(JobError::Invalid("an address or name is too long"));
         }
@@ -283,19 +294,30 @@ impl ImportExport {
         let open = async |uri: &str, needed| self.inner.containers.open(uri, needed).await.map_err(JobError::Container);
         let output = open(&output_uri, &[Permission::Write]).await?;
         let input_uri = given(&request.input_blob_container_uri);
+        let configurations = request
+            .include_configurations
+            .unwrap_or(false)
+            .then(|| given(&request.configurations_blob_name).unwrap_or_else(|| CONFIGURATIONS_BLOB_NAME.into()));
+        let files = |name: &Option<String>| Files {
+            devices: given(name).unwrap_or_else(|| BLOB_NAME.into()),
+            configurations: configurations.clone(),
+        };
         let work = match request.r#type {
             Kind::Export => Work::Export {
                 output,
-                output_name: given(&request.output_blob_name).unwrap_or_else(|| BLOB_NAME.into()),
+                files: files(&request.output_blob_name),
                 exclude_keys: request.exclude_keys_in_export.unwrap_or(false),
             },
             Kind::Import => {
                 let uri = input_uri.as_deref();
                 let uri = uri.ok_or(JobError::Invalid("inputBlobContainerUri is missing"))?;
                 let input = open(uri, &[Permission::Read]).await?;
-                let input_name = given(&request.input_blob_name).unwrap_or_else(|| BLOB_NAME.into());
-                input.stat(&input_name).await.map_err(|error| JobError::Container(error.to_string()))?;
-                Work::Import { input, input_name, errors: output }
+                let files = files(&request.input_blob_name);
+                for name in [Some(&files.devices), files.configurations.as_ref()].into_iter().flatten() {
+                    let found = input.stat(name).await;
+                    found.map_err(|error| JobError::Container(format!("`{name}`: {error}")))?;
+                }
+                Work::Import { input, files, errors: output }
             }
         };
         let unsigned = |uri: &str| uri.split('?').next().unwrap_or_default().to_owned();
@@ -312,6 +334,8 @@ impl ImportExport {
             output_blob_container_uri: unsigned(&output_uri),
             output_blob_name: request.output_blob_name,
             exclude_keys_in_export: request.exclude_keys_in_export.unwrap_or(false),
+            include_configurations: configurations.is_some(),
+            configurations_blob_name: configurations,
             storage_authentication_type: "keyBased".into(),
             failure_reason: None,
             created_at: at.as_millis(),
@@ -369,12 +393,10 @@ async fn run(inner: Arc<Inner>, mut job: Job, work: Work, progress: Arc<Progress
     let at = Timestamp::from_millis(job.created_at);
     let task = tokio::spawn(async move {
         match work {
-            Work::Export { output, output_name, exclude_keys } => {
-                export::run(&worker.hub, &output, &output_name, exclude_keys, watched, at).await.map(|()| None)
+            Work::Export { output, files, exclude_keys } => {
+                export::run(&worker.hub, &output, &files, exclude_keys, watched, at).await.map(|()| None)
             }
-            Work::Import { input, input_name, errors } => {
-                import::run(&worker, &input, &input_name, errors, &watched).await
-            }
+            Work::Import { input, files, errors } => import::run(&worker, &input, &files, errors, &watched).await,
         }
     });
     let outcome = task.await.unwrap_or_else(|_| Err("internal error".into()));

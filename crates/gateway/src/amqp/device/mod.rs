@@ -5,6 +5,7 @@
 //! identity. It goes with its last link, when its token expires, or when the hub says so.
 
 mod c2d;
+mod fault;
 mod methods;
 mod telemetry;
 mod twin;
@@ -17,6 +18,7 @@ use gantry_amqp::message::lookup;
 use gantry_amqp::sasl::Outcome;
 use gantry_amqp::{Body, DeliveryState, ErrorCondition, Message, Role, Value, condition as amqp};
 use gantry_hub::connection::{CloseReason, Deliveries, Delivery, Mailbox, Subscriptions};
+use gantry_hub::faults::Fault;
 use gantry_hub::{Hub, HubError, Presented, Session};
 use gantry_identity::{Identity, Refusal, Rights, Timestamp};
 use tracing::debug;
@@ -123,6 +125,8 @@ pub(super) enum DeviceDone {
     Settled(c2d::Settled),
     /// A twin request was carried out.
     Twin(twin::Answered),
+    /// A fault the device asked for is due.
+    Fault(Identity, Fault),
     /// Nothing depends on it.
     Nothing,
 }
@@ -431,6 +435,7 @@ impl Head {
             DeviceDone::Fetched(fetched) => self.c2d_fetched(*fetched),
             DeviceDone::Settled(settled) => self.c2d_settled(settled),
             DeviceDone::Twin(answered) => self.twin_answered(answered),
+            DeviceDone::Fault(identity, fault) => self.break_something(&identity, fault),
             DeviceDone::Nothing => {}
         }
     }

@@ -7,6 +7,7 @@ use gantry_amqp::message::FORMAT_BATCH;
 use gantry_amqp::{Body, DeliveryState, ErrorCondition, Message, MessageId, Value, condition as amqp};
 use gantry_hub::HubError;
 use gantry_hub::event::{Telemetry, names};
+use gantry_hub::faults::Fault;
 use gantry_hub::limits;
 use gantry_identity::{Identity, Timestamp};
 use tracing::warn;
@@ -15,6 +16,7 @@ use super::super::c2d::text;
 use super::super::condition;
 use super::super::connection::{Done, Head};
 use super::DeviceDone;
+use crate::acknowledged;
 
 /// Messages in one transfer of the batch format.
 const BATCH_LEN_MAX: usize = 4_096;
@@ -40,6 +42,8 @@ pub(in super::super) struct Stored {
     identity: Identity,
     deliveries: Vec<Accepted>,
     result: Result<(), HubError>,
+    /// What the device asked to be broken.
+    fault: Option<Fault>,
 }
 
 impl Head {
@@ -67,18 +71,19 @@ impl Head {
         metrics::counter!("gantry_telemetry_messages_total").increment(messages.len() as u64);
         let telemetry: Vec<Telemetry<'_>> = messages.iter().map(telemetry).collect();
         let append = self.context.hub.telemetry((self.context.now)(), session, &telemetry);
+        let fault = self.context.hub.fault_in(&telemetry);
         self.stores_in_flight += 1;
         self.work.push(Box::pin(async move {
             let result = match append {
-                Ok(append) => append.await.map_err(HubError::from),
+                Ok(taken) => acknowledged(taken).await.map_err(HubError::from),
                 Err(error) => Err(error),
             };
-            Ok(Done::Device(DeviceDone::Stored(Stored { identity, deliveries, result })))
+            Ok(Done::Device(DeviceDone::Stored(Stored { identity, deliveries, result, fault })))
         }));
     }
 
     pub(super) fn stored(&mut self, stored: Stored) {
-        let Stored { identity, deliveries, result } = stored;
+        let Stored { identity, deliveries, result, fault } = stored;
         self.stores_in_flight -= 1;
         if let Err(error) = &result {
             warn!(%identity, %error, "telemetry not stored");
@@ -92,6 +97,9 @@ impl Head {
                 Err(error) => DeliveryState::Rejected(Some(condition::of_hub(error))),
             };
             self.amqp.settle(link, delivery_id, state);
+        }
+        if let Some(fault) = fault {
+            self.plan_fault(identity, fault);
         }
     }
 }

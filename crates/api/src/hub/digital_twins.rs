@@ -1,0 +1,118 @@
+//! Digital twins of Plug and Play devices (specification 2020-09-30).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gantry_hub::digital_twin::{Patch, view};
+use gantry_hub::{HubError, MethodCall, limits};
+use gantry_identity::{Identity, Rights};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::bodies;
+use super::methods::{MethodTimeouts, call_method};
+use super::{device, if_match};
+use crate::auth::{self, PeerAddress};
+use crate::error::ApiError;
+use crate::{Api, now};
+
+type Answer = Result<Response, ApiError>;
+type Peer = Extension<PeerAddress>;
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Answer {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let record = api.hub.record(&device(&id)?).await?;
+    Ok(bodies::with_etag(view(&record), &record.twin.etag_text()))
+}
+
+pub(super) async fn patch(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Answer {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let identity = device(&id)?;
+    let patch = Patch::parse(&bodies::parse::<Value>(&bytes)?).map_err(HubError::from)?;
+    let record = api.hub.patch_digital_twin(now(), &identity, &patch, &if_match(&headers)).await?;
+    let id = percent_encoding::utf8_percent_encode(&id, percent_encoding::NON_ALPHANUMERIC);
+    let location = format!("https://{}/digitaltwins/{id}", api.hub.host_name());
+    let mut response = StatusCode::ACCEPTED.into_response();
+    for (name, value) in [(header::ETAG, format!("\"{}\"", record.twin.etag_text())), (header::LOCATION, location)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Timeouts {
+    connect_timeout_in_seconds: Option<u64>,
+    response_timeout_in_seconds: Option<u64>,
+}
+
+pub(super) async fn root_command(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, command)): Path<(String, String)>,
+    Query(timeouts): Query<Timeouts>,
+    bytes: Bytes,
+) -> Answer {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    invoke(&api, &device(&id)?, &command, &timeouts, bytes).await.map_err(ApiError::for_method)
+}
+
+pub(super) async fn component_command(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    Path((id, component, command)): Path<(String, String, String)>,
+    Query(timeouts): Query<Timeouts>,
+    bytes: Bytes,
+) -> Answer {
+    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+    let name = format!("{component}*{command}");
+    invoke(&api, &device(&id)?, &name, &timeouts, bytes).await.map_err(ApiError::for_method)
+}
+
+async fn invoke(api: &Api, identity: &Identity, name: &str, timeouts: &Timeouts, payload: Bytes) -> Answer {
+    let payload = if payload.trim_ascii().is_empty() { Bytes::from_static(b"null") } else { payload };
+    bodies::parse::<Value>(&payload)?;
+    let response = timeouts.response_timeout_in_seconds.filter(|secs| *secs != 0);
+    let connect = timeouts.connect_timeout_in_seconds.unwrap_or(0);
+    if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
+        return Err(ApiError::invalid("responseTimeoutInSeconds must be 5 to 300"));
+    }
+    if connect > *limits::METHOD_TIMEOUT_SECS.end() {
+        return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
+    }
+    let timeouts = MethodTimeouts {
+        connect: Duration::from_secs(connect),
+        response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
+    };
+    let answer = call_method(&api.hub, identity, &MethodCall::new(name, payload)?, timeouts).await?;
+    let body = if answer.payload.trim_ascii().is_empty() { Bytes::from_static(b"null") } else { answer.payload };
+    bodies::parse::<Value>(&body)
+        .map_err(|_| ApiError::invalid("the device answered with something that is not JSON"))?;
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    let mut response = ([(header::CONTENT_TYPE, json)], body).into_response();
+    response.headers_mut().insert("x-ms-command-statuscode", HeaderValue::from(answer.status));
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        response.headers_mut().insert("x-ms-request-id", id);
+    }
+    Ok(response)
+}

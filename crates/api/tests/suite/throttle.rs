@@ -1,0 +1,91 @@
+//! A hub that acts like an edition: turns, refusals and the daily quota, as REST clients see them.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use gantry_api::{Api, PeerAddress, router};
+use gantry_identity::{Key, Signer, Timestamp};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use crate::authorization::{api_like, token};
+
+async fn call(api: &Api, method: &str, path: &str, token: &str, body: Vec<u8>) -> (StatusCode, String, Value) {
+    let request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let request = request.header("authorization", token).body(Body::from(body)).unwrap();
+    let response = router(api.clone()).oneshot(request).await.unwrap();
+    let name = response.headers().get("iothub-errorcode").map(|name| name.to_str().unwrap().to_owned());
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, name.unwrap_or_default(), serde_json::from_slice(&body).unwrap_or_default())
+}
+
+fn owner() -> String {
+    token("iothubowner", Key::from_bytes([2; 32]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_too_fast_waits_its_turn_and_is_refused_beyond_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _) = api_like(&folder, Some("S1".parse().unwrap()));
+    let began = tokio::time::Instant::now();
+    let owner = owner();
+    let calls = (0..80).map(|_| call(&api, "GET", "/devices", &owner, vec![])).collect::<Vec<_>>();
+    let answers = futures::future::join_all(calls).await;
+    let count = |wanted: StatusCode| answers.iter().filter(|(status, ..)| *status == wanted).count();
+    // 100 a minute: one or two at once, 50 in the half minute that may wait.
+    let passed = count(StatusCode::OK);
+    assert!((50..=54).contains(&passed), "{passed} passed");
+    assert_eq!(count(StatusCode::TOO_MANY_REQUESTS), 80 - passed);
+    assert!((28..32).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    let (_, name, body) = answers.iter().find(|(status, ..)| *status == StatusCode::TOO_MANY_REQUESTS).unwrap();
+    assert_eq!(name, "ThrottlingException");
+    assert!(body["Message"].as_str().unwrap().starts_with("ErrorCode:ThrottlingException;"), "{body}");
+    // Other operations have rates of their own.
+    assert_eq!(call(&api, "GET", "/twins/none", &owner, vec![]).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daily_quota_is_counted_in_steps_and_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, log) = api_like(&folder, Some("F1".parse().unwrap()));
+    let (status, _, made) = call(&api, "PUT", "/devices/d", &owner(), b"{}".to_vec()).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let key = Key::from_base64(made["authentication"]["symmetricKey"]["primaryKey"].as_str().unwrap()).unwrap();
+    let device = Signer { resource: "localhost/devices/d".into(), key, policy: None };
+    let device = device.token(Timestamp::from_millis(4_000_000_000_000));
+    // 256 KB are 512 messages of the free edition; 8,000 a day are 15 of them.
+    let large = vec![b'x'; 256 * 1024];
+    let mut refused = None;
+    for sent in 0..17 {
+        let answer = call(&api, "POST", "/devices/d/messages/events", &device, large.clone()).await;
+        if answer.0 != StatusCode::NO_CONTENT {
+            refused = Some((sent, answer));
+            break;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let (sent, (status, name, _)) = refused.expect("the quota ends");
+    assert_eq!((sent, status, name.as_str()), (15, StatusCode::FORBIDDEN, "IotHubQuotaExceeded"));
+    assert_eq!(log.lock().unwrap().len(), 15);
+}
+
+#[tokio::test]
+async fn a_basic_edition_lacks_what_goes_to_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _) = api_like(&folder, Some("B1".parse().unwrap()));
+    for (method, path) in [
+        ("GET", "/twins/d"),
+        ("PATCH", "/twins/d"),
+        ("POST", "/twins/d/methods"),
+        ("POST", "/devices/query"),
+        ("GET", "/jobs/v2/query"),
+        ("GET", "/configurations"),
+        ("GET", "/digitaltwins/d"),
+    ] {
+        let (status, name, _) = call(&api, method, path, &owner(), b"{}".to_vec()).await;
+        assert_eq!((status, name.as_str()), (StatusCode::FORBIDDEN, "OperationNotAvailableInCurrentTier"), "{path}");
+    }
+    assert_eq!(call(&api, "GET", "/devices", &owner(), vec![]).await.0, StatusCode::OK);
+}

@@ -1,0 +1,572 @@
+//! Looking records up by what a query demands of single attributes.
+//!
+//! Every demand that can be said in SQL becomes a predicate; one of them drives the search over
+//! an index, the others are checked on the rows it finds. What is found is a superset of the
+//! matches: the caller evaluates the whole condition. Paths into tags and properties have
+//! indexes of their own when they are asked for (`auto_index.rs`).
+
+use gantry_hub::ports::{Constraint, Record, Search, Step, StoreError, Test};
+use gantry_identity::Identity;
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, params_from_iter};
+use serde_json::Value;
+
+use crate::auto_index::Place;
+use crate::database::Database;
+use crate::hub_store::{Raw, select_from};
+
+/// Matches of a range or list that are sorted by id; more are found by walking in order of id.
+const SORTED_MAX: i64 = 5_000;
+
+/// Where an attribute is kept.
+#[derive(Clone, Debug, PartialEq)]
+enum Column {
+    DeviceId,
+    Enabled,
+    /// Under automatic management by a configuration.
+    Managed(String),
+    Json(Place),
+}
+
+/// A demand as SQL, with `{}` where the column goes.
+#[derive(Debug)]
+struct Predicate {
+    column: Column,
+    /// With `{}` for the column's expression.
+    sql: String,
+    values: Vec<SqlValue>,
+    /// Whether it says all that the demand says.
+    is_exact: bool,
+    /// Whether one value of the column satisfies it, so that an index keeps the order of ids.
+    is_single: bool,
+}
+
+fn column(path: &[Step], modules: bool) -> Option<Column> {
+    let name = |index: usize| match path.get(index) {
+        Some(Step::Name(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    match (name(0)?, name(1), name(2)) {
+        ("deviceId", None, None) if path.len() == 1 => Some(Column::DeviceId),
+        ("status", None, None) if path.len() == 1 => Some(Column::Enabled),
+        ("configurations", Some(id), Some("status")) if path.len() == 3 => Some(Column::Managed(id.to_owned())),
+        ("parentScopes", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.parent_scopes[0]"))),
+        ("deviceScope", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.device_scope"))),
+        ("capabilities", Some("iotEdge"), None) if path.len() == 2 => Some(Column::Json(Place::identity("$.iot_edge"))),
+        ("tags", Some(_), _) if !modules => Place::twin("$.tags", &path[1..]).map(Column::Json),
+        ("properties", Some("desired"), Some(key)) if !key.starts_with('$') => {
+            Place::twin("$.desired.values", &path[2..]).map(Column::Json)
+        }
+        ("properties", Some("reported"), Some(key)) if !key.starts_with('$') => {
+            Place::twin("$.reported.values", &path[2..]).map(Column::Json)
+        }
+        _ => None,
+    }
+}
+
+fn sql_value(value: &Value) -> Option<SqlValue> {
+    match value {
+        Value::Bool(b) => Some(SqlValue::Integer((*b).into())),
+        Value::Number(n) => n.as_i64().map(SqlValue::Integer).or_else(|| n.as_f64().map(SqlValue::Real)),
+        Value::String(text) => Some(SqlValue::Text(text.clone())),
+        _ => None,
+    }
+}
+
+/// Whether SQL's value of a JSON path is this value only for this JSON: true is 1 there, and arrays are texts.
+fn is_itself(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.starts_with(['[', '{']),
+        Value::Number(n) => !matches!(n.as_f64(), Some(0.0 | 1.0)),
+        _ => false,
+    }
+}
+
+/// The least text that is greater than every text with this prefix; `None` when there is none.
+fn after_prefix(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        let next = (last as u32 + 1..=char::MAX as u32).find_map(char::from_u32);
+        if let Some(next) = next {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+fn predicate(constraint: &Constraint, modules: bool) -> Option<Predicate> {
+    let column = column(&constraint.path, modules)?;
+    let make = |sql: String, values: Vec<SqlValue>, is_exact: bool, is_single: bool| {
+        Some(Predicate { column: column.clone(), sql, values, is_exact, is_single })
+    };
+    match (&column, &constraint.test) {
+        (Column::Enabled, Test::OneOf(words)) => {
+            let flags: Vec<_> = words
+                .iter()
+                .filter_map(|word| match word.as_str() {
+                    Some("enabled") => Some(SqlValue::Integer(1)),
+                    Some("disabled") => Some(SqlValue::Integer(0)),
+                    _ => None,
+                })
+                .collect();
+            let is_single = flags.len() == 1;
+            make(format!("{{}} IN ({})", marks(flags.len())), flags, true, is_single)
+        }
+        (Column::Managed(_), Test::OneOf(words)) => {
+            let flag = |word: &Value| match word.as_str() {
+                Some("Applied") => Some(SqlValue::Integer(1)),
+                Some("Targeted") => Some(SqlValue::Integer(0)),
+                _ => None,
+            };
+            let flags: Vec<_> = words.iter().filter_map(flag).collect();
+            make(format!("{{}} IN ({})", marks(flags.len())), flags, true, true)
+        }
+        (Column::Enabled | Column::Managed(_), _) => None,
+        (Column::DeviceId, Test::OneOf(ids)) => {
+            let ids: Vec<_> = ids.iter().filter(|id| id.is_string()).filter_map(sql_value).collect();
+            make(format!("{{}} IN ({})", marks(ids.len())), ids, true, false)
+        }
+        // Tags and properties that hold arrays are not looked up; one scope is all a device has above it.
+        (Column::Json(place), Test::Holds(value)) if place.is_scope() => {
+            make("{} = ?".into(), vec![sql_value(value)?], is_itself(value), true)
+        }
+        (_, Test::Holds(_)) => None,
+        (Column::Json(place), _) if place.is_scope() => None,
+        (_, Test::OneOf(values)) => {
+            let is_exact = values.iter().all(is_itself);
+            let values = values.iter().map(sql_value).collect::<Option<Vec<_>>>()?;
+            let is_single = values.len() == 1;
+            make(format!("{{}} IN ({})", marks(values.len())), values, is_exact, is_single)
+        }
+        (_, Test::Prefix(prefix)) => match after_prefix(prefix) {
+            Some(end) => {
+                let values = vec![SqlValue::Text(prefix.clone()), SqlValue::Text(end)];
+                make("{} >= ? AND {} < ?".into(), values, column == Column::DeviceId, false)
+            }
+            None => make("{} >= ?".into(), vec![SqlValue::Text(prefix.clone())], false, false),
+        },
+        (_, Test::AtLeast { value, exclusive }) if !value.is_boolean() => {
+            let is_exact = column == Column::DeviceId && value.is_string();
+            make(format!("{{}} {} ?", if *exclusive { ">" } else { ">=" }), vec![sql_value(value)?], is_exact, false)
+        }
+        (_, Test::AtMost { value, exclusive }) if !value.is_boolean() => {
+            let is_exact = column == Column::DeviceId && value.is_string();
+            make(format!("{{}} {} ?", if *exclusive { "<" } else { "<=" }), vec![sql_value(value)?], is_exact, false)
+        }
+        _ => None,
+    }
+}
+
+fn marks(len: usize) -> String {
+    vec!["?"; len].join(", ")
+}
+
+impl Predicate {
+    /// As a condition on a row of `identities i`; `plus` keeps SQLite from choosing an index for it.
+    fn text(&self, plus: &str) -> (String, Vec<SqlValue>) {
+        let on = |expression: &str| self.sql.replace("{}", expression);
+        match &self.column {
+            Column::DeviceId => (on("i.device_id"), self.values.clone()),
+            Column::Enabled => (on(&format!("{plus}i.enabled")), self.values.clone()),
+            Column::Json(place) => (on(&format!("{plus}{}", place.expression())), self.values.clone()),
+            Column::Managed(id) => {
+                let mut values = vec![SqlValue::Text(id.clone())];
+                values.extend(self.values.clone());
+                let sql = format!(
+                    "EXISTS(SELECT 1 FROM managed_by g WHERE g.device_id = i.device_id
+                            AND g.module_id = i.module_id AND g.configuration = ? AND {})",
+                    on("g.applied")
+                );
+                (sql, values)
+            }
+        }
+    }
+}
+
+/// A statement without its list, limit and place.
+struct Plan {
+    from: String,
+    /// The table whose ids give the order.
+    order: char,
+    conditions: Vec<String>,
+    values: Vec<SqlValue>,
+    is_exact: bool,
+    /// Whether a demand lists nothing that could be.
+    is_never: bool,
+}
+
+impl Database {
+    fn plan(&self, connection: &Connection, search: &Search) -> rusqlite::Result<Plan> {
+        let translated: Vec<Option<Predicate>> =
+            search.constraints.iter().map(|constraint| predicate(constraint, search.modules)).collect();
+        let is_exact = translated.iter().all(|predicate| predicate.as_ref().is_some_and(|p| p.is_exact));
+        let predicates: Vec<Predicate> = translated.into_iter().flatten().collect();
+        let is_never = predicates.iter().any(|predicate| predicate.values.is_empty());
+        let driver = self.driver(connection, search.modules, &predicates)?;
+        let column = driver.map(|driver| &predicates[driver].column);
+        // A plus keeps SQLite from an index; partial indexes want the condition as it is.
+        let kind = match (search.modules, column) {
+            (true, _) => "i.module_id <> ''",
+            (false, Some(Column::Json(_) | Column::Enabled)) => "i.module_id = ''",
+            (false, _) => "+i.module_id = ''",
+        };
+        let order = if matches!(column, Some(Column::Managed(_))) { 'm' } else { 'i' };
+        let mut plan =
+            Plan { from: String::new(), order, conditions: vec![kind.to_owned()], values: vec![], is_exact, is_never };
+        plan.from = match column {
+            Some(Column::Managed(_)) => "managed_by m CROSS JOIN identities i
+                                           ON i.device_id = m.device_id AND i.module_id = m.module_id"
+                .to_owned(),
+            Some(Column::Json(place)) => {
+                plan.conditions.push(format!("{} IS NOT NULL", place.expression()));
+                format!("identities i INDEXED BY {}", place.index(search.modules))
+            }
+            Some(Column::Enabled) => "identities i INDEXED BY identities_by_status".to_owned(),
+            Some(Column::DeviceId) | None if search.modules => "identities i INDEXED BY identities_modules".to_owned(),
+            Some(Column::DeviceId) | None => "identities i".to_owned(),
+        };
+        for (number, predicate) in predicates.iter().enumerate() {
+            let (sql, values) = match (&predicate.column, Some(number) == driver) {
+                (Column::Managed(id), true) => {
+                    let mut values = vec![SqlValue::Text(id.clone())];
+                    values.extend(predicate.values.clone());
+                    (format!("m.configuration = ? AND {}", predicate.sql.replace("{}", "m.applied")), values)
+                }
+                (_, true) => predicate.text(""),
+                (_, false) => predicate.text("+"),
+            };
+            plan.conditions.push(sql);
+            plan.values.extend(values);
+        }
+        Ok(plan)
+    }
+
+    /// The predicate whose index finds least.
+    fn driver(
+        &self,
+        connection: &Connection,
+        modules: bool,
+        predicates: &[Predicate],
+    ) -> rusqlite::Result<Option<usize>> {
+        for is_best in
+            [|column: &Column| *column == Column::DeviceId, |column: &Column| matches!(column, Column::Managed(_))]
+        {
+            if let Some(found) = predicates.iter().position(|predicate| is_best(&predicate.column)) {
+                return Ok(Some(found));
+            }
+        }
+        let mut best: Option<(usize, i64)> = None;
+        for (number, predicate) in predicates.iter().enumerate() {
+            let Column::Json(place) = &predicate.column else { continue };
+            if !self.auto_indexes().wants(self, place, modules) {
+                continue;
+            }
+            let (kind, expression) = (if modules { "<>" } else { "=" }, place.expression());
+            let sql = format!(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM identities i INDEXED BY {} WHERE i.module_id {kind} ''
+                 AND {expression} IS NOT NULL AND {} LIMIT {})",
+                place.index(modules),
+                predicate.sql.replace("{}", &expression),
+                SORTED_MAX + 1
+            );
+            let found: i64 =
+                connection.prepare_cached(&sql)?.query_row(params_from_iter(&predicate.values), |row| row.get(0))?;
+            if (predicate.is_single || found <= SORTED_MAX) && best.is_none_or(|(_, least)| found < least) {
+                best = Some((number, found));
+            }
+        }
+        let disabled = |p: &Predicate| p.column == Column::Enabled && p.values == [SqlValue::Integer(0)] && !modules;
+        Ok(best.map(|(number, _)| number).or_else(|| predicates.iter().position(disabled)))
+    }
+
+    /// Records that may match, after an identity, in order of id.
+    pub(crate) async fn search(
+        &self,
+        search: Search,
+        after: Option<Identity>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let database = self.clone();
+        let rows = self.scan(move |connection| {
+            let plan = database.plan(connection, &search)?;
+            if plan.is_never {
+                return Ok(vec![]);
+            }
+            let mut conditions = plan.conditions;
+            let mut values = plan.values;
+            if let Some(after) = after {
+                let module = after.module.as_ref().map_or("", |module| module.as_str()).to_owned();
+                values.push(SqlValue::Text(after.device.to_string()));
+                let order = plan.order;
+                if search.modules {
+                    conditions.push(format!("({order}.device_id, {order}.module_id) > (?, ?)"));
+                    values.push(SqlValue::Text(module));
+                } else {
+                    conditions.push(format!("{order}.device_id > ?"));
+                }
+            }
+            values.push(SqlValue::Integer(limit as i64));
+            let (order, from) = (plan.order, select_from(&plan.from));
+            let conditions = conditions.join(" AND ");
+            let sql = if search.modules {
+                format!("{from} WHERE {conditions} ORDER BY {order}.device_id, {order}.module_id LIMIT ?")
+            } else {
+                format!("{from} WHERE {conditions} ORDER BY {order}.device_id LIMIT ?")
+            };
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), Raw::from_row)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        rows.await?.into_iter().map(Raw::decode).collect()
+    }
+
+    /// How many records satisfy every demand, when SQL can tell.
+    pub(crate) async fn count_search(&self, search: Search) -> Result<Option<u64>, StoreError> {
+        let database = self.clone();
+        self.scan(move |connection| {
+            if search.constraints.is_empty() && !search.modules {
+                let sql = "SELECT COALESCE(SUM(count), 0) FROM totals";
+                return connection
+                    .prepare_cached(sql)?
+                    .query_row([], |row| row.get::<_, i64>(0))
+                    .map(|n| Some(n.cast_unsigned()));
+            }
+            let plan = database.plan(connection, &search)?;
+            if !plan.is_exact || plan.is_never {
+                return Ok(plan.is_never.then_some(0));
+            }
+            let sql = format!("SELECT COUNT(*) FROM {} WHERE {}", plan.from, plan.conditions.join(" AND "));
+            let mut statement = connection.prepare_cached(&sql)?;
+            let count: i64 = statement.query_row(params_from_iter(plan.values), |row| row.get(0))?;
+            Ok(Some(count.cast_unsigned()))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub_store::tests::record;
+    use gantry_hub::Query;
+    use gantry_hub::ports::Store as _;
+    use gantry_hub::twin::{Object, TwinWrite};
+    use gantry_identity::Timestamp;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn object(value: Value) -> Object {
+        value.as_object().unwrap().clone()
+    }
+
+    /// Devices with everything that is easily confused, and a module on every third.
+    async fn fleet() -> (tempfile::TempDir, Database, Vec<Record>) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let values = [
+            json!(1),
+            json!(true),
+            json!("1"),
+            json!(1.0),
+            json!([1]),
+            json!("[1]"),
+            json!({"a": 1}),
+            json!(0),
+            json!("x'\"y"),
+        ];
+        let mut all = vec![];
+        for number in 0..90 {
+            let mut one = record(&format!("d{number:02}"), "");
+            let tags = json!({ "v": values[number % values.len()], "n": number, "odd-key'": number % 3, "none": {} });
+            let desired = json!({ "rate": number % 7, "deep": {"list": [number, {"x": "y"}]} });
+            let write = TwinWrite { tags: Some(object(tags)), desired: Some(object(desired)) };
+            one.twin.patch(&write, NOW).unwrap();
+            one.twin.report(&object(json!({ "temperature": number as f64 / 4.0 })), NOW).unwrap();
+            one.device.iot_edge = number % 5 == 0;
+            one.device.parent_scopes = if number % 4 == 0 { vec!["scope".into()] } else { vec![] };
+            if number % 10 == 0 {
+                one.device.status = gantry_hub::device::Status::Disabled;
+            }
+            database.insert(vec![one.clone()], vec![]).await.unwrap();
+            if number % 6 == 0 {
+                one.twin.managed.configurations.insert("c-1".into(), number % 12 == 0);
+                database.update(one.clone(), vec![]).await.unwrap();
+                one.revision += 1;
+            }
+            all.push(one);
+            if number % 3 == 0 {
+                let module = record(&format!("d{number:02}"), "m");
+                database.insert(vec![module.clone()], vec![]).await.unwrap();
+                all.push(module);
+            }
+        }
+        (folder, database, all)
+    }
+
+    const CONDITIONS: [&str; 34] = [
+        "true",
+        "deviceId = 'd05'",
+        "deviceId IN ['d05', 'd70', 'none', 5]",
+        "STARTSWITH(deviceId, 'd1')",
+        "deviceId >= 'd30' AND deviceId < 'd33'",
+        "deviceId > 5",
+        "status = 'disabled'",
+        "status = 'Disabled'",
+        "status IN ['enabled', 'disabled'] AND tags.n < 3",
+        "tags.v = 1",
+        "tags.v = true",
+        "tags.v",
+        "tags.v = '1'",
+        "tags.v = '[1]'",
+        "tags.v = 0",
+        "tags.v = 'x\\'\"y'",
+        "tags.v IN [1, '1']",
+        "tags.v > '0'",
+        "tags.v < 'z'",
+        "tags.v >= 1",
+        "tags.[[odd-key']] = 2",
+        "tags.n >= 85",
+        "tags.n > 10 AND tags.n <= 20 AND properties.desired.rate = 3",
+        "properties.desired.deep.list[0] = 33",
+        "properties.desired.deep.list[1].x = 'y' AND tags.n = 4",
+        "properties.reported.temperature = 2.5",
+        "properties.reported.temperature < 1",
+        "capabilities.iotEdge",
+        "capabilities.iotEdge = false AND tags.n < 4",
+        "array_contains(parentScopes, 'scope')",
+        "configurations.[[c-1]].status = 'Applied'",
+        "configurations.[[c-1]].status IN ['Targeted', 'Applied'] AND tags.n > 50",
+        "is_defined(tags.none) AND tags.n = 1",
+        "tags.n = 1 OR tags.n = 2",
+    ];
+
+    async fn check(database: &Database, all: &[Record], source: &str, condition: &str) {
+        let query = Query::parse(&format!("SELECT * FROM {source} WHERE {condition}")).unwrap();
+        let modules = source != "devices";
+        let search = Search { modules, constraints: query.constraints() };
+        let matches = |record: &&Record| query.matches(&record.twin_document(false));
+        let expected: Vec<_> = all
+            .iter()
+            .filter(|record| record.device.identity.module.is_some() == modules)
+            .filter(matches)
+            .map(|record| record.device.identity.clone())
+            .collect();
+        let (mut found, mut after) = (vec![], None);
+        loop {
+            let page = database.find(search.clone(), after.clone(), 7).await;
+            let page = page.unwrap_or_else(|error| panic!("{source}: {condition}: {error}"));
+            after = page.last().map(|record| record.device.identity.clone());
+            found.extend(page.iter().filter(matches).map(|record| record.device.identity.clone()));
+            if page.len() < 7 {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{source}: {condition}");
+        if query.is_exact()
+            && let Some(count) = database.count(search).await.unwrap()
+        {
+            assert_eq!(count, expected.len() as u64, "{source}: {condition}");
+        }
+    }
+
+    async fn indexes(database: &Database) -> i64 {
+        database.read(|c| c.query_row("SELECT COUNT(*) FROM auto_indexes", [], |row| row.get(0))).unwrap()
+    }
+
+    /// Asks until the path of a condition has its index.
+    async fn until_indexed(database: &Database, source: &str, condition: &str) {
+        let query = Query::parse(&format!("SELECT * FROM {source} WHERE {condition}")).unwrap();
+        let search = Search { modules: source != "devices", constraints: query.constraints() };
+        let before = indexes(database).await;
+        let wait = async {
+            while indexes(database).await == before {
+                database.find(search.clone(), None, 1).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("an index is made");
+    }
+
+    #[tokio::test]
+    async fn a_search_finds_what_looking_at_everything_finds() {
+        let (_folder, database, all) = fleet().await;
+        for _ in 0..3 {
+            for condition in CONDITIONS {
+                check(&database, &all, "devices", condition).await;
+                check(&database, &all, "devices.modules", condition).await;
+            }
+        }
+        assert!(indexes(&database).await > 0, "paths that are asked for are indexed");
+    }
+
+    #[tokio::test]
+    async fn an_index_is_used_kept_and_current() {
+        let (folder, database, mut all) = fleet().await;
+        until_indexed(&database, "devices", "tags.n = 1").await;
+        drop(database);
+        let database = Database::open(folder.path()).unwrap();
+        let place = Place::twin("$.tags", &[Step::Name("n".into())]).unwrap();
+        assert!(database.auto_indexes().wants(&database, &place, false), "known after a restart");
+        let name = place.index(false);
+        let query = Query::parse("SELECT * FROM devices WHERE tags.n = 1").unwrap();
+        let search = Search { modules: false, constraints: query.constraints() };
+        let plan = database.read(|connection| {
+            let plan = database.plan(connection, &search)?;
+            let sql = format!("EXPLAIN QUERY PLAN SELECT 1 FROM {} WHERE {}", plan.from, plan.conditions.join(" AND "));
+            connection.prepare(&sql)?.query_row(params_from_iter(plan.values), |row| row.get::<_, String>(3))
+        });
+        let plan = plan.unwrap();
+        assert!(plan.starts_with("SEARCH") && plan.contains(&name), "{plan}");
+        let place = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(50))).unwrap();
+        let write = TwinWrite { tags: Some(object(json!({"n": 1}))), desired: None };
+        all[place].twin.patch(&write, NOW).unwrap();
+        database.update(all[place].clone(), vec![]).await.unwrap();
+        check(&database, &all, "devices", "tags.n = 1").await;
+        check(&database, &all, "devices", "tags.n = 50").await;
+    }
+
+    #[tokio::test]
+    async fn indexes_are_bounded() {
+        let (_folder, database, all) = fleet().await;
+        for number in 0..40 {
+            check(&database, &all, "devices", &format!("tags.path{number} = 1")).await;
+            check(&database, &all, "devices", &format!("tags.path{number} = 1")).await;
+        }
+        until_idle(&database).await;
+        let count = indexes(&database).await;
+        assert!((1..=16).contains(&count), "{count}");
+    }
+
+    async fn until_idle(database: &Database) {
+        let wait = async {
+            while database.auto_indexes().is_making() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("indexes are made");
+    }
+
+    #[tokio::test]
+    async fn totals_follow_every_write() {
+        let (_folder, database, all) = fleet().await;
+        let counts = database.counts().await.unwrap();
+        assert_eq!((counts.enabled, counts.disabled), (81, 9));
+        let mut one = all.iter().find(|record| record.device.identity.module.is_none()).unwrap().clone();
+        one.device.status = gantry_hub::device::Status::Enabled;
+        database.update(one.clone(), vec![]).await.unwrap();
+        database.delete(&one.device.identity, one.revision + 1, vec![]).await.unwrap();
+        let counts = database.counts().await.unwrap();
+        assert_eq!((counts.enabled, counts.disabled), (81, 8));
+    }
+
+    #[test]
+    fn the_text_after_a_prefix_is_greater_than_every_text_with_it() {
+        assert_eq!(after_prefix("ab").as_deref(), Some("ac"));
+        assert_eq!(after_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(after_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(after_prefix("\u{10FFFF}"), None);
+    }
+}

@@ -1,0 +1,46 @@
+"""Faults a device asks for in its messages, as the official SDKs' own suites do."""
+
+import threading
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient, Message
+
+from test_events import consumer, read
+
+
+def fault(kind, delay=0, duration=1):
+    message = Message("fault")
+    message.custom_properties.update({
+        "AzIoTHub_FaultOperationType": kind,
+        "AzIoTHub_FaultOperationCloseReason": "byTest",
+        "AzIoTHub_FaultOperationDelayInSecs": str(delay),
+        "AzIoTHub_FaultOperationDurationInSecs": str(duration),
+    })
+    return message
+
+
+@pytest.mark.parametrize("kind", ["KillTcp", "ShutDownMqtt", "InvokeThrottling", "InvokeAuthError"])
+@pytest.mark.parametrize("websockets", [False, True], ids=["mqtt", "mqtt-ws"])
+def test_a_device_loses_its_connection_and_comes_back_without_losing_a_message(env, ca, device, kind, websockets):
+    name, connection_string = device
+    client = IoTHubDeviceClient.create_from_connection_string(
+        connection_string, server_verification_cert=ca, websockets=websockets, connection_retry_interval=1
+    )
+    lost, back = threading.Event(), threading.Event()
+
+    def changed():
+        if not client.connected:
+            lost.set()
+        elif lost.is_set():
+            back.set()
+
+    client.connect()
+    client.on_connection_state_change = changed
+    client.send_message(fault(kind))
+    assert lost.wait(15), "the connection did not end"
+    for n in range(3):
+        client.send_message(Message(f"after {n}"))
+    assert back.is_set() or back.wait(15)
+    client.shutdown()
+    bodies = [event.body_as_str() for event in read(consumer(env), name, 4, starting_position="-1")]
+    assert set(bodies) == {"fault", "after 0", "after 1", "after 2"}
