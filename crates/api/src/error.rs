@@ -65,6 +65,11 @@ impl ApiError {
         Self { status: StatusCode::NOT_IMPLEMENTED, ..Self::new(501_001, "NotImplemented", message) }
     }
 
+    /// HTTP status, number and name.
+    pub fn code(&self) -> (u16, u32, &'static str) {
+        (self.status.as_u16(), self.number, self.name)
+    }
+
     /// No such path.
     #[must_use]
     pub fn no_such_path(path: &str) -> Self {

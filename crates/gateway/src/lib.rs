@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gantry_hub::ports::Append;
 use gantry_hub::throttle::Operation;
-use gantry_hub::{Hub, Taken};
+use gantry_hub::{Hub, HubError, Taken};
 use gantry_identity::{CertificateChain, Timestamp};
 use gantry_provisioning::Service;
 
@@ -26,6 +26,16 @@ pub struct Gateway {
     pub hub: Arc<Hub>,
     /// The provisioning service.
     pub provisioning: Arc<Service>,
+}
+
+/// Status of a failed twin request of a device, over MQTT and AMQP.
+pub fn twin_status(error: &HubError) -> u16 {
+    twin::twin_code(error).0
+}
+
+/// Condition with which a message or link is refused over AMQP.
+pub fn amqp_condition(error: &HubError) -> String {
+    amqp::condition::of_hub(error).condition.to_string()
 }
 
 impl Gateway {

@@ -14,9 +14,9 @@ pub(crate) fn reported_patch(payload: &[u8]) -> Result<Object, HubError> {
     }
 }
 
-/// Status and JSON body of a failed request.
-pub(crate) fn twin_failure(error: &HubError, session: &Session, now: Timestamp) -> (u16, String) {
-    let (status, code) = match error {
+/// Status and number of a failed request.
+pub(crate) fn twin_code(error: &HubError) -> (u16, u32) {
+    match error {
         HubError::NotFound(_) => (404, 404_001),
         HubError::PreconditionFailed(_) => (412, 412_001),
         HubError::Twin(TwinError::TooLarge { .. }) => (413, 413_001),
@@ -25,7 +25,12 @@ pub(crate) fn twin_failure(error: &HubError, session: &Session, now: Timestamp) 
         HubError::NotInEdition(_) => (403, 403_010),
         HubError::NoSpace => (503, 503_001),
         _ => (500, 500_001),
-    };
+    }
+}
+
+/// Status and JSON body of a failed request.
+pub(crate) fn twin_failure(error: &HubError, session: &Session, now: Timestamp) -> (u16, String) {
+    let (status, code) = twin_code(error);
     let message = match error {
         // What failed inside is for the log.
         HubError::Failed(_) => "internal error".to_owned(),

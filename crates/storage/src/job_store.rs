@@ -74,36 +74,51 @@ fn read_work(work: &Value) -> Option<Work> {
     Some(Work::UpdateTwin { write, shown: work["shown"].clone() })
 }
 
+/// A row as read, decoded outside of the query.
 struct RawJob {
-    job: (String, String, i64, i64, Option<i64>, Option<i64>, bool, [i64; 3]),
+    id: String,
+    status: String,
+    created_at: i64,
+    start_at: i64,
+    began_at: Option<i64>,
+    ended_at: Option<i64>,
+    is_listed: bool,
+    statistics: Statistics,
     document: String,
 }
 
 impl RawJob {
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let counts = [row.get(7)?, row.get(8)?, row.get(9)?];
-        let job = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, counts);
-        Ok(Self { job, document: row.get(10)? })
+        let count = |index| row.get(index).map(i64::cast_unsigned);
+        Ok(Self {
+            id: row.get(0)?,
+            status: row.get(1)?,
+            created_at: row.get(2)?,
+            start_at: row.get(3)?,
+            began_at: row.get(4)?,
+            ended_at: row.get(5)?,
+            is_listed: row.get(6)?,
+            statistics: Statistics { devices: count(7)?, succeeded: count(8)?, failed: count(9)? },
+            document: row.get(10)?,
+        })
     }
 
     fn decode(self) -> Result<Job, StoreError> {
-        let (id, status, created_at, start_at, began_at, ended_at, is_listed, counts) = self.job;
         let bad = || corrupt("job");
         let document: Value = serde_json::from_str(&self.document).map_err(|_| bad())?;
-        let [devices, succeeded, failed] = counts.map(i64::cast_unsigned);
         Ok(Job {
-            id,
+            id: self.id,
             condition: document["condition"].as_str().ok_or_else(bad)?.to_owned(),
             work: read_work(&document["work"]).ok_or_else(bad)?,
-            created_at: Timestamp::from_millis(created_at),
-            start_at: Timestamp::from_millis(start_at),
+            created_at: Timestamp::from_millis(self.created_at),
+            start_at: Timestamp::from_millis(self.start_at),
             execution_max: Duration::from_millis(document["executionMaxMs"].as_u64().ok_or_else(bad)?),
-            began_at: began_at.map(Timestamp::from_millis),
-            ended_at: ended_at.map(Timestamp::from_millis),
-            status: JobStatus::parse(&status).ok_or_else(bad)?,
+            began_at: self.began_at.map(Timestamp::from_millis),
+            ended_at: self.ended_at.map(Timestamp::from_millis),
+            status: JobStatus::parse(&self.status).ok_or_else(bad)?,
             failure: document["failure"].as_str().map(str::to_owned),
-            is_listed,
-            statistics: Statistics { devices, succeeded, failed },
+            is_listed: self.is_listed,
+            statistics: self.statistics,
         })
     }
 }

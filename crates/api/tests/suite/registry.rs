@@ -1,10 +1,11 @@
 //! Identities: bulk calls, edge scopes, system modules, keys, ETags.
 
+use gantry_hub::connection::{CloseReason, Delivery};
 use gantry_hub::ports::Store as _;
 use serde_json::{Value, json};
 
 use crate::authorization::api;
-use crate::service::{call, call_with, ok};
+use crate::service::{KEY, call, call_with, connect, ok, try_connect};
 
 fn entry(id: &str, mode: &str) -> Value {
     json!({ "id": id, "importMode": mode })
@@ -235,4 +236,37 @@ async fn a_module_cannot_outlive_its_device() {
     assert_eq!(call(&api, "GET", "/devices/d/modules/m", Value::Null).await.error(), (404, "ModuleNotFound"));
     let database = gantry_storage::Database::open(folder.path()).unwrap();
     assert!(database.records(true, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn disabling_new_keys_and_deleting_cut_a_device_and_its_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let keys = json!({ "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY} });
+    let other = "HB0bGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgEAHx8=";
+    let other = json!({ "symmetricKey": {"primaryKey": other, "secondaryKey": other} });
+    ok(call(&api, "PUT", "/devices/d", json!({ "authentication": keys })).await);
+    ok(call(&api, "PUT", "/devices/d/modules/m", json!({ "authentication": keys })).await);
+    for change in [json!({ "status": "disabled", "authentication": keys }), json!({ "authentication": other })] {
+        ok(call_with(&api, "PUT", "/devices/d", &json!({ "authentication": keys }), &[("if-match", "*")]).await);
+        let (mut device, mut module) = (connect(&api.hub, "d").await, connect(&api.hub, "d/m").await);
+        let shown = ok(call(&api, "GET", "/devices/d", Value::Null).await);
+        assert_eq!(
+            (&shown["connectionState"], &shown["lastActivityTime"]),
+            (&json!("Connected"), &json!("2026-01-01T00:00:00.0000000Z"))
+        );
+        ok(call_with(&api, "PUT", "/devices/d", &change, &[("if-match", "*")]).await);
+        for mailbox in [&mut device, &mut module] {
+            assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::CredentialsChanged)), "{change}");
+        }
+        assert!(try_connect(&api.hub, "d").await.is_err(), "{change}");
+        assert_eq!(try_connect(&api.hub, "d/m").await.is_err(), change["status"] == "disabled");
+        assert_eq!(ok(call(&api, "GET", "/devices/d", Value::Null).await)["connectionState"], "Disconnected");
+    }
+    ok(call_with(&api, "PUT", "/devices/d", &json!({ "authentication": keys }), &[("if-match", "*")]).await);
+    let (mut device, mut module) = (connect(&api.hub, "d").await, connect(&api.hub, "d/m").await);
+    assert_eq!(call_with(&api, "DELETE", "/devices/d", &Value::Null, &[("if-match", "*")]).await.status, 204);
+    for mailbox in [&mut device, &mut module] {
+        assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::CredentialsChanged)));
+    }
 }

@@ -4,8 +4,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use gantry_api::{Api, PeerAddress, router};
 use gantry_hub::connection::{Mailbox, Subscriptions};
-use gantry_hub::{Hub, Presented};
-use gantry_identity::{DeviceId, Identity, Key, Signer, Timestamp};
+use gantry_hub::{Hub, HubError, Presented};
+use gantry_identity::{Identity, Key, Signer, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -62,14 +62,22 @@ pub(crate) fn ok(answer: Answer) -> Value {
 
 /// Connects a device that has [`KEY`], listening for methods.
 pub(crate) async fn connect(hub: &Hub, id: &str) -> Mailbox {
-    let identity = Identity::device(DeviceId::parse(id).unwrap());
-    let signer =
-        Signer { resource: format!("localhost/devices/{id}"), key: Key::from_base64(KEY).unwrap(), policy: None };
+    try_connect(hub, id).await.unwrap()
+}
+
+/// Connects a device or `device/module`, if it is let in.
+pub(crate) async fn try_connect(hub: &Hub, id: &str) -> Result<Mailbox, HubError> {
+    let identity = Identity::parse(id).unwrap();
+    let signer = Signer {
+        resource: format!("localhost/{}", identity.resource()),
+        key: Key::from_base64(KEY).unwrap(),
+        policy: None,
+    };
     let token = signer.token(Timestamp::from_millis(4_000_000_000_000));
     let presented = Presented { token: Some(&token), certificate: None };
     let now = Timestamp::from_millis(1_767_225_600_000);
-    let session = hub.authenticate_device(now, &identity, presented).await.unwrap();
-    let mailbox = hub.connect(now, &session, false).await.unwrap();
+    let session = hub.authenticate_device(now, &identity, presented).await?;
+    let mailbox = hub.connect(now, &session, false).await?;
     mailbox.subscribe(Subscriptions::METHODS);
-    mailbox
+    Ok(mailbox)
 }

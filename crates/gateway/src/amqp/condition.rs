@@ -17,7 +17,7 @@ const QUOTA_EXCEEDED: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("co
 const LOCK_LOST: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:message-lock-lost");
 
 /// What a peer is told about a refused cloud-to-device message.
-pub(super) fn of_hub(error: &HubError) -> ErrorCondition {
+pub(crate) fn of_hub(error: &HubError) -> ErrorCondition {
     let condition = match error {
         HubError::NotFound(_) => condition::NOT_FOUND,
         HubError::QueueFull(_) => QUEUE_FULL,

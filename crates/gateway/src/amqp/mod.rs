@@ -12,7 +12,7 @@
 
 mod address;
 mod c2d;
-mod condition;
+pub(crate) mod condition;
 mod connection;
 mod device;
 mod event;

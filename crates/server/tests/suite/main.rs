@@ -3,6 +3,7 @@
 mod bad_credentials;
 mod bad_input;
 mod blobs;
+mod errors;
 mod full_disk;
 mod kill9;
 mod sessions;

@@ -8,6 +8,8 @@
 mod amqp;
 mod connections;
 mod load;
+mod methods;
+mod registry;
 mod server;
 mod twins;
 
@@ -45,6 +47,10 @@ pub(super) enum BenchCommand {
     Connections(connections::ConnectionsArgs),
     /// Reported patches and twin reads a second, over MQTT with TLS.
     Twins(twins::TwinsArgs),
+    /// Direct methods a second, over REST to connected devices and back.
+    Methods(methods::MethodsArgs),
+    /// Registry operations and queries as the registry grows.
+    Registry(registry::RegistryArgs),
 }
 
 #[derive(Args)]
@@ -78,6 +84,8 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
         BenchCommand::C2d(args) => amqp::c2d(output, &args, &folder).await,
         BenchCommand::Connections(args) => connections::run(output, &args, &folder).await,
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
+        BenchCommand::Methods(args) => methods::run(output, &args, &folder).await,
+        BenchCommand::Registry(args) => registry::run(output, &args, &folder).await,
     };
     std::fs::remove_dir_all(&folder)?;
     result

@@ -1,0 +1,162 @@
+//! The table of failures in `docs/errors.md`: what each looks like over HTTP, MQTT and AMQP.
+//!
+//! The document is the golden file. `UPDATE_GOLDEN=1` writes it anew.
+
+use std::fmt::Write as _;
+
+use gantry_hub::HubError;
+use gantry_hub::configuration::ConfigurationError;
+use gantry_hub::device::KeyPairError;
+use gantry_hub::digital_twin::DigitalTwinError;
+use gantry_hub::job::JobError;
+use gantry_hub::routing::RoutingError;
+use gantry_hub::throttle::Operation;
+use gantry_hub::twin::TwinError;
+use gantry_identity::{DeviceId, Identity, Refusal};
+
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+const HEAD: &str = "\
+# Failures on every transport
+
+What a client sees when an operation of the hub fails. HTTP answers carry the name in `iothub-errorcode` and in `Message` \
+(`ErrorCode:<name>;<words>`); direct methods carry the number. Twin operations over MQTT and AMQP answer with the twin \
+status. Over AMQP a message or link is refused with the condition. A dash: it does not come up there. MQTT 3.1.1 has no negative acknowledgement: telemetry \
+that cannot be taken ends the connection, a refused sign-in is CONNACK 5, a throttled one CONNACK 3.
+
+This table is checked by a test (`crates/server/tests/suite/errors.rs`).
+
+| Failure | HTTP | Number | Name | Twin status | AMQP condition |
+|---|---|---|---|---|---|
+";
+
+/// One failure of each kind. A kind that is missing here does not compile below.
+fn failures() -> Vec<HubError> {
+    let device = || Identity::device(DeviceId::parse("d").unwrap());
+    let module = || Identity::parse("d/m").unwrap();
+    let words = || "words".to_owned();
+    vec![
+        HubError::NotFound(device()),
+        HubError::NotFound(module()),
+        HubError::AlreadyExists(device()),
+        HubError::AlreadyExists(module()),
+        HubError::NoSuchCertificate(words()),
+        HubError::Throttled(Operation::Telemetry),
+        HubError::QuotaExceeded(1),
+        HubError::NotInEdition(Operation::Method),
+        HubError::Routing(RoutingError::Fallback),
+        HubError::RoutingChanged,
+        HubError::CertificateChanged(words()),
+        HubError::PreconditionFailed(device()),
+        HubError::Disabled(device()),
+        HubError::Scope(words()),
+        HubError::SystemModule(module()),
+        HubError::TooManyModules(device()),
+        HubError::NamedTwice(device()),
+        HubError::Invalid(words()),
+        HubError::Id(DeviceId::parse("").unwrap_err()),
+        HubError::Keys(KeyPairError::OnlyOne),
+        HubError::Twin(TwinError::Key(words())),
+        HubError::Twin(TwinError::TooLarge { section: "tags", bytes: 2, max: 1 }),
+        HubError::Query(gantry_hub::Query::parse("SELECT").unwrap_err()),
+        HubError::Configuration(ConfigurationError::NotFound(words())),
+        HubError::Configuration(ConfigurationError::AlreadyExists(words())),
+        HubError::Configuration(ConfigurationError::PreconditionFailed(words())),
+        HubError::Configuration(ConfigurationError::Target(words())),
+        HubError::Configuration(ConfigurationError::Content(words())),
+        HubError::Configuration(ConfigurationError::Immutable),
+        HubError::DigitalTwin(DigitalTwinError::Patch(words())),
+        HubError::DigitalTwin(DigitalTwinError::Path(words())),
+        HubError::Job(JobError::NotFound(words())),
+        HubError::Job(JobError::AlreadyExists(words())),
+        HubError::Job(JobError::Ended(words())),
+        HubError::Job(JobError::TooMany),
+        HubError::Unauthorized(Refusal::Missing),
+        HubError::MessageTooLarge { bytes: 2, max: 1 },
+        HubError::QueueFull(device()),
+        HubError::LockLost,
+        HubError::NotOnline(device()),
+        HubError::TooManyMethods(device()),
+        HubError::Timeout(device()),
+        HubError::Contended(device()),
+        HubError::NoSpace,
+        HubError::Failed(words()),
+        HubError::NotImplemented("words"),
+    ]
+}
+
+/// What went wrong, in a few words; also what makes sure that no kind is forgotten.
+fn words(error: &HubError) -> &'static str {
+    match error {
+        HubError::NotFound(id) if id.module.is_some() => "module not registered",
+        HubError::NotFound(_) => "device not registered",
+        HubError::AlreadyExists(id) if id.module.is_some() => "module exists already",
+        HubError::AlreadyExists(_) => "device exists already",
+        HubError::NoSuchCertificate(_) => "certificate not there",
+        HubError::Throttled(_) => "throttled",
+        HubError::QuotaExceeded(_) => "daily quota used up",
+        HubError::NotInEdition(_) => "not in this edition",
+        HubError::Routing(_) => "routing cannot be so",
+        HubError::RoutingChanged => "etag of routing",
+        HubError::CertificateChanged(_) => "etag of a certificate",
+        HubError::PreconditionFailed(_) => "etag of a device, module or twin",
+        HubError::Disabled(_) => "device disabled",
+        HubError::Scope(_) => "bad edge scope",
+        HubError::SystemModule(_) => "module of the edge runtime",
+        HubError::TooManyModules(_) => "too many modules",
+        HubError::NamedTwice(_) => "named twice in one call",
+        HubError::Invalid(_) => "bad argument",
+        HubError::Id(_) => "bad id",
+        HubError::Keys(_) => "bad keys",
+        HubError::Twin(TwinError::TooLarge { .. }) => "twin section too large",
+        HubError::Twin(_) => "bad twin",
+        HubError::Query(_) => "bad query",
+        HubError::Configuration(ConfigurationError::NotFound(_)) => "configuration not there",
+        HubError::Configuration(ConfigurationError::AlreadyExists(_)) => "configuration exists already",
+        HubError::Configuration(ConfigurationError::PreconditionFailed(_)) => "etag of a configuration",
+        HubError::Configuration(ConfigurationError::Target(_)) => "bad target condition",
+        HubError::Configuration(ConfigurationError::Content(_)) => "bad configuration content",
+        HubError::Configuration(ConfigurationError::Immutable) => "configuration content cannot change",
+        HubError::Configuration(_) => "bad configuration",
+        HubError::DigitalTwin(DigitalTwinError::Path(_)) => "bad path in a digital twin patch",
+        HubError::DigitalTwin(_) => "bad digital twin patch",
+        HubError::Job(JobError::NotFound(_)) => "job not there",
+        HubError::Job(JobError::AlreadyExists(_)) => "job exists already",
+        HubError::Job(JobError::Ended(_)) => "job ended already",
+        HubError::Job(JobError::TooMany) => "too many jobs",
+        HubError::Job(_) => "bad job",
+        HubError::Unauthorized(_) => "credentials refused",
+        HubError::MessageTooLarge { .. } => "message too large",
+        HubError::QueueFull(_) => "queue of the device full",
+        HubError::LockLost => "lock on a message lost",
+        HubError::NotOnline(_) => "device not connected, or not listening",
+        HubError::TooManyMethods(_) => "too many methods in flight",
+        HubError::Timeout(_) => "device did not answer",
+        HubError::Contended(_) => "too many writers at once",
+        HubError::NoSpace => "disk full",
+        HubError::Failed(_) => "store or log failed",
+        HubError::NotImplemented(_) => "not implemented",
+    }
+}
+
+#[test]
+fn the_table_of_failures_is_what_the_heads_answer() {
+    let mut table = HEAD.to_owned();
+    for error in failures() {
+        let what = words(&error);
+        let (status, condition) = (gantry_gateway::twin_status(&error), gantry_gateway::amqp_condition(&error));
+        // What cannot come up there would be an internal error.
+        let is_internal = matches!(error, HubError::Failed(_));
+        let status = if status == 500 && !is_internal { "–".into() } else { status.to_string() };
+        let condition = match condition.as_str() {
+            "amqp:internal-error" if !is_internal => "–".into(),
+            condition => format!("`{condition}`"),
+        };
+        let (http, number, name) = gantry_api::ApiError::from(error).code();
+        writeln!(table, "| {what} | {http} | {number} | `{name}` | {status} | {condition} |").unwrap();
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(TABLE, &table).unwrap();
+    }
+    let written = std::fs::read_to_string(TABLE).unwrap_or_default();
+    assert!(written == table, "docs/errors.md is not what the heads answer; UPDATE_GOLDEN=1 writes it anew:\n{table}");
+}
