@@ -5,6 +5,7 @@ mod configurations;
 mod device;
 mod digital_twins;
 mod jobs;
+mod query;
 mod registry;
 mod service;
 mod session;

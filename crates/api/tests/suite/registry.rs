@@ -251,10 +251,8 @@ async fn disabling_new_keys_and_deleting_cut_a_device_and_its_modules() {
         ok(call_with(&api, "PUT", "/devices/d", &json!({ "authentication": keys }), &[("if-match", "*")]).await);
         let (mut device, mut module) = (connect(&api.hub, "d").await, connect(&api.hub, "d/m").await);
         let shown = ok(call(&api, "GET", "/devices/d", Value::Null).await);
-        assert_eq!(
-            (&shown["connectionState"], &shown["lastActivityTime"]),
-            (&json!("Connected"), &json!("2026-01-01T00:00:00.0000000Z"))
-        );
+        assert_eq!(shown["connectionState"], "Connected");
+        assert_ne!(shown["lastActivityTime"], "0001-01-01T00:00:00");
         ok(call_with(&api, "PUT", "/devices/d", &change, &[("if-match", "*")]).await);
         for mailbox in [&mut device, &mut module] {
             assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::CredentialsChanged)), "{change}");
