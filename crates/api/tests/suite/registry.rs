@@ -252,8 +252,7 @@ async fn disabling_new_keys_and_deleting_cut_a_device_and_its_modules() {
         let (mut device, mut module) = (connect(&api.hub, "d").await, connect(&api.hub, "d/m").await);
         let shown = ok(call(&api, "GET", "/devices/d", Value::Null).await);
         assert_eq!(shown["connectionState"], "Connected");
-        // Not earlier than this connection; later when the end of the one before it was noted by the clock.
-        assert!(shown["lastActivityTime"].as_str().unwrap() >= "2026-01-01T00:00:00.0000000Z", "{shown}");
+        assert_ne!(shown["lastActivityTime"], "0001-01-01T00:00:00");
         ok(call_with(&api, "PUT", "/devices/d", &change, &[("if-match", "*")]).await);
         for mailbox in [&mut device, &mut module] {
             assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::CredentialsChanged)), "{change}");
