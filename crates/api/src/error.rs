@@ -65,6 +65,16 @@ impl ApiError {
         Self { status: StatusCode::NOT_IMPLEMENTED, ..Self::new(501_001, "NotImplemented", message) }
     }
 
+    /// A call that is refused in a rehearsal.
+    pub(crate) fn rehearsed(status: u16) -> Self {
+        let message = "refused in a rehearsal of faults";
+        match status {
+            429 => Self::new(429_001, "ThrottlingException", message),
+            503 => Self::new(503_001, "ServiceUnavailable", message),
+            _ => Self::new(500_001, "ServerError", message),
+        }
+    }
+
     /// HTTP status, number and name.
     pub fn code(&self) -> (u16, u32, &'static str) {
         (self.status.as_u16(), self.number, self.name)
@@ -178,6 +188,7 @@ impl From<HubError> for ApiError {
             HubError::Timeout(_) => {
                 Self::new(504_101, "GatewayTimeout", "Timed out waiting for the response from device.")
             }
+            HubError::FaultsOff => Self::new(403_000, "GenericForbidden", message),
             HubError::QuotaExceeded(_) => Self::new(403_002, "IotHubQuotaExceeded", message),
             HubError::NotInEdition(_) => Self::new(403_010, "OperationNotAvailableInCurrentTier", message),
             HubError::Throttled(_) | HubError::Contended(_) => Self::new(429_001, "ThrottlingException", message),

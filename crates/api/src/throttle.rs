@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use gantry_hub::throttle::Operation;
@@ -17,6 +17,13 @@ const METHOD_METER: u64 = 4096;
 
 /// Lets a request wait its turn, or refuses it.
 pub(crate) async fn take_turn(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if let Some((status, retry_after)) = api.hub.rest_fault(now()) {
+        let mut response = ApiError::rehearsed(status).into_response();
+        if let Some(secs) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        return response;
+    }
     if api.hub.is_throttled()
         && let Some((operation, cost)) = operation(&request)
     {

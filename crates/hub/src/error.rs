@@ -33,6 +33,9 @@ pub enum HubError {
     /// The edition lacks the operation.
     #[error("the edition this hub acts like has no {0:?}")]
     NotInEdition(crate::throttle::Operation),
+    /// The hub does not allow rehearsed faults.
+    #[error("this hub does not allow faults; start it with --allow-faults")]
+    FaultsOff,
     /// Routing cannot be as it was written.
     #[error(transparent)]
     Routing(#[from] crate::routing::RoutingError),

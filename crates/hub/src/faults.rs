@@ -127,7 +127,7 @@ impl Fault {
 impl Hub {
     /// The first fault that messages ask for, on a hub that allows it.
     pub fn fault_in(&self, messages: &[Telemetry<'_>]) -> Option<Fault> {
-        if !self.config.allow_fault_messages {
+        if !self.config.allow_faults {
             return None;
         }
         messages.iter().find_map(Fault::of)
@@ -144,7 +144,7 @@ impl Hub {
 
     /// Whether what a device sends is refused just now.
     pub(crate) fn check_spell(&self, now: Timestamp, identity: &Identity) -> Result<(), HubError> {
-        if !self.config.allow_fault_messages {
+        if !self.config.allow_faults {
             return Ok(());
         }
         let spell = self.spells.0.lock().get(identity).copied();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use gantry_identity::{CertificateChain, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
+use gantry_identity::{
+    CertificateChain, CertificateError, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
+};
 
 use crate::authorities::Authorities;
 use crate::configurations::Configurations;
@@ -15,6 +17,7 @@ use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
+use crate::rehearsal::Stage;
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
 use crate::throttle::{Edition, Throttles};
@@ -38,7 +41,7 @@ pub struct HubConfig {
     /// Edition of the reference service to act like; none is unlimited.
     pub edition: Option<Edition>,
     /// Whether devices may ask for faults in their messages.
-    pub allow_fault_messages: bool,
+    pub allow_faults: bool,
 }
 
 /// Kinds of token a hub refuses, so that only certificates are left.
@@ -77,6 +80,7 @@ pub struct Hub {
     reports_made: AtomicU64,
     pub(crate) throttles: Option<Throttles>,
     pub(crate) spells: Spells,
+    pub(crate) stage: Stage,
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
     audit: Arc<dyn Audit>,
@@ -145,6 +149,7 @@ impl Hub {
             reports_made,
             throttles,
             spells: Spells::default(),
+            stage: Stage::default(),
             configurations,
             running: Running::default(),
         })
@@ -218,6 +223,7 @@ impl Hub {
         presented: Presented<'_>,
     ) -> Result<Session, HubError> {
         let record = self.store.record(identity).await?;
+        let now = self.skewed(now, Some(identity));
         let checked = match presented {
             Presented { token: Some(token), .. } => self.check_token(now, identity, token, record.as_ref()),
             Presented { certificate: Some(chain), .. } => self.check_certificate(now, identity, chain, record.as_ref()),
@@ -289,6 +295,9 @@ impl Hub {
         chain: &CertificateChain,
         record: Option<&Record>,
     ) -> Result<Proof, Refusal> {
+        if self.certificate_is_out(now, identity) {
+            return Err(CertificateError::Validity.into());
+        }
         match &registered(identity, record)?.device.authentication {
             Authentication::SelfSigned { primary, secondary } => {
                 let thumbprints = [primary, secondary].into_iter().flatten();
@@ -321,6 +330,7 @@ impl Hub {
         token: Option<&str>,
         needed: Rights,
     ) -> Result<Principal, Refusal> {
+        let now = self.skewed(now, None);
         let sas = SharedAccessSignature::parse(token.ok_or(Refusal::Missing)?)?;
         let name = sas.policy().ok_or_else(|| Refusal::UnknownPolicy(String::new()))?;
         if self.config.disabled.policies {

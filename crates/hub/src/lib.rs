@@ -29,6 +29,7 @@ mod messages;
 mod methods;
 pub mod ports;
 mod registry;
+pub mod rehearsal;
 pub mod reports;
 pub mod routing;
 mod scopes;

@@ -191,7 +191,7 @@ mod tests {
         let managed = check(&[low.clone(), high.clone()], &twin, json!({}), &none, json!({ "a": 9, "b": 1 }));
         assert_eq!(managed.configurations, BTreeMap::from([("high".into(), true), ("low".into(), true)]));
         let managed = check(&[low.clone(), high, newer], &twin, json!({}), &none, json!({ "a": 10, "b": 1 }));
-        assert_eq!(managed.configurations["high"], false, "it holds nothing");
+        assert!(!managed.configurations["high"], "it holds nothing");
         // Removal restores the next priority, and what nobody holds goes.
         let managed =
             check(std::slice::from_ref(&low), &twin, json!({ "a": 10, "b": 1 }), &managed, json!({ "a": 1, "b": 1 }));
@@ -202,8 +202,13 @@ mod tests {
     fn only_what_matches_is_targeted() {
         let north = device("north", 1, 1, "tags.site = 'north'", json!({ "properties.desired.mode": "cold" }));
         let none = Managed::default();
-        let managed =
-            check(&[north.clone()], &json!({"tags": {"site": "north"}}), json!({}), &none, json!({"mode": "cold"}));
+        let managed = check(
+            std::slice::from_ref(&north),
+            &json!({"tags": {"site": "north"}}),
+            json!({}),
+            &none,
+            json!({"mode": "cold"}),
+        );
         assert_eq!(managed.places, ["mode"]);
         let managed =
             check(&[north], &json!({"tags": {"site": "south"}}), json!({"mode": "cold"}), &managed, json!({}));

@@ -44,7 +44,8 @@ impl Hub {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
         self.check_spell(now, &session.identity)?;
-        let wait = self.admit(now, Operation::Telemetry, messages.len() as u64)?;
+        let fault = self.send_fault(now, &session.identity)?;
+        let wait = self.admit(now, Operation::Telemetry, messages.len() as u64)? + fault.delay;
         self.count_messages(now, messages.iter().map(Telemetry::size))?;
         let table = self.routes.table();
         let twin = if table.uses_twin() { self.twin_for_routes(&session.identity) } else { None };
@@ -53,8 +54,10 @@ impl Hub {
             true => Decision { destinations: Destinations::BUILT_IN, added: vec![] },
             false => table.decide(&Message::new(TELEMETRY, identity, now, model_id, message, twin.as_ref())),
         };
+        let twice = if fault.is_doubled { messages } else { &[] };
         let events: Vec<Event<'_>> = messages
             .iter()
+            .chain(twice)
             .map(|message| {
                 let Decision { destinations, added } = decide(message);
                 Event {

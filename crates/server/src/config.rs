@@ -65,7 +65,7 @@ pub struct HubConfig {
     /// Edition to act like, such as `S1x2`; empty is unlimited.
     pub act_like: String,
     /// Whether devices may ask for faults in their messages.
-    pub allow_fault_messages: bool,
+    pub allow_faults: bool,
     /// Refuse tokens signed with a device's own key.
     pub disable_device_sas: bool,
     /// Refuse tokens signed with a module's own key.
@@ -290,8 +290,8 @@ pub struct ServeOverrides {
     #[arg(long, env = "GANTRY_ACT_LIKE")]
     pub act_like: Option<String>,
     /// Let devices ask for faults in their messages (AzIoTHub_FaultOperationType).
-    #[arg(long, env = "GANTRY_ALLOW_FAULT_MESSAGES")]
-    pub allow_fault_messages: bool,
+    #[arg(long, env = "GANTRY_ALLOW_FAULTS")]
+    pub allow_faults: bool,
     /// Added to every port.
     #[arg(long, env = "GANTRY_PORT_OFFSET")]
     pub port_offset: Option<u16>,
@@ -340,7 +340,7 @@ impl Config {
         if let Some(edition) = &serve.act_like {
             config.hub.act_like.clone_from(edition);
         }
-        config.hub.allow_fault_messages |= serve.allow_fault_messages;
+        config.hub.allow_faults |= serve.allow_faults;
         if let Some(offset) = serve.port_offset {
             config.ports.offset = offset;
         }

@@ -128,7 +128,7 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         messaging: config.messaging(),
         disabled: config.hub.disabled_tokens(),
         edition: config.hub.edition()?,
-        allow_fault_messages: config.hub.allow_fault_messages,
+        allow_faults: config.hub.allow_faults,
     };
     let ports = Ports {
         store: Arc::<Database>::clone(&store),

@@ -63,7 +63,7 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
         edition: None,
-        allow_fault_messages: false,
+        allow_faults: false,
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder.path()).unwrap());

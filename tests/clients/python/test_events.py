@@ -180,3 +180,13 @@ def test_the_queue_holds_fifty(env, device):
         manager.send_c2d_message(name, f"{n}")
     with pytest.raises(Exception):
         manager.send_c2d_message(name, "one too many")
+
+
+def test_a_purged_queue_is_empty(env, device, registry):
+    name, _ = device
+    manager = IoTHubRegistryManager.from_connection_string(env["IOTHUB_CONNECTION_STRING"])
+    for n in range(3):
+        manager.send_c2d_message(name, f"{n}")
+    purged = registry.protocol.cloud_to_device_messages.purge_cloud_to_device_message_queue(name)
+    assert (purged.total_messages_purged, purged.device_id) == (3, name)
+    assert registry.get_twin(name).cloud_to_device_message_count == 0

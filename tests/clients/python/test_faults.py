@@ -1,11 +1,13 @@
 """Faults a device asks for in its messages, as the official SDKs' own suites do."""
 
+import json
 import threading
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
 
 from test_events import consumer, read
+from test_x509 import gantry
 
 
 def fault(kind, delay=0, duration=1):
@@ -44,3 +46,25 @@ def test_a_device_loses_its_connection_and_comes_back_without_losing_a_message(e
     client.shutdown()
     bodies = [event.body_as_str() for event in read(consumer(env), name, 4, starting_position="-1")]
     assert set(bodies) == {"fault", "after 0", "after 1", "after 2"}
+
+
+def test_a_rehearsal_of_lost_and_doubled_messages_loses_none(platform, env, ca, device):
+    name, connection_string = device
+    rehearsal = {
+        "durationSecs": 60, "devices": [name], "telemetry": {"delayMs": 20, "dropShare": 0.25, "duplicateShare": 0.5}
+    }
+    begun = gantry(platform, "fault", "begin", json.dumps(rehearsal))
+    assert begun.returncode == 0, begun.stderr
+    try:
+        client = IoTHubDeviceClient.create_from_connection_string(
+            connection_string, server_verification_cert=ca, connection_retry_interval=1
+        )
+        for n in range(8):
+            client.send_message(Message(str(n)))
+        client.shutdown()
+    finally:
+        assert gantry(platform, "fault", "end").returncode == 0
+    events = read(consumer(env), name, 12, starting_position="-1")
+    bodies = [event.body_as_str() for event in events]
+    assert set(bodies) == {str(n) for n in range(8)}
+    assert len(bodies) == 12, "every second message that came through is there twice"

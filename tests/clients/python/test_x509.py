@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, X509
@@ -17,8 +16,6 @@ def openssl(*arguments):
 
 def gantry(platform, *arguments):
     command = [os.environ["GANTRY_BIN"], "--data", str(platform.folder / "data"), *map(str, arguments)]
-    if os.environ.get("GANTRY_ENV"):
-        command[2] = str(Path(os.environ["GANTRY_ENV"]).parent)
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -52,6 +52,7 @@ impl From<HubError> for PlatformError {
                 (StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
             }
             HubError::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
+            HubError::FaultsOff => (StatusCode::FORBIDDEN, "FaultsOff"),
             HubError::NotOnline(_) => (StatusCode::CONFLICT, "DeviceNotOnline"),
             HubError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             HubError::Disabled(_) => (StatusCode::CONFLICT, "DeviceDisabled"),

@@ -4,6 +4,7 @@ mod alerts;
 mod certificates;
 mod devices;
 pub(crate) mod error;
+mod faults;
 mod live;
 mod routing;
 pub(crate) mod session;
@@ -39,6 +40,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/routing/health", get(routing::health))
         .route("/routing/testnew", post(routing::test_new))
         .route("/routing/testall", post(routing::test_all))
+        .route("/faults", get(faults::get).put(faults::put).delete(faults::delete))
         .route("/live", get(live::live))
         .route("/monitor", get(live::monitor));
     Router::new().nest("/platform/v1", routes)

@@ -139,6 +139,15 @@ pub(crate) fn api_with_log(folder: &tempfile::TempDir) -> (Api, Arc<Mutex<Vec<Lo
 
 /// The same, acting like an edition of the reference service.
 pub(crate) fn api_like(folder: &tempfile::TempDir, edition: Option<Edition>) -> (Api, Arc<Mutex<Vec<Logged>>>) {
+    api_of(folder, edition, false)
+}
+
+/// The API of a hub that allows faults.
+pub(crate) fn api_with_faults(folder: &tempfile::TempDir) -> Api {
+    api_of(folder, None, true).0
+}
+
+fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bool) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
     let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
@@ -151,7 +160,7 @@ pub(crate) fn api_like(folder: &tempfile::TempDir, edition: Option<Edition>) -> 
         messaging: Default::default(),
         disabled: DisabledTokens::default(),
         edition,
-        allow_fault_messages: false,
+        allow_faults,
     };
     let store = Arc::<Database>::clone(&database);
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));

@@ -9,7 +9,7 @@ use gantry_identity::{Key, Signer, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::authorization::{api_like, token};
+use crate::authorization::{api_like, api_with_faults, token};
 
 async fn call(api: &Api, method: &str, path: &str, token: &str, body: Vec<u8>) -> (StatusCode, String, Value) {
     let request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
@@ -88,4 +88,30 @@ async fn a_basic_edition_lacks_what_goes_to_devices() {
         assert_eq!((status, name.as_str()), (StatusCode::FORBIDDEN, "OperationNotAvailableInCurrentTier"), "{path}");
     }
     assert_eq!(call(&api, "GET", "/devices", &owner(), vec![]).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn rehearsed_refusals_carry_retry_after_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _) = api_like(&folder, None);
+    let rest = r#"{"durationSecs":60,"rest":{"status":503,"share":0.5,"retryAfterSecs":7}}"#;
+    let (status, ..) = call(&api, "PUT", "/platform/v1/faults", &owner(), rest.into()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "not unless the hub allows it");
+    assert_eq!(call(&api, "GET", "/devices", &owner(), vec![]).await.0, StatusCode::OK);
+
+    let folder = tempfile::tempdir().unwrap();
+    let api = api_with_faults(&folder);
+    assert_eq!(call(&api, "PUT", "/platform/v1/faults", &owner(), rest.into()).await.0, StatusCode::OK);
+    let mut seen = vec![];
+    for _ in 0..6 {
+        seen.push(call(&api, "GET", "/devices", &owner(), vec![]).await.0.as_u16());
+    }
+    assert_eq!(seen, [200, 503, 200, 503, 200, 503]);
+    let skew = r#"{"durationSecs":60,"clockSkewSecs":7200}"#;
+    assert_eq!(call(&api, "PUT", "/platform/v1/faults", &owner(), skew.into()).await.0, StatusCode::OK);
+    let hour = Signer { resource: "localhost".into(), key: Key::from_bytes([2; 32]), policy: Some("service".into()) };
+    let hour = hour.token(gantry_api::now().plus(Duration::from_secs(3600)));
+    assert_eq!(call(&api, "GET", "/twins/none", &hour, vec![]).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(call(&api, "DELETE", "/platform/v1/faults", &owner(), vec![]).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(call(&api, "GET", "/twins/none", &hour, vec![]).await.0, StatusCode::NOT_FOUND);
 }

@@ -199,7 +199,7 @@ impl Head {
     }
 
     /// Moves bytes until the connection is over, and gives back what it held.
-    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> io::Result<()> {
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self: Box<Self>, stream: S) -> io::Result<()> {
         let result = self.transfer(stream).await;
         self.let_go();
         result
@@ -219,7 +219,7 @@ impl Head {
             }
             let closed = self.amqp.is_closed();
             if closed && output.is_empty() && !output.flushing {
-                return hang_up(&mut reader, &mut writer).await;
+                return Box::pin(hang_up(&mut reader, &mut writer)).await;
             }
             let room = output.bytes.len() - output.written + self.amqp.output_len() < OUTPUT_HIGH;
             let may_read = room && !closed && self.stores_in_flight < STORES_IN_FLIGHT_MAX;

@@ -56,7 +56,7 @@ pub(super) enum LinkKind {
     /// The client takes feedback or file notifications.
     Service(ServiceLink),
     /// A link of a device.
-    Device(DeviceLink),
+    Device(Box<DeviceLink>),
 }
 
 /// Where answers of a node go.
@@ -98,7 +98,7 @@ pub(super) struct Sent {
 impl Link {
     /// A link of an identity that is in.
     pub(super) fn of_device(session: SessionId, link: DeviceLink) -> Self {
-        Self { session, needed: None, kind: LinkKind::Device(link) }
+        Self { session, needed: None, kind: LinkKind::Device(Box::new(link)) }
     }
 
     /// Whether a token still covers it.
@@ -239,7 +239,7 @@ impl Head {
     /// Forgets a link: its reader stops, its place among the receivers is free, what it held goes back.
     pub(super) fn remove(&mut self, id: LinkId) {
         match self.links.remove(&id).map(|link| link.kind) {
-            Some(LinkKind::Device(link)) => self.device_link_removed(id, link),
+            Some(LinkKind::Device(link)) => self.device_link_removed(id, *link),
             Some(LinkKind::Service(link)) => self.service_link_removed(link),
             _ => {}
         }

@@ -80,5 +80,6 @@ pub async fn serve<S>(stream: S, context: Arc<AmqpContext>, peer: Peer) -> io::R
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    connection::Head::new(context, peer).run(stream).await
+    // Boxed, because a future keeps room for what it passes on.
+    Box::new(connection::Head::new(context, peer)).run(stream).await
 }

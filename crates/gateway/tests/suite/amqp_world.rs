@@ -370,7 +370,7 @@ fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>) -> Hub {
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
         edition: None,
-        allow_fault_messages: true,
+        allow_faults: true,
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder).unwrap());

@@ -75,6 +75,9 @@ enum Command {
     /// Which events go to which endpoints.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
+    /// Rehearse faults: late, lost and doubled messages, refused calls, clock skew, expired certificates.
+    #[command(subcommand)]
+    Fault(platform::FaultCommand),
     /// Refused access, newest first.
     Security,
     /// Replay a CSV file as a device that provisions itself.
@@ -117,6 +120,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
         Command::Certificate(command) => certificate::run(&client()?, output, command).await,
         Command::Routing(command) => routing::run(&client()?, output, command).await,
+        Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,

@@ -102,6 +102,35 @@ pub(super) async fn rule(client: &Client, output: Output, command: RuleCommand) 
     Ok(())
 }
 
+#[derive(Subcommand)]
+pub(super) enum FaultCommand {
+    /// Show what is being rehearsed.
+    Show,
+    /// Begin a rehearsal.
+    Begin {
+        /// What goes wrong, JSON as docs/platform-api.md shows it.
+        rehearsal: String,
+    },
+    /// End it.
+    End,
+}
+
+pub(super) async fn fault(client: &Client, output: Output, command: FaultCommand) -> anyhow::Result<()> {
+    const PATH: &str = "/platform/v1/faults";
+    match command {
+        FaultCommand::Show => output.json(&client.hub(Method::GET, PATH, None).await?),
+        FaultCommand::Begin { rehearsal } => {
+            let rehearsal: Value = serde_json::from_str(&rehearsal).context("the rehearsal is not JSON")?;
+            output.json(&client.hub(Method::PUT, PATH, Some(&rehearsal)).await?);
+        }
+        FaultCommand::End => {
+            client.hub(Method::DELETE, PATH, None).await?;
+            output.value(&json!({ "ended": true }), |_| println!("ended"));
+        }
+    }
+    Ok(())
+}
+
 /// Live events, or anomalies, until interrupted or `count` of them.
 pub(super) async fn monitor(
     client: &Client,

@@ -219,7 +219,10 @@ impl Sender {
         let mut pause = PAUSE_MIN;
         loop {
             let outcome = self.sink.flush(gantry_gateway::now()).await;
-            let words = outcome.as_ref().map(|()| ()).map_err(ToString::to_string);
+            let words = match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            };
             self.hub.note_delivery(gantry_gateway::now(), &self.name, words);
             match outcome {
                 Ok(()) => return,

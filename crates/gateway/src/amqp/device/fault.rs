@@ -6,7 +6,7 @@ use gantry_hub::faults::{Fault, FaultKind};
 use gantry_identity::Identity;
 use tracing::debug;
 
-use super::{Channel, DeviceDone, DeviceLink, DeviceRole};
+use super::{Channel, DeviceDone, DeviceRole};
 use crate::amqp::connection::{Done, Head};
 use crate::amqp::links::{LinkKind, Node};
 
@@ -52,7 +52,7 @@ fn is_hit(link: &LinkKind, identity: &Identity, kind: FaultKind) -> bool {
     match link {
         LinkKind::Requests(Node::Cbs) => kind == FaultKind::KillAmqpCbsRequests,
         LinkKind::Answers(answers) => answers.node == Node::Cbs && kind == FaultKind::KillAmqpCbsResponses,
-        LinkKind::Device(DeviceLink { identity: of, role, .. }) if of == identity => match role {
+        LinkKind::Device(link) if link.identity == *identity => match &link.role {
             DeviceRole::Telemetry => kind == FaultKind::KillAmqpTelemetry,
             DeviceRole::C2d(_) => kind == FaultKind::KillAmqpC2d,
             DeviceRole::Incoming(Channel::Twin) => kind == FaultKind::KillAmqpTwinRequests,

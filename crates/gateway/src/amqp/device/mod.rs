@@ -55,7 +55,8 @@ const MODEL_ID: &str = "com.microsoft:model-id";
 /// The identities of one connection.
 #[derive(Default)]
 pub(super) struct Devices {
-    connected: HashMap<Identity, Device>,
+    // Boxed: a map sets aside room for three at least.
+    connected: HashMap<Identity, Box<Device>>,
     /// Links that wait for their identity to come in.
     connecting: HashMap<Identity, Vec<(AttachRequest, DeviceNode)>>,
     tokens: HashMap<Identity, OwnToken>,
@@ -329,7 +330,7 @@ impl Head {
         self.devices.expects(session.expires_at);
         self.listen(identity.clone(), mailbox.take_deliveries());
         let device = Device { session, mailbox, by_policy, links: Vec::new(), twin: TwinQueue::default() };
-        self.devices.connected.insert(identity.clone(), device);
+        self.devices.connected.insert(identity.clone(), Box::new(device));
         for (request, node) in waiting {
             self.open_device_link(request, &identity, node);
         }
