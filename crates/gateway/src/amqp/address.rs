@@ -157,14 +157,20 @@ mod tests {
         check("/Devices/D/modules/m/methods/devicebound", &device("D/m", DeviceNode::Methods));
         check("devices/d/twin/", &device("d", DeviceNode::Twin));
         check("/devices/d/modules/m/twin", &device("d/m", DeviceNode::Twin));
-        for wrong in ["/devices", "/devices/d", "/devices/d/twin/x", "/devices/d/modules/m", "/devices/a b/twin"] {
+        for wrong in ["/devices/d", "/devices/d/twin/x", "/devices/d/modules/m", "/devices/a b/twin"] {
             check(wrong, &Address::Unknown);
         }
     }
 
     #[test]
+    fn one_word_may_name_a_queue() {
+        check("/devices", &Address::Queue("devices".into()));
+        check("%ff", &Address::Queue("\u{fffd}".into()));
+    }
+
+    #[test]
     fn anything_else_is_unknown() {
-        for address in ["", "/", "amqps://h", "messages/serviceBound/other", "%ff"] {
+        for address in ["", "/", "amqps://h", "messages/serviceBound/other", "%ff/x"] {
             check(address, &Address::Unknown);
         }
     }
