@@ -292,6 +292,17 @@ pub trait Queues: Send + Sync {
         now: Timestamp,
         len_max: usize,
     ) -> PortFuture<'a, u64, StoreError>;
+    /// Appends to a service queue, all or none: [`StoreError::Full`] when it would be longer than `len_max`.
+    fn service_push_all(
+        &self,
+        queue: ServiceQueue,
+        bodies: Vec<Bytes>,
+        enqueued_at: Timestamp,
+        expires_at: Timestamp,
+        len_max: usize,
+    ) -> PortFuture<'_, (), StoreError>;
+    /// Empties a service queue.
+    fn service_purge(&self, queue: ServiceQueue) -> PortFuture<'_, (), StoreError>;
     /// The oldest unexpired message that is none of `skip`.
     fn c2d_first<'a>(
         &'a self,

@@ -1,4 +1,5 @@
-//! Two queues that services read: outcomes of cloud-to-device messages, and uploaded files.
+//! Queues that services read: outcomes of cloud-to-device messages, uploaded files, and what routes send to
+//! queues of this platform.
 //!
 //! All readers of a hub share them: a message goes to one, which completes or rejects it (it
 //! is gone either way), abandons it, or lets its lock end. Too many deliveries, or its time
@@ -19,26 +20,48 @@ use crate::feedback::{
 use crate::hub::Hub;
 use crate::limits;
 use crate::locks::{LockToken, Locks, Until, Wanted};
-use crate::ports::{FeedbackBatch, QueueChange};
+use crate::ports::{FeedbackBatch, QueueChange, StoreError};
 
 /// Messages one of the queues holds. When more come, the oldest go: nobody reads them.
 pub const SERVICE_QUEUE_LEN_MAX: usize = 10_000;
 
-/// Which of the two.
+/// Messages a queue of routes holds. When it is full, routes wait: nothing goes.
+pub const ROUTED_QUEUE_LEN_MAX: usize = 100_000;
+
+/// Rules of queues of routes: as Service Bus has them by default, but what nobody can take is kept until it ends.
+const ROUTED_RULES: QueueRules =
+    QueueRules { ttl: Duration::from_secs(14 * 86_400), lock: Duration::from_secs(60), delivery_count_max: u32::MAX };
+
+/// Which one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ServiceQueue {
     /// Outcomes of cloud-to-device messages.
     Feedback,
     /// Uploaded files.
     FileNotifications,
+    /// What routes send to the endpoint of this number.
+    Routed(u8),
 }
 
+/// The two queues of the hub, and one for each number an endpoint may have.
+const QUEUES: usize = 18;
+
 impl ServiceQueue {
+    fn index(self) -> usize {
+        match self {
+            Self::Feedback => 0,
+            Self::FileNotifications => 1,
+            Self::Routed(number) => 2 + usize::from(number % 16),
+        }
+    }
+
     /// Content type of its messages.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Feedback => FEEDBACK_CONTENT_TYPE,
             Self::FileNotifications => FILE_NOTIFICATION_CONTENT_TYPE,
+            // The message says its own.
+            Self::Routed(_) => "application/octet-stream",
         }
     }
 }
@@ -105,7 +128,7 @@ pub struct Locked<M> {
 #[derive(Default)]
 pub(crate) struct ServiceQueues {
     locks: Locks<ServiceQueue, (u64, u32)>,
-    news: [Notify; 2],
+    news: [Notify; QUEUES],
     /// Outcomes written since the last batch was made; a hint only.
     gathered: std::sync::atomic::AtomicUsize,
     gathered_enough: Notify,
@@ -113,7 +136,7 @@ pub(crate) struct ServiceQueues {
 
 impl ServiceQueues {
     fn news(&self, queue: ServiceQueue) -> &Notify {
-        &self.news[queue as usize]
+        &self.news[queue.index()]
     }
 
     /// Counts an outcome toward the next batch.
@@ -130,6 +153,7 @@ impl Hub {
         match queue {
             ServiceQueue::Feedback => &self.config.messaging.feedback,
             ServiceQueue::FileNotifications => &self.config.messaging.file_notifications,
+            ServiceQueue::Routed(_) => &ROUTED_RULES,
         }
     }
 
@@ -146,6 +170,31 @@ impl Hub {
         self.store.service_push(queue, file.document(now).into(), now, expires_at, SERVICE_QUEUE_LEN_MAX).await?;
         self.service_queues.news(queue).notify_waiters();
         Ok(())
+    }
+
+    /// Appends what routes send to the endpoint of a number; JSON texts, as the head that hands them out reads them.
+    ///
+    /// # Errors
+    /// [`HubError::Failed`] when the queue is full or the store fails; nothing is taken then.
+    pub async fn push_routed(&self, now: Timestamp, number: u8, bodies: Vec<Bytes>) -> Result<(), HubError> {
+        let queue = ServiceQueue::Routed(number);
+        let expires_at = now.plus(ROUTED_RULES.ttl);
+        match self.store.service_push_all(queue, bodies, now, expires_at, ROUTED_QUEUE_LEN_MAX).await {
+            Ok(()) => self.service_queues.news(queue).notify_waiters(),
+            Err(StoreError::Full) => {
+                return Err(HubError::Failed(format!("the queue holds {ROUTED_QUEUE_LEN_MAX} messages already")));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Empties the queue of an endpoint that is gone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn drop_routed(&self, number: u8) -> Result<(), HubError> {
+        Ok(self.store.service_purge(ServiceQueue::Routed(number)).await?)
     }
 
     /// Locks the oldest free message of a queue.

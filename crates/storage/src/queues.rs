@@ -2,7 +2,7 @@
 //!
 //! - `c2d`: queued messages in order of `sequence`; `message` is JSON as in `shapes.rs`.
 //! - `feedback`: outcomes (JSON as services get it) that are no message yet, in order.
-//! - `service_messages`: `queue` 0 is feedback, 1 file notifications; `body` is JSON text.
+//! - `service_messages`: `queue` 0 is feedback, 1 file notifications, 16 and on those of routes; `body` is JSON text.
 //!
 //! What becomes of a message and the outcome for its sender are one transaction.
 
@@ -46,6 +46,7 @@ fn number_of(queue: ServiceQueue) -> i64 {
     match queue {
         ServiceQueue::Feedback => 0,
         ServiceQueue::FileNotifications => 1,
+        ServiceQueue::Routed(number) => 16 + i64::from(number),
     }
 }
 
@@ -198,6 +199,48 @@ impl Queues for Database {
         Box::pin(async move {
             self.write(move |connection| {
                 push_service(connection, queue, &body, enqueued_at, expires_at, len_max).map_err(fail)
+            })
+            .await
+        })
+    }
+
+    fn service_push_all(
+        &self,
+        queue: ServiceQueue,
+        bodies: Vec<Bytes>,
+        enqueued_at: Timestamp,
+        expires_at: Timestamp,
+        len_max: usize,
+    ) -> PortFuture<'_, (), StoreError> {
+        Box::pin(async move {
+            self.write(move |connection| {
+                let queue = number_of(queue);
+                let sql = "SELECT COUNT(*) FROM service_messages WHERE queue = ?1";
+                let len: i64 = connection
+                    .prepare_cached(sql)
+                    .and_then(|mut statement| statement.query_row([queue], |row| row.get(0)))
+                    .map_err(fail)?;
+                if usize::try_from(len).unwrap_or(usize::MAX).saturating_add(bodies.len()) > len_max {
+                    return Err(StoreError::Full);
+                }
+                let sql = "INSERT INTO service_messages(queue, enqueued_at, expires_at, delivery_count, body)
+                           VALUES(?1, ?2, ?3, 0, ?4)";
+                let mut statement = connection.prepare_cached(sql).map_err(fail)?;
+                for body in &bodies {
+                    let values = params![queue, enqueued_at.as_millis(), expires_at.as_millis(), &body[..]];
+                    statement.execute(values).map_err(fail)?;
+                }
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn service_purge(&self, queue: ServiceQueue) -> PortFuture<'_, (), StoreError> {
+        Box::pin(async move {
+            self.write(move |connection| {
+                let sql = "DELETE FROM service_messages WHERE queue = ?1";
+                connection.execute(sql, [number_of(queue)]).map(drop).map_err(fail)
             })
             .await
         })

@@ -278,3 +278,41 @@ def test_a_storage_container_gets_files_of_what_was_routed(env, ca, device, rout
     assert [line["Body"]["n"] for line in lines] == list(range(len(lines)))
     assert lines[0]["Properties"] == {"hub": "gantry"}
     assert lines[0]["SystemProperties"]["connectionDeviceId"] == name
+
+
+@pytest.mark.parametrize("transport", ["Amqp", "AmqpOverWebsocket"])
+def test_a_queue_is_read_with_locks_by_the_service_bus_sdk(env, ca, device, routing, transport):
+    from azure.servicebus import ServiceBusClient, TransportType
+
+    name, connection_string = device
+    queue = f"work-{transport.lower()}"
+    routing({
+        "endpoints": {"serviceBusQueues": [{"name": queue}]},
+        "routes": [route("work", f"$connectionDeviceId = '{name}'", queue)],
+        "enrichments": [{"key": "hub", "value": "$iothubname", "endpointNames": [queue]}],
+    })
+    send(connection_string, ca, [({"n": n}, {"k": str(n)}) for n in range(12)])
+    base, _, _ = env["EVENTHUB_CONNECTION_STRING"].partition(";EntityPath=")
+    client = ServiceBusClient.from_connection_string(
+        base, transport_type=TransportType[transport] if hasattr(TransportType, transport) else transport,
+        connection_verify=env["GANTRY_CA_FILE"], retry_total=0,
+    )
+    number = lambda message: json.loads(str(message))["n"]
+    with client, client.get_queue_receiver(queue, max_wait_time=5) as receiver:
+        got = []
+        while len(got) < 12:
+            batch = receiver.receive_messages(max_message_count=12 - len(got), max_wait_time=10)
+            assert batch, f"only {len(got)} messages"
+            got.extend(batch)
+        assert [number(message) for message in got] == list(range(12))
+        first = got[0]
+        assert first.application_properties[b"k"] == b"0" and first.application_properties[b"hub"] == b"gantry"
+        assert first.application_properties[b"iothub-connection-device-id"] == name.encode()
+        assert first.content_type == "application/json" and first.delivery_count == 0
+        receiver.abandon_message(got[3])
+        for message in got[:3] + got[4:]:
+            receiver.complete_message(message)
+        again = receiver.receive_messages(max_message_count=5, max_wait_time=10)
+        assert [(number(message), message.delivery_count) for message in again] == [(3, 1)]
+        receiver.complete_message(again[0])
+        assert receiver.receive_messages(max_message_count=1, max_wait_time=1) == []

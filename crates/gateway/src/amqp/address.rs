@@ -45,6 +45,8 @@ pub(super) enum Address {
     FileNotifications,
     /// `devices/{id}/...` or `devices/{id}/modules/{id}/...`.
     Device(Identity, DeviceNode),
+    /// `{queue}`: a queue of routes, if there is one of that name.
+    Queue(String),
     /// Nothing of ours.
     Unknown,
 }
@@ -59,6 +61,7 @@ impl Address {
         match segments.len() {
             1 if word(0, "$cbs") => Self::Cbs,
             1 if word(0, "$management") => Self::Management,
+            1 => Self::Queue(segments[0].to_owned()),
             2.. if word(0, "messages") && word(1, "events") => Self::HubEvents(segments[2..].join("/")),
             2 if word(1, "$management") => Self::Management,
             2 if word(0, "messages") && word(1, "devicebound") => Self::DeviceBound,

@@ -80,8 +80,8 @@ pub(super) struct Head {
     pub(super) devices: Devices,
     pub(super) stores_in_flight: usize,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Result<Done, Aborted>>>,
-    pub(super) evict: mpsc::UnboundedSender<LinkId>,
-    evicted: mpsc::UnboundedReceiver<LinkId>,
+    /// Links that lose their partition to others; there is none while no partition is read.
+    evictions: Option<Evictions>,
     started: Instant,
     /// Since when there is no token.
     without_token_since: Option<Instant>,
@@ -122,6 +122,8 @@ impl Output {
     }
 }
 
+type Evictions = (mpsc::UnboundedSender<LinkId>, mpsc::UnboundedReceiver<LinkId>);
+
 /// Whom a user name of SASL PLAIN names.
 enum User<'u> {
     Policy(&'u str),
@@ -161,6 +163,18 @@ async fn read<R: AsyncRead + Unpin>(reader: &mut R, log: Option<Arc<Hub>>) -> io
     .await
 }
 
+/// The next link that must give up its partition.
+async fn evicted(evictions: &mut Option<Evictions>) -> LinkId {
+    let link = match evictions {
+        Some((_, evicted)) => evicted.recv().await,
+        None => None,
+    };
+    match link {
+        Some(link) => link,
+        None => std::future::pending().await,
+    }
+}
+
 /// Says that nothing follows, and waits a little for the peer to say the same.
 async fn hang_up<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
 where
@@ -177,7 +191,6 @@ where
 
 impl Head {
     pub(super) fn new(context: Arc<AmqpContext>, peer: Peer) -> Self {
-        let (evict, evicted) = mpsc::unbounded_channel();
         let mut config = Config::server(context.hub_name.clone());
         if peer.certificate.is_some() {
             config.mechanisms.insert(0, sasl::EXTERNAL);
@@ -191,8 +204,7 @@ impl Head {
             devices: Devices::default(),
             stores_in_flight: 0,
             work: FuturesUnordered::new(),
-            evict,
-            evicted,
+            evictions: None,
             started: Instant::now(),
             without_token_since: Some(Instant::now()),
         }
@@ -241,7 +253,7 @@ impl Head {
                     self.receive(&input);
                 }
                 Some(done) = self.work.next(), if room && !self.work.is_empty() => self.done(done),
-                Some(link) = self.evicted.recv() => self.stolen(link),
+                link = evicted(&mut self.evictions) => self.stolen(link),
                 changed = shutdown.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     // A context that is gone asks for the same.
@@ -251,6 +263,11 @@ impl Head {
                 () = sleep_until(deadline) => self.tick(&mut output)?,
             }
         }
+    }
+
+    /// Where others say that a link must give up its partition.
+    pub(super) fn evict(&mut self) -> mpsc::UnboundedSender<LinkId> {
+        self.evictions.get_or_insert_with(mpsc::unbounded_channel).0.clone()
     }
 
     pub(super) fn elapsed_ms(&self) -> u64 {

@@ -25,6 +25,7 @@ mod partition;
 pub mod ports;
 mod receivers;
 mod requests;
+mod routed;
 mod service_queue;
 
 use std::io;

@@ -7,6 +7,7 @@ use gantry_amqp::connection::{AttachRequest, LinkId, Outgoing};
 use gantry_amqp::message::lookup;
 use gantry_amqp::{ErrorCondition, Value, condition as amqp};
 use gantry_hub::event::StoredEvent;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, error};
 
 use super::connection::{Done, Head};
@@ -63,7 +64,8 @@ pub(super) struct Batch {
 
 impl Head {
     pub(super) fn attach_partition(&mut self, request: AttachRequest, entity: &str, group: &str, id: &str) {
-        match self.open_partition(&request, entity, group, id) {
+        let evict = self.evict();
+        match self.open_partition(&request, entity, group, id, evict) {
             Ok(partition) => {
                 debug!(peer = %self.peer.address, group, partition = id, "receiver attached");
                 self.accept(request, LinkKind::Partition(Box::new(partition)));
@@ -82,6 +84,7 @@ impl Head {
         entity: &str,
         group: &str,
         id: &str,
+        evict: UnboundedSender<LinkId>,
     ) -> Result<Partition, ErrorCondition> {
         let context = &self.context;
         if !context.stream.entities().iter().any(|known| known.eq_ignore_ascii_case(entity)) {
@@ -109,7 +112,7 @@ impl Head {
         let owner_level = lookup(&attach.properties, EPOCH).and_then(Value::as_i64);
         let lease = context
             .receivers
-            .enter(&format!("{entity}/{group}"), partition, owner_level, request.link, self.evict.clone())
+            .enter(&format!("{entity}/{group}"), partition, owner_level, request.link, evict)
             .map_err(receiver_refused)?;
         Ok(Partition {
             partition,

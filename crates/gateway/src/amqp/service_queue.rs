@@ -1,4 +1,4 @@
-//! Links over which services take outcomes of their messages, and notifications of files.
+//! Links over which services take outcomes of their messages, notifications of files, and what routes send to queues.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use tracing::debug;
 use super::connection::{Done, Head};
 use super::device::{Said, outcome, settled_state};
 use super::links::LinkKind;
+use super::routed;
 
 /// A link to a service queue.
 #[derive(Debug)]
@@ -128,7 +129,10 @@ impl Head {
     }
 
     fn send_service(&mut self, id: LinkId, queue: ServiceQueue, locked: Locked<ServiceMessage>) {
-        let message = write(queue, locked.token, &locked.message);
+        let message = match queue {
+            ServiceQueue::Routed(_) => routed::write(locked.token, &locked.message, locked.until),
+            _ => write(queue, locked.token, &locked.message),
+        };
         let delivery = Outgoing { tag: locked.token.as_bytes(), settled: false, format: 0 };
         match self.amqp.send_with(id, delivery, |out| message.encode(out)) {
             Ok(delivery_id) => {

@@ -245,6 +245,8 @@ pub struct Endpoint {
 pub enum EndpointKind {
     /// A view of this platform's log.
     OwnStream,
+    /// A queue of this platform.
+    OwnQueue,
     /// A queue, topic or stream elsewhere.
     Queue {
         /// Its connection string, with `EntityPath`.
@@ -262,14 +264,16 @@ pub enum EndpointKind {
 impl Endpoints {
     /// Every endpoint, in the order of the kinds above.
     pub fn all(&self) -> Vec<Endpoint> {
-        let stream = |stream: &Stream| Endpoint {
+        let endpoint = |stream: &Stream, own: EndpointKind| Endpoint {
             name: stream.name.clone(),
             kind: match &stream.connection_string {
                 Some(connection_string) => EndpointKind::Queue { connection_string: connection_string.clone() },
-                None => EndpointKind::OwnStream,
+                None => own,
             },
         };
-        let queues = self.service_bus_queues.iter().chain(&self.service_bus_topics).map(stream);
+        let stream = |stream: &Stream| endpoint(stream, EndpointKind::OwnStream);
+        let queues = self.service_bus_queues.iter().chain(&self.service_bus_topics);
+        let queues = queues.map(|queue| endpoint(queue, EndpointKind::OwnQueue));
         let files = self
             .storage_containers
             .iter()
@@ -348,10 +352,8 @@ impl Routing {
             }
             check_endpoint(endpoint)?;
         }
-        for queue in self.endpoints.service_bus_queues.iter().chain(&self.endpoints.service_bus_topics) {
-            if queue.connection_string.is_none() {
-                return Err(RoutingError::NotImplemented(format!("`{}`: a queue of this platform", queue.name)));
-            }
+        if let Some(topic) = self.endpoints.service_bus_topics.iter().find(|topic| topic.connection_string.is_none()) {
+            return Err(RoutingError::NotImplemented(format!("`{}`: a topic of this platform", topic.name)));
         }
         let mut routes = HashSet::new();
         for route in &self.routes {
@@ -409,7 +411,7 @@ fn one_endpoint(of: &str, given: &[String], names: &HashSet<&str>) -> Result<(),
 fn check_endpoint(endpoint: &Endpoint) -> Result<(), RoutingError> {
     let wrong = |words: &str| Err(RoutingError::Endpoint { endpoint: endpoint.name.clone(), words: words.into() });
     match &endpoint.kind {
-        EndpointKind::OwnStream => Ok(()),
+        EndpointKind::OwnStream | EndpointKind::OwnQueue => Ok(()),
         EndpointKind::Queue { connection_string } => {
             let has = |part: &str| connection_string.split(';').any(|field| field.starts_with(part));
             match ["Endpoint=sb://", "SharedAccessKeyName=", "SharedAccessKey=", "EntityPath="].iter().all(|p| has(p)) {
@@ -513,7 +515,7 @@ mod tests {
             (json!({ "endpoints": { "eventHubs": [{ "name": "events" }] } }), "events"),
             (json!({ "endpoints": { "webhooks": [{ "name": "w", "url": "http://x" }] } }), "https://"),
             (json!({ "endpoints": { "eventHubs": [{ "name": "e", "connectionString": "x" }] } }), "SharedAccessKey"),
-            (json!({ "endpoints": { "serviceBusQueues": [{ "name": "q" }] } }), "not implemented"),
+            (json!({ "endpoints": { "serviceBusTopics": [{ "name": "q" }] } }), "not implemented"),
             (json!({ "enrichments": [{ "key": "a b", "value": "x", "endpointNames": [] }] }), "a b"),
             (json!({ "enrichments": [{ "key": "a", "value": "x", "endpointNames": ["y"] }] }), "`y`"),
             (json!({ "fallbackRoute": { "source": "TwinChangeEvents", "endpointNames": ["events"] } }), "fallback"),

@@ -117,6 +117,13 @@ impl Hub {
         kept.routing.endpoints.all().into_iter().filter_map(in_use).collect()
     }
 
+    /// The number of a queue of this platform; names are compared without case.
+    pub fn queue(&self, name: &str) -> Option<u8> {
+        let is_it =
+            |one: &InUse| one.endpoint.kind == EndpointKind::OwnQueue && one.endpoint.name.eq_ignore_ascii_case(name);
+        self.endpoints().iter().find(|one| is_it(one)).map(|one| one.number)
+    }
+
     /// Rises when routing changes.
     pub fn routing_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.routes.changed.subscribe()

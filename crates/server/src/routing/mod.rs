@@ -5,6 +5,7 @@
 //! restart repeats some events and loses none.
 
 mod container;
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use gantry_hub::Hub;
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
 use gantry_storage::{Cursor, Events, Start};
+use queue::Queue;
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -124,6 +126,7 @@ impl Dispatch {
                 let batch = StorageBatch::new(settings, self.hub.name(), partition, endpoint)?;
                 Ok(Box::new(Container::new(batch, place)))
             }
+            EndpointKind::OwnQueue => Ok(Box::new(Queue::new(Arc::clone(&self.hub), one.number))),
             EndpointKind::Queue { .. } => bail!("queues are not implemented; see docs/compatibility.md"),
         }
     }
@@ -143,6 +146,11 @@ impl Dispatch {
         let same = |other: &InUse| (other.number, other.since) == (one.number, one.since);
         if self.hub.endpoints().iter().any(same) {
             return;
+        }
+        if one.endpoint.kind == EndpointKind::OwnQueue
+            && let Err(error) = self.hub.drop_routed(one.number).await
+        {
+            warn!(%error, "messages of a deleted queue stay");
         }
         for partition in 0..self.events.partitions() {
             if let Err(error) = self.events.log().checkpoints().remove(&place_name(one, partition)) {
