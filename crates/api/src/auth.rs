@@ -1,5 +1,9 @@
 //! Who calls: tokens in the `Authorization` header.
 
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use gantry_hub::{HubError, Presented, Session};
 use gantry_identity::{CertificateChain, Identity, Refusal, Rights};
@@ -51,6 +55,26 @@ pub(crate) fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Ri
         }
     }
 }
+
+/// Lets a service's call in whose policy has the right. Ask for it before the rest of a request is looked at.
+macro_rules! right {
+    ($name:ident, $right:ident) => {
+        pub(crate) struct $name;
+
+        impl FromRequestParts<Arc<Api>> for $name {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+                let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
+                hub(api, &parts.headers, &peer, Rights::$right).map(|()| Self)
+            }
+        }
+    };
+}
+
+right!(RegistryRead, REGISTRY_READ);
+right!(RegistryWrite, REGISTRY_WRITE);
+right!(ServiceConnect, SERVICE_CONNECT);
 
 /// Lets an operator's call through that has `needed` at the provisioning service.
 pub(crate) fn dps(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), Refusal> {

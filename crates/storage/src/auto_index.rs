@@ -3,7 +3,7 @@
 //! Table `auto_indexes` names them; each is an expression index of SQLite over the JSON of
 //! `identities`, so that it is as current as the row itself. There are at most [`INDEXES_MAX`],
 //! because each costs every write a little. One that was not used for [`KEPT_FOR`] makes room.
-//! Making one holds up writers (about a second for 400,000 records), so a large registry makes
+//! Making one holds up writers for a scan of all records, so a large registry makes
 //! one only for a path that is asked for again.
 
 use std::collections::HashMap;

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use gantry_hub::bulk::{BulkEntry, BulkFailure, ImportMode, PolicyKey};
 use gantry_hub::limits::BULK_LEN_MAX;
-use gantry_identity::{Identity, Rights};
+use gantry_identity::Identity;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bodies::{self, DeviceBody, TwinBody};
 use super::{device, module};
-use crate::auth::{self, PeerAddress};
+use crate::auth::RegistryWrite;
 use crate::error::ApiError;
 use crate::{Api, now};
 
@@ -64,13 +64,7 @@ fn identity(id: &str, module_id: Option<&str>) -> Result<Identity, ApiError> {
     }
 }
 
-pub(super) async fn registry(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::REGISTRY_WRITE)?;
+pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body: Bytes) -> Result<Response, ApiError> {
     let bodies: Vec<ImportBody> = bodies::parse(&body)?;
     check_len(bodies.len())?;
     let entries = bodies.into_iter().map(ImportBody::entry).collect::<Result<Vec<_>, _>>()?;
@@ -129,11 +123,10 @@ struct NameBody {
 
 pub(super) async fn regenerate_keys(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
-    headers: HeaderMap,
+    _: RegistryWrite,
+    _headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::REGISTRY_WRITE)?;
     let body: RegenerateBody = bodies::parse(&body)?;
     let which = match body.policy_key.to_ascii_lowercase().as_str() {
         "primarykey" | "primary" => PolicyKey::Primary,

@@ -3,30 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use gantry_hub::configuration::{Configuration, ConfigurationError, ConfigurationWrite, check_metric, check_target};
 use gantry_hub::device::IfMatch;
 use gantry_hub::limits::CONFIGURATIONS_MAX;
 use gantry_hub::twin::Object;
 use gantry_hub::{Hub, HubError};
-use gantry_identity::Rights;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::bodies;
 use super::{device, if_match};
-use crate::auth::{self, PeerAddress};
+use crate::auth::{RegistryRead, RegistryWrite};
 use crate::error::ApiError;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
-type Peer = Extension<PeerAddress>;
-const READ: Rights = Rights::REGISTRY_READ;
-const WRITE: Rights = Rights::REGISTRY_WRITE;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -159,11 +155,9 @@ async fn body(api: &Api, configuration: &Configuration) -> Result<Value, ApiErro
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryRead,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
-    auth::hub(&api, &headers, &peer, READ)?;
     let top = match query.get("top") {
         None => CONFIGURATIONS_MAX,
         Some(text) => text.parse().map_err(|_| ApiError::invalid("top must be a number"))?,
@@ -175,25 +169,18 @@ pub(super) async fn list(
     Ok(Json(all))
 }
 
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
-    auth::hub(&api, &headers, &peer, READ)?;
+pub(super) async fn get(State(api): State<Arc<Api>>, _: RegistryRead, Path(id): Path<String>) -> Answer {
     let configuration = api.hub.configuration(&id)?;
     Ok(bodies::with_etag(body(&api, &configuration).await?, &configuration.etag_text()))
 }
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, WRITE)?;
     let write = bodies::parse::<ConfigurationBody>(&bytes)?.write(&id)?;
     let if_match = if_match(&headers);
     let configuration = api.hub.put_configuration(now(), &id, write, &if_match).await?;
@@ -206,11 +193,10 @@ pub(super) async fn put(
 
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, WRITE)?;
     api.hub.delete_configuration(&id, &if_match(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -222,13 +208,7 @@ struct TestBody {
     custom_metric_queries: Option<Map<String, Value>>,
 }
 
-pub(super) async fn test_queries(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    auth::hub(&api, &headers, &peer, READ)?;
+pub(super) async fn test_queries(_: RegistryRead, bytes: Bytes) -> Answer {
     let body: TestBody = bodies::parse(&bytes)?;
     let target_error = check_target(body.target_condition.as_deref().unwrap_or_default()).err();
     let mut errors = Map::new();
@@ -242,12 +222,10 @@ pub(super) async fn test_queries(
 
 pub(super) async fn apply(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryWrite,
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, WRITE)?;
     api.hub.apply_content(now(), &device(&id)?, &bodies::parse(&bytes)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -3,32 +3,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use gantry_identity::{Identity, Rights};
+use gantry_identity::Identity;
 use serde_json::{Value, json};
 
 use super::bodies::{self, DeviceBody};
 use super::{device, if_match, module};
-use crate::auth::{self, PeerAddress};
+use crate::auth::{RegistryRead, RegistryWrite, ServiceConnect};
 use crate::error::ApiError;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
-type Peer = Extension<PeerAddress>;
-const WRITE: Rights = Rights::REGISTRY_WRITE;
-const READ: Rights = Rights::REGISTRY_READ;
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryRead,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
-    auth::hub(&api, &headers, &peer, READ)?;
     let top = match query.get("top").or_else(|| query.get("maxCount")) {
         None => 1000,
         Some(text) => text.parse().map_err(|_| ApiError::invalid("top must be a number from 1 to 1000"))?,
@@ -37,26 +32,19 @@ pub(super) async fn list(
     Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
 }
 
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
-    get_one(&api, &headers, &peer, &device(&id)?).await
+pub(super) async fn get(State(api): State<Arc<Api>>, _: RegistryRead, Path(id): Path<String>) -> Answer {
+    get_one(&api, &device(&id)?).await
 }
 
 pub(super) async fn get_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryRead,
     Path((id, mid)): Path<(String, String)>,
 ) -> Answer {
-    get_one(&api, &headers, &peer, &module(&id, &mid)?).await
+    get_one(&api, &module(&id, &mid)?).await
 }
 
-async fn get_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
-    auth::hub(api, headers, peer, READ)?;
+async fn get_one(api: &Api, identity: &Identity) -> Answer {
     let record = api.hub.record(identity).await?;
     let body = bodies::device(&record, api.hub.is_connected(identity));
     Ok(bodies::with_etag(body, &record.device.etag_text()))
@@ -64,26 +52,25 @@ async fn get_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer {
-    put_one(&api, &headers, &peer, &device(&id)?, &body).await
+    put_one(&api, &headers, &device(&id)?, &body).await
 }
 
 pub(super) async fn put_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path((id, mid)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
-    put_one(&api, &headers, &peer, &module(&id, &mid)?, &body).await
+    put_one(&api, &headers, &module(&id, &mid)?, &body).await
 }
 
-async fn put_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity, body: &Bytes) -> Answer {
-    auth::hub(api, headers, peer, WRITE)?;
+async fn put_one(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Bytes) -> Answer {
     let write = bodies::parse::<DeviceBody>(body)?.write(identity)?;
     let record = api.hub.put_device(now(), identity, write, &if_match(headers)).await?;
     let body = bodies::device(&record, api.hub.is_connected(identity));
@@ -92,24 +79,23 @@ async fn put_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &
 
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Answer {
-    delete_one(&api, &headers, &peer, &device(&id)?).await
+    delete_one(&api, &headers, &device(&id)?).await
 }
 
 pub(super) async fn delete_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: RegistryWrite,
     headers: HeaderMap,
     Path((id, mid)): Path<(String, String)>,
 ) -> Answer {
-    delete_one(&api, &headers, &peer, &module(&id, &mid)?).await
+    delete_one(&api, &headers, &module(&id, &mid)?).await
 }
 
-async fn delete_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
-    auth::hub(api, headers, peer, WRITE)?;
+async fn delete_one(api: &Api, headers: &HeaderMap, identity: &Identity) -> Answer {
     api.hub.delete_device(now(), identity, &if_match(headers)).await?;
     if identity.module.is_none() {
         api.central.remove(identity.device.as_str());
@@ -119,33 +105,24 @@ async fn delete_one(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity
 
 pub(super) async fn list_modules(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryRead,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
-    auth::hub(&api, &headers, &peer, READ)?;
     let records = api.hub.modules(&device(&id)?).await?;
     Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
 }
 
 pub(super) async fn purge(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let identity = device(&id)?;
     let purged = api.hub.purge_c2d(now(), &identity).await?;
     Ok(Json(json!({ "totalMessagesPurged": purged, "deviceId": id, "moduleId": null })))
 }
 
-pub(super) async fn statistics(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, READ)?;
+pub(super) async fn statistics(State(api): State<Arc<Api>>, _: RegistryRead) -> Result<Json<Value>, ApiError> {
     let counts = api.hub.counts().await?;
     Ok(Json(json!({
         "totalDeviceCount": counts.enabled + counts.disabled,
@@ -156,9 +133,7 @@ pub(super) async fn statistics(
 
 pub(super) async fn service_statistics(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
 ) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     Ok(Json(json!({ "connectedDeviceCount": api.hub.connected_count() })))
 }

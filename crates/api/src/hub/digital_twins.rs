@@ -3,46 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::digital_twin::{Patch, view};
 use gantry_hub::{HubError, MethodCall, limits};
-use gantry_identity::{Identity, Rights};
+use gantry_identity::Identity;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::bodies;
 use super::methods::{MethodTimeouts, call_method};
 use super::{device, if_match};
-use crate::auth::{self, PeerAddress};
+use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
-type Peer = Extension<PeerAddress>;
 
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
+pub(super) async fn get(State(api): State<Arc<Api>>, _: ServiceConnect, Path(id): Path<String>) -> Answer {
     let record = api.hub.record(&device(&id)?).await?;
     Ok(bodies::with_etag(view(&record), &record.twin.etag_text()))
 }
 
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let identity = device(&id)?;
     let patch = Patch::parse(&bodies::parse::<Value>(&bytes)?).map_err(HubError::from)?;
     let record = api.hub.patch_digital_twin(now(), &identity, &patch, &if_match(&headers)).await?;
@@ -66,25 +57,21 @@ pub(super) struct Timeouts {
 
 pub(super) async fn root_command(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path((id, command)): Path<(String, String)>,
     Query(timeouts): Query<Timeouts>,
     bytes: Bytes,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     invoke(&api, &device(&id)?, &command, &timeouts, bytes).await.map_err(ApiError::for_method)
 }
 
 pub(super) async fn component_command(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path((id, component, command)): Path<(String, String, String)>,
     Query(timeouts): Query<Timeouts>,
     bytes: Bytes,
 ) -> Answer {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let name = format!("{component}*{command}");
     invoke(&api, &device(&id)?, &name, &timeouts, bytes).await.map_err(ApiError::for_method)
 }

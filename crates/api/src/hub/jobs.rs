@@ -4,28 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use gantry_hub::connection::MethodResponse;
 use gantry_hub::job::{Job, JobStatus, Work};
 use gantry_hub::jobs::Worker;
 use gantry_hub::ports::{JobFilter, PortFuture};
 use gantry_hub::{Hub, HubError, MethodCall, limits};
-use gantry_identity::{Identity, Rights, Timestamp};
+use gantry_identity::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::bodies::{self, TwinBody};
 use super::methods::{MethodBody, MethodTimeouts, call_method};
 use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
-use crate::auth::{self, PeerAddress};
+use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::{Api, now};
 
-type Peer = Extension<PeerAddress>;
 /// Jobs on a page when the caller does not say.
 const PAGE_DEFAULT: usize = 100;
 
@@ -121,44 +120,38 @@ fn body(api: &Api, job: &Job) -> Value {
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let job = bodies::parse::<JobBody>(&bytes)?.job(&id, now())?;
     Ok(Json(body(&api, &api.hub.create_job(job).await?)))
 }
 
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     Ok(Json(body(&api, &api.hub.job(&id).await?)))
 }
 
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: ServiceConnect,
+    _headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     Ok(Json(body(&api, &api.hub.cancel_job(now(), &id).await?)))
 }
 
 /// Paging comes in headers from the SDKs, in the query string in the reference's own text.
 pub(super) async fn query(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let given = |header: &str, parameter: &str| {
         let header = headers.get(header).and_then(|value| value.to_str().ok());
         header.or_else(|| query.get(parameter).map(String::as_str)).filter(|text| !text.is_empty())

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use axum::{Extension, Json};
 use gantry_hub::connection::MethodResponse;
 use gantry_hub::{Hub, HubError, MethodCall, limits};
-use gantry_identity::{Identity, Rights};
+use gantry_identity::Identity;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use super::bodies;
 use super::{device, module};
 use crate::Api;
-use crate::auth::{self, PeerAddress};
+use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
 #[derive(Deserialize)]
@@ -64,32 +63,23 @@ pub struct MethodTimeouts {
 
 pub(super) async fn invoke(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    invoke_on(&api, &headers, &peer, &device(&id)?, &body).await.map_err(ApiError::for_method)
+    invoke_on(&api, &device(&id)?, &body).await.map_err(ApiError::for_method)
 }
 
 pub(super) async fn invoke_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
-    headers: HeaderMap,
+    _: ServiceConnect,
     Path((id, mid)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    invoke_on(&api, &headers, &peer, &module(&id, &mid)?, &body).await.map_err(ApiError::for_method)
+    invoke_on(&api, &module(&id, &mid)?, &body).await.map_err(ApiError::for_method)
 }
 
-async fn invoke_on(
-    api: &Api,
-    headers: &HeaderMap,
-    peer: &PeerAddress,
-    identity: &Identity,
-    body: &Bytes,
-) -> Result<Json<Value>, ApiError> {
-    auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
+async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Json<Value>, ApiError> {
     let body: MethodBody = bodies::parse(body)?;
     let (call, timeouts) = body.call()?;
     let answer = call_method(&api.hub, identity, &call, timeouts).await?;

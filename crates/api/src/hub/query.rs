@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use gantry_hub::ItemType;
-use gantry_identity::Rights;
 use serde::Deserialize;
 
 use super::bodies;
 use crate::Api;
-use crate::auth::{self, PeerAddress};
+use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
 /// Header with the size of a page.
@@ -30,11 +29,10 @@ struct QueryBody {
 
 pub(super) async fn query(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
+    _: ServiceConnect,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
     let body: QueryBody = bodies::parse(&body)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|v| !v.is_empty());
     let page = text(MAX_ITEM_COUNT)

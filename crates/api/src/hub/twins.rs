@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use gantry_hub::ports::Record;
-use gantry_identity::{Identity, Rights};
+use gantry_identity::Identity;
 
 use super::bodies::{self, TwinBody};
 use super::{device, if_match, module};
-use crate::auth::{self, PeerAddress};
+use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
-type Peer = Extension<PeerAddress>;
 type Device = Path<String>;
 type Module = Path<(String, String)>;
 
@@ -28,62 +26,52 @@ enum How {
     Replace,
 }
 
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Device,
-) -> Answer {
-    read(&api, &headers, &peer, &device(&id)?).await
+pub(super) async fn get(State(api): State<Arc<Api>>, _: ServiceConnect, Path(id): Device) -> Answer {
+    read(&api, &device(&id)?).await
 }
 
-pub(super) async fn get_module(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path((id, mid)): Module,
-) -> Answer {
-    read(&api, &headers, &peer, &module(&id, &mid)?).await
+pub(super) async fn get_module(State(api): State<Arc<Api>>, _: ServiceConnect, Path((id, mid)): Module) -> Answer {
+    read(&api, &module(&id, &mid)?).await
 }
 
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Path(id): Device,
     body: Bytes,
 ) -> Answer {
-    write(&api, &headers, &peer, &device(&id)?, &body, How::Merge).await
+    write(&api, &headers, &device(&id)?, &body, How::Merge).await
 }
 
 pub(super) async fn patch_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Path((id, mid)): Module,
     body: Bytes,
 ) -> Answer {
-    write(&api, &headers, &peer, &module(&id, &mid)?, &body, How::Merge).await
+    write(&api, &headers, &module(&id, &mid)?, &body, How::Merge).await
 }
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Path(id): Device,
     body: Bytes,
 ) -> Answer {
-    write(&api, &headers, &peer, &device(&id)?, &body, How::Replace).await
+    write(&api, &headers, &device(&id)?, &body, How::Replace).await
 }
 
 pub(super) async fn put_module(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
+    _: ServiceConnect,
     headers: HeaderMap,
     Path((id, mid)): Module,
     body: Bytes,
 ) -> Answer {
-    write(&api, &headers, &peer, &module(&id, &mid)?, &body, How::Replace).await
+    write(&api, &headers, &module(&id, &mid)?, &body, How::Replace).await
 }
 
 fn answer(api: &Api, record: &Record) -> Response {
@@ -91,20 +79,11 @@ fn answer(api: &Api, record: &Record) -> Response {
     bodies::with_etag(document, &record.twin.etag_text())
 }
 
-async fn read(api: &Api, headers: &HeaderMap, peer: &PeerAddress, identity: &Identity) -> Answer {
-    auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
+async fn read(api: &Api, identity: &Identity) -> Answer {
     Ok(answer(api, &api.hub.record(identity).await?))
 }
 
-async fn write(
-    api: &Api,
-    headers: &HeaderMap,
-    peer: &PeerAddress,
-    identity: &Identity,
-    body: &Bytes,
-    how: How,
-) -> Answer {
-    auth::hub(api, headers, peer, Rights::SERVICE_CONNECT)?;
+async fn write(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Bytes, how: How) -> Answer {
     let write = bodies::parse::<TwinBody>(body)?.write()?;
     let if_match = if_match(headers);
     let record = match how {

@@ -26,7 +26,7 @@ use jobs::{Job, JobError, Request};
 
 use super::bodies;
 use crate::Api;
-use crate::auth::{self, PeerAddress};
+use crate::auth::{self, PeerAddress, RegistryRead, RegistryWrite};
 use crate::error::ApiError;
 
 /// Opens the container a job names by an address with a signature.
@@ -71,33 +71,24 @@ pub(super) async fn create(
     Ok(Json(api.import_export.create(request).await?))
 }
 
-pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-) -> Result<Json<Vec<Job>>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::REGISTRY_READ)?;
+pub(super) async fn list(State(api): State<Arc<Api>>, _: RegistryRead) -> Result<Json<Vec<Job>>, ApiError> {
     Ok(Json(api.import_export.list()))
 }
 
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryRead,
     Path(id): Path<String>,
 ) -> Result<Json<Job>, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::REGISTRY_READ)?;
     Ok(Json(api.import_export.get(&id)?))
 }
 
 // C# sends the job id as If-Match: it is not looked at.
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
+    _: RegistryWrite,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::REGISTRY_WRITE)?;
     api.import_export.cancel(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
