@@ -35,6 +35,13 @@ pub(crate) async fn take_turn(State(api): State<Arc<Api>>, request: Request, nex
     next.run(request).await
 }
 
+/// Lets further operations of one request wait their turn: a bulk call is as many as it has entries.
+pub(crate) async fn take_more(api: &Api, operation: Operation, count: usize) -> Result<(), ApiError> {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    tokio::time::sleep(api.hub.admit(now(), operation, count)?).await;
+    Ok(())
+}
+
 /// What a request is, and how many of it. Telemetry is told apart in the hub.
 fn operation(request: &Request) -> Option<(Operation, u64)> {
     let method = request.method();

@@ -342,3 +342,59 @@ async fn a_waiting_reader_gets_the_next_notification() {
     world.hub.release_service(queue, received.unwrap().token);
     assert!(world.hub.receive_service(at(0), queue).await.unwrap().is_some());
 }
+
+/// The events of one device in the log of a folder.
+async fn events_of(events: &gantry_storage::Events, device: &str) -> Vec<gantry_hub::event::StoredEvent> {
+    let mut found = vec![];
+    for partition in 0..events.partitions() {
+        if events.partition(partition).is_none_or(|state| state.is_empty) {
+            continue;
+        }
+        let mut cursor = events.read(partition, gantry_storage::Start::Earliest).unwrap();
+        let batch = cursor.next(100, 1 << 20).await.unwrap().unwrap();
+        found.extend(batch.events.into_iter().filter(|event| event.identity.device.as_str() == device));
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_write_and_the_event_that_reports_it_survive_together() {
+    let world = World::new().await;
+    let quiet = world.hub.put_device(at(1), &id("quiet"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
+    assert_eq!(quiet.device.identity, id("quiet"));
+    let routing = serde_json::json!({ "routes": [
+        { "name": "lives", "source": "DeviceLifecycleEvents", "endpointNames": ["events"] },
+        { "name": "twins", "source": "TwinChangeEvents", "condition": "$twin.tags.site = 'lyon'",
+          "endpointNames": ["events"] },
+    ]});
+    world.hub.put_routing(at(1), serde_json::from_value(routing).unwrap(), &IfMatch::Any).await.unwrap();
+    world.hub.put_device(at(2), &id("new"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
+    let tags = |site: &str| {
+        let tags = serde_json::json!({ "site": site }).as_object().cloned();
+        gantry_hub::twin::TwinWrite { tags, desired: None }
+    };
+    world.hub.patch_twin(at(3), &id("new"), &tags("paris"), &IfMatch::Any).await.unwrap();
+    world.hub.patch_twin(at(4), &id("new"), &tags("lyon"), &IfMatch::Any).await.unwrap();
+    // A write that is refused reports nothing.
+    let stale = IfMatch::Tag("AAAAAAAAAAE=".into());
+    assert!(world.hub.patch_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
+
+    // The process ends before anything was relayed.
+    let World { hub: old, folder } = world.restart();
+    drop(old);
+    let log = || gantry_eventlog::Log::open(gantry_eventlog::Config::new(folder.path().join("events"), 2)).unwrap().0;
+    let database = Database::open(folder.path()).unwrap();
+    let events = gantry_storage::Events::new(Arc::new(log()));
+    assert!(database.relay(&events).await.unwrap());
+    assert!(!database.relay(&events).await.unwrap(), "each report is relayed once");
+    let told: Vec<_> = events_of(&events, "new")
+        .await
+        .into_iter()
+        .map(|event| {
+            let operation = event.properties.iter().find(|(name, _)| name == "opType").unwrap().1.clone();
+            (operation, event.enqueued_at)
+        })
+        .collect();
+    assert_eq!(told, [("createDeviceIdentity".to_owned(), at(2)), ("updateTwin".to_owned(), at(4))]);
+    assert!(events_of(&events, "quiet").await.is_empty(), "nobody listened yet");
+}

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::bulk::{BulkEntry, BulkFailure, ImportMode, PolicyKey};
 use gantry_hub::limits::BULK_LEN_MAX;
+use gantry_hub::throttle::Operation;
 use gantry_identity::Identity;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use super::bodies::{self, DeviceBody, TwinBody};
 use super::{device, module};
 use crate::auth::RegistryWrite;
 use crate::error::ApiError;
+use crate::throttle::take_more;
 use crate::{Api, now};
 
 /// An entry of a bulk call or a line of an import file (`ExportImportDevice`).
@@ -67,6 +69,7 @@ fn identity(id: &str, module_id: Option<&str>) -> Result<Identity, ApiError> {
 pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body: Bytes) -> Result<Response, ApiError> {
     let bodies: Vec<ImportBody> = bodies::parse(&body)?;
     check_len(bodies.len())?;
+    take_more(&api, Operation::Identity, bodies.len().saturating_sub(1)).await?;
     let entries = bodies.into_iter().map(ImportBody::entry).collect::<Result<Vec<_>, _>>()?;
     let deleted: Vec<_> = entries.iter().filter(|e| is_delete(e)).map(|e| e.identity.clone()).collect();
     let failures = api.hub.bulk(now(), entries).await?;
