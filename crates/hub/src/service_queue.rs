@@ -39,8 +39,19 @@ pub enum ServiceQueue {
     Feedback,
     /// Uploaded files.
     FileNotifications,
-    /// What routes send to the endpoint of this number.
-    Routed(u8),
+    /// What routes send to a queue of this platform, or to one subscription of a topic.
+    Routed {
+        /// Number of the endpoint.
+        number: u8,
+        /// The [subscription](subscription_id), or 0 for a queue.
+        subscription: u32,
+    },
+}
+
+/// What tells apart the subscriptions of a topic; names are compared without case (FNV-1a of 32 bits, never 0).
+pub fn subscription_id(name: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193);
+    name.bytes().fold(0x811c_9dc5, step).max(1)
 }
 
 /// The two queues of the hub, and one for each number an endpoint may have.
@@ -51,7 +62,7 @@ impl ServiceQueue {
         match self {
             Self::Feedback => 0,
             Self::FileNotifications => 1,
-            Self::Routed(number) => 2 + usize::from(number % 16),
+            Self::Routed { number, .. } => 2 + usize::from(number % 16),
         }
     }
 
@@ -61,7 +72,7 @@ impl ServiceQueue {
             Self::Feedback => FEEDBACK_CONTENT_TYPE,
             Self::FileNotifications => FILE_NOTIFICATION_CONTENT_TYPE,
             // The message says its own.
-            Self::Routed(_) => "application/octet-stream",
+            Self::Routed { .. } => "application/octet-stream",
         }
     }
 }
@@ -153,7 +164,7 @@ impl Hub {
         match queue {
             ServiceQueue::Feedback => &self.config.messaging.feedback,
             ServiceQueue::FileNotifications => &self.config.messaging.file_notifications,
-            ServiceQueue::Routed(_) => &ROUTED_RULES,
+            ServiceQueue::Routed { .. } => &ROUTED_RULES,
         }
     }
 
@@ -172,12 +183,11 @@ impl Hub {
         Ok(())
     }
 
-    /// Appends what routes send to the endpoint of a number; JSON texts, as the head that hands them out reads them.
+    /// Appends what routes send to a queue; JSON texts, as the head that hands them out reads them.
     ///
     /// # Errors
     /// [`HubError::Failed`] when the queue is full or the store fails; nothing is taken then.
-    pub async fn push_routed(&self, now: Timestamp, number: u8, bodies: Vec<Bytes>) -> Result<(), HubError> {
-        let queue = ServiceQueue::Routed(number);
+    pub async fn push_routed(&self, now: Timestamp, queue: ServiceQueue, bodies: Vec<Bytes>) -> Result<(), HubError> {
         let expires_at = now.plus(ROUTED_RULES.ttl);
         match self.store.service_push_all(queue, bodies, now, expires_at, ROUTED_QUEUE_LEN_MAX).await {
             Ok(()) => self.service_queues.news(queue).notify_waiters(),
@@ -189,12 +199,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Empties the queue of an endpoint that is gone.
+    /// Empties a queue that is no more.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn drop_routed(&self, number: u8) -> Result<(), HubError> {
-        Ok(self.store.service_purge(ServiceQueue::Routed(number)).await?)
+    pub async fn drop_routed(&self, queue: ServiceQueue) -> Result<(), HubError> {
+        Ok(self.store.service_purge(queue).await?)
     }
 
     /// Locks the oldest free message of a queue.

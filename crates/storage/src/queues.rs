@@ -2,7 +2,7 @@
 //!
 //! - `c2d`: queued messages in order of `sequence`; `message` is JSON as in `shapes.rs`.
 //! - `feedback`: outcomes (JSON as services get it) that are no message yet, in order.
-//! - `service_messages`: `queue` 0 is feedback, 1 file notifications, 16 and on those of routes; `body` is JSON text.
+//! - `service_messages`: `queue` 0 is feedback, 1 file notifications, 16 to 31 those of routes (with 256 times the subscription for topics); `body` is JSON text.
 //!
 //! What becomes of a message and the outcome for its sender are one transaction.
 
@@ -46,7 +46,7 @@ fn number_of(queue: ServiceQueue) -> i64 {
     match queue {
         ServiceQueue::Feedback => 0,
         ServiceQueue::FileNotifications => 1,
-        ServiceQueue::Routed(number) => 16 + i64::from(number),
+        ServiceQueue::Routed { number, subscription } => (i64::from(subscription) << 8) + 16 + i64::from(number),
     }
 }
 

@@ -316,3 +316,30 @@ def test_a_queue_is_read_with_locks_by_the_service_bus_sdk(env, ca, device, rout
         assert [(number(message), message.delivery_count) for message in again] == [(3, 1)]
         receiver.complete_message(again[0])
         assert receiver.receive_messages(max_message_count=1, max_wait_time=1) == []
+
+
+def test_every_subscription_of_a_topic_gets_every_message(env, ca, device, routing):
+    from azure.servicebus import ServiceBusClient
+
+    name, connection_string = device
+    routing({
+        "endpoints": {"serviceBusTopics": [{"name": "alerts", "subscriptions": ["desk", "night"]}]},
+        "routes": [route("alerts", f"$connectionDeviceId = '{name}'", "alerts")],
+    })
+    send(connection_string, ca, [({"n": n}, {}) for n in range(5)])
+    base, _, _ = env["EVENTHUB_CONNECTION_STRING"].partition(";EntityPath=")
+    client = ServiceBusClient.from_connection_string(base, connection_verify=env["GANTRY_CA_FILE"], retry_total=0)
+    with client:
+        for subscription in ["desk", "Night"]:
+            got = []
+            with client.get_subscription_receiver("alerts", subscription, max_wait_time=5) as receiver:
+                while len(got) < 5:
+                    batch = receiver.receive_messages(max_message_count=5, max_wait_time=10)
+                    assert batch, f"only {len(got)} messages for {subscription}"
+                    for message in batch:
+                        got.append(json.loads(str(message))["n"])
+                        receiver.complete_message(message)
+            assert got == list(range(5))
+        with pytest.raises(Exception, match="not.found|could not be found"):
+            with client.get_subscription_receiver("alerts", "nobody", max_wait_time=2) as receiver:
+                receiver.receive_messages(max_message_count=1, max_wait_time=2)

@@ -45,8 +45,8 @@ pub(super) enum Address {
     FileNotifications,
     /// `devices/{id}/...` or `devices/{id}/modules/{id}/...`.
     Device(Identity, DeviceNode),
-    /// `{queue}`: a queue of routes, if there is one of that name.
-    Queue(String),
+    /// `{queue}` or `{topic}/Subscriptions/{subscription}`: what routes send there, if there is such an endpoint.
+    Queue(String, Option<String>),
     /// Nothing of ours.
     Unknown,
 }
@@ -61,7 +61,8 @@ impl Address {
         match segments.len() {
             1 if word(0, "$cbs") => Self::Cbs,
             1 if word(0, "$management") => Self::Management,
-            1 => Self::Queue(segments[0].to_owned()),
+            1 => Self::Queue(segments[0].to_owned(), None),
+            3 if word(1, "subscriptions") => Self::Queue(segments[0].to_owned(), Some(segments[2].to_owned())),
             2.. if word(0, "messages") && word(1, "events") => Self::HubEvents(segments[2..].join("/")),
             2 if word(1, "$management") => Self::Management,
             2 if word(0, "messages") && word(1, "devicebound") => Self::DeviceBound,
@@ -164,8 +165,9 @@ mod tests {
 
     #[test]
     fn one_word_may_name_a_queue() {
-        check("/devices", &Address::Queue("devices".into()));
-        check("%ff", &Address::Queue("\u{fffd}".into()));
+        check("/devices", &Address::Queue("devices".into(), None));
+        check("alerts/Subscriptions/Desk", &Address::Queue("alerts".into(), Some("Desk".into())));
+        check("%ff", &Address::Queue("\u{fffd}".into(), None));
     }
 
     #[test]

@@ -144,10 +144,12 @@ impl Head {
             (Address::DeviceBound, Role::Sender) => self.accept(request, LinkKind::C2d(C2dQueue::default())),
             (Address::Feedback, Role::Receiver) => self.attach_queue(request, ServiceQueue::Feedback),
             (Address::FileNotifications, Role::Receiver) => self.attach_queue(request, ServiceQueue::FileNotifications),
-            (Address::Queue(name), Role::Receiver) => match self.context.hub.queue(&name) {
-                Some(number) => self.attach_queue(request, ServiceQueue::Routed(number)),
-                None => self.amqp.refuse_attach(request, condition::not_found(&name)),
-            },
+            (Address::Queue(name, subscription), Role::Receiver) => {
+                match self.context.hub.routed_queue(&name, subscription.as_deref()) {
+                    Some(queue) => self.attach_queue(request, queue),
+                    None => self.amqp.refuse_attach(request, condition::not_found(&address)),
+                }
+            }
             (Address::Unknown, _) => self.amqp.refuse_attach(request, condition::not_found(&address)),
             (_, _) => {
                 let text = "this node has no link in that direction";
@@ -177,7 +179,8 @@ impl Head {
             }
             Address::HubEvents(rest) => Some(format!("messages/events/{rest}")),
             Address::DeviceBound => Some("messages/devicebound".into()),
-            Address::Queue(name) => Some(name.clone()),
+            Address::Queue(name, None) => Some(name.clone()),
+            Address::Queue(name, Some(subscription)) => Some(format!("{name}/Subscriptions/{subscription}")),
             Address::Feedback => Some("messages/serviceBound/feedback".into()),
             Address::FileNotifications => Some("messages/serviceBound/filenotifications".into()),
             // Devices have tokens of their own.

@@ -130,7 +130,7 @@ impl Head {
 
     fn send_service(&mut self, id: LinkId, queue: ServiceQueue, locked: Locked<ServiceMessage>) {
         let message = match queue {
-            ServiceQueue::Routed(_) => routed::write(locked.token, &locked.message, locked.until),
+            ServiceQueue::Routed { .. } => routed::write(locked.token, &locked.message, locked.until),
             _ => write(queue, locked.token, &locked.message),
         };
         let delivery = Outgoing { tag: locked.token.as_bytes(), settled: false, format: 0 };

@@ -19,7 +19,7 @@ mod test;
 pub use message::Message;
 pub use settings::{
     BUILT_IN, Endpoint, EndpointKind, Endpoints, Enrichment, FallbackRoute, Route, Routing, RoutingError, Source,
-    StorageContainer, Stream, Webhook,
+    StorageContainer, Stream, Topic, Webhook,
 };
 pub use table::{Added, Decision, Destinations, Table};
 pub use test::{RouteVerdict, TestMessage, Verdict};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::MessageSource;
 use crate::limits;
+use crate::service_queue::subscription_id;
 
 /// Name of the built-in endpoint.
 pub const BUILT_IN: &str = "events";
@@ -16,6 +17,8 @@ const NAME_LEN_MAX: usize = 64;
 const ENRICHMENT_KEY_LEN_MAX: usize = 128;
 /// What stands where a key is.
 const HIDDEN: &str = "****";
+/// Subscriptions of a topic; a bound of ours.
+const SUBSCRIPTIONS_MAX: usize = 20;
 /// Words a storage container's file names must hold (message routing, storage endpoints).
 const FILE_NAME_WORDS: [&str; 7] = ["{iothub}", "{partition}", "{YYYY}", "{MM}", "{DD}", "{HH}", "{mm}"];
 
@@ -180,6 +183,20 @@ pub struct Stream {
     pub connection_string: Option<String>,
 }
 
+/// A topic of this platform with its subscriptions, or one elsewhere by its connection string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Where to send; absent for a topic of this platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_string: Option<String>,
+    /// Subscriptions of a topic of this platform.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<String>,
+}
+
 /// A container of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -219,10 +236,10 @@ pub struct Webhook {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Endpoints {
-    /// Queues, by connection string.
+    /// Queues.
     pub service_bus_queues: Vec<Stream>,
-    /// Topics, by connection string.
-    pub service_bus_topics: Vec<Stream>,
+    /// Topics.
+    pub service_bus_topics: Vec<Topic>,
     /// Event streams.
     pub event_hubs: Vec<Stream>,
     /// Containers of files.
@@ -247,6 +264,11 @@ pub enum EndpointKind {
     OwnStream,
     /// A queue of this platform.
     OwnQueue,
+    /// A topic of this platform.
+    OwnTopic {
+        /// Its subscriptions; each gets every message.
+        subscriptions: Vec<String>,
+    },
     /// A queue, topic or stream elsewhere.
     Queue {
         /// Its connection string, with `EntityPath`.
@@ -272,8 +294,14 @@ impl Endpoints {
             },
         };
         let stream = |stream: &Stream| endpoint(stream, EndpointKind::OwnStream);
-        let queues = self.service_bus_queues.iter().chain(&self.service_bus_topics);
-        let queues = queues.map(|queue| endpoint(queue, EndpointKind::OwnQueue));
+        let queues = self.service_bus_queues.iter().map(|queue| endpoint(queue, EndpointKind::OwnQueue));
+        let topics = self.service_bus_topics.iter().map(|topic| Endpoint {
+            name: topic.name.clone(),
+            kind: match &topic.connection_string {
+                Some(connection_string) => EndpointKind::Queue { connection_string: connection_string.clone() },
+                None => EndpointKind::OwnTopic { subscriptions: topic.subscriptions.clone() },
+            },
+        });
         let files = self
             .storage_containers
             .iter()
@@ -282,7 +310,7 @@ impl Endpoints {
             .webhooks
             .iter()
             .map(|hook| Endpoint { name: hook.name.clone(), kind: EndpointKind::Webhook { url: hook.url.clone() } });
-        queues.chain(self.event_hubs.iter().map(stream)).chain(files).chain(hooks).collect()
+        queues.chain(topics).chain(self.event_hubs.iter().map(stream)).chain(files).chain(hooks).collect()
     }
 }
 
@@ -303,11 +331,14 @@ pub struct Routing {
 impl Endpoints {
     /// Name and connection string of each endpoint that may have one.
     fn connection_strings(&mut self) -> impl Iterator<Item = (&str, &mut Option<String>)> {
-        let queues = self.service_bus_queues.iter_mut().chain(&mut self.service_bus_topics);
-        let streams = queues.chain(&mut self.event_hubs);
+        let streams = self.service_bus_queues.iter_mut().chain(&mut self.event_hubs);
         let streams = streams.map(|stream| (stream.name.as_str(), &mut stream.connection_string));
+        let topics = self.service_bus_topics.iter_mut();
+        let topics = topics.map(|topic| (topic.name.as_str(), &mut topic.connection_string));
         let containers = self.storage_containers.iter_mut();
-        streams.chain(containers.map(|container| (container.name.as_str(), &mut container.connection_string)))
+        streams
+            .chain(topics)
+            .chain(containers.map(|container| (container.name.as_str(), &mut container.connection_string)))
     }
 }
 
@@ -352,9 +383,6 @@ impl Routing {
             }
             check_endpoint(endpoint)?;
         }
-        if let Some(topic) = self.endpoints.service_bus_topics.iter().find(|topic| topic.connection_string.is_none()) {
-            return Err(RoutingError::NotImplemented(format!("`{}`: a topic of this platform", topic.name)));
-        }
         let mut routes = HashSet::new();
         for route in &self.routes {
             check_name(&route.name)?;
@@ -385,11 +413,18 @@ fn bound(what: &'static str, found: usize, max: usize) -> Result<(), RoutingErro
     if found > max { Err(RoutingError::TooMany { what, found, max }) } else { Ok(()) }
 }
 
-fn check_name(name: &str) -> Result<(), RoutingError> {
+fn is_name(name: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    (1..=NAME_LEN_MAX).contains(&name.len()) && name.chars().all(is_letter)
+}
+
+fn check_name(name: &str) -> Result<(), RoutingError> {
     let is_reserved = [BUILT_IN, "fileNotifications", "operationsMonitoringEvents"].contains(&name);
-    let is_good = (1..=NAME_LEN_MAX).contains(&name.len()) && name.chars().all(is_letter) && !is_reserved;
-    if is_good { Ok(()) } else { Err(RoutingError::Name(name.chars().take(NAME_LEN_MAX).collect())) }
+    if is_name(name) && !is_reserved {
+        Ok(())
+    } else {
+        Err(RoutingError::Name(name.chars().take(NAME_LEN_MAX).collect()))
+    }
 }
 
 fn check_route(route: &Route) -> Result<(), RoutingError> {
@@ -412,6 +447,14 @@ fn check_endpoint(endpoint: &Endpoint) -> Result<(), RoutingError> {
     let wrong = |words: &str| Err(RoutingError::Endpoint { endpoint: endpoint.name.clone(), words: words.into() });
     match &endpoint.kind {
         EndpointKind::OwnStream | EndpointKind::OwnQueue => Ok(()),
+        EndpointKind::OwnTopic { subscriptions } => {
+            let ids: HashSet<u32> = subscriptions.iter().map(|name| subscription_id(name)).collect();
+            let is_bounded = (1..=SUBSCRIPTIONS_MAX).contains(&subscriptions.len());
+            if !is_bounded || ids.len() != subscriptions.len() || !subscriptions.iter().all(|name| is_name(name)) {
+                return wrong("a topic of this platform has 1 to 20 subscriptions with different names");
+            }
+            Ok(())
+        }
         EndpointKind::Queue { connection_string } => {
             let has = |part: &str| connection_string.split(';').any(|field| field.starts_with(part));
             match ["Endpoint=sb://", "SharedAccessKeyName=", "SharedAccessKey=", "EntityPath="].iter().all(|p| has(p)) {
@@ -515,7 +558,11 @@ mod tests {
             (json!({ "endpoints": { "eventHubs": [{ "name": "events" }] } }), "events"),
             (json!({ "endpoints": { "webhooks": [{ "name": "w", "url": "http://x" }] } }), "https://"),
             (json!({ "endpoints": { "eventHubs": [{ "name": "e", "connectionString": "x" }] } }), "SharedAccessKey"),
-            (json!({ "endpoints": { "serviceBusTopics": [{ "name": "q" }] } }), "not implemented"),
+            (json!({ "endpoints": { "serviceBusTopics": [{ "name": "q" }] } }), "subscriptions"),
+            (
+                json!({ "endpoints": { "serviceBusTopics": [{ "name": "q", "subscriptions": ["a", "A"] }] } }),
+                "different",
+            ),
             (json!({ "enrichments": [{ "key": "a b", "value": "x", "endpointNames": [] }] }), "a b"),
             (json!({ "enrichments": [{ "key": "a", "value": "x", "endpointNames": ["y"] }] }), "`y`"),
             (json!({ "fallbackRoute": { "source": "TwinChangeEvents", "endpointNames": ["events"] } }), "fallback"),

@@ -16,6 +16,7 @@ use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::ports::{Documents, StoreError};
+use crate::service_queue::{ServiceQueue, subscription_id};
 
 const COLLECTION: &str = "routing";
 const ID: &str = "settings";
@@ -37,6 +38,20 @@ struct Kept {
 struct Number {
     number: u8,
     since_ms: i64,
+}
+
+impl InUse {
+    /// Its queues in this platform: one for a queue, one for each subscription of a topic.
+    pub fn queues(&self) -> Vec<ServiceQueue> {
+        let queue = |subscription| ServiceQueue::Routed { number: self.number, subscription };
+        match &self.endpoint.kind {
+            EndpointKind::OwnQueue => vec![queue(0)],
+            EndpointKind::OwnTopic { subscriptions } => {
+                subscriptions.iter().map(|name| queue(subscription_id(name))).collect()
+            }
+            _ => vec![],
+        }
+    }
 }
 
 impl Kept {
@@ -117,11 +132,12 @@ impl Hub {
         kept.routing.endpoints.all().into_iter().filter_map(in_use).collect()
     }
 
-    /// The number of a queue of this platform; names are compared without case.
-    pub fn queue(&self, name: &str) -> Option<u8> {
-        let is_it =
-            |one: &InUse| one.endpoint.kind == EndpointKind::OwnQueue && one.endpoint.name.eq_ignore_ascii_case(name);
-        self.endpoints().iter().find(|one| is_it(one)).map(|one| one.number)
+    /// A queue of this platform, or a subscription of a topic; names are compared without case.
+    pub fn routed_queue(&self, name: &str, subscription: Option<&str>) -> Option<ServiceQueue> {
+        let endpoints = self.endpoints();
+        let one = endpoints.iter().find(|one| one.endpoint.name.eq_ignore_ascii_case(name))?;
+        let subscription = subscription.map_or(0, subscription_id);
+        one.queues().into_iter().find(|queue| *queue == ServiceQueue::Routed { number: one.number, subscription })
     }
 
     /// Rises when routing changes.

@@ -126,7 +126,9 @@ impl Dispatch {
                 let batch = StorageBatch::new(settings, self.hub.name(), partition, endpoint)?;
                 Ok(Box::new(Container::new(batch, place)))
             }
-            EndpointKind::OwnQueue => Ok(Box::new(Queue::new(Arc::clone(&self.hub), one.number))),
+            EndpointKind::OwnQueue | EndpointKind::OwnTopic { .. } => {
+                Ok(Box::new(Queue::new(Arc::clone(&self.hub), one.queues())))
+            }
             EndpointKind::Queue { .. } => bail!("queues are not implemented; see docs/compatibility.md"),
         }
     }
@@ -143,14 +145,17 @@ impl Dispatch {
     /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
     async fn forget(&self, one: &InUse, mut tasks: JoinSet<()>) {
         tasks.shutdown().await;
-        let same = |other: &InUse| (other.number, other.since) == (one.number, one.since);
-        if self.hub.endpoints().iter().any(same) {
-            return;
+        let same = |other: &&InUse| (other.number, other.since) == (one.number, one.since);
+        let endpoints = self.hub.endpoints();
+        let successor = endpoints.iter().find(same);
+        let kept = successor.map(InUse::queues).unwrap_or_default();
+        for queue in one.queues().into_iter().filter(|queue| !kept.contains(queue)) {
+            if let Err(error) = self.hub.drop_routed(queue).await {
+                warn!(%error, "messages of a deleted queue stay");
+            }
         }
-        if one.endpoint.kind == EndpointKind::OwnQueue
-            && let Err(error) = self.hub.drop_routed(one.number).await
-        {
-            warn!(%error, "messages of a deleted queue stay");
+        if successor.is_some() {
+            return;
         }
         for partition in 0..self.events.partitions() {
             if let Err(error) = self.events.log().checkpoints().remove(&place_name(one, partition)) {

@@ -1,4 +1,4 @@
-//! A queue of this platform as an endpoint. Its messages wait in the hub; services take them over AMQP.
+//! A queue or topic of this platform as an endpoint. Its messages wait in the hub; services take them over AMQP.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use gantry_endpoints::{Sink, SinkError};
 use gantry_hub::Hub;
 use gantry_hub::event::StoredEvent;
+use gantry_hub::service_queue::ServiceQueue;
 use gantry_identity::Timestamp;
 use serde_json::json;
 
@@ -17,13 +18,14 @@ const KEPT_MAX: usize = 256;
 /// Puts events into a queue.
 pub(super) struct Queue {
     hub: Arc<Hub>,
-    number: u8,
+    /// The queue, or one for each subscription of a topic.
+    queues: Vec<ServiceQueue>,
     kept: Vec<bytes::Bytes>,
 }
 
 impl Queue {
-    pub(super) fn new(hub: Arc<Hub>, number: u8) -> Self {
-        Self { hub, number, kept: vec![] }
+    pub(super) fn new(hub: Arc<Hub>, queues: Vec<ServiceQueue>) -> Self {
+        Self { hub, queues, kept: vec![] }
     }
 }
 
@@ -42,8 +44,10 @@ impl Sink for Queue {
 
     fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
         Box::pin(async move {
-            let pushed = self.hub.push_routed(now, self.number, self.kept.clone()).await;
-            pushed.map_err(|error| SinkError::Again(error.to_string()))?;
+            for queue in &self.queues {
+                let pushed = self.hub.push_routed(now, *queue, self.kept.clone()).await;
+                pushed.map_err(|error| SinkError::Again(error.to_string()))?;
+            }
             self.kept.clear();
             Ok(())
         })
