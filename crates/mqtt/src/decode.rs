@@ -58,6 +58,9 @@ pub struct Decoded<'a> {
     pub len: usize,
 }
 
+/// Protocol level of MQTT 3.1.1.
+const LEVEL: u8 = 4;
+
 /// Decodes the packet at the start of `input`; `None` when more bytes are needed.
 ///
 /// `len_max` bounds the whole packet in bytes, and is applied as soon as the length is
@@ -123,6 +126,11 @@ fn body_of(first: u8, body: &[u8]) -> Result<Packet<'_>, DecodeError> {
 fn connect<'a>(fields: &mut Fields<'a>) -> Result<Connect<'a>, DecodeError> {
     let protocol_name = fields.text()?;
     let protocol_level = fields.byte()?;
+    if protocol_level != LEVEL {
+        // What follows is laid out as that version wants it; who reads this refuses it by the level.
+        fields.rest();
+        return Ok(Connect { protocol_name, protocol_level, ..Connect::default() });
+    }
     let flags = fields.byte()?;
     let keep_alive_secs = fields.u16()?;
     let has = |bit: u8| flags & (1 << bit) != 0;

@@ -44,6 +44,12 @@ pub fn encode_connack(out: &mut Vec<u8>, connack: Connack) {
     out.extend_from_slice(&[0x20, 2, u8::from(connack.session_present), connack.code as u8]);
 }
 
+/// Appends the CONNACK with which a client of MQTT 5 is told that its version is not spoken here: reason 0x84, no
+/// properties (MQTT 5, section 3.2).
+pub fn encode_connack_of_version_5(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0x20, 3, 0, 0x84, 0]);
+}
+
 /// Appends a PUBLISH.
 pub fn encode_publish(out: &mut Vec<u8>, publish: &Publish<'_>) {
     let with_id = publish.qos != QoS::AtMostOnce;

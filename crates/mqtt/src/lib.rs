@@ -10,7 +10,7 @@ mod packet;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use encode::{
-    encode_connack, encode_connect, encode_disconnect, encode_pingreq, encode_pingresp, encode_puback, encode_publish,
-    encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+    encode_connack, encode_connack_of_version_5, encode_connect, encode_disconnect, encode_pingreq, encode_pingresp,
+    encode_puback, encode_publish, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
 };
 pub use packet::{Connack, Connect, ConnectReturnCode, Filters, Packet, Publish, QoS, Suback, Subscribe, Will};

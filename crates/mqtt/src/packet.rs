@@ -57,7 +57,7 @@ pub enum Packet<'a> {
 }
 
 /// CONNECT (section 3.1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Connect<'a> {
     /// Protocol name, `MQTT` in 3.1.1.
     pub protocol_name: &'a str,

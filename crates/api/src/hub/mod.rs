@@ -48,6 +48,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
         .route("/twins/{id}", twin)
+        .route("/twins/{id}/streams/{name}", any(not_implemented))
         .route("/twins/{id}/modules/{mid}", module_twin)
         .route("/twins/{id}/methods", post(methods::invoke))
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))

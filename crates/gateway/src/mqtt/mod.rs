@@ -70,6 +70,11 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> Result<(), End> {
     let login = match login {
         Ok(login) => login,
+        Err(error @ LoginError::Version { level: 5, .. }) => {
+            wire.refuse_version_5();
+            wire.flush().await?;
+            return Err(End::Refused(error.to_string()));
+        }
         Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
     };
     match &login {

@@ -101,6 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         gantry_mqtt::encode_connack(&mut self.output, Connack { session_present, code });
     }
 
+    /// Tells a client of MQTT 5 that its version is not spoken here.
+    pub(super) fn refuse_version_5(&mut self) {
+        gantry_mqtt::encode_connack_of_version_5(&mut self.output);
+    }
+
     /// Encodes a publish of ours; `packet_id` 0 is QoS 0.
     pub(super) fn publish(&mut self, topic: &str, packet_id: u16, payload: &[u8]) {
         let qos = if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
