@@ -16,7 +16,7 @@ mod twins;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::routing::{any, delete, get, post};
 use gantry_hub::device::IfMatch;
 use gantry_identity::{DeviceId, Identity, ModuleId};
@@ -67,6 +67,11 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
         .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
         .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
+}
+
+/// The reference has it, as a preview.
+async fn not_implemented(uri: Uri) -> ApiError {
+    ApiError::not_implemented(uri.path())
 }
 
 fn device(id: &str) -> Result<Identity, ApiError> {
