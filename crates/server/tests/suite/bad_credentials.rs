@@ -59,11 +59,11 @@ async fn other_refusals_have_their_own_codes() {
         assert_eq!(code, expected, "{login:?}");
         device.closed().await.unwrap();
     }
-    let mut version_5 = login.encode();
-    let level = version_5.windows(4).position(|window| window == b"MQTT").unwrap() + 4;
-    version_5[level] = 5;
+    let mut version_6 = login.encode();
+    let level = version_6.windows(4).position(|window| window == b"MQTT").unwrap() + 4;
+    version_6[level] = 6;
     let mut device = Device::open(&platform).await.unwrap();
-    device.send(&version_5).await.unwrap();
+    device.send(&version_6).await.unwrap();
     let refused = gantry_testkit::Received::Connack {
         session_present: false,
         code: ConnectReturnCode::UnacceptableProtocolVersion,
