@@ -9,11 +9,12 @@ use std::pin::Pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gantry_central::actions::DeliveryError;
 use gantry_hub::event::{MessageSource, StoredEvent, names};
 use gantry_identity::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{Sink, SinkError};
+use crate::{Sink, unanswered};
 
 /// Events posted together.
 const BATCH_LEN_MAX: usize = 32;
@@ -39,8 +40,8 @@ impl EventGrid {
         format!("/hubs/{}", self.hub)
     }
 
-    async fn validate(&self, now: Timestamp) -> Result<(), SinkError> {
-        let code = format!("{:016X}{:016x}", now.as_millis(), std::ptr::from_ref(self).addr());
+    async fn validate(&self, now: Timestamp) -> Result<(), DeliveryError> {
+        let code = uuid::Uuid::new_v4().to_string();
         let event = json!([{
             "id": code,
             "topic": self.topic(),
@@ -56,30 +57,23 @@ impl EventGrid {
         if answer["validationResponse"] == code {
             return Ok(());
         }
-        Err(SinkError::Again("the receiver did not answer the validation event with its code".into()))
+        Err(DeliveryError::Again("the receiver did not answer the validation event with its code".into()))
     }
 
-    async fn post(&self, kind: &str, events: &Value) -> Result<reqwest::Response, SinkError> {
+    async fn post(&self, kind: &str, events: &Value) -> Result<reqwest::Response, DeliveryError> {
         let request = self.client.post(&self.url).header("aeg-event-type", kind).json(events);
-        let response = request.send().await.map_err(|error| {
-            // The URL may hold a key; it is not repeated.
-            let error = error.without_url();
-            SinkError::Again(match std::error::Error::source(&error) {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            })
-        })?;
+        let response = request.send().await.map_err(unanswered)?;
         let status = response.status();
         match status.as_u16() {
             200..=204 => Ok(response),
-            400 | 413 => Err(SinkError::Never(format!("receiver answered {status}"))),
-            _ => Err(SinkError::Again(format!("receiver answered {status}"))),
+            400 | 413 => Err(DeliveryError::Never(format!("receiver answered {status}"))),
+            _ => Err(DeliveryError::Again(format!("receiver answered {status}"))),
         }
     }
 
-    async fn send(&mut self, now: Timestamp) -> Result<(), SinkError> {
+    async fn send(&mut self, now: Timestamp) -> Result<(), DeliveryError> {
         if !self.is_validated {
-            self.validate(now).await.map_err(|error| SinkError::Again(error.to_string()))?;
+            self.validate(now).await.map_err(|error| DeliveryError::Again(error.to_string()))?;
             self.is_validated = true;
         }
         while !self.kept.is_empty() {
@@ -88,9 +82,9 @@ impl EventGrid {
             let len = batch.len();
             match self.post("Notification", &Value::Array(batch)).await {
                 Ok(_) => drop(self.kept.drain(..len)),
-                Err(SinkError::Never(words)) => {
+                Err(DeliveryError::Never(words)) => {
                     self.kept.drain(..len);
-                    return Err(SinkError::Never(words));
+                    return Err(DeliveryError::Never(words));
                 }
                 Err(again) => return Err(again),
             }
@@ -112,7 +106,7 @@ impl Sink for EventGrid {
         !self.kept.is_empty()
     }
 
-    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
+    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(self.send(now))
     }
 }

@@ -12,23 +12,14 @@ mod webhook;
 use std::pin::Pin;
 use std::time::Duration;
 
+use gantry_central::actions::DeliveryError;
 use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
+use reqwest::redirect::Policy;
 
 pub use event_grid::EventGrid;
 pub use mail::Mail;
 pub use webhook::Webhook;
-
-/// Why events were not delivered.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
-pub enum SinkError {
-    /// Worth another attempt.
-    #[error("{0}")]
-    Again(String),
-    /// The receiver will never take these events.
-    #[error("{0}")]
-    Never(String),
-}
 
 /// An endpoint of message routing, as one partition's events go to it.
 ///
@@ -43,9 +34,33 @@ pub trait Sink: Send {
     /// Sends what is kept.
     ///
     /// # Errors
-    /// [`SinkError::Again`] keeps it, [`SinkError::Never`] drops it.
-    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>>;
+    /// [`DeliveryError::Again`] keeps it, [`DeliveryError::Never`] drops it.
+    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>>;
 }
 
 /// How long one attempt may take.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client of receivers. It trusts the system's CAs and `extra_ca` (PEM). Redirects are not followed: a receiver
+/// that moved is configured anew, and cannot send what we post elsewhere.
+///
+/// # Errors
+/// When the CA cannot be read.
+pub fn client(extra_ca: Option<&[u8]>) -> Result<reqwest::Client, String> {
+    let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT);
+    if let Some(pem) = extra_ca {
+        let certificate = reqwest::Certificate::from_pem(pem).map_err(|error| error.to_string())?;
+        builder = builder.tls_certs_merge([certificate]);
+    }
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// Why a request was not answered, in words that do not repeat its URL, which may hold a key.
+fn unanswered(error: reqwest::Error) -> DeliveryError {
+    let error = error.without_url();
+    let words = match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    if error.is_builder() { DeliveryError::Never(words) } else { DeliveryError::Again(words) }
+}

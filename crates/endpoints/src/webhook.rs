@@ -4,9 +4,8 @@ use gantry_central::actions::{Action, DeliveryError};
 use gantry_central::alerts::Alert;
 use gantry_central::ports::Endpoint;
 use gantry_hub::ports::PortFuture;
-use reqwest::redirect::Policy;
 
-use crate::TIMEOUT;
+use crate::unanswered;
 
 /// Posts alerts.
 pub struct Webhook {
@@ -14,28 +13,13 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A client that trusts the system's CAs and `extra_ca` (PEM). Redirects are not followed: a
-    /// receiver that moved is configured anew, and cannot send our alerts elsewhere.
-    ///
-    /// # Errors
-    /// When the CA cannot be read.
-    pub fn new(extra_ca: Option<&[u8]>) -> Result<Self, String> {
-        let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT);
-        if let Some(pem) = extra_ca {
-            let certificate = reqwest::Certificate::from_pem(pem).map_err(|error| error.to_string())?;
-            builder = builder.tls_certs_merge([certificate]);
-        }
-        Ok(Self { client: builder.build().map_err(|error| error.to_string())? })
+    /// Posts with a client of [`client`](crate::client).
+    pub fn new(client: reqwest::Client) -> Self {
+        Self { client }
     }
 
     async fn post(&self, url: &str, alert: &Alert) -> Result<(), DeliveryError> {
-        let response = self.client.post(url).json(&alert.document()).send().await.map_err(|error| {
-            // The URL may hold a key; it is not repeated.
-            let error = error.without_url();
-            let words = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-            if error.is_builder() { DeliveryError::Never(words) } else { DeliveryError::Again(words) }
-        })?;
+        let response = self.client.post(url).json(&alert.document()).send().await.map_err(unanswered)?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -106,7 +90,7 @@ pub(crate) mod tests {
 
     fn webhook() -> Webhook {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Webhook::new(None).unwrap()
+        Webhook::new(crate::client(None).unwrap())
     }
 
     #[tokio::test]

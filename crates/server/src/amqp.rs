@@ -152,6 +152,8 @@ impl EventReader for PartitionReader {
                         if !events.is_empty() {
                             return Ok(events);
                         }
+                        // Far behind, with little for this endpoint: others want the thread too.
+                        tokio::task::yield_now().await;
                     }
                     Ok(None) => return Err(StreamError::Closed),
                     Err(error) => return Err(StreamError::Failed(error.to_string())),

@@ -96,7 +96,7 @@ impl Processing {
         let mail = Mail::new(&config.mail.server, &config.mail.from).map_err(anyhow::Error::msg)?;
         // Our own CA is trusted too, so that a webhook may be served by this platform.
         let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
-        let webhook = Webhook::new(Some(&ca)).map_err(anyhow::Error::msg)?;
+        let webhook = Webhook::new(gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?);
         Ok(Arc::new(Self { central, database, events, hub, webhook, mail, work: Notify::new() }))
     }
 
@@ -116,6 +116,10 @@ impl Processing {
             }
             self.flush().await;
             self.publish_connections(&mut connected);
+            if let Some((used, allowed)) = self.hub.message_quota(gantry_gateway::now()) {
+                metrics::gauge!("gantry_daily_messages_used").set(used as f64);
+                metrics::gauge!("gantry_daily_messages_allowed").set(allowed as f64);
+            }
             metrics::gauge!("gantry_values_not_analysed").set(self.central.not_analysed() as f64);
             let period = if saved_bytes > CHECKPOINT_BYTES_LARGE { CHECKPOINT_PERIOD * 6 } else { CHECKPOINT_PERIOD };
             if saved_at.elapsed() >= period {

@@ -3,8 +3,9 @@
 use std::pin::Pin;
 
 use gantry_blobs::{BlobError, ContainerName, Place};
+use gantry_central::actions::DeliveryError;
+use gantry_endpoints::Sink;
 use gantry_endpoints::storage::{File, StorageBatch};
-use gantry_endpoints::{Sink, SinkError};
 use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
 use tracing::error;
@@ -25,13 +26,13 @@ impl Container {
         Self { batch, place, file: None }
     }
 
-    async fn write(&mut self, now: Timestamp) -> Result<(), SinkError> {
+    async fn write(&mut self, now: Timestamp) -> Result<(), DeliveryError> {
         if self.file.is_none() {
-            self.file = self.batch.take(now).map_err(|error| SinkError::Never(error.to_string()))?;
+            self.file = self.batch.take(now).map_err(|error| DeliveryError::Never(error.to_string()))?;
         }
         let Some(file) = &self.file else { return Ok(()) };
         if let Place::Own(blobs, name) = &self.place {
-            make(blobs, name, now).await.map_err(|error| SinkError::Again(error.to_string()))?;
+            make(blobs, name, now).await.map_err(|error| DeliveryError::Again(error.to_string()))?;
         }
         for attempt in 1..=NAMES_MAX {
             match self.place.create(&file.name(attempt), file.content.clone(), file.content_type, now).await {
@@ -40,10 +41,10 @@ impl Container {
                     return Ok(());
                 }
                 Err(BlobError::BlobExists) => {}
-                Err(error) => return Err(SinkError::Again(error.to_string())),
+                Err(error) => return Err(DeliveryError::Again(error.to_string())),
             }
         }
-        Err(SinkError::Again("every name of this minute is taken".into()))
+        Err(DeliveryError::Again("every name of this minute is taken".into()))
     }
 }
 
@@ -71,7 +72,7 @@ impl Sink for Container {
         self.file.is_some() || self.batch.due(now)
     }
 
-    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
+    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(self.write(now))
     }
 }

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use container::Container;
 use gantry_blobs::{Blobs, ContainerName, Place};
+use gantry_central::actions::DeliveryError;
 use gantry_endpoints::storage::StorageBatch;
-use gantry_endpoints::{EventGrid, Sink, SinkError};
+use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
@@ -58,12 +59,7 @@ impl Dispatch {
     /// When our own CA cannot be read.
     pub fn new(config: &Config, hub: Arc<Hub>, events: Events, blobs: Arc<Blobs>) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
-        let ca = reqwest::Certificate::from_pem(&ca).context("reading our CA")?;
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(gantry_endpoints::TIMEOUT)
-            .tls_certs_merge([ca])
-            .build()?;
+        let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
         Ok(Self { hub, events, blobs, client })
     }
 
@@ -112,7 +108,7 @@ impl Dispatch {
 
     fn sink(&self, one: &InUse, partition: u16) -> anyhow::Result<Box<dyn Sink>> {
         match &one.endpoint.kind {
-            EndpointKind::OwnStream => bail!("a stream of this platform is read, not sent to"),
+            EndpointKind::OwnStream | EndpointKind::Elsewhere => bail!("nothing is sent to such an endpoint"),
             EndpointKind::Webhook { url } => {
                 Ok(Box::new(EventGrid::new(self.client.clone(), url.clone(), self.hub.name().to_owned())))
             }
@@ -129,7 +125,6 @@ impl Dispatch {
             EndpointKind::OwnQueue | EndpointKind::OwnTopic { .. } => {
                 Ok(Box::new(Queue::new(Arc::clone(&self.hub), one.queues())))
             }
-            EndpointKind::Queue { .. } => bail!("queues are not implemented; see docs/compatibility.md"),
         }
     }
 
@@ -239,11 +234,11 @@ impl Sender {
             self.hub.note_delivery(gantry_gateway::now(), &self.name, words);
             match outcome {
                 Ok(()) => return,
-                Err(SinkError::Never(error)) => {
+                Err(DeliveryError::Never(error)) => {
                     warn!(endpoint = %self.name, %error, "events dropped: the receiver will never take them");
                     metrics::counter!("gantry_routing_dropped").increment(1);
                 }
-                Err(SinkError::Again(error)) => {
+                Err(DeliveryError::Again(error)) => {
                     warn!(endpoint = %self.name, partition = self.partition, %error, "events not delivered yet");
                     let jitter = rand::rng().random_range(0.8..1.2);
                     tokio::time::sleep(pause.mul_f64(jitter)).await;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gantry_endpoints::{Sink, SinkError};
+use gantry_central::actions::DeliveryError;
+use gantry_endpoints::Sink;
 use gantry_hub::Hub;
 use gantry_hub::event::StoredEvent;
 use gantry_hub::service_queue::ServiceQueue;
@@ -42,11 +43,11 @@ impl Sink for Queue {
         !self.kept.is_empty()
     }
 
-    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
+    fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(async move {
             for queue in &self.queues {
                 let pushed = self.hub.push_routed(now, *queue, self.kept.clone()).await;
-                pushed.map_err(|error| SinkError::Again(error.to_string()))?;
+                pushed.map_err(|error| DeliveryError::Again(error.to_string()))?;
             }
             self.kept.clear();
             Ok(())
