@@ -38,19 +38,13 @@ pub fn amqp_condition(error: &HubError) -> String {
     amqp::condition::of_hub(error).condition.to_string()
 }
 
-impl Gateway {
-    /// Waits the turn of a new connection; says whether there is one.
-    async fn may_connect(&self) -> bool {
-        match self.hub.admit(now(), Operation::Connect, 1) {
-            Ok(wait) => {
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-                true
-            }
-            Err(_) => false,
-        }
+/// Waits the turn of an operation of a device, whatever it speaks.
+async fn take_turn(hub: &Hub, operation: Operation) -> Result<(), HubError> {
+    let wait = hub.admit(now(), operation, 1)?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
+    Ok(())
 }
 
 /// The other end of a connection.

@@ -26,7 +26,7 @@ use super::topics::{Inbound, Topics};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
 use crate::twin::{reported_patch, twin_failure};
-use crate::{Gateway, acknowledged, now};
+use crate::{Gateway, acknowledged, now, take_turn};
 
 /// Batches of publishes waiting for the log; Java keeps up to 65,000 messages in flight.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
@@ -419,15 +419,6 @@ impl<'a> Batch<'a> {
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, hub: &Hub) -> Result<(), End> {
     hub.ready().await;
     wire.fill().await
-}
-
-/// Waits the turn of an operation.
-async fn take_turn(hub: &Hub, operation: Operation) -> Result<(), HubError> {
-    let wait = hub.admit(now(), operation, 1)?;
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
-    }
-    Ok(())
 }
 
 /// The oldest batch, once durable. Cancelling loses nothing.

@@ -10,6 +10,7 @@ mod wire;
 
 use std::time::Duration;
 
+use gantry_hub::throttle::Operation;
 use gantry_hub::{HubError, Presented};
 use gantry_identity::{Identity, Refusal};
 use gantry_mqtt::{ConnectReturnCode, Packet};
@@ -17,7 +18,7 @@ use gantry_provisioning::{DpsError, RegistrationId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info};
 
-use crate::{Gateway, Peer, now};
+use crate::{Gateway, Peer, now, take_turn};
 use login::{Login, LoginError};
 use wire::{End, Wire};
 
@@ -79,10 +80,10 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     match &login {
         Login::Hub(login) => match Box::pin(authenticate_hub(gateway, peer, login)).await {
-            Ok(_) if !gateway.may_connect().await => {
-                refuse(wire, ConnectReturnCode::ServerUnavailable, "connections are throttled").await
-            }
-            Ok(session) => Box::pin(hub::run(wire, gateway, session, login)).await,
+            Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
+                Ok(()) => Box::pin(hub::run(wire, gateway, session, login)).await,
+                Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
+            },
             Err((code, reason)) => refuse(wire, code, &reason).await,
         },
         Login::Dps(login) => match Box::pin(authenticate_dps(gateway, peer, login)).await {

@@ -784,3 +784,16 @@ async fn a_device_that_asks_for_throttling_is_throttled_for_a_while() {
         .expect("the spell ends");
     }
 }
+
+#[tokio::test]
+async fn twin_operations_have_the_turns_and_the_gaps_of_an_edition() {
+    let world = World::like("B1");
+    let id = world.register("d1").await;
+    let mut client = world.device(&id).await;
+    let (requests, answers) = pair(&mut client, &id, "twin").await;
+    client.send(requests, &twin_request("GET", None, " ", MessageId::Ulong(1))).await;
+    let (_, _, answer) = client.delivery(answers).await;
+    assert_eq!(answer.message_annotation("status"), Some(&Value::Int(403)), "a basic edition has no twins");
+    let link = telemetry_link(&mut client, &id).await;
+    assert_eq!(client.send(link, &event("x")).await, DeliveryState::Accepted);
+}

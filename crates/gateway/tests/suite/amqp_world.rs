@@ -27,6 +27,7 @@ use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::{Event as HubEvent, MessageSource, StoredEvent, SystemProperties};
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink, LogError, PortFuture, RefusedAccess};
 use gantry_hub::service_queue::Messaging;
+use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Refusal, Rights, Signer, Timestamp};
 use gantry_storage::Database;
@@ -201,18 +202,23 @@ pub(crate) struct World {
 impl World {
     /// Services are let in by the gate, and send into the outbox.
     pub(crate) fn new() -> Self {
-        Self::build(false)
+        Self::build(false, None)
     }
 
     /// The hub itself stands behind everything.
     pub(crate) fn real() -> Self {
-        Self::build(true)
+        Self::build(true, None)
     }
 
-    fn build(real: bool) -> Self {
+    /// The same, acting like an edition of the reference service.
+    pub(crate) fn like(edition: &str) -> Self {
+        Self::build(true, Some(edition.parse().unwrap()))
+    }
+
+    fn build(real: bool, edition: Option<Edition>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = Arc::<MemoryLog>::default();
-        let hub = Arc::new(hub(folder.path(), &log));
+        let hub = Arc::new(hub(folder.path(), &log, edition));
         let (stream, gate, outbox) = (Arc::<MemoryStream>::default(), Arc::<Gate>::default(), Arc::<Outbox>::default());
         let (stop, shutdown) = watch::channel(false);
         let context = Arc::new(AmqpContext {
@@ -362,14 +368,14 @@ impl Audit for Unheard {
     fn refused(&self, _: RefusedAccess) {}
 }
 
-fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>) -> Hub {
+fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>, edition: Option<Edition>) -> Hub {
     let keys = || KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
     let config = HubConfig {
         name: "gantry".into(),
         host_names: vec!["localhost".into()],
         policies: Policies::hub_defaults(keys),
         disabled: DisabledTokens::default(),
-        edition: None,
+        edition,
         allow_faults: true,
         messaging: Messaging::default(),
     };

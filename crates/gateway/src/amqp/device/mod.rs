@@ -19,6 +19,7 @@ use gantry_amqp::sasl::Outcome;
 use gantry_amqp::{Body, DeliveryState, ErrorCondition, Message, Role, Value, condition as amqp};
 use gantry_hub::connection::{CloseReason, Deliveries, Delivery, Mailbox, Subscriptions};
 use gantry_hub::faults::Fault;
+use gantry_hub::throttle::Operation;
 use gantry_hub::{Hub, HubError, Presented, Session};
 use gantry_identity::{Identity, Refusal, Rights, Timestamp};
 use tracing::debug;
@@ -29,6 +30,7 @@ use super::links::{Link, LinkKind, MESSAGE_SIZE_MAX};
 use super::management::Answer;
 use super::ports::Grant;
 use super::{condition, grants};
+use crate::take_turn;
 
 use c2d::C2dLink;
 pub(super) use c2d::{Fetched, Said, outcome, settled_state};
@@ -298,6 +300,7 @@ impl Head {
             let connect = async {
                 let presented = Presented { token: token.as_deref(), certificate: certificate.as_ref() };
                 let mut session = hub.authenticate_device(now(), &identity, presented).await?;
+                take_turn(&hub, Operation::Connect).await?;
                 session.model_id = model_id;
                 // What a persistent MQTT session subscribed to is not touched.
                 session.subscriptions = Subscriptions::default();

@@ -9,11 +9,13 @@ use gantry_amqp::condition as amqp;
 use gantry_amqp::connection::LinkId;
 use gantry_amqp::{Body, DeliveryState, ErrorCondition, Message, MessageId, Properties, Symbol, Value};
 use gantry_hub::connection::Subscriptions;
+use gantry_hub::throttle;
 use gantry_hub::{Hub, HubError};
 use gantry_identity::{Identity, Timestamp};
 
 use super::super::connection::{Done, Head};
 use super::{Channel, DeviceDone, hub_of};
+use crate::take_turn;
 use crate::twin::{reported_patch, twin_failure};
 
 /// Requests of one device that wait for earlier ones.
@@ -158,6 +160,11 @@ fn operation(message: &Message) -> Operation {
 }
 
 async fn carry_out(hub: &Hub, now: Timestamp, identity: &Identity, operation: &Operation) -> Result<Success, HubError> {
+    match operation {
+        Operation::Get => take_turn(hub, throttle::Operation::TwinRead).await?,
+        Operation::Report(_) => take_turn(hub, throttle::Operation::TwinWrite).await?,
+        Operation::Notify(_) | Operation::Wrong(_) => {}
+    }
     match operation {
         Operation::Get => Ok(Success::Twin(hub.device_twin(identity).await?.to_string())),
         Operation::Report(body) => Ok(Success::Reported(hub.report(now, identity, &reported_patch(body)?).await?)),
