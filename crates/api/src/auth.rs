@@ -47,13 +47,19 @@ fn claimed(headers: &HeaderMap) -> String {
 
 /// Lets a service call through that has `needed` at the hub.
 pub(crate) fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
-    match api.hub.authenticate_service(now(), token(headers), needed) {
-        Ok(_) => Ok(()),
-        Err(refusal) => {
-            api.hub.report_refusal(now(), &claimed(headers), &peer.0, "https service", &refusal);
-            Err(ApiError::unauthorized())
-        }
-    }
+    let checked = api.hub.authenticate_service(now(), token(headers), needed);
+    checked.map(drop).map_err(|refusal| refused(api, headers, peer, &refusal))
+}
+
+/// Lets an operator's call to the platform through that has `needed` at the hub.
+pub(crate) fn operator(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
+    let checked = api.hub.authenticate_operator(now(), token(headers), needed);
+    checked.map(drop).map_err(|refusal| refused(api, headers, peer, &refusal))
+}
+
+fn refused(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) -> ApiError {
+    api.hub.report_refusal(now(), &claimed(headers), &peer.0, "https service", refusal);
+    ApiError::unauthorized()
 }
 
 /// Lets a service's call in whose policy has the right. Ask for it before the rest of a request is looked at.

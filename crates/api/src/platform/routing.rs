@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use gantry_hub::device::IfMatch;
 use gantry_hub::routing::{Route, Routing, Source, TestMessage};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use crate::{Api, now};
 #[derive(Deserialize)]
 struct Settings {
     properties: Routing,
+    /// As `GET` gave it; the header counts when there is one.
+    #[serde(default)]
+    etag: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +72,11 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Result<Response, PlatformError> {
     let settings: Settings = parse(&body)?;
-    let etag = api.hub.put_routing(now(), settings.properties.clone(), &if_match(&headers)).await?;
+    let if_match = match (if_match(&headers), settings.etag) {
+        (IfMatch::Absent, Some(etag)) => IfMatch::Tag(etag),
+        (given, _) => given,
+    };
+    let etag = api.hub.put_routing(now(), settings.properties.clone(), &if_match).await?;
     Ok(answer(settings.properties, &etag))
 }
 

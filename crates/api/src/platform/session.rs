@@ -128,7 +128,7 @@ impl FromRequestParts<Arc<Api>> for Owner {
 async fn admit(parts: &Parts, api: &Api, needed: Rights) -> Result<(), PlatformError> {
     if parts.headers.contains_key(header::AUTHORIZATION) {
         let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
-        return auth::hub(api, &parts.headers, &peer, needed).map_err(|_| PlatformError::unauthorized());
+        return auth::operator(api, &parts.headers, &peer, needed).map_err(|_| PlatformError::unauthorized());
     }
     let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
     if !api.sessions.is_open(session, now()).await {

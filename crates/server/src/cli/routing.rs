@@ -150,8 +150,8 @@ async fn change(
 ) -> anyhow::Result<()> {
     let mut settings = client.hub(Method::GET, PATH, None).await?;
     change(&mut settings["properties"])?;
-    let body = json!({ "properties": settings["properties"] });
-    let answer = client.hub(Method::PUT, PATH, Some(&body)).await?;
+    // With its etag, so that a change made meanwhile is not lost.
+    let answer = client.hub(Method::PUT, PATH, Some(&settings)).await?;
     output.json(&answer["properties"]);
     Ok(())
 }
