@@ -202,26 +202,7 @@ async fn serve(
     let sessions = Arc::new(Sessions::default());
     let link = sign_in_token();
     sessions.add_link(link.clone(), gantry_gateway::now()).await;
-    let files = blobs::files(config, &platform.blobs, &platform.database)?;
-    if let Some(files) = &files {
-        blobs::prepare(files).await?;
-    }
-    let containers = blobs::SignedContainers { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
-    let import_export = ImportExport::load(
-        Arc::clone(&platform.hub),
-        Arc::clone(&platform.central),
-        Arc::<Database>::clone(&platform.database),
-        Arc::new(containers),
-    )?;
-    import_export.settle().await?;
-    let api = Api {
-        hub: Arc::clone(&platform.hub),
-        provisioning: Arc::clone(&platform.provisioning),
-        central: Arc::clone(&platform.central),
-        files,
-        import_export,
-        sessions,
-    };
+    let api = api(config, &platform, sessions).await?;
     let (stop, stopped) = watch::channel(false);
     let processing = Processing::new(
         config,
@@ -241,15 +222,9 @@ async fn serve(
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
     let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
-    for listener in listeners.mqtt {
-        tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), Mqtt(gateway.clone())));
-    }
-    for listener in listeners.amqp {
-        tasks.spawn(listen::accept(listener, plain.clone(), bounds.clone(), amqp.clone()));
-    }
-    for listener in listeners.https {
-        tasks.spawn(listen::accept(listener, web.clone(), bounds.clone(), https.clone()));
-    }
+    accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(gateway.clone()));
+    accept_on(&mut tasks, listeners.amqp, &plain, &bounds, &amqp);
+    accept_on(&mut tasks, listeners.https, &web, &bounds, &https);
     if let Some(port) = config.bench_plain_port {
         warn!(port, "MQTT without TLS on loopback, for the bench only");
         let listener = TcpListener::bind(("127.0.0.1", port)).await.context("binding the bench's plain port")?;
@@ -270,6 +245,43 @@ async fn serve(
     platform.events.log().close().await.context("closing the event log")?;
     info!("stopped");
     Ok(())
+}
+
+/// The HTTP side, with the jobs of the last run settled.
+async fn api(config: &Config, platform: &Platform, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
+    let files = blobs::files(config, &platform.blobs, &platform.database)?;
+    if let Some(files) = &files {
+        blobs::prepare(files).await?;
+    }
+    let containers = blobs::SignedContainers { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
+    let import_export = ImportExport::load(
+        Arc::clone(&platform.hub),
+        Arc::clone(&platform.central),
+        Arc::<Database>::clone(&platform.database),
+        Arc::new(containers),
+    )?;
+    import_export.settle().await?;
+    Ok(Api {
+        hub: Arc::clone(&platform.hub),
+        provisioning: Arc::clone(&platform.provisioning),
+        central: Arc::clone(&platform.central),
+        files,
+        import_export,
+        sessions,
+    })
+}
+
+/// Accepts connections of a service on every listener of its port.
+fn accept_on(
+    tasks: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    acceptor: &TlsAcceptor,
+    bounds: &Bounds,
+    service: &impl Serve,
+) {
+    for listener in listeners {
+        tasks.spawn(listen::accept(listener, acceptor.clone(), bounds.clone(), service.clone()));
+    }
 }
 
 /// The bench's listener: what the other one does, less TLS.
