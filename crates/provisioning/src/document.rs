@@ -5,8 +5,9 @@
 use gantry_identity::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::assign::Operation;
 use crate::registration::{Registration, RegistrationStatus};
-use crate::service::{DpsError, Operation};
+use crate::service::DpsError;
 
 impl Operation {
     /// The answer to a register request: still being worked on, ask again.
