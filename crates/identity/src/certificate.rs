@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use crate::Timestamp;
@@ -66,6 +67,24 @@ impl CertificateChain {
         (!owned.is_empty()).then(|| Self(owned.into()))
     }
 
+    /// What the leaf says it is called: common name, then DNS names and URIs of the subject alternative name.
+    pub fn names(&self) -> Vec<String> {
+        let Ok(leaf) = parse(self.leaf()) else { return vec![] };
+        let mut names: Vec<String> = common_name(&leaf).into_iter().collect();
+        if let Ok(Some(others)) = leaf.subject_alternative_name() {
+            names.extend(others.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+                _ => None,
+            }));
+        }
+        names
+    }
+
+    /// The leaf, DER.
+    pub fn leaf_der(&self) -> &[u8] {
+        self.leaf()
+    }
+
     fn leaf(&self) -> &CertificateDer<'static> {
         &self.0[0]
     }
@@ -110,6 +129,18 @@ impl CertificateChain {
             let presented = presented.unwrap_or_default();
             return Err(CertificateError::CommonName { presented, needed: name.to_owned() });
         }
+        self.check_path(authorities, now)
+    }
+
+    /// Checks that the leaf leads to one of `authorities`, whatever it is called.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check_path<'a>(
+        &self,
+        authorities: impl IntoIterator<Item = &'a Authority>,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
         // `webpki` takes anchors on trust, so their dates are checked here.
         let valid: Vec<_> = authorities.into_iter().filter(|authority| authority.is_valid(now)).collect();
         let anchors: Vec<TrustAnchor<'_>> =
