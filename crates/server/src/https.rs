@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
+use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -42,8 +43,20 @@ struct Shared {
 }
 
 impl Https {
+    /// A service of these routes alone.
+    pub fn of(router: Router) -> Self {
+        Self { router }
+    }
+
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, blobs: BlobService, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        api: Api,
+        blobs: BlobService,
+        tokens: Option<Tokens>,
+        gateway: Gateway,
+        amqp: Amqp,
+        metrics: PrometheusHandle,
+    ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
@@ -53,7 +66,8 @@ impl Https {
             .route("/readyz", get(|| async { "ready\n" }))
             .route("/metrics", get(render_metrics))
             .with_state(shared);
-        let router = gantry_api::router(api).merge(own).fallback(page::serve);
+        let tokens = tokens.map(tokens::router).unwrap_or_default();
+        let router = gantry_api::router(api).merge(own).merge(tokens).fallback(page::serve);
         let router = router.layer(from_fn_with_state(blobs, divert));
         Self { router }
     }

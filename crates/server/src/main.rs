@@ -15,6 +15,7 @@ mod prompt;
 mod registry;
 mod routing;
 mod serve;
+mod token_server;
 mod websocket;
 
 use std::process::ExitCode;

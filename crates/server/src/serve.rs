@@ -33,6 +33,7 @@ use crate::listen::{self, Bounds, Serve, Stream};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::token_server;
 
 /// How often queues are looked after.
 const TENDING_PERIOD: Duration = Duration::from_secs(1);
@@ -92,7 +93,7 @@ pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
     first_start::open_folder(&config.data_folder)?;
-    let certificates = first_start::certificates(&config)?;
+    let certificates = first_start::certificates(&config.data_folder, &config.hub.name, &config.hub.host_names)?;
     let platform = build(&config).await?;
     let listeners = bind(&config)?;
     let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
@@ -111,7 +112,7 @@ fn raise_file_limit() {
 
 async fn build(config: &Config) -> anyhow::Result<Platform> {
     let database = Database::open(&config.data_folder)?;
-    let secrets = first_start::secrets(&database).await?;
+    let mut secrets = first_start::secrets(&database).await?;
     let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
     log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
     log_config.retention_bytes = Some(config.hub.retention_mib << 20);
@@ -138,6 +139,8 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         audit: Arc::<CountedAudit>::clone(&audit),
     };
     let hub = Arc::new(Hub::new(hub_config, ports)?);
+    // With the keys of the last roll.
+    secrets.hub_policies = (*hub.policies()).clone();
     if let Some(routing) = &config.hub.routing
         && hub.routing().0 != *routing
     {
@@ -220,7 +223,8 @@ async fn serve(
     let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
     let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
-    let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
+    let tokens = token_server::role(config, &platform.hub).context("[token_server]")?;
+    let https = Https::new(api, blobs, tokens, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
     accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(gateway.clone()));
     accept_on(&mut tasks, listeners.amqp, &plain, &bounds, &amqp);

@@ -122,7 +122,8 @@ impl JwtRules {
             Some(("", _)) => Value::Object(claims.clone()).pointer(&self.device_claim).cloned(),
             _ => claims.get(&self.device_claim).cloned(),
         };
-        let device = claim.as_ref().and_then(Value::as_str).ok_or_else(|| format!("no text `{}`", self.device_claim))?;
+        let device =
+            claim.as_ref().and_then(Value::as_str).ok_or_else(|| format!("no text `{}`", self.device_claim))?;
         Ok((device.chars().take(DEVICE_SHOWN_MAX).collect(), exact([device])))
     }
 }

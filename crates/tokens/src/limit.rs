@@ -43,7 +43,10 @@ impl Limits {
     /// Before anything is looked at: `peer` with its port.
     pub(crate) fn admit_address(&self, peer: &str, now: Timestamp) -> Result<(), Denied> {
         let address = peer.rsplit_once(':').map_or(peer, |(address, _)| address);
-        self.address.lock().take(address, now).map_err(|retry_after| Denied::Throttled { of: "from this address", retry_after })
+        self.address
+            .lock()
+            .take(address, now)
+            .map_err(|retry_after| Denied::Throttled { of: "from this address", retry_after })
     }
 
     /// After the proof.

@@ -83,10 +83,13 @@ impl Subject {
         }
         let text = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest).trim_end_matches('/');
         let parts: Vec<&str> = text.split('/').collect();
-        let place = parts.first().filter(|place| is_place(place)).ok_or(SubjectError::Shape)?;
+        let place = parts.first().filter(is_place).ok_or(SubjectError::Shape)?;
         let identity = |device: &str, module: Option<&str>| {
             let module = module.map(ModuleId::parse).transpose()?;
-            Ok(Self::Identity { host: strip_port(place), identity: Identity { device: DeviceId::parse(device)?, module } })
+            Ok(Self::Identity {
+                host: strip_port(place),
+                identity: Identity { device: DeviceId::parse(device)?, module },
+            })
         };
         match parts[1..] {
             ["devices", device] => identity(device, None),
@@ -170,7 +173,15 @@ mod tests {
     #[test]
     fn what_is_no_single_identity_is_refused() {
         refuses("", &SubjectError::Missing);
-        for raw in ["h", "h/devices", "h/devices/d/messages", "h/devices/d/modules", "h/twins/d", "/devices/d", "h h/devices/d"] {
+        for raw in [
+            "h",
+            "h/devices",
+            "h/devices/d/messages",
+            "h/devices/d/modules",
+            "h/twins/d",
+            "/devices/d",
+            "h h/devices/d",
+        ] {
             refuses(raw, &SubjectError::Shape);
         }
         refuses("h/devices/", &SubjectError::Shape);

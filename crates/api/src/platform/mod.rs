@@ -6,6 +6,7 @@ mod devices;
 pub(crate) mod error;
 mod faults;
 mod live;
+mod policies;
 mod routing;
 pub(crate) mod session;
 
@@ -36,6 +37,8 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/certificates/{name}", get(certificates::get).put(certificates::put).delete(certificates::delete))
         .route("/certificates/{name}/generateVerificationCode", post(certificates::draw_code))
         .route("/certificates/{name}/verify", post(certificates::verify))
+        .route("/policies", get(policies::list))
+        .route("/policies/{name}/roll", post(policies::roll))
         .route("/routing", get(routing::get).put(routing::put))
         .route("/routing/health", get(routing::health))
         .route("/routing/testnew", post(routing::test_new))

@@ -72,6 +72,8 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
 ];
 
 struct Nothing;

@@ -1,0 +1,288 @@
+//! The token server, apart from the hub and as a role of the platform.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use gantry_identity::{Key, SharedAccessSignature};
+use gantry_mqtt::ConnectReturnCode;
+use gantry_testkit::{Device, Login, PATIENCE, Platform, Service, TokenServer};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use reqwest::Method;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{GANTRY, key};
+
+/// A policy's connection string as `gantry policy connection-string` makes it.
+async fn policy(service: &Service, name: &str, field: &str) -> String {
+    let list = service.call(Method::GET, "/platform/v1/policies", "").await.unwrap().body;
+    let policies = list["value"].as_array().unwrap();
+    let policy = policies.iter().find(|policy| policy["keyName"] == name).unwrap();
+    let key = policy[field].as_str().unwrap();
+    format!("HostName=localhost;SharedAccessKeyName={name};SharedAccessKey={key}")
+}
+
+/// Entry of an API key.
+fn api_key(name: &str, text: &str, identities: &[&str]) -> String {
+    let hash = Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
+    format!("[[token_server.api_keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nidentities = {identities:?}\n")
+}
+
+/// A certificate authority and certificates below it.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate and its key, for a client.
+    fn client(&self, name: &str, dns: &[&str]) -> reqwest::Identity {
+        let mut params = CertificateParams::new(dns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        reqwest::Identity::from_pem(format!("{}{}", certificate.pem(), key.serialize_pem()).as_bytes()).unwrap()
+    }
+}
+
+/// Somebody who asks for tokens.
+struct Asker {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Asker {
+    fn new(url: &str, ca: &[u8], identity: Option<reqwest::Identity>) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = reqwest::Certificate::from_pem(ca).unwrap();
+        let mut builder = reqwest::Client::builder().tls_certs_only([ca]).timeout(PATIENCE);
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
+        Self { http: builder.build().unwrap(), url: url.to_owned() }
+    }
+
+    fn of(server: &TokenServer, identity: Option<reqwest::Identity>) -> Self {
+        Self::new(server.url(), &server.ca().unwrap(), identity)
+    }
+
+    async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let mut request = self.http.get(format!("{}?{query}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    #[track_caller]
+    fn is_refused((status, text): &(u16, String), expected: u16, word: &str) {
+        assert_eq!(*status, expected, "{text}");
+        let body: Value = serde_json::from_str(text).unwrap();
+        assert!(body["error"]["message"].as_str().unwrap().contains(word), "{text}");
+    }
+}
+
+async fn connects(platform: &Platform, device: &str, token: &str) -> bool {
+    let login = Login { password: token.to_owned(), ..Login::new(device, &key(9)) };
+    Device::try_connect(platform, &login).await.unwrap().2 == ConnectReturnCode::Accepted
+}
+
+async fn devices(service: &Service, names: &[&str]) {
+    for name in names {
+        assert_eq!(service.create_device(name, &key(1)).await.unwrap().status, 200);
+    }
+}
+
+const HUB: &str = "[hub]\nprimary_file = \"{folder}/primary\"\nsecondary_file = \"{folder}/secondary\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_gets_a_token_for_itself_alone() {
+    let (platform, service) = super::platform_with(&["line-1", "line-2", "cam"]).await;
+    let policy = policy(&service, "device", "primaryKey").await;
+    let authority = Authority::new("Plant");
+    let (one, all) = (api_key("one", "key-of-line-1", &["line-1"]), api_key("lines", "key-of-lines", &["line-*"]));
+    let config = format!(
+        "{HUB}[token_server]\naudit_log = \"{{folder}}/audit\"\ndevice_ca_files = [\"{{folder}}/ca.pem\"]\n{one}{all}"
+    );
+    let server = TokenServer::start(GANTRY, &config, &[("primary", &policy), ("ca.pem", &authority.pem)]).unwrap();
+
+    // By API key, in every spelling; the token is what the article says it is.
+    let asker = Asker::of(&server, None);
+    let own = [("x-api-key", "key-of-line-1")];
+    for sr in ["localhost/devices/line-1", "localhost%2Fdevices%2Fline-1", "localhost%252Fdevices%252Fline-1"] {
+        let (status, token) = asker.ask(&format!("sr={sr}"), &own).await;
+        assert_eq!(status, 200, "{token}");
+        assert!(token.starts_with("SharedAccessSignature sr=localhost%2Fdevices%2Fline-1&sig="), "{token}");
+        assert!(token.ends_with("&skn=device"), "{token}");
+        assert!(connects(&platform, "line-1", &token).await, "{token}");
+        assert!(!connects(&platform, "line-2", &token).await, "a token for one device fails on another");
+    }
+    let (_, token) = asker.ask("sr=localhost/devices/line-2", &[("x-api-key", "key-of-lines")]).await;
+    assert!(connects(&platform, "line-2", &token).await);
+
+    // By certificate: common name, or DNS name.
+    for (name, dns) in [("cam", vec![]), ("Camera 7", vec!["cam"])] {
+        let asker = Asker::of(&server, Some(authority.client(name, &dns)));
+        let (status, token) = asker.ask("sr=localhost/devices/cam&ttl=60", &[]).await;
+        assert_eq!(status, 200, "{token}");
+        assert!(connects(&platform, "cam", &token).await);
+        Asker::is_refused(&asker.ask("sr=localhost/devices/line-1", &[]).await, 403, "not for the identity");
+    }
+    let stranger = Asker::of(&server, Some(Authority::new("Plant").client("cam", &[])));
+    Asker::is_refused(&stranger.ask("sr=localhost/devices/cam", &[]).await, 401, "credentials");
+
+    // What is refused, and that neither the answer nor the log says why a credential is wrong.
+    for (query, headers, status, word) in [
+        ("sr=localhost/devices/line-2", &own[..], 403, "not for the identity"),
+        ("sr=localhost/devices/line-1", &[], 401, "credentials"),
+        ("sr=localhost/devices/line-1", &[("x-api-key", "guess")], 401, "credentials"),
+        ("sr=localhost/devices/line-1", &[("authorization", "Bearer a.b.c")], 401, "credentials"),
+        ("", &own, 400, "`sr` is missing"),
+        ("sr=localhost", &own, 400, "must be HOST/devices/ID"),
+        ("sr=localhost/devices", &own, 400, "must be HOST/devices/ID"),
+        ("sr=elsewhere/devices/line-1", &own, 400, "elsewhere"),
+        ("sr=0ne0/registrations/line-1", &own, 400, "0ne0"),
+        ("sr=localhost/devices/li%20ne", &own, 400, "' '"),
+        ("sr=localhost/devices/line-1&ttl=59", &own, 400, "60 to 86400"),
+        ("sr=localhost/devices/line-1&ttl=86401", &own, 400, "60 to 86400"),
+        ("sr=localhost/devices/line-1&ttl=-60", &own, 400, "whole number"),
+        ("sr=localhost/devices/line-1&se=1", &own, 400, "60 to 86400"),
+        ("sr=localhost/devices/line-1&sr=localhost/devices/line-2", &own, 400, "twice"),
+    ] {
+        Asker::is_refused(&asker.ask(query, headers).await, status, word);
+    }
+    let long = format!("sr=localhost/devices/{}", "x".repeat(3000));
+    Asker::is_refused(&asker.ask(&long, &own).await, 400, "longer");
+
+    // Every answer has its line, and no line a secret.
+    let audit = std::fs::read_to_string(server.path("audit")).unwrap();
+    let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |outcome: &str| lines.iter().filter(|line| line["outcome"] == outcome).count();
+    assert_eq!((count("issued"), count("refused")), (6, 18), "{audit}");
+    assert!(lines.iter().any(|line| line["by"] == "certificate" && line["name"] == "Camera 7"));
+    assert!(lines.iter().any(|line| line["reason"].as_str().is_some_and(|reason| reason.contains("does not lead to"))));
+    let signing_key = policy.rsplit_once("SharedAccessKey=").unwrap().1;
+    let everything = audit + &server.log().unwrap();
+    for secret in ["key-of-line-1", "key-of-lines", "guess", "sig=", signing_key] {
+        assert!(!everything.contains(secret), "{secret} in\n{everything}");
+    }
+    let (_, metrics) =
+        Asker { url: server.url().replace(gantry_api::tokens::PATH, "/metrics"), ..asker }.ask("", &[]).await;
+    assert!(metrics.contains("gantry_tokens_issued_total{by=\"api_key\"} 4"), "{metrics}");
+    assert!(metrics.contains("gantry_tokens_refused_total{kind=\"not_own\"} 3"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuers_policy_connects_devices_and_nothing_else() {
+    let (platform, service) = super::platform_with(&["d1", "d2"]).await;
+    let string = policy(&service, "device", "primaryKey").await;
+    let key = Key::from_base64(string.rsplit_once("SharedAccessKey=").unwrap().1).unwrap();
+    let signer = gantry_identity::Signer { resource: "localhost".into(), key, policy: Some("device".into()) };
+    let expires_at = gantry_gateway::now().plus(Duration::from_secs(600));
+    let token = signer.token(expires_at);
+    let ca = platform.ca().unwrap();
+    for path in ["/devices", "/devices/d1", "/twins/d1", "/statistics/devices", "/platform/v1/policies"] {
+        let asker = Asker::new(&format!("https://localhost:{}{path}", platform.https_port()), &ca, None);
+        let (status, text) = asker.ask("api-version=2021-04-12", &[("authorization", &token)]).await;
+        assert_eq!(status, 401, "{path}: {text}");
+    }
+    // A device that is disabled is cut off whatever token it has.
+    let own = gantry_identity::Signer { resource: "localhost/devices/d1".into(), ..signer };
+    assert!(connects(&platform, "d1", &own.token(expires_at)).await);
+    assert_eq!(service.update_device("d1", &super::key(1), "disabled").await.unwrap().status, 200);
+    assert!(!connects(&platform, "d1", &own.token(expires_at)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platform_has_the_role_when_it_is_configured() {
+    let plain = Platform::start(GANTRY).unwrap();
+    let url = |platform: &Platform| format!("https://localhost:{}{}", platform.https_port(), gantry_api::tokens::PATH);
+    let asker = Asker::new(&url(&plain), &plain.ca().unwrap(), None);
+    let (status, _) = asker.ask("sr=localhost/devices/d1", &[("x-api-key", "the-key")]).await;
+    assert_eq!(status, 404, "the role is off by default");
+
+    let key = api_key("all", "the-key", &["d*"]);
+    let config = format!("[token_server]\nenabled = true\nper_identity_per_minute = 3\n{key}");
+    let platform = Platform::start_with_config(GANTRY, &config).unwrap();
+    let service = platform.service().unwrap();
+    devices(&service, &["d1"]).await;
+    let asker = Asker::new(&url(&platform), &platform.ca().unwrap(), None);
+    let with_key = [("x-api-key", "the-key")];
+    let (status, token) = asker.ask("sr=localhost/devices/d1", &with_key).await;
+    assert_eq!(status, 200, "{token}");
+    assert!(connects(&platform, "d1", &token).await);
+    let module = asker.ask("sr=localhost/devices/d1/modules/m", &with_key).await;
+    assert!(module.1.starts_with("SharedAccessSignature sr=localhost%2Fdevices%2Fd1%2Fmodules%2Fm&"), "{module:?}");
+
+    // A refusal is a security event, and a token counts against its identity.
+    Asker::is_refused(&asker.ask("sr=localhost/devices/x1", &with_key).await, 403, "not for the identity");
+    let events = service.call(Method::GET, "/platform/v1/security", "").await.unwrap().body;
+    let event = events["events"].as_array().unwrap().iter().find(|event| event["operation"] == "token server");
+    assert_eq!(event.unwrap()["claimed"], "localhost/devices/x1", "{events}");
+    for _ in 0..2 {
+        assert_eq!(asker.ask("sr=localhost/devices/d1", &with_key).await.0, 200);
+    }
+    let answer = asker.http.get(format!("{}?sr=localhost/devices/d1", asker.url)).header("x-api-key", "the-key");
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 429);
+    let retry_after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=20).contains(&retry_after), "{retry_after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_work_is_refused_in_words() {
+    let primary = "HostName=localhost;SharedAccessKeyName=device;SharedAccessKey=AAECAwQFBgcICQoLDA0ODw==";
+    let key = api_key("a", "k", &["*"]);
+    for (config, expected) in [
+        (format!("[token_server]\n{key}"), "GANTRY_TOKEN_HUB_PRIMARY"),
+        (HUB.to_owned(), "no proof is configured"),
+        (format!("{HUB}{}", key.replace("sha256 = \"", "sha256 = \"zz")), "sha256 of API key `a`"),
+        (format!("{HUB}{key}{key}"), "are the same key"),
+        (format!("{HUB}[token_server.proxy]\nheader = \"x-sim\"\n"), "proxy.ca_files"),
+        (format!("{HUB}[token_server]\ndevice_ca_files = [\"{{folder}}/none\"]\n"), "device_ca_files"),
+        (format!("{HUB}[token_server.webhook]\nurl = \"http://example.com/\"\n"), "not https"),
+        (format!("{HUB}[token_server.jwt]\nissuer = \"i\"\nkeys = \"{{folder}}/none\"\n"), "neither a URL nor a file"),
+        (format!("{HUB}{key}[token_server.enrollment_group]\nid_scope = \"s\"\n"), "go together"),
+    ] {
+        let error = TokenServer::start(GANTRY, &config, &[("primary", primary)]).err().unwrap();
+        assert!(format!("{error:#}").contains(expected), "{config}: {error:#}");
+    }
+}
+
+/// What a token says of its expiry, seconds since the epoch.
+fn expiry(token: &str) -> i64 {
+    assert!(SharedAccessSignature::parse(token).is_ok(), "{token}");
+    token.split('&').find_map(|field| field.strip_prefix("se=")).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_token() {
+    let config = format!("[token_server]\nenabled = true\nlife_min_secs = 10\n{}", api_key("all", "the-key", &["*"]));
+    let platform = Platform::start_with_config(GANTRY, &config).unwrap();
+    let service = platform.service().unwrap();
+    devices(&service, &["d1"]).await;
+    let url = format!("https://localhost:{}{}", platform.https_port(), gantry_api::tokens::PATH);
+    let asker = Asker::new(&url, &platform.ca().unwrap(), None);
+    let (_, token) = asker.ask("sr=localhost/devices/d1&ttl=10", &[("x-api-key", "the-key")]).await;
+    let login = Login { password: token.clone(), ..Login::new("d1", &key(9)) };
+    let (mut device, _) = Device::connect(&platform, &login).await.unwrap();
+    device.publish("devices/d1/messages/events/", b"before").await.unwrap();
+    device.closed().await.unwrap();
+    let late_ms = gantry_gateway::now().as_millis() - expiry(&token) * 1000;
+    assert!((0..3000).contains(&late_ms), "closed {late_ms} ms after the expiry");
+    let (_, token) = asker.ask("sr=localhost/devices/d1&ttl=10", &[("x-api-key", "the-key")]).await;
+    assert!(connects(&platform, "d1", &token).await, "and comes back with a new token");
+}
