@@ -15,7 +15,7 @@ pub struct DeviceCertificates {
 impl DeviceCertificates {
     /// The identities a certificate is for.
     pub(crate) fn check(&self, chain: &CertificateChain, now: Timestamp) -> Result<Vec<Pattern>, Unproven> {
-        chain.check_path(&self.authorities, now)?;
+        chain.find_authority(&self.authorities.iter().collect::<Vec<_>>(), now)?;
         Ok(exact(chain.names().iter().map(String::as_str)))
     }
 }
@@ -38,7 +38,8 @@ impl TrustedProxy {
         now: Timestamp,
     ) -> Result<(String, Vec<Pattern>), Unproven> {
         let chain = chain.ok_or_else(|| Unproven::Proxy("no certificate was presented".into()))?;
-        chain.check_path(&self.authorities, now).map_err(|error| Unproven::Proxy(error.to_string()))?;
+        let authorities: Vec<_> = self.authorities.iter().collect();
+        chain.find_authority(&authorities, now).map_err(|error| Unproven::Proxy(error.to_string()))?;
         let presented = chain.names();
         let name = self.names.iter().find(|name| presented.contains(name));
         let name = name.ok_or_else(|| Unproven::Proxy(format!("certificate is for {presented:?}")))?;

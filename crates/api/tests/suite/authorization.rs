@@ -65,6 +65,8 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
     ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
@@ -72,8 +74,6 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
-    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
 ];
 
 struct Nothing;

@@ -74,8 +74,7 @@ enum Command {
     #[command(subcommand)]
     Rule(platform::RuleCommand),
     /// Certificate authorities whose devices may connect.
-    #[command(subcommand)]
-    Certificate(certificate::CertificateCommand),
+    Certificate(certificate::CertificateArgs),
     /// Shared access policies of the hub.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -127,7 +126,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
-        Command::Certificate(command) => certificate::run(&client()?, output, command).await,
+        Command::Certificate(args) => certificate::run(&client()?, output, args).await,
         Command::Policy(command) => policy::run(&client()?, output, command).await,
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
