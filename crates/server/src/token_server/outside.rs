@@ -223,4 +223,106 @@ mod tests {
             assert_eq!(check_url(url).is_ok(), good, "{url}");
         }
     }
+
+    /// Answers every request with these bytes, or with silence; gives the first request to whoever asks.
+    async fn receiver(answer: Option<String>) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let (answer, sender) = (answer.clone(), sender.clone());
+                tokio::spawn(async move {
+                    let mut request = vec![];
+                    while !String::from_utf8_lossy(&request).contains("\r\n\r\n") {
+                        if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    // The body comes with the head or right after it.
+                    if request.starts_with(b"POST") {
+                        while !request.ends_with(b"}") {
+                            socket.read_buf(&mut request).await.unwrap();
+                        }
+                    }
+                    let _ = sender.send(String::from_utf8(request).unwrap());
+                    match answer {
+                        Some(answer) => drop(socket.write_all(answer.as_bytes()).await),
+                        None => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        (url, requests)
+    }
+
+    fn answer(head: &str, body: &str) -> Option<String> {
+        Some(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
+    }
+
+    fn webhook(url: &str, secret: Option<&str>) -> Webhook {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), secret.unwrap_or_default()).unwrap();
+        let secret_file = if secret.is_some() { file.path().to_owned() } else { PathBuf::new() };
+        let config = WebhookConfig { url: url.into(), secret_file, ca_file: PathBuf::new(), timeout_secs: 1 };
+        Webhook::new(&config).unwrap()
+    }
+
+    async fn judge(webhook: &Webhook) -> Result<bool, String> {
+        let subject = Subject::parse("hub/devices/d1").unwrap();
+        let facts = Facts {
+            subject: &subject,
+            peer: "10.0.0.7:1",
+            authorization: Some("Basic abc"),
+            api_key: None,
+            certificate: Some(b"der"),
+        };
+        ports::Webhook::judge(webhook, &facts).await
+    }
+
+    #[tokio::test]
+    async fn the_webhook_is_told_the_facts_and_its_status_is_the_answer() {
+        for (head, expected) in [("200 OK", true), ("401 No", false), ("403 No", false), ("404 No", false)] {
+            let (url, mut requests) = receiver(answer(head, "")).await;
+            assert_eq!(judge(&webhook(&url, Some("Bearer ours\n"))).await, Ok(expected), "{head}");
+            let request = requests.recv().await.unwrap();
+            assert!(request.to_lowercase().contains("\r\nauthorization: bearer ours\r\n"), "{request}");
+            let body: Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+            assert_eq!((&body["deviceId"], &body["moduleId"]), (&json!("d1"), &Value::Null));
+            assert_eq!((&body["authorization"], &body["certificate"]), (&json!("Basic abc"), &json!("ZGVy")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_webhook_that_hangs_lies_or_is_gone_is_no_answer() {
+        let (silent, _requests) = receiver(None).await;
+        assert_eq!(judge(&webhook(&silent, None)).await, Err("no answer within 1 s".into()));
+        for head in ["204 Nothing", "302 Moved", "500 Broken", "201 Made"] {
+            let (url, _requests) = receiver(answer(head, "")).await;
+            assert!(judge(&webhook(&url, None)).await.unwrap_err().contains("answered"), "{head}");
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/secret-path", listener.local_addr().unwrap());
+        drop(listener);
+        let error = judge(&webhook(&url, None)).await.unwrap_err();
+        assert!(!error.contains("secret-path"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn keys_come_from_a_url_or_a_file_and_are_not_too_large() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let fetch = async |keys: &str| JsonWebKeys::new(keys, Path::new("")).unwrap().fetch().await;
+        let (url, _requests) = receiver(answer("200 OK", "{}")).await;
+        assert_eq!(fetch(&url).await, Ok(b"{}".to_vec()));
+        let (url, _requests) = receiver(answer("404 No", "{}")).await;
+        assert!(fetch(&url).await.unwrap_err().contains("404"));
+        let (url, _requests) = receiver(answer("200 OK", &"x".repeat(KEYS_BYTES_MAX + 1))).await;
+        assert!(fetch(&url).await.unwrap_err().contains("more than"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{}").unwrap();
+        assert_eq!(fetch(file.path().to_str().unwrap()).await, Ok(b"{}".to_vec()));
+        assert!(JsonWebKeys::new("no such file", Path::new("")).is_err());
+    }
 }

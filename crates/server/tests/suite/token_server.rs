@@ -1,8 +1,10 @@
 //! The token server, apart from the hub and as a role of the platform.
 
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use gantry_identity::{Key, SharedAccessSignature};
 use gantry_mqtt::ConnectReturnCode;
 use gantry_testkit::{Device, Login, PATIENCE, Platform, Service, TokenServer};
@@ -285,4 +287,183 @@ async fn a_connection_ends_with_its_token() {
     assert!((0..3000).contains(&late_ms), "closed {late_ms} ms after the expiry");
     let (_, token) = asker.ask("sr=localhost/devices/d1&ttl=10", &[("x-api-key", "the-key")]).await;
     assert!(connects(&platform, "d1", &token).await, "and comes back with a new token");
+}
+
+/// Clients of the roll, and how many of them ask at once.
+const CLIENTS: usize = 1000;
+const AT_ONCE: usize = 32;
+
+/// Everybody asks for a token and sends a message with it; returns what did not work.
+async fn everybody_renews(
+    asker: &Arc<Asker>,
+    messages: &Arc<Asker>,
+    with_token: &Arc<Mutex<Vec<Option<String>>>>,
+) -> Vec<String> {
+    let work = (0..CLIENTS).map(|n| {
+        let (asker, messages, with_token) = (Arc::clone(asker), Arc::clone(messages), Arc::clone(with_token));
+        async move {
+            let old = with_token.lock().unwrap()[n].clone();
+            let (status, token) = asker.ask(&format!("sr=localhost/devices/c{n}"), &[("x-api-key", "the-key")]).await;
+            if status != 200 {
+                return Some(token);
+            }
+            // The token it had goes on working as well: nobody renews at the very moment of a roll.
+            for token in old.iter().chain([&token]) {
+                let url = format!("{}/devices/c{n}/messages/events?api-version=2021-04-12", messages.url);
+                let sent = messages.http.post(url).header("authorization", token).body("x").send().await.unwrap();
+                if sent.status().as_u16() != 204 {
+                    return Some(format!("{}: {}", sent.status(), sent.text().await.unwrap()));
+                }
+            }
+            with_token.lock().unwrap()[n] = Some(token);
+            None
+        }
+    });
+    stream::iter(work).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_rolled_while_a_thousand_clients_renew() {
+    let (platform, service) = super::platform_with(&[]).await;
+    let create = |n: usize| {
+        let service = service.clone();
+        async move { service.create_device(&format!("c{n}"), &key(1)).await.unwrap().status }
+    };
+    let made: Vec<u16> = stream::iter((0..CLIENTS).map(create)).buffer_unordered(AT_ONCE).collect().await;
+    assert!(made.iter().all(|status| *status == 200));
+
+    let first = policy(&service, "device", "primaryKey").await;
+    let api_key = api_key("all", "the-key", &["c*"]);
+    let limits = "[token_server]\nper_address_per_second = 0\ntotal_per_second = 0\n";
+    let config = |sign_with: &str| HUB.to_owned() + &format!("sign_with = \"{sign_with}\"\n{limits}{api_key}");
+    let server = TokenServer::start(GANTRY, &config("primary"), &[("primary", &first), ("secondary", "")]).unwrap();
+    let asker = Arc::new(Asker::of(&server, None));
+    let messages = format!("https://localhost:{}", platform.https_port());
+    let messages = Arc::new(Asker::new(&messages, &platform.ca().unwrap(), None));
+    let with_token = Arc::new(Mutex::new(vec![None; CLIENTS]));
+    let renewing = {
+        let (asker, messages, with_token) = (Arc::clone(&asker), Arc::clone(&messages), Arc::clone(&with_token));
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let task = tokio::spawn(async move {
+            let (mut rounds, mut failures) = (0, vec![]);
+            while !*stopped.borrow() {
+                failures.extend(everybody_renews(&asker, &messages, &with_token).await);
+                rounds += 1;
+            }
+            (rounds, failures)
+        });
+        (stop, task)
+    };
+    let a_round = async |count: usize| {
+        let issued = || std::fs::read_to_string(server.path("log")).unwrap().matches("\"issued\"").count();
+        let from = issued();
+        while issued() < from + count {
+            assert!(!renewing.1.is_finished());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    a_round(2 * CLIENTS).await;
+    // The issuer moves to the secondary key; then the primary one is drawn anew, and it moves back.
+    let secondary = policy(&service, "device", "secondaryKey").await;
+    server.write("secondary", &secondary).unwrap();
+    server.configure(&config("secondary")).unwrap();
+    server.reload("configuration read again").await.unwrap();
+    a_round(2 * CLIENTS).await;
+    // What cannot be read changes nothing.
+    server.configure("sign_with = 1").unwrap();
+    server.reload("configuration not taken").await.unwrap();
+    a_round(CLIENTS / 2).await;
+    server.configure(&config("primary")).unwrap();
+    server.reload("configuration read again").await.unwrap();
+    a_round(2 * CLIENTS).await;
+    let rolled = service.call(Method::POST, "/platform/v1/policies/device/roll", "").await.unwrap();
+    assert_eq!(rolled.status, 200, "{rolled:?}");
+    let new = policy(&service, "device", "primaryKey").await;
+    assert_ne!(new, first);
+    assert_eq!(policy(&service, "device", "secondaryKey").await, first, "the issuer's key works until the next roll");
+    a_round(2 * CLIENTS).await;
+    server.write("primary", &new).unwrap();
+    server.reload("configuration read again").await.unwrap();
+    a_round(2 * CLIENTS).await;
+    renewing.0.send_replace(true);
+    let (rounds, failures) = renewing.1.await.unwrap();
+    assert!(failures.is_empty(), "{} failures, such as {}", failures.len(), failures[0]);
+    assert!(rounds >= 8, "{rounds} rounds");
+
+    // After another roll the first key opens nothing, here and after a restart.
+    let old = token_of(&first, "c1");
+    assert!(connects(&platform, "c1", &old).await);
+    assert_eq!(service.call(Method::POST, "/platform/v1/policies/device/roll", "").await.unwrap().status, 200);
+    let (mut platform, newest) = (platform, policy(&service, "device", "primaryKey").await);
+    for _ in 0..2 {
+        assert!(!connects(&platform, "c1", &old).await);
+        assert!(connects(&platform, "c1", &token_of(&new, "c1")).await);
+        assert!(connects(&platform, "c1", &token_of(&newest, "c1")).await);
+        platform.stop().unwrap();
+        platform.restart().unwrap();
+    }
+    let none = service.call(Method::POST, "/platform/v1/policies/nobody/roll", "").await.unwrap();
+    assert_eq!(none.status, 404, "{none:?}");
+}
+
+/// A token signed with a connection string's key.
+fn token_of(connection_string: &str, device: &str) -> String {
+    let key = Key::from_base64(connection_string.rsplit_once("SharedAccessKey=").unwrap().1).unwrap();
+    let signer =
+        gantry_identity::Signer { resource: format!("localhost/devices/{device}"), key, policy: Some("device".into()) };
+    signer.token(gantry_gateway::now().plus(Duration::from_secs(600)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_registers_with_a_token_derived_for_it() {
+    let (platform, service) = super::platform_with(&[]).await;
+    let connection = platform.connection().unwrap();
+    let (scope, group_key) = (&connection["PROVISIONING_IDSCOPE"], key(5).to_base64());
+    let owner = &connection["PROVISIONING_CONNECTION_STRING"];
+    let dps_key = Key::from_base64(owner.rsplit_once("SharedAccessKey=").unwrap().1).unwrap();
+    let dps = gantry_identity::Signer {
+        resource: "localhost".into(),
+        key: dps_key,
+        policy: Some("provisioningserviceowner".into()),
+    };
+    let base = format!("https://localhost:{}", platform.https_port());
+    let http = Asker::new(&base, &platform.ca().unwrap(), None).http;
+    let keys = serde_json::json!({ "primaryKey": group_key, "secondaryKey": group_key });
+    let group = serde_json::json!({
+        "enrollmentGroupId": "motors", "attestation": { "type": "symmetricKey", "symmetricKey": keys },
+    });
+    let made = http.put(format!("{base}/enrollmentGroups/motors?api-version=2021-10-01"));
+    let made = made.header("authorization", dps.token(gantry_gateway::now().plus(Duration::from_secs(600))));
+    let made = made.json(&group).send().await.unwrap();
+    assert_eq!(made.status().as_u16(), 200, "{}", made.text().await.unwrap());
+
+    let config = format!(
+        "{HUB}[token_server.enrollment_group]\nid_scope = \"{scope}\"\nkey_file = \"{{folder}}/group\"\n{}",
+        api_key("motors", "the-key", &["motor-*"])
+    );
+    let primary = policy(&service, "device", "primaryKey").await;
+    let server = TokenServer::start(GANTRY, &config, &[("primary", &primary), ("group", &group_key)]).unwrap();
+    let asker = Asker::of(&server, None);
+    let with_key = [("x-api-key", "the-key")];
+    let (status, token) = asker.ask(&format!("sr={scope}%2Fregistrations%2Fmotor-1"), &with_key).await;
+    assert_eq!(status, 200, "{token}");
+    assert!(token.ends_with("&skn=registration"), "{token}");
+    let register = async |id: &str, token: &str| {
+        let url = format!("{base}/{scope}/registrations/{id}/register?api-version=2019-03-31");
+        let request = http.put(url).header("authorization", token);
+        request.json(&serde_json::json!({ "registrationId": id })).send().await.unwrap()
+    };
+    assert_eq!(register("motor-2", &token).await.status().as_u16(), 401, "a token for one registration");
+    let accepted = register("motor-1", &token).await;
+    assert_eq!(accepted.status().as_u16(), 202);
+    let operation: Value = accepted.json().await.unwrap();
+    let path = format!("registrations/motor-1/operations/{}", operation["operationId"].as_str().unwrap());
+    let poll = http.get(format!("{base}/{scope}/{path}?api-version=2019-03-31")).header("authorization", &token);
+    let result: Value = poll.send().await.unwrap().json().await.unwrap();
+    assert_eq!(result["status"], "assigned", "{result}");
+    assert_eq!(result["registrationState"]["deviceId"], "motor-1");
+    // And on to the hub with a token of the same server.
+    let (_, token) = asker.ask("sr=localhost/devices/motor-1", &with_key).await;
+    assert!(connects(&platform, "motor-1", &token).await);
+    Asker::is_refused(&asker.ask(&format!("sr={scope}/registrations/pump-1"), &with_key).await, 403, "not for");
 }
