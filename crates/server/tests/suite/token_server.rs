@@ -467,3 +467,78 @@ async fn a_device_registers_with_a_token_derived_for_it() {
     assert!(connects(&platform, "motor-1", &token).await);
     Asker::is_refused(&asker.ask(&format!("sr={scope}/registrations/pump-1"), &with_key).await, 403, "not for");
 }
+
+/// Answers like an authorization server and like an operator's webhook: yes for devices that begin with `hook`, no
+/// answer at all for `slow`.
+async fn outside(key_set: String) -> String {
+    use axum::routing::{get, post};
+    let judge = async |body: axum::Json<Value>| {
+        let device = body["deviceId"].as_str().unwrap_or_default();
+        match device {
+            "slow" => std::future::pending().await,
+            _ if device.starts_with("hook") && body["authorization"] == "Basic b" => axum::http::StatusCode::OK,
+            _ => axum::http::StatusCode::FORBIDDEN,
+        }
+    };
+    let router = axum::Router::new().route("/keys", get(move || async move { key_set })).route("/judge", post(judge));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_an_authorization_server_a_proxy_and_a_webhook_count() {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+    let (platform, service) = super::platform_with(&["jwt-1", "sim-1", "hook-1"]).await;
+    let login = EncodingKey::from_ec_der(&KeyPair::generate().unwrap().serialize_der());
+    let key_set = serde_json::json!({ "keys": [Jwk::from_encoding_key(&login, Algorithm::ES256).unwrap()] });
+    let url = outside(key_set.to_string()).await;
+    let network = Authority::new("Network");
+    let config = format!(
+        "{HUB}[token_server.jwt]\nissuer = \"https://login.example\"\naudience = \"tokens\"\nkeys = \"{url}/keys\"\n\
+         [token_server.webhook]\nurl = \"{url}/judge\"\ntimeout_secs = 1\n\
+         [token_server.proxy]\nheader = \"x-sim-device\"\nca_files = [\"{{folder}}/ca.pem\"]\nnames = [\"gateway\"]\n"
+    );
+    let primary = policy(&service, "device", "primaryKey").await;
+    let server = TokenServer::start(GANTRY, &config, &[("primary", &primary), ("ca.pem", &network.pem)]).unwrap();
+    let (asker, proxy) = (Asker::of(&server, None), Asker::of(&server, Some(network.client("gateway", &[]))));
+
+    let bearer = |expires_in: i64| {
+        let claims = serde_json::json!({
+            "iss": "https://login.example", "aud": "tokens", "sub": "jwt-1",
+            "exp": gantry_gateway::now().as_secs() + expires_in,
+        });
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &login).unwrap();
+        format!("Bearer {token}")
+    };
+    let (good, old) = (bearer(300), bearer(-300));
+    let sim = ("x-sim-device", "sim-1");
+    for (asker, device, header) in [
+        (&asker, "jwt-1", ("authorization", good.as_str())),
+        (&proxy, "sim-1", sim),
+        (&asker, "hook-1", ("authorization", "Basic b")),
+    ] {
+        let (status, token) = asker.ask(&format!("sr=localhost/devices/{device}"), &[header]).await;
+        assert_eq!(status, 200, "{device}: {token}");
+        assert!(connects(&platform, device, &token).await, "{device}");
+    }
+    for (device, header, status) in [
+        ("jwt-1", ("authorization", old.as_str()), 401),
+        ("hook-1", ("authorization", good.as_str()), 403),
+        ("sim-1", sim, 401),
+        ("sim-1", ("authorization", "Basic b"), 401),
+        ("hook-1", ("authorization", "Basic c"), 401),
+        ("slow", ("authorization", "Basic b"), 503),
+    ] {
+        Asker::is_refused(
+            &asker.ask(&format!("sr=localhost/devices/{device}"), &[header]).await,
+            status,
+            "credentials",
+        );
+    }
+    let log = server.log().unwrap();
+    for reason in ["JSON Web Token: expired", "forwarded identity not from the proxy", "no answer within 1 s"] {
+        assert!(log.contains(reason), "{reason} in\n{log}");
+    }
+}
