@@ -120,7 +120,9 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPublish) -> Result<(u32, Value), DpsError> {
     let service = &gateway.provisioning;
     if publish.topic.starts_with(REGISTER) {
-        let asked = Registering::read(&publish.payload, &registrant.id)?;
+        let force =
+            parameter(&publish.topic, "forceRegistration").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+        let asked = Registering { force, ..Registering::read(&publish.payload, &registrant.id)? };
         let operation = service.register(now(), registrant, asked).await?;
         return Ok((202, operation.accepted_document()));
     }
