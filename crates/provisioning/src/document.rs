@@ -16,6 +16,11 @@ impl Operation {
         json!({ "operationId": self.id, "status": RegistrationStatus::Assigning.as_str() })
     }
 
+    /// Whether its outcome is not there yet.
+    pub fn is_under_way(&self) -> bool {
+        self.registration.status == RegistrationStatus::Assigning
+    }
+
     /// The answer to a status request.
     pub fn document(&self) -> Value {
         json!({

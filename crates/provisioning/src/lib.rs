@@ -25,5 +25,5 @@ pub use enrollment::{
 };
 pub use ports::{EnrollmentKind, LinkedHub, Store};
 pub use registration::{IdScope, Registration, RegistrationId, RegistrationStatus, Substatus};
-pub use request::DEVICE_BODY_BYTES_MAX;
+pub use request::{DEVICE_BODY_BYTES_MAX, RETRY_AFTER_SECS};
 pub use service::{DPS_COLLECTION, DpsError, Service, ServiceConfig};

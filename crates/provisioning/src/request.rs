@@ -9,6 +9,9 @@ use crate::service::DpsError;
 /// Largest body of a device's request in bytes (DPS limits: message size 96 KB).
 pub const DEVICE_BODY_BYTES_MAX: usize = 96 * 1024;
 
+/// Seconds until a device should ask again.
+pub const RETRY_AFTER_SECS: i32 = 2;
+
 impl Registering {
     /// Reads a request's body. It may be blank; otherwise it is JSON and names no other registration id than `id`.
     ///

@@ -222,7 +222,7 @@ async fn serve(
     };
     let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
     let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
-    let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
+    let amqp = Amqp::new(config, &platform.hub, &platform.provisioning, platform.events.clone(), stopped);
     let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
     let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import common from 'azure-iot-common';
 import device from 'azure-iot-device';
 import deviceMqtt from 'azure-iot-device-mqtt';
 import provisioning from 'azure-iot-provisioning-device';
+import dpsAmqp from 'azure-iot-provisioning-device-amqp';
 import dpsHttp from 'azure-iot-provisioning-device-http';
 import dpsMqtt from 'azure-iot-provisioning-device-mqtt';
 import service from 'azure-iot-provisioning-service';
@@ -16,7 +17,9 @@ import symmetric from 'azure-iot-security-symmetric-key';
 import x509 from 'azure-iot-security-x509';
 import { deriveKey, env, registry } from './platform.mjs';
 
-const transports = { mqtt: dpsMqtt.Mqtt, 'mqtt-ws': dpsMqtt.MqttWs, https: dpsHttp.Http };
+const transports = {
+  mqtt: dpsMqtt.Mqtt, 'mqtt-ws': dpsMqtt.MqttWs, amqp: dpsAmqp.Amqp, 'amqp-ws': dpsAmqp.AmqpWs, https: dpsHttp.Http,
+};
 const groupKey = Buffer.alloc(64, 9).toString('base64');
 const enrollments = service.ProvisioningServiceClient.fromConnectionString(env.PROVISIONING_CONNECTION_STRING);
 
@@ -37,6 +40,12 @@ function certificate(t, name) {
 async function enroll(t, registrationId, attestation) {
   const { responseBody } = await enrollments.createOrUpdateIndividualEnrollment({ registrationId, attestation });
   t.after(() => enrollments.deleteIndividualEnrollment(responseBody.registrationId));
+}
+
+/// Why a registration id was refused, by the platform's security events.
+function refusals(registrationId) {
+  const listed = execFileSync(process.env.GANTRY_BIN, ['--data', dirname(process.env.GANTRY_ENV), '--json', 'security']);
+  return JSON.parse(listed).filter((event) => event.claimed === registrationId).map((event) => event.reason);
 }
 
 /// The device connects to its hub and sends.
@@ -76,6 +85,8 @@ for (const transport of Object.keys(transports)) {
       await assert.rejects(registry.get(id), 'nothing is half registered');
       await assert.rejects(enrollments.getDeviceRegistrationState(id), 'nothing is half registered');
     }
+    const reasons = refusals(`node-key-wrong-${transport}`);
+    assert.ok(reasons.length > 0 && reasons.every((reason) => reason === 'signature does not match'), reasons.join());
     const elsewhere = client(transport, new symmetric.SymmetricKeySecurityClient(alone, key), '0ne00000000');
     await assert.rejects(elsewhere.register(), 'an unknown scope');
   });
@@ -97,6 +108,7 @@ for (const transport of Object.keys(transports)) {
     await assert.rejects(client(transport, new x509.X509Security(id, stranger)).register());
     const misnamed = `${id}-other`;
     await assert.rejects(client(transport, new x509.X509Security(misnamed, own)).register());
+    assert.ok(refusals(misnamed)[0].includes(`not for \`${misnamed}\``));
     await assert.rejects(registry.get(misnamed), 'nothing is half registered');
   });
 }

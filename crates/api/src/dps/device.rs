@@ -8,16 +8,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use gantry_hub::Presented;
-use gantry_provisioning::{DpsError, Registering, Registrant, RegistrationId};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{DpsFailure, with_header};
 use crate::auth::{PeerAddress, PeerCertificate, device_token};
 use crate::{Api, now};
-
-/// Seconds until a device should ask again.
-const RETRY_AFTER_SECS: &str = "2";
 
 type Peer = Extension<PeerAddress>;
 type Certificate = Option<Extension<PeerCertificate>>;
@@ -63,7 +60,7 @@ pub(super) async fn register(
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
     let operation = api.provisioning.register(now(), &registrant, asked).await?;
     let answer = (StatusCode::ACCEPTED, Json(operation.accepted_document())).into_response();
-    let answer = with_header(answer, header::RETRY_AFTER, RETRY_AFTER_SECS);
+    let answer = with_header(answer, header::RETRY_AFTER, &RETRY_AFTER_SECS.to_string());
     let location = format!("/{scope}/registrations/{id}/operations/{}", operation.id);
     Ok(with_header(answer, header::LOCATION, &location))
 }
@@ -74,10 +71,16 @@ pub(super) async fn operation(
     certificate: Certificate,
     headers: HeaderMap,
     Path((scope, id, operation)): Path<(String, String, String)>,
-) -> Result<Json<Value>, DpsFailure> {
+) -> Result<Response, DpsFailure> {
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
     let registrant = caller.authenticate(&api, &scope, &id).await?;
-    Ok(Json(api.provisioning.operation(&registrant, &operation).await?.document()))
+    let operation = api.provisioning.operation(&registrant, &operation).await?;
+    let answer = Json(operation.document()).into_response();
+    if operation.is_under_way() {
+        let answer = (StatusCode::ACCEPTED, answer).into_response();
+        return Ok(with_header(answer, header::RETRY_AFTER, &RETRY_AFTER_SECS.to_string()));
+    }
+    Ok(answer)
 }
 
 pub(super) async fn look_up(

@@ -1,7 +1,7 @@
 //! One device's MQTT connection to DPS: register, poll, done.
 
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, Registering, Registrant};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -14,8 +14,6 @@ use crate::{Gateway, Peer, now};
 const RESPONSE_FILTER: &str = "$dps/registrations/res/#";
 const REGISTER: &str = "$dps/registrations/PUT/iotdps-register/";
 const STATUS: &str = "$dps/registrations/GET/iotdps-get-operationstatus/";
-/// Seconds until a device should ask again.
-const RETRY_AFTER_SECS: u32 = 2;
 
 /// Serves an authenticated device until its connection ends.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -129,7 +127,7 @@ async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPubli
     if publish.topic.starts_with(STATUS) {
         let id = parameter(&publish.topic, "operationId").ok_or(DpsError::Invalid("operationId is missing".into()))?;
         let operation = service.operation(registrant, id).await?;
-        return Ok((200, operation.document()));
+        return Ok((if operation.is_under_way() { 202 } else { 200 }, operation.document()));
     }
     Err(DpsError::Invalid("unknown topic".into()))
 }
