@@ -5,9 +5,10 @@ use std::sync::Arc;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess, StoreError};
-use gantry_identity::{Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
+use gantry_identity::{Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
 use crate::attestation::{Attestation, AttestationWrite, X509};
+use crate::challenge::Nonces;
 use crate::enrollment::{Enrollment, EnrollmentKey, EnrollmentWrite};
 use crate::ports::{EnrollmentKind, LinkedHub, Store};
 use crate::registration::{IdScope, Registration, RegistrationId};
@@ -33,6 +34,9 @@ pub enum DpsError {
     /// An argument cannot be used; says which.
     #[error("{0}")]
     Invalid(String),
+    /// Too much at once; says of what.
+    #[error("{0}")]
+    Throttled(String),
     /// The reference has it; Gantry does not yet.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
@@ -67,7 +71,8 @@ pub struct Service {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Vec<LinkedHub>,
     pub(crate) authorities: Authorities,
-    entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) nonces: Nonces,
     audit: Arc<dyn Audit>,
 }
 
@@ -81,7 +86,7 @@ impl Service {
         audit: Arc<dyn Audit>,
         authorities: Authorities,
     ) -> Self {
-        Self { config, store, hubs, authorities, entropy, audit }
+        Self { config, store, hubs, authorities, entropy, nonces: Nonces::default(), audit }
     }
 
     /// The certificate authorities enrollments can refer to.
@@ -173,7 +178,7 @@ impl Service {
             (stored, _) => stored,
         };
         let written = stored.as_ref().map(|s| &s.attestation);
-        let attestation = write.attestation.clone().over(written, &key, || self.draw_keys())?;
+        let attestation = write.attestation.clone().over(written, &key, &*self.entropy)?;
         self.check_references(&attestation)?;
         let enrollment = Enrollment {
             key,
@@ -238,16 +243,6 @@ impl Service {
             Some(name) => Err(DpsError::Invalid(format!("caReferences: `{name}` is not a verified certificate"))),
             None => Ok(()),
         }
-    }
-
-    fn draw_keys(&self) -> KeyPair {
-        let draw = || {
-            // Drawn keys have the most bytes that keys may have (DPS symmetric key attestation).
-            let mut bytes = [0; 64];
-            self.entropy.fill(&mut bytes);
-            Key::from_bytes(bytes)
-        };
-        KeyPair { primary: draw(), secondary: draw() }
     }
 
     pub(crate) fn random(&self) -> u64 {
