@@ -74,7 +74,7 @@ pub enum TpmError {
 pub struct TpmPublic {
     /// `TPMT_PUBLIC`.
     area: Vec<u8>,
-    modulus: [u8; MODULUS_LEN],
+    modulus: Box<[u8; MODULUS_LEN]>,
     /// Bits of the AES keys it derives.
     symmetric_bits: u16,
 }
@@ -139,11 +139,11 @@ impl TpmPublic {
         if !is_known || scheme != ALG_NULL || bits != 2048 || !matches!(exponent, 0 | EXPONENT) {
             return Err(TpmError::Algorithm);
         }
-        let modulus = fields.sized()?.try_into().map_err(|_| TpmError::Algorithm)?;
+        let modulus: [u8; MODULUS_LEN] = fields.sized()?.try_into().map_err(|_| TpmError::Algorithm)?;
         if !fields.0.is_empty() {
             return Err(TpmError::Malformed);
         }
-        let public = Self { area: area.to_vec(), modulus, symmetric_bits };
+        let public = Self { area: area.to_vec(), modulus: Box::new(modulus), symmetric_bits };
         public.encrypting_key().map(|_| public)
     }
 
@@ -153,7 +153,7 @@ impl TpmPublic {
     }
 
     fn encrypting_key(&self) -> Result<OaepPublicEncryptingKey, TpmError> {
-        let spki = [SPKI_HEAD, &self.modulus, SPKI_TAIL].concat();
+        let spki = [SPKI_HEAD, &self.modulus[..], SPKI_TAIL].concat();
         let key = PublicEncryptingKey::from_der(&spki).map_err(|_| TpmError::Modulus)?;
         OaepPublicEncryptingKey::new(key).map_err(|_| TpmError::Modulus)
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::{Aborted, BoxFuture};
 use futures::stream::FuturesUnordered;
@@ -438,6 +439,8 @@ impl Head {
         let plain = match request {
             SaslRequest::External if self.peer.certificate.is_some() => return self.sasl_decided(Outcome::Ok),
             SaslRequest::External => return self.sasl_decided(Outcome::Auth),
+            SaslRequest::Tpm(init) => return self.tpm_init(&init),
+            SaslRequest::Response(response) => return self.tpm_response(&response),
             SaslRequest::Plain(plain) => plain,
         };
         if let Some((scope, id)) = registration_of(&plain.user) {
@@ -469,6 +472,12 @@ impl Head {
 
     pub(super) fn sasl_decided(&mut self, outcome: Outcome) {
         if let Err(error) = self.amqp.sasl_outcome(outcome) {
+            debug!(peer = %self.peer.address, error = &error as &dyn std::error::Error, "peer broke the protocol");
+        }
+    }
+
+    pub(super) fn sasl_challenge(&mut self, challenge: Bytes) {
+        if let Err(error) = self.amqp.sasl_challenge(challenge) {
             debug!(peer = %self.peer.address, error = &error as &dyn std::error::Error, "peer broke the protocol");
         }
     }

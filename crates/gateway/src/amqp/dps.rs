@@ -1,7 +1,7 @@
 //! A device at the provisioning service: one link to ask, one for the answers, both at `{scope}/registrations/{id}`.
 //!
 //! A connection is for one registration. Its device proves itself with SASL PLAIN (`{scope}/registrations/{id}` as
-//! user, a token as password), or with the certificate of its TLS handshake when it asks for its first link. Requests
+//! user, a token as password), with a TPM (`tpm.rs`), or with the certificate of its TLS handshake when it asks for its first link. Requests
 //! are messages with an operation in their application properties; each is accepted and answered by a message with
 //! the same correlation id, or rejected with the error as JSON in the description, where the .NET client reads it.
 
@@ -23,6 +23,7 @@ use tracing::debug;
 use super::condition;
 use super::connection::{Done, Head};
 use super::links::{ANSWERS_MAX, Link, LinkKind, MESSAGE_SIZE_MAX};
+use super::tpm::TpmSasl;
 
 /// Requests of one connection under way; a device has one.
 const REQUESTS_MAX: u32 = 10;
@@ -41,6 +42,7 @@ pub(super) struct Dps {
     registrant: Option<Arc<Registrant>>,
     waiting: Vec<(AttachRequest, RegistrationId)>,
     checking: bool,
+    pub(super) tpm: Option<TpmSasl>,
     in_flight: u32,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Dps {
 pub(super) enum DpsDone {
     /// Its proof was checked: for SASL, or for its first link.
     Checked(Box<Checked>),
+    /// A challenge for its TPM was made.
+    Challenged(Box<Result<Vec<u8>, DpsError>>),
     /// A request was carried out.
     Answered(Answered),
 }
@@ -110,6 +114,7 @@ impl Head {
     pub(super) fn dps_done(&mut self, done: DpsDone) {
         match done {
             DpsDone::Checked(checked) => self.registrant_checked(*checked),
+            DpsDone::Challenged(result) => self.tpm_challenged(*result),
             DpsDone::Answered(answered) => self.registration_answered(answered),
         }
     }

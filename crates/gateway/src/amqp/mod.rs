@@ -28,6 +28,7 @@ mod receivers;
 mod requests;
 mod routed;
 mod service_queue;
+mod tpm;
 
 use std::io;
 use std::sync::Arc;
