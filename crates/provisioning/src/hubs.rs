@@ -5,6 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_hub::ports::PortFuture;
+use serde_json::Value;
+
+use crate::allocation::CustomError;
+use crate::custom::Webhooks;
 use crate::link::{Link, LinkedHub};
 use crate::service::{DpsError, Service, Unknown};
 
@@ -43,6 +48,21 @@ pub trait Linker: Send + Sync {
     /// # Errors
     /// Says what is wrong with the connection string or the authority, without repeating a key.
     fn link(&self, hub: &HubLink) -> Result<Way, String>;
+}
+
+/// Reaches nothing outside the process: no hub elsewhere, no webhook.
+pub struct Isolated;
+
+impl Linker for Isolated {
+    fn link(&self, _: &HubLink) -> Result<Way, String> {
+        Err("hubs elsewhere cannot be linked here".into())
+    }
+}
+
+impl Webhooks for Isolated {
+    fn ask<'a>(&'a self, _: &'a str, _: &'a Value) -> PortFuture<'a, Value, CustomError> {
+        Box::pin(async { Err(CustomError::Failed("webhooks cannot be asked here".into())) })
+    }
 }
 
 /// A linked hub, as it is shown.

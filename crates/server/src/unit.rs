@@ -171,7 +171,7 @@ impl Unit {
         tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
-        let amqp = Amqp::new(&self.config, &self.hub, self.events.clone(), stopped);
+        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, self.events.clone(), stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let https = Https::new(api, blobs, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
