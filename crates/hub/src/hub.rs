@@ -169,6 +169,11 @@ impl Hub {
         self.config.host_names.first().map_or("localhost", String::as_str)
     }
 
+    /// Every name clients may connect to.
+    pub fn host_names(&self) -> &[String] {
+        &self.config.host_names
+    }
+
     /// Whether `host` (with or without port) is a name of this hub.
     pub fn answers_to(&self, host: &str) -> bool {
         self.config.host_names.iter().any(|name| gantry_identity::covers(name, host))

@@ -83,6 +83,9 @@ pub enum Refusal {
         /// What it lacks.
         right: String,
     },
+    /// It answers a challenge that was answered before.
+    #[error("the challenge was answered already")]
+    Replayed,
     /// The certificate is not good for the identity.
     #[error(transparent)]
     Certificate(#[from] crate::CertificateError),

@@ -12,6 +12,7 @@
 //! tls/server.key  its key                                           (0600)
 //! tls/names       host names the server certificate was made for
 //! connection.env  what a program needs to connect                   (0600)
+//! hubs/NAME/      the same, less tls/, of each further hub
 //! ```
 
 use std::fmt::Write as _;
@@ -79,8 +80,7 @@ pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.with_context(|| format!("making {}", path.display()))
     };
-    make(folder)?;
-    make(&folder.join("tls"))
+    make(folder)
 }
 
 /// Reads the secrets, or makes them.
@@ -275,7 +275,7 @@ impl Connections {
         let owner = key(&secrets.hub_policies, "iothubowner")?;
         let service = key(&secrets.hub_policies, "service")?;
         let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
-        let ca = fs::canonicalize(config.data_folder.join("tls/ca.pem"))?.display().to_string();
+        let ca = fs::canonicalize(config.ca_file())?.display().to_string();
         let variables = vec![
             ("IOTHUB_HOSTNAME", host.clone()),
             (

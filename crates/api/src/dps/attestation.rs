@@ -3,20 +3,12 @@
 //! Certificates are written as PEM or base64 of DER and come back as `info` only; what was read may be written back,
 //! and keeps them. Keys are shown to those only who may write them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gantry_hub::device::AuthenticationWrite;
-use gantry_identity::Certificate;
-use gantry_provisioning::{
-    Attestation, AttestationWrite, CertificateWrite, DpsError, Slots, X509, certificate_document,
-};
+use gantry_identity::{Certificate, TpmPublic};
+use gantry_provisioning::{AttestationWrite, CertificateWrite, DpsError, Slots, X509};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-/// Whether keys are part of an answer: reading rights alone do not show them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keys {
-    Shown,
-    Hidden,
-}
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -24,6 +16,14 @@ pub(super) struct AttestationBody {
     r#type: Option<String>,
     symmetric_key: Option<KeysBody>,
     x509: Option<X509Body>,
+    tpm: Option<TpmBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TpmBody {
+    endorsement_key: Option<String>,
+    storage_root_key: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -71,7 +71,7 @@ impl AttestationBody {
         match kind.to_ascii_lowercase().as_str() {
             "symmetrickey" => self.symmetric_key.unwrap_or_default().write(),
             "x509" => self.x509.unwrap_or_default().write().map(AttestationWrite::X509),
-            "tpm" => Err(DpsError::NotImplemented("TPM attestation")),
+            "tpm" => self.tpm.unwrap_or_default().write(),
             "none" => Err(DpsError::NotImplemented("attestation of type none")),
             _ => Err(invalid("attestation.type must be symmetricKey, x509 or tpm")),
         }
@@ -85,6 +85,24 @@ impl KeysBody {
             Ok(_) => Ok(AttestationWrite::SymmetricKey(None)),
             Err(error) => Err(invalid(format!("symmetricKey: {error}"))),
         }
+    }
+}
+
+impl TpmBody {
+    fn write(self) -> Result<AttestationWrite, DpsError> {
+        let key = |name: &str, text: Option<String>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| {
+                let bytes = STANDARD.decode(text.trim()).map_err(|_| invalid(format!("tpm.{name} is not base64")))?;
+                TpmPublic::parse(&bytes).map_err(|error| invalid(format!("tpm.{name}: {error}")))
+            })
+            .transpose()
+        };
+        let endorsement = key("endorsementKey", self.endorsement_key)?;
+        Ok(AttestationWrite::Tpm {
+            endorsement: endorsement.ok_or_else(|| invalid("tpm.endorsementKey is missing"))?,
+            storage_root: key("storageRootKey", self.storage_root_key)?,
+        })
     }
 }
 
@@ -125,32 +143,4 @@ impl CertificateBody {
             (None, None) => Err(invalid(format!("{what}: a certificate is missing"))),
         }
     }
-}
-
-/// The attestation of a stored enrollment.
-pub(super) fn document(attestation: &Attestation, keys: Keys) -> Value {
-    let mut all = Map::from_iter([("type".to_owned(), Value::from(attestation.kind()))]);
-    match attestation {
-        Attestation::SymmetricKey(_) if keys == Keys::Hidden => {}
-        Attestation::SymmetricKey(pair) => {
-            let keys = json!({ "primaryKey": pair.primary.to_base64(), "secondaryKey": pair.secondary.to_base64() });
-            all.insert("symmetricKey".to_owned(), keys);
-        }
-        Attestation::X509(x509) => {
-            let info = |one: &Certificate| json!({ "info": certificate_document(&one.info()) });
-            let (name, slots) = match x509 {
-                X509::Client(slots) => ("clientCertificates", slots_document(slots, info)),
-                X509::Signing(slots) => ("signingCertificates", slots_document(slots, info)),
-                X509::References(names) => ("caReferences", slots_document(names, |name| name.as_str().into())),
-            };
-            all.insert("x509".to_owned(), json!({ name: slots }));
-        }
-    }
-    Value::Object(all)
-}
-
-fn slots_document<T>(slots: &Slots<T>, one: impl Fn(&T) -> Value) -> Value {
-    let named = [("primary", &slots.primary), ("secondary", &slots.secondary)];
-    let there = named.into_iter().filter_map(|(name, slot)| Some((name.to_owned(), one(slot.as_ref()?))));
-    Value::Object(there.collect())
 }

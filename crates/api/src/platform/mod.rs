@@ -5,6 +5,7 @@ mod certificates;
 mod devices;
 pub(crate) mod error;
 mod faults;
+mod hubs;
 mod live;
 mod policies;
 mod routing;
@@ -34,7 +35,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/rules", get(alerts::rules))
         .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
         .merge(certificates::routes::<certificates::AtHub>())
-        .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>())
+        .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()))
         .route("/policies", get(policies::list))
         .route("/policies/{name}/roll", post(policies::roll))
         .route("/routing", get(routing::get).put(routing::put))

@@ -9,12 +9,15 @@ use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
 use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
+use gantry_hub::authorities::Authorities;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
-use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_provisioning::{
+    AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
+};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
@@ -74,6 +77,12 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/certificates", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
+    ("PUT", "/platform/v1/provisioning/certificates/c", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
 ];
 
 struct Nothing;
@@ -172,10 +181,21 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         id_scope: IdScope::new("0ne"),
         host_names: vec!["localhost".into()],
         policies: Policies::provisioning_defaults(keys),
+        allocation: AllocationPolicy::Hashed,
+        limits: Limits::default(),
     };
-    let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
-    let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
+    let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
+    let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).unwrap();
+    let ports = gantry_provisioning::Ports {
+        store: database,
+        linker: Arc::new(Isolated),
+        webhooks: Arc::new(Isolated),
+        entropy,
+        audit,
+    };
+    let provisioning = Arc::new(Service::new(dps, ports, vec![linked], authorities));
     let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
     let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());

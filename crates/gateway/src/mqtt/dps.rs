@@ -1,7 +1,7 @@
 //! One device's MQTT connection to DPS: register, poll, done.
 
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, Registering, Registrant};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -14,8 +14,6 @@ use crate::{Gateway, Peer, now};
 const RESPONSE_FILTER: &str = "$dps/registrations/res/#";
 const REGISTER: &str = "$dps/registrations/PUT/iotdps-register/";
 const STATUS: &str = "$dps/registrations/GET/iotdps-get-operationstatus/";
-/// Seconds until a device should ask again.
-const RETRY_AFTER_SECS: u32 = 2;
 
 /// Serves an authenticated device until its connection ends.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -108,7 +106,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Err(error) => {
             let tracking_id = format!("{:x}", now().as_millis());
-            let wait = if error.code() >= 429_000 { format!("&retry-after={RETRY_AFTER_SECS}") } else { String::new() };
+            let wait = match error {
+                DpsError::Throttled { retry_after } => format!("&retry-after={}", retry_after.as_secs() + 1),
+                _ if error.code() >= 429_000 => format!("&retry-after={RETRY_AFTER_SECS}"),
+                _ => String::new(),
+            };
             (error.code() / 1000, wait, error.document(&tracking_id, now()))
         }
     };
@@ -120,14 +122,16 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPublish) -> Result<(u32, Value), DpsError> {
     let service = &gateway.provisioning;
     if publish.topic.starts_with(REGISTER) {
-        let asked = Registering::read(&publish.payload, &registrant.id)?;
+        let force =
+            parameter(&publish.topic, "forceRegistration").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+        let asked = Registering { force, ..Registering::read(&publish.payload, &registrant.id)? };
         let operation = service.register(now(), registrant, asked).await?;
-        return Ok((202, operation.accepted_document()));
+        return Ok((202, operation.document()));
     }
     if publish.topic.starts_with(STATUS) {
         let id = parameter(&publish.topic, "operationId").ok_or(DpsError::Invalid("operationId is missing".into()))?;
-        let operation = service.operation(registrant, id).await?;
-        return Ok((200, operation.document()));
+        let operation = service.operation(now(), registrant, id).await?;
+        return Ok((if operation.is_done() { 200 } else { 202 }, operation.document()));
     }
     Err(DpsError::Invalid("unknown topic".into()))
 }
