@@ -229,14 +229,21 @@ async fn the_platform_has_the_role_when_it_is_configured() {
     let module = asker.ask("sr=localhost/devices/d1/modules/m", &with_key).await;
     assert!(module.1.starts_with("SharedAccessSignature sr=localhost%2Fdevices%2Fd1%2Fmodules%2Fm&"), "{module:?}");
 
+    // It signs with the hub's key of the moment.
+    for _ in 0..2 {
+        let rolled = service.call(Method::POST, "/platform/v1/policies/device/roll", "").await.unwrap();
+        assert_eq!(rolled.status, 200, "{rolled:?}");
+    }
+    assert!(!connects(&platform, "d1", &token).await, "two rolls end a token");
+    let (_, token) = asker.ask("sr=localhost/devices/d1", &with_key).await;
+    assert!(connects(&platform, "d1", &token).await);
+
     // A refusal is a security event, and a token counts against its identity.
     Asker::is_refused(&asker.ask("sr=localhost/devices/x1", &with_key).await, 403, "not for the identity");
     let events = service.call(Method::GET, "/platform/v1/security", "").await.unwrap().body;
     let event = events["events"].as_array().unwrap().iter().find(|event| event["operation"] == "token server");
     assert_eq!(event.unwrap()["claimed"], "localhost/devices/x1", "{events}");
-    for _ in 0..2 {
-        assert_eq!(asker.ask("sr=localhost/devices/d1", &with_key).await.0, 200);
-    }
+    assert_eq!(asker.ask("sr=localhost/devices/d1", &with_key).await.0, 200);
     let answer = asker.http.get(format!("{}?sr=localhost/devices/d1", asker.url)).header("x-api-key", "the-key");
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 429);
