@@ -16,6 +16,7 @@ use crate::faults::Spells;
 use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
+use crate::policies::PolicyBook;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
@@ -32,7 +33,7 @@ pub struct HubConfig {
     pub name: String,
     /// Names the hub answers to; the first one is in connection strings.
     pub host_names: Vec<String>,
-    /// Shared access policies.
+    /// Shared access policies, as they are until a key is rolled.
     pub policies: Policies,
     /// Rules of the queues.
     pub messaging: Messaging,
@@ -84,6 +85,7 @@ pub struct Hub {
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
     audit: Arc<dyn Audit>,
+    pub(crate) policies: PolicyBook,
 }
 
 /// What a device presents to prove itself.
@@ -132,6 +134,7 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
+        let policies = PolicyBook::load(Arc::clone(&documents), &config.policies)?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues, reports_made) = Default::default();
@@ -152,6 +155,7 @@ impl Hub {
             stage: Stage::default(),
             configurations,
             running: Running::default(),
+            policies,
         })
     }
 
@@ -175,9 +179,9 @@ impl Hub {
         self.config.host_names.iter().any(|name| gantry_identity::covers(name, host))
     }
 
-    /// The shared access policies.
-    pub fn policies(&self) -> &Policies {
-        &self.config.policies
+    /// The shared access policies as they are now.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.current()
     }
 
     /// Whether tokens signed with the key of a policy are refused, whoever comes with them.
@@ -275,7 +279,8 @@ impl Hub {
         let (claims, scope) = match sas.policy() {
             Some(name) => {
                 off(self.config.disabled.policies)?;
-                let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+                let policies = self.policies();
+                let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
                 let claims = sas.verify(&policy.keys, now)?;
                 require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
                 (claims, "hub")
@@ -354,7 +359,8 @@ impl Hub {
         if self.config.disabled.policies {
             return Err(Refusal::Kind { identity: name.to_owned(), presented: "a token (switched off)" });
         }
-        let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+        let policies = self.policies();
+        let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
         self.covered(&claims, "")?;
         require(policy.rights, needed, &policy.name)?;

@@ -8,6 +8,7 @@ mod full_disk;
 mod kill9;
 mod sessions;
 mod slow;
+mod token_server;
 
 use gantry_identity::Key;
 use gantry_testkit::{Platform, Service};
