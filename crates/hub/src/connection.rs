@@ -323,6 +323,13 @@ impl Mailbox {
         }
     }
 
+    /// Gives a method back unanswered: for its caller the device is not online.
+    pub fn decline(&self, request_id: u64) {
+        if let Some(entry) = self.connections.entries.lock().get_mut(self.identity()) {
+            entry.methods.remove(&request_id);
+        }
+    }
+
     /// Whether this connection still owns the identity.
     pub fn is_current(&self) -> bool {
         self.connections.entries.lock().get(self.identity()).is_some_and(|e| e.number == self.holder.number)

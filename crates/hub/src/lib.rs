@@ -9,6 +9,7 @@ pub mod bulk;
 pub mod c2d;
 pub mod configuration;
 mod configurations;
+mod connect_signature;
 pub mod connection;
 pub mod device;
 pub mod digital_twin;

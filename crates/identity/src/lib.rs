@@ -5,6 +5,7 @@
 //! [`SharedAccessSignature`], [`CertificateChain`] and [`Policy`]; none has rules of its own.
 
 mod certificate;
+mod connect_signature;
 mod id;
 mod key;
 mod policy;
@@ -12,6 +13,7 @@ mod sas;
 mod time;
 
 pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
+pub use connect_signature::ConnectSignature;
 pub use id::{DeviceId, IdError, Identity, ModuleId};
 pub use key::{Key, KeyError, KeyPair};
 pub use policy::{Policies, Policy, Rights};

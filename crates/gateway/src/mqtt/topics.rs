@@ -83,6 +83,13 @@ impl Topics {
     }
 }
 
+/// A method's name as a segment of a topic.
+pub(super) fn method_name_in_topic(name: &str) -> String {
+    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string();
+    // Names of letters, digits and `-_.~*` are the rule; keep them readable for SDKs that do not decode.
+    name.replace("%2D", "-").replace("%5F", "_").replace("%2E", ".").replace("%2A", "*")
+}
+
 /// A parameter up to the next one.
 fn first(parameters: &str) -> &str {
     parameters.split('&').next().unwrap_or_default()
