@@ -1,10 +1,10 @@
-//! Certificate authorities a hub trusts for its devices, and the proof that whoever uploaded
-//! one holds its key.
+//! Certificate authorities a service trusts for its devices, and the proof that whoever uploaded
+//! one holds its key. A hub has a list, and so has a provisioning service.
 //!
-//! An upload is unverified and trusted for nothing. The hub draws a code; the operator signs a
+//! An upload is unverified and trusted for nothing. The service draws a code; the operator signs a
 //! certificate with that code as common name; showing it makes the authority verified
 //! (management reference, `Certificates_Verify`). An upload may also say that it is verified,
-//! which only those may do who hold every right on the hub.
+//! which only those may do who hold every right on the service.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::device::IfMatch;
 use crate::error::HubError;
-use crate::hub::Hub;
 use crate::limits;
-use crate::ports::{Documents, StoreError};
+use crate::ports::{Documents, Entropy, StoreError};
 
-const COLLECTION: &str = "authorities";
+/// Collection of a hub's authorities.
+pub const HUB_COLLECTION: &str = "authorities";
 /// Longest name of a certificate in characters (management reference).
 const NAME_LEN_MAX: usize = 64;
 
@@ -72,21 +72,32 @@ impl Entry {
     }
 }
 
-/// The authorities of a hub, in order of name.
-pub(crate) struct Authorities {
+/// The authorities of one service, in order of name.
+pub struct Authorities {
+    collection: &'static str,
     documents: Arc<dyn Documents>,
+    entropy: Arc<dyn Entropy>,
     entries: RwLock<Arc<Vec<Entry>>>,
     /// Held over a read, change and write.
     writing: tokio::sync::Mutex<()>,
 }
 
 impl Authorities {
-    pub(crate) fn load(documents: Arc<dyn Documents>) -> Result<Self, StoreError> {
+    /// Reads those stored in a collection, which nobody else writes.
+    ///
+    /// # Errors
+    /// When the store fails or an entry cannot be read.
+    pub fn load(
+        documents: Arc<dyn Documents>,
+        entropy: Arc<dyn Entropy>,
+        collection: &'static str,
+    ) -> Result<Self, StoreError> {
         let read = |(name, text): (String, String)| {
             Entry::read(name, &text).ok_or_else(|| StoreError::Failed("a stored authority cannot be read".into()))
         };
-        let entries = documents.all(COLLECTION)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { documents, entries: RwLock::new(Arc::new(entries)), writing: tokio::sync::Mutex::default() })
+        let entries = documents.all(collection)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let (entries, writing) = (RwLock::new(Arc::new(entries)), tokio::sync::Mutex::default());
+        Ok(Self { collection, documents, entropy, entries, writing })
     }
 
     /// Whether the leaf is named `name` and leads to a verified authority.
@@ -107,7 +118,7 @@ impl Authorities {
         let current = place.ok().map(|place| &entries[place]);
         let changed = change(current, entries.len())?;
         let text = changed.as_ref().map(Entry::document);
-        self.documents.put(vec![(COLLECTION, name.to_owned(), text)]).await?;
+        self.documents.put(vec![(self.collection, name.to_owned(), text)]).await?;
         match (place, &changed) {
             (Ok(place), Some(entry)) => entries[place] = entry.clone(),
             (Err(place), Some(entry)) => entries.insert(place, entry.clone()),
@@ -117,20 +128,24 @@ impl Authorities {
         *self.entries.write() = Arc::new(entries);
         Ok(changed)
     }
-}
 
-impl Hub {
+    fn random_id(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
     /// Every authority, in order of name.
-    pub fn authorities(&self) -> Vec<Entry> {
-        self.authorities.entries.read().to_vec()
+    pub fn list(&self) -> Arc<Vec<Entry>> {
+        Arc::clone(&self.entries.read())
     }
 
     /// One authority.
     ///
     /// # Errors
     /// [`HubError::NoSuchCertificate`].
-    pub fn authority(&self, name: &str) -> Result<Entry, HubError> {
-        let entries = self.authorities.entries.read();
+    pub fn get(&self, name: &str) -> Result<Entry, HubError> {
+        let entries = self.entries.read();
         let found = entries.iter().find(|entry| entry.name == name);
         found.cloned().ok_or_else(|| HubError::NoSuchCertificate(name.to_owned()))
     }
@@ -139,7 +154,7 @@ impl Hub {
     ///
     /// # Errors
     /// A bad name or certificate, [`HubError::CertificateChanged`], or that there are 25 already.
-    pub async fn put_authority(
+    pub async fn put(
         &self,
         now: Timestamp,
         name: &str,
@@ -153,11 +168,11 @@ impl Hub {
             return Err(HubError::Invalid(words));
         }
         let etag = self.random_id();
-        let changed = self.authorities.change(name, move |current, count| {
+        let changed = self.change(name, move |current, count| {
             admit(current, if_match, name)?;
             if current.is_none() && count >= limits::AUTHORITIES_MAX {
                 return Err(HubError::Invalid(format!(
-                    "{} certificates is the most a hub has",
+                    "{} certificates is the most a service has",
                     limits::AUTHORITIES_MAX
                 )));
             }
@@ -172,9 +187,9 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::NoSuchCertificate`] or [`HubError::CertificateChanged`].
-    pub async fn draw_authority_code(&self, now: Timestamp, name: &str, if_match: &IfMatch) -> Result<Entry, HubError> {
+    pub async fn draw_code(&self, now: Timestamp, name: &str, if_match: &IfMatch) -> Result<Entry, HubError> {
         let (etag, code) = (self.random_id(), format!("{:016X}{:016X}", self.random_id(), self.random_id()));
-        self.change_authority(name, if_match, |current| {
+        self.change_existing(name, if_match, |current| {
             Ok(Entry { code: Some(code), is_verified: false, updated_at: now, etag, ..current.clone() })
         })
         .await
@@ -184,7 +199,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::NoSuchCertificate`], [`HubError::CertificateChanged`], or what is wrong with the proof.
-    pub async fn verify_authority(
+    pub async fn verify(
         &self,
         now: Timestamp,
         name: &str,
@@ -192,7 +207,7 @@ impl Hub {
         if_match: &IfMatch,
     ) -> Result<Entry, HubError> {
         let etag = self.random_id();
-        self.change_authority(name, if_match, |current| {
+        self.change_existing(name, if_match, |current| {
             let code = current.code.as_deref();
             let code = code.ok_or_else(|| HubError::Invalid("ask for a verification code first".into()))?;
             let checked = current.authority.check_possession(proof, code, now);
@@ -206,21 +221,21 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::NoSuchCertificate`] or [`HubError::CertificateChanged`].
-    pub async fn delete_authority(&self, name: &str, if_match: &IfMatch) -> Result<(), HubError> {
-        let changed = self.authorities.change(name, |current, _| {
+    pub async fn delete(&self, name: &str, if_match: &IfMatch) -> Result<(), HubError> {
+        let changed = self.change(name, |current, _| {
             let current = current.ok_or_else(|| HubError::NoSuchCertificate(name.to_owned()))?;
             admit(Some(current), if_match, name).map(|()| None)
         });
         changed.await.map(|_| ())
     }
 
-    async fn change_authority(
+    async fn change_existing(
         &self,
         name: &str,
         if_match: &IfMatch,
         change: impl FnOnce(&Entry) -> Result<Entry, HubError>,
     ) -> Result<Entry, HubError> {
-        let changed = self.authorities.change(name, |current, _| {
+        let changed = self.change(name, |current, _| {
             let current = current.ok_or_else(|| HubError::NoSuchCertificate(name.to_owned()))?;
             admit(Some(current), if_match, name)?;
             change(current).map(Some)

@@ -7,7 +7,7 @@ use gantry_identity::{
     CertificateChain, CertificateError, Identity, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
 };
 
-use crate::authorities::Authorities;
+use crate::authorities::{Authorities, HUB_COLLECTION};
 use crate::configurations::Configurations;
 use crate::connection::{CloseReason, Connections, Mailbox, Subscriptions};
 use crate::device::{Authentication, Device, Status};
@@ -130,7 +130,7 @@ impl Hub {
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit } = ports;
-        let authorities = Authorities::load(Arc::clone(&documents))?;
+        let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
@@ -429,6 +429,11 @@ impl Hub {
         let presence =
             Presence { updated_at: now, last_activity_at: now, subscriptions: subscriptions.0, c2d_count: 0 };
         self.store.note_presence(identity, presence);
+    }
+
+    /// The certificate authorities it trusts.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     pub(crate) fn random_id(&self) -> u64 {

@@ -66,7 +66,7 @@ impl CertificateChain {
         (!owned.is_empty()).then(|| Self(owned.into()))
     }
 
-    fn leaf(&self) -> &CertificateDer<'static> {
+    pub(crate) fn leaf(&self) -> &CertificateDer<'static> {
         &self.0[0]
     }
 
@@ -105,22 +105,43 @@ impl CertificateChain {
         authorities: impl IntoIterator<Item = &'a Authority>,
         now: Timestamp,
     ) -> Result<(), CertificateError> {
-        let presented = common_name(&parse(self.leaf())?);
+        let presented = self.common_name()?;
         if presented.as_deref() != Some(name) {
             let presented = presented.unwrap_or_default();
             return Err(CertificateError::CommonName { presented, needed: name.to_owned() });
         }
+        let authorities: Vec<_> = authorities.into_iter().collect();
+        self.find_authority(&authorities, now).map(|_| ())
+    }
+
+    /// Common name of the leaf; `None` without one.
+    ///
+    /// # Errors
+    /// [`CertificateError::Malformed`].
+    pub fn common_name(&self) -> Result<Option<String>, CertificateError> {
+        Ok(common_name(&parse(self.leaf())?))
+    }
+
+    /// Which of `authorities` the leaf leads to: the nearest one up the chain, as an index.
+    ///
+    /// # Errors
+    /// [`CertificateError::Untrusted`].
+    pub fn find_authority(&self, authorities: &[&Authority], now: Timestamp) -> Result<usize, CertificateError> {
         // `webpki` takes anchors on trust, so their dates are checked here.
-        let valid: Vec<_> = authorities.into_iter().filter(|authority| authority.is_valid(now)).collect();
-        let anchors: Vec<TrustAnchor<'_>> =
-            valid.iter().filter_map(|authority| anchor_from_trusted_cert(&authority.der).ok()).collect();
+        let (places, anchors): (Vec<usize>, Vec<TrustAnchor<'_>>) = (authorities.iter().enumerate())
+            .filter(|(_, authority)| authority.is_valid(now))
+            .filter_map(|(place, authority)| Some((place, anchor_from_trusted_cert(&authority.der).ok()?)))
+            .unzip();
         let untrusted = |error: webpki::Error| CertificateError::Untrusted(format!("{error:?}"));
         let leaf = EndEntityCert::try_from(self.leaf()).map_err(untrusted)?;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0)));
         let usage = KeyUsage::client_auth();
-        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &self.0[1..], at, usage, None, None)
-            .map_err(untrusted)
-            .map(|_| ())
+        // At each step up, `webpki` tries the anchors before the certificates that were presented.
+        let path = leaf
+            .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &self.0[1..], at, usage, None, None)
+            .map_err(untrusted)?;
+        let found = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        Ok(places[found.expect("a path ends at one of the anchors it was given")])
     }
 }
 
@@ -223,7 +244,7 @@ pub fn is_thumbprint(text: &str) -> bool {
     matches!(normal.len(), 40 | 64) && normal.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
+pub(crate) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(CertificateError::Malformed),
@@ -234,7 +255,7 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
 }
 
-fn read_der(bytes: &[u8]) -> Result<CertificateDer<'static>, CertificateError> {
+pub(crate) fn read_der(bytes: &[u8]) -> Result<CertificateDer<'static>, CertificateError> {
     const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
     if bytes.len() > 4 * CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::Malformed);
@@ -260,11 +281,11 @@ fn read_der(bytes: &[u8]) -> Result<CertificateDer<'static>, CertificateError> {
     Ok(der)
 }
 
-fn sha1_hex(der: &[u8]) -> String {
+pub(crate) fn sha1_hex(der: &[u8]) -> String {
     hex(&sha1::Sha1::digest(der))
 }
 
-fn sha256_hex(der: &[u8]) -> String {
+pub(crate) fn sha256_hex(der: &[u8]) -> String {
     hex(&Sha256::digest(der))
 }
 
@@ -347,6 +368,37 @@ mod tests {
         untrusted(whole.check_chain("d1", &[authority(&stranger)], day(20)));
         let named = whole.check_chain("D1", &by_root, day(20));
         assert!(matches!(named, Err(CertificateError::CommonName { .. })), "{named:?}");
+    }
+
+    #[test]
+    fn the_nearest_authority_up_the_chain_is_found() {
+        let root = make("root", true, None, 0..100);
+        let middle = make("middle", true, Some(&root), 0..100);
+        let low = make("low", true, Some(&middle), 0..100);
+        let leaf = make("d1", false, Some(&low), 0..100);
+        let [root, middle_ca, low_ca] = [&root, &middle, &low].map(|made| Authority::parse(&made.der).unwrap());
+        let whole = chain(&[&leaf, &low, &middle]);
+        let find = |authorities: &[&Authority]| whole.find_authority(authorities, day(5));
+        assert_eq!(find(&[&root, &middle_ca, &low_ca]), Ok(2));
+        assert_eq!(find(&[&middle_ca, &root]), Ok(0));
+        assert_eq!(find(&[&root]), Ok(0));
+        assert!(find(&[]).is_err());
+        assert_eq!(chain(&[&leaf]).find_authority(&[&root, &low_ca], day(5)), Ok(1));
+    }
+
+    #[test]
+    fn an_enrolled_leaf_is_taken_byte_by_byte_within_its_validity() {
+        let (leaf, other) = (make("d1", false, None, 10..20), make("d1", false, None, 10..20));
+        let registered = crate::Certificate::parse(&leaf.der).unwrap();
+        let info = registered.info();
+        assert_eq!((info.subject.as_str(), info.issuer.as_str(), info.version), ("CN=d1", "CN=d1", 3));
+        assert_eq!((info.not_before, info.not_after), (day(10), day(20)));
+        assert_eq!(chain(&[&leaf]).check_leaf([&registered], day(15)), Ok(()));
+        assert_eq!(chain(&[&other]).check_leaf([&registered], day(15)), Err(CertificateError::Thumbprint));
+        for wrong in [5, 25] {
+            assert_eq!(chain(&[&leaf]).check_leaf([&registered], day(wrong)), Err(CertificateError::Validity));
+        }
+        assert!(crate::Certificate::parse(b"nothing").is_err());
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Key {
     }
 
     /// A key from random bytes drawn by the caller.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub fn from_bytes<const N: usize>(bytes: [u8; N]) -> Self {
+        const { assert!(N >= KEY_LEN_MIN && N <= KEY_LEN_MAX) };
         Self(Zeroizing::new(bytes.to_vec()))
     }
 

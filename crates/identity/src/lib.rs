@@ -6,6 +6,7 @@
 
 mod certificate;
 mod connect_signature;
+mod enrolled;
 mod id;
 mod key;
 mod policy;
@@ -14,6 +15,7 @@ mod time;
 
 pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
 pub use connect_signature::ConnectSignature;
+pub use enrolled::{Certificate, CertificateInfo};
 pub use id::{DeviceId, IdError, Identity, ModuleId};
 pub use key::{Key, KeyError, KeyPair};
 pub use policy::{Policies, Policy, Rights};

@@ -1,15 +1,26 @@
 //! Registration: which hub gets the device, and what it finds there.
 
 use gantry_hub::HubError;
-use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch, Status};
+use gantry_hub::device::{DeviceWrite, IfMatch, Status};
 use gantry_hub::twin::{Twin, TwinWrite};
-use gantry_identity::{DeviceId, Identity, KeyPair, Timestamp};
+use gantry_identity::{DeviceId, Identity, Timestamp};
+use serde_json::Value;
 
 use crate::attest::Registrant;
+use crate::attestation::Credential;
 use crate::enrollment::{AllocationPolicy, EnrollmentKey, EnrollmentWrite, ProvisioningStatus};
 use crate::ports::LinkedHub;
 use crate::registration::{Registration, RegistrationId, RegistrationStatus, Substatus};
 use crate::service::{DpsError, Service};
+
+/// What a device asks for when it registers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registering {
+    /// Its own words, for whoever decides which hub it gets.
+    pub payload: Option<Value>,
+    /// Whether a hub is chosen anew whatever the enrollment says.
+    pub force: bool,
+}
 
 /// The answer to a register or status request.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +35,12 @@ impl Service {
     ///
     /// # Errors
     /// When the store fails. A registration that fails for its own reasons is an answer, not an error.
-    pub async fn register(&self, now: Timestamp, registrant: &Registrant) -> Result<Operation, DpsError> {
+    pub async fn register(
+        &self,
+        now: Timestamp,
+        registrant: &Registrant,
+        _asked: Registering,
+    ) -> Result<Operation, DpsError> {
         let known = self.store.registration(&registrant.id).await?;
         let mut registration = Registration {
             id: registrant.id.clone(),
@@ -37,6 +53,7 @@ impl Service {
             assigned_hub: None,
             device_id: None,
             error: None,
+            evidence: registrant.credential.evidence(),
             created_at: known.as_ref().map_or(now, |k| k.created_at),
             updated_at: now,
             etag: known.as_ref().map_or_else(|| self.random(), |k| k.etag.wrapping_add(1)),
@@ -66,7 +83,7 @@ impl Service {
         };
         let reset =
             known.is_some() && settings.reprovision.is_some_and(|r| r.update_hub_assignment && !r.migrate_device_data);
-        let first = place(now, &linked, &device_id, registrant.keys.clone(), settings, reset)
+        let first = place(now, &linked, &device_id, &registrant.credential, settings, reset)
             .await
             .map_err(|e| (500_001, e.to_string()))?;
         registration.substatus = Some(match (first, reset) {
@@ -125,16 +142,13 @@ async fn place(
     now: Timestamp,
     linked: &LinkedHub,
     device_id: &DeviceId,
-    keys: KeyPair,
+    credential: &Credential,
     settings: &EnrollmentWrite,
     reset: bool,
 ) -> Result<bool, HubError> {
     let identity = Identity::device(device_id.clone());
-    let write = DeviceWrite {
-        authentication: AuthenticationWrite::Sas(Some(keys.clone())),
-        iot_edge: settings.iot_edge,
-        ..DeviceWrite::default()
-    };
+    let write =
+        DeviceWrite { authentication: credential.hub_write(), iot_edge: settings.iot_edge, ..DeviceWrite::default() };
     let initial = settings.initial_twin.clone().unwrap_or_default();
     let initial = TwinWrite { tags: Some(initial.tags), desired: Some(initial.desired) };
     let mut twin = Twin::new();
@@ -147,8 +161,7 @@ async fn place(
         Err(error) => return Err(error),
     }
     let record = linked.hub.record(&identity).await?;
-    let same_keys = record.device.authentication == gantry_hub::device::Authentication::Sas(keys);
-    if !same_keys {
+    if !credential.is(&record.device.authentication) {
         // A device an operator switched off at the hub stays off.
         let write = DeviceWrite { status: record.device.status, status_reason: record.device.status_reason, ..write };
         linked.hub.put_device(now, &identity, write, &IfMatch::Any).await?;

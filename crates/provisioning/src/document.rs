@@ -2,10 +2,11 @@
 //!
 //! Source: DPS device API 2021-10-01; fields the SDKs need are in `docs/compatibility.md`.
 
-use gantry_identity::Timestamp;
+use gantry_identity::{CertificateInfo, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::assign::Operation;
+use crate::attestation::Evidence;
 use crate::registration::{Registration, RegistrationStatus};
 use crate::service::DpsError;
 
@@ -49,9 +50,35 @@ impl Registration {
         put("lastUpdatedDateTimeUtc", self.updated_at.to_string().into());
         put("etag", format!("{:016x}", self.etag).into());
         let group = self.group.as_ref().map(|g| g.as_str());
-        put("symmetricKey", json!({ "enrollmentGroupId": group }));
+        match &self.evidence {
+            Evidence::SymmetricKey => put("symmetricKey", json!({ "enrollmentGroupId": group })),
+            Evidence::X509 { leaf, signer } => {
+                let mut x509 = Map::from_iter([("certificateInfo".to_owned(), certificate_document(leaf))]);
+                if let Some(group) = group {
+                    x509.insert("enrollmentGroupId".to_owned(), group.into());
+                }
+                if let Some(signer) = signer {
+                    x509.insert("signingCertificateInfo".to_owned(), certificate_document(signer));
+                }
+                put("x509", Value::Object(x509))
+            }
+        };
         Value::Object(all)
     }
+}
+
+/// What is public of a certificate (`X509CertificateInfo`).
+pub fn certificate_document(info: &CertificateInfo) -> Value {
+    json!({
+        "subjectName": info.subject,
+        "sha1Thumbprint": info.sha1_thumbprint,
+        "sha256Thumbprint": info.sha256_thumbprint,
+        "issuerName": info.issuer,
+        "notBeforeUtc": info.not_before.to_string(),
+        "notAfterUtc": info.not_after.to_string(),
+        "serialNumber": info.serial_number,
+        "version": info.version,
+    })
 }
 
 impl DpsError {

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use gantry_hub::twin::Object;
-use gantry_identity::{DeviceId, KeyPair, Timestamp};
+use gantry_identity::{DeviceId, Timestamp};
 
+use crate::attestation::{Attestation, AttestationWrite};
 use crate::registration::{IdError, RegistrationId};
 
 /// The id of an enrollment group: lower-case comparison, 1 to 128 letters, digits, `-`, `.`, `_`, `:`.
@@ -49,13 +50,6 @@ impl EnrollmentKey {
             Self::Group(id) => id.as_str(),
         }
     }
-}
-
-/// How a device proves itself to an enrollment.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Attestation {
-    /// A token under these keys, or under keys derived from them for a group.
-    SymmetricKey(KeyPair),
 }
 
 /// Whether an enrollment may be used.
@@ -128,8 +122,8 @@ pub struct InitialTwin {
 /// Everything an operator may write of an enrollment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EnrollmentWrite {
-    /// How devices prove themselves; keys are drawn when absent.
-    pub keys: Option<KeyPair>,
+    /// How devices prove themselves.
+    pub attestation: AttestationWrite,
     /// Device id at the hub, for an individual enrollment; the registration id otherwise.
     pub device_id: Option<DeviceId>,
     /// The one hub of the static policy.
@@ -151,7 +145,7 @@ pub struct EnrollmentWrite {
 impl Default for EnrollmentWrite {
     fn default() -> Self {
         Self {
-            keys: None,
+            attestation: AttestationWrite::Unchanged,
             device_id: None,
             iot_hub_host_name: None,
             iot_hubs: vec![],
@@ -171,7 +165,7 @@ pub struct Enrollment {
     pub key: EnrollmentKey,
     /// How devices prove themselves.
     pub attestation: Attestation,
-    /// The rest of what was written; its `keys` are in `attestation`.
+    /// The rest of what was written; its attestation stands apart.
     pub settings: EnrollmentWrite,
     /// Counter behind the ETag.
     pub etag: u64,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use gantry_identity::{DeviceId, Timestamp};
 
+use crate::attestation::Evidence;
 use crate::enrollment::GroupId;
 
 /// Why a text is not a registration id or group id.
@@ -159,6 +160,8 @@ pub struct Registration {
     pub device_id: Option<DeviceId>,
     /// Six-digit code and words, when it failed.
     pub error: Option<(u32, String)>,
+    /// How it proved itself.
+    pub evidence: Evidence,
     /// When it first asked.
     pub created_at: Timestamp,
     /// When this last changed.

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess, StoreError};
 use gantry_identity::{Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
-use crate::enrollment::{Attestation, Enrollment, EnrollmentKey, EnrollmentWrite};
+use crate::attestation::{Attestation, AttestationWrite, X509};
+use crate::enrollment::{Enrollment, EnrollmentKey, EnrollmentWrite};
 use crate::ports::{EnrollmentKind, LinkedHub, Store};
 use crate::registration::{IdScope, Registration, RegistrationId};
+
+/// Collection of the certificate authorities of an instance.
+pub const DPS_COLLECTION: &str = "dps-authorities";
 
 /// Why the service refused an operation.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,7 @@ pub struct Service {
     pub(crate) config: ServiceConfig,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Vec<LinkedHub>,
+    pub(crate) authorities: Authorities,
     entropy: Arc<dyn Entropy>,
     audit: Arc<dyn Audit>,
 }
@@ -73,8 +79,14 @@ impl Service {
         hubs: Vec<LinkedHub>,
         entropy: Arc<dyn Entropy>,
         audit: Arc<dyn Audit>,
+        authorities: Authorities,
     ) -> Self {
-        Self { config, store, hubs, entropy, audit }
+        Self { config, store, hubs, authorities, entropy, audit }
+    }
+
+    /// The certificate authorities enrollments can refer to.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     /// The id scope.
@@ -160,15 +172,13 @@ impl Service {
             (Some(stored), _) if !if_match.admits(&stored.etag_text()) => return Err(DpsError::PreconditionFailed),
             (stored, _) => stored,
         };
-        let kept = stored.as_ref().map(|s| {
-            let Attestation::SymmetricKey(keys) = &s.attestation;
-            keys.clone()
-        });
-        let keys = write.keys.clone().or(kept).unwrap_or_else(|| self.draw_keys());
+        let written = stored.as_ref().map(|s| &s.attestation);
+        let attestation = write.attestation.clone().over(written, &key, || self.draw_keys())?;
+        self.check_references(&attestation)?;
         let enrollment = Enrollment {
             key,
-            attestation: Attestation::SymmetricKey(keys),
-            settings: EnrollmentWrite { keys: None, ..write },
+            attestation,
+            settings: EnrollmentWrite { attestation: AttestationWrite::Unchanged, ..write },
             etag: stored.as_ref().map_or_else(|| self.random(), |s| s.etag.wrapping_add(1)),
             created_at: stored.as_ref().map_or(now, |s| s.created_at),
             updated_at: now,
@@ -221,9 +231,19 @@ impl Service {
         Err(DpsError::NotFound(format!("registration `{id}`")))
     }
 
+    fn check_references(&self, attestation: &Attestation) -> Result<(), DpsError> {
+        let Attestation::X509(X509::References(names)) = attestation else { return Ok(()) };
+        let known = self.authorities.list();
+        match names.iter().find(|name| !known.iter().any(|entry| entry.is_verified && entry.name == **name)) {
+            Some(name) => Err(DpsError::Invalid(format!("caReferences: `{name}` is not a verified certificate"))),
+            None => Ok(()),
+        }
+    }
+
     fn draw_keys(&self) -> KeyPair {
         let draw = || {
-            let mut bytes = [0; 32];
+            // Drawn keys have the most bytes that keys may have (DPS symmetric key attestation).
+            let mut bytes = [0; 64];
             self.entropy.fill(&mut bytes);
             Key::from_bytes(bytes)
         };

@@ -10,10 +10,11 @@ use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::{Gateway, Peer};
+use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
-use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_provisioning::{DPS_COLLECTION, IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
@@ -149,7 +150,10 @@ async fn build(config: &Config) -> anyhow::Result<Platform> {
         host_names: config.hub.host_names.clone(),
         policies: secrets.dps_policies.clone(),
     };
-    let provisioning = Arc::new(Service::new(dps_config, Arc::<Database>::clone(&store), vec![linked], entropy, audit));
+    let documents = Arc::<Database>::clone(&store);
+    let authorities = Authorities::load(documents, Arc::<SystemEntropy>::clone(&entropy), DPS_COLLECTION)?;
+    let dps_store = Arc::<Database>::clone(&store);
+    let provisioning = Arc::new(Service::new(dps_config, dps_store, vec![linked], entropy, audit, authorities));
     let blobs = blobs::open(config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
     Ok(Platform { events, hub, blobs, provisioning, central, database: store, secrets })
 }

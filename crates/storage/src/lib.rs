@@ -5,6 +5,7 @@
 //! device-to-cloud messages into the event log and reads them back. Shapes on disk are
 //! specified at the head of the file that writes them.
 
+mod attestation_shape;
 mod auto_index;
 mod blob_catalogue;
 mod database;

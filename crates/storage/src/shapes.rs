@@ -13,10 +13,12 @@ use gantry_hub::ports::StoreError;
 use gantry_hub::twin::{Object, Section, Twin};
 use gantry_identity::{DeviceId, Identity, Key, KeyPair, ModuleId, Timestamp};
 use gantry_provisioning::{
-    AllocationPolicy, Attestation, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId, InitialTwin,
+    AllocationPolicy, AttestationWrite, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId, InitialTwin,
     ProvisioningStatus, Registration, RegistrationId, RegistrationStatus, ReprovisionPolicy, Substatus,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::attestation_shape::{AttestationShape, EvidenceShape};
 
 pub(crate) fn corrupt(what: &str) -> StoreError {
     StoreError::Failed(format!("state.db holds an unreadable {what}"))
@@ -246,7 +248,8 @@ pub(crate) struct EnrollmentShape {
     pub(crate) etag: u64,
     created_at: i64,
     updated_at: i64,
-    keys: KeysShape,
+    #[serde(flatten)]
+    attestation: AttestationShape,
     device_id: Option<String>,
     iot_hub_host_name: Option<String>,
     iot_hubs: Vec<String>,
@@ -266,13 +269,12 @@ struct InitialTwinShape {
 impl From<&Enrollment> for EnrollmentShape {
     fn from(enrollment: &Enrollment) -> Self {
         let settings = &enrollment.settings;
-        let Attestation::SymmetricKey(keys) = &enrollment.attestation;
         Self {
             id: enrollment.key.as_str().to_owned(),
             etag: enrollment.etag,
             created_at: enrollment.created_at.as_millis(),
             updated_at: enrollment.updated_at.as_millis(),
-            keys: keys.into(),
+            attestation: (&enrollment.attestation).into(),
             device_id: settings.device_id.as_ref().map(ToString::to_string),
             iot_hub_host_name: settings.iot_hub_host_name.clone(),
             iot_hubs: settings.iot_hubs.clone(),
@@ -298,7 +300,7 @@ impl EnrollmentShape {
         };
         let policies = [AllocationPolicy::Hashed, AllocationPolicy::GeoLatency, AllocationPolicy::Static];
         let settings = EnrollmentWrite {
-            keys: None,
+            attestation: AttestationWrite::Unchanged,
             device_id: self.device_id.map(|id| DeviceId::parse(&id).map_err(|_| corrupt("device id"))).transpose()?,
             iot_hub_host_name: self.iot_hub_host_name,
             iot_hubs: self.iot_hubs,
@@ -313,7 +315,7 @@ impl EnrollmentShape {
         };
         Ok(Enrollment {
             key,
-            attestation: Attestation::SymmetricKey(self.keys.read()?),
+            attestation: self.attestation.read()?,
             settings,
             etag: self.etag,
             created_at: Timestamp::from_millis(self.created_at),
@@ -331,6 +333,8 @@ pub(crate) struct RegistrationShape {
     assigned_hub: Option<String>,
     device_id: Option<String>,
     error: Option<(u32, String)>,
+    #[serde(flatten)]
+    evidence: EvidenceShape,
     created_at: i64,
     updated_at: i64,
     etag: u64,
@@ -346,6 +350,7 @@ impl From<&Registration> for RegistrationShape {
             assigned_hub: registration.assigned_hub.clone(),
             device_id: registration.device_id.as_ref().map(ToString::to_string),
             error: registration.error.clone(),
+            evidence: (&registration.evidence).into(),
             created_at: registration.created_at.as_millis(),
             updated_at: registration.updated_at.as_millis(),
             etag: registration.etag,
@@ -364,6 +369,7 @@ impl RegistrationShape {
             assigned_hub: self.assigned_hub,
             device_id: self.device_id.map(|id| DeviceId::parse(&id).map_err(|_| corrupt("device id"))).transpose()?,
             error: self.error,
+            evidence: self.evidence.read(),
             created_at: Timestamp::from_millis(self.created_at),
             updated_at: Timestamp::from_millis(self.updated_at),
             etag: self.etag,

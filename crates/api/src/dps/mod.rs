@@ -1,5 +1,6 @@
 //! DPS over HTTPS: the device API and the service API (specifications 2021-10-01).
 
+mod attestation;
 mod device;
 mod service;
 

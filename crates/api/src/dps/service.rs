@@ -7,15 +7,15 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use gantry_hub::device::AuthenticationWrite;
 use gantry_identity::{DeviceId, Refusal, Rights};
 use gantry_provisioning::{
-    AllocationPolicy, Attestation, DpsError, Enrollment, EnrollmentKey, EnrollmentKind, EnrollmentWrite, GroupId,
-    InitialTwin, ProvisioningStatus, RegistrationId, ReprovisionPolicy,
+    AllocationPolicy, DpsError, Enrollment, EnrollmentKey, EnrollmentKind, EnrollmentWrite, GroupId, InitialTwin,
+    ProvisioningStatus, RegistrationId, ReprovisionPolicy,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::attestation::{self, AttestationBody, Keys};
 use super::{DpsFailure, if_match, with_header};
 use crate::auth::{self, PeerAddress};
 use crate::{Api, now};
@@ -87,7 +87,7 @@ macro_rules! operations {
         ) -> Answer {
             allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
             let stored = api.provisioning.enrollment(&$key(&id)?).await?;
-            Ok(Json(attestation(&stored, Keys::Shown)).into_response())
+            Ok(Json(attestation::document(&stored.attestation, Keys::Shown)).into_response())
         }
 
         pub(super) async fn $query(
@@ -112,13 +112,6 @@ operations!(
     EnrollmentKind::Individual
 );
 operations!(group, get_group, put_group, delete_group, keys_of_group, query_group, EnrollmentKind::Group);
-
-/// Whether keys are part of an answer: reading rights alone do not show them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keys {
-    Shown,
-    Hidden,
-}
 
 pub(super) async fn bulk(State(api): State<Arc<Api>>, Extension(peer): Peer, headers: HeaderMap) -> Answer {
     allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
@@ -212,20 +205,6 @@ struct EnrollmentBody {
     allocation_policy: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct AttestationBody {
-    r#type: Option<String>,
-    symmetric_key: Option<KeysBody>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct KeysBody {
-    primary_key: Option<String>,
-    secondary_key: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ReprovisionBody {
@@ -243,21 +222,7 @@ fn parse(body: &Bytes) -> Result<EnrollmentWrite, DpsError> {
     let invalid = |what: String| DpsError::Invalid(what);
     let body: EnrollmentBody =
         serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))?;
-    let attestation = body.attestation.unwrap_or_default();
-    let kind = attestation.r#type.as_deref().unwrap_or("symmetricKey");
-    let kinds = [("x509", "X.509 attestation"), ("tpm", "TPM attestation"), ("none", "attestation of type none")];
-    if let Some((_, what)) = kinds.into_iter().find(|(word, _)| kind.eq_ignore_ascii_case(word)) {
-        return Err(DpsError::NotImplemented(what));
-    }
-    if !kind.eq_ignore_ascii_case("symmetricKey") {
-        return Err(invalid("attestation.type must be symmetricKey, x509 or tpm".into()));
-    }
-    let keys = attestation.symmetric_key.unwrap_or_default();
-    let keys = match AuthenticationWrite::sas(keys.primary_key.as_deref(), keys.secondary_key.as_deref()) {
-        Ok(AuthenticationWrite::Sas(keys)) => keys,
-        Ok(_) => None,
-        Err(error) => return Err(invalid(format!("symmetricKey: {error}"))),
-    };
+    let attestation = body.attestation.map(AttestationBody::write).transpose()?.unwrap_or_default();
     let allocation = match body.allocation_policy.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None => None,
         Some("hashed") => Some(AllocationPolicy::Hashed),
@@ -273,7 +238,7 @@ fn parse(body: &Bytes) -> Result<EnrollmentWrite, DpsError> {
     };
     let device_id = body.device_id.filter(|id| !id.is_empty());
     Ok(EnrollmentWrite {
-        keys,
+        attestation,
         device_id: device_id
             .map(|id| DeviceId::parse(&id).map_err(|error| invalid(format!("deviceId: {error}"))))
             .transpose()?,
@@ -305,17 +270,6 @@ fn initial_twin(twin: &Value) -> Result<InitialTwin, DpsError> {
     })
 }
 
-fn attestation(enrollment: &Enrollment, keys: Keys) -> Value {
-    let Attestation::SymmetricKey(pair) = &enrollment.attestation;
-    match keys {
-        Keys::Hidden => json!({ "type": "symmetricKey" }),
-        Keys::Shown => json!({
-            "type": "symmetricKey",
-            "symmetricKey": { "primaryKey": pair.primary.to_base64(), "secondaryKey": pair.secondary.to_base64() },
-        }),
-    }
-}
-
 fn document(enrollment: &Enrollment, keys: Keys) -> Value {
     let settings = &enrollment.settings;
     let mut all = Map::new();
@@ -331,7 +285,7 @@ fn document(enrollment: &Enrollment, keys: Keys) -> Value {
             put("enrollmentGroupId", id.as_str().into());
         }
     }
-    put("attestation", attestation(enrollment, keys));
+    put("attestation", attestation::document(&enrollment.attestation, keys));
     put("capabilities", json!({ "iotEdge": settings.iot_edge }));
     if let Some(name) = &settings.iot_hub_host_name {
         put("iotHubHostName", name.as_str().into());

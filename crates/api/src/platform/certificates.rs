@@ -1,12 +1,14 @@
-//! Certificate authorities the hub trusts, as the management API of the reference service shapes them.
+//! Certificate authorities the hub and the provisioning service trust, as the management APIs of the reference
+//! services shape them. The two lists are apart and have the same routes.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use gantry_hub::authorities::Entry;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use gantry_hub::authorities::{Authorities, Entry};
 use gantry_hub::device::IfMatch;
 use gantry_identity::Authority;
 use serde::Deserialize;
@@ -54,15 +56,44 @@ fn document(entry: &Entry) -> Value {
     })
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
-    Json(json!({ "value": api.hub.authorities().iter().map(document).collect::<Vec<_>>() }))
+/// Whose list a route is about.
+pub(super) trait Trusting: Send + 'static {
+    fn authorities(api: &Api) -> &Authorities;
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: Owner, Path(name): Path<String>) -> Answer {
-    Ok(Json(document(&api.hub.authority(&name)?)))
+pub(super) struct AtHub;
+
+impl Trusting for AtHub {
+    fn authorities(api: &Api) -> &Authorities {
+        api.hub.authorities()
+    }
 }
 
-pub(super) async fn put(
+pub(super) struct AtProvisioning;
+
+impl Trusting for AtProvisioning {
+    fn authorities(api: &Api) -> &Authorities {
+        api.provisioning.authorities()
+    }
+}
+
+pub(super) fn routes<T: Trusting>() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/certificates", get(list::<T>))
+        .route("/certificates/{name}", get(show::<T>).put(put::<T>).delete(delete::<T>))
+        .route("/certificates/{name}/generateVerificationCode", post(draw_code::<T>))
+        .route("/certificates/{name}/verify", post(verify::<T>))
+}
+
+async fn list<T: Trusting>(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+    Json(json!({ "value": T::authorities(&api).list().iter().map(document).collect::<Vec<_>>() }))
+}
+
+async fn show<T: Trusting>(State(api): State<Arc<Api>>, _: Owner, Path(name): Path<String>) -> Answer {
+    Ok(Json(document(&T::authorities(&api).get(&name)?)))
+}
+
+async fn put<T: Trusting>(
     State(api): State<Arc<Api>>,
     _: Owner,
     Path(name): Path<String>,
@@ -72,20 +103,20 @@ pub(super) async fn put(
     let upload: Upload = parse(&body)?;
     let authority =
         Authority::parse(upload.certificate.as_bytes()).map_err(|error| PlatformError::invalid(error.to_string()))?;
-    let entry = api.hub.put_authority(now(), &name, authority, upload.is_verified, &if_match(&headers)).await?;
+    let entry = T::authorities(&api).put(now(), &name, authority, upload.is_verified, &if_match(&headers)).await?;
     Ok(Json(document(&entry)))
 }
 
-pub(super) async fn draw_code(
+async fn draw_code<T: Trusting>(
     State(api): State<Arc<Api>>,
     _: Owner,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    Ok(Json(document(&api.hub.draw_authority_code(now(), &name, &if_match(&headers)).await?)))
+    Ok(Json(document(&T::authorities(&api).draw_code(now(), &name, &if_match(&headers)).await?)))
 }
 
-pub(super) async fn verify(
+async fn verify<T: Trusting>(
     State(api): State<Arc<Api>>,
     _: Owner,
     Path(name): Path<String>,
@@ -93,16 +124,16 @@ pub(super) async fn verify(
     body: Bytes,
 ) -> Answer {
     let (proof, tag): (Proof, IfMatch) = (parse(&body)?, if_match(&headers));
-    let entry = api.hub.verify_authority(now(), &name, proof.certificate.as_bytes(), &tag).await?;
+    let entry = T::authorities(&api).verify(now(), &name, proof.certificate.as_bytes(), &tag).await?;
     Ok(Json(document(&entry)))
 }
 
-pub(super) async fn delete(
+async fn delete<T: Trusting>(
     State(api): State<Arc<Api>>,
     _: Owner,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, PlatformError> {
-    api.hub.delete_authority(&name, &if_match(&headers)).await?;
+    T::authorities(&api).delete(&name, &if_match(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

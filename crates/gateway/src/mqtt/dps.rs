@@ -1,7 +1,7 @@
 //! One device's MQTT connection to DPS: register, poll, done.
 
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, Registrant};
+use gantry_provisioning::{DpsError, Registering, Registrant};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -120,8 +120,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPublish) -> Result<(u32, Value), DpsError> {
     let service = &gateway.provisioning;
     if publish.topic.starts_with(REGISTER) {
-        check_body(&publish.payload, registrant)?;
-        let operation = service.register(now(), registrant).await?;
+        let asked = Registering::read(&publish.payload, &registrant.id)?;
+        let operation = service.register(now(), registrant, asked).await?;
         return Ok((202, operation.accepted_document()));
     }
     if publish.topic.starts_with(STATUS) {
@@ -130,24 +130,6 @@ async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPubli
         return Ok((200, operation.document()));
     }
     Err(DpsError::Invalid("unknown topic".into()))
-}
-
-/// The body may be blank; otherwise it must be JSON and name the same registration id.
-fn check_body(payload: &[u8], registrant: &Registrant) -> Result<(), DpsError> {
-    if payload.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    let body: Value =
-        serde_json::from_slice(payload).map_err(|error| DpsError::Invalid(format!("malformed JSON: {error}")))?;
-    if body.get("csr").is_some() {
-        return Err(DpsError::NotImplemented("certificate issuance (csr)"));
-    }
-    match body.get("registrationId").and_then(Value::as_str) {
-        Some(id) if !id.eq_ignore_ascii_case(registrant.id.as_str()) => {
-            Err(DpsError::Invalid("registrationId differs from the one that connected".into()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn parameter<'a>(topic: &'a str, name: &str) -> Option<&'a str> {

@@ -37,6 +37,8 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 struct Pending {
     append: Append,
     packet_ids: Vec<u16>,
+    /// What a message of it asks to break.
+    fault: Option<Fault>,
 }
 
 struct Connection<'a, S> {
@@ -109,15 +111,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
         tokio::pin!(timer);
         loop {
             self.wire.flush().await?;
+            if let Some((_, due)) = self.fault
+                && due < timer.deadline()
+            {
+                timer.as_mut().reset(due);
+            }
             let may_read = self.pending.len() < BATCHES_IN_FLIGHT_MAX;
             tokio::select! {
                 filled = read(self.wire, self.hub), if may_read => {
                     filled?;
                     self.heard_at = Instant::now();
                     Box::pin(self.handle_input()).await?;
-                    if let Some((_, due)) = self.fault && due < timer.deadline() {
-                        timer.as_mut().reset(due);
-                    }
                 }
                 result = committed(&mut self.pending), if !self.pending.is_empty() => self.acknowledge(result)?,
                 delivery = self.mailbox.next() => Box::pin(self.deliver(delivery)).await?,
@@ -192,22 +196,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
         metrics::counter!("gantry_telemetry_messages_total").increment(batch.messages.len() as u64);
         let taken = self.hub.telemetry(now(), &self.session, &batch.messages);
         let taken = taken.map_err(|error| End::Protocol(error.to_string()))?;
-        if let Some(fault) = self.hub.fault_in(&batch.messages) {
-            self.fault = Some((fault, Instant::now() + fault.delay));
-        }
-        self.pending.push_back(Pending { append: acknowledged(taken), packet_ids: batch.packet_ids });
+        let fault = self.hub.fault_in(&batch.messages);
+        self.pending.push_back(Pending { append: acknowledged(taken), packet_ids: batch.packet_ids, fault });
         Ok(())
     }
 
-    fn acknowledge(&mut self, result: (Vec<u16>, Result<(), HubError>)) -> Result<(), End> {
-        let (packet_ids, result) = result;
+    fn acknowledge(&mut self, (batch, result): Committed) -> Result<(), End> {
         if let Err(error) = result {
             // MQTT 3.1.1 has no negative acknowledgement; the device keeps the messages and comes back.
             warn!(device = %self.session.identity, %error, "telemetry not stored, closing");
             return Err(End::Protocol(format!("telemetry not stored: {error}")));
         }
-        for packet_id in packet_ids {
+        for packet_id in batch.packet_ids {
             gantry_mqtt::encode_puback(self.wire.output(), packet_id);
+        }
+        // Not before: a device that never heard of the message would send it, and with it the fault, for ever.
+        if let Some(fault) = batch.fault {
+            self.fault = Some((fault, Instant::now() + fault.delay));
         }
         Ok(())
     }
@@ -434,12 +439,17 @@ pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, 
     wire.fill().await
 }
 
+/// A batch, and whether it is stored.
+type Committed = (Pending, Result<(), HubError>);
+
 /// The oldest batch, once durable. Cancelling loses nothing.
-async fn committed(pending: &mut VecDeque<Pending>) -> (Vec<u16>, Result<(), HubError>) {
+async fn committed(pending: &mut VecDeque<Pending>) -> Committed {
     let Some(front) = pending.front_mut() else { return std::future::pending().await };
     let result = (&mut front.append).await.map_err(HubError::from);
-    let packet_ids = pending.pop_front().map(|p| p.packet_ids).unwrap_or_default();
-    (packet_ids, result)
+    match pending.pop_front() {
+        Some(batch) => (batch, result),
+        None => std::future::pending().await,
+    }
 }
 
 pub(super) fn bounded(text: &str) -> String {

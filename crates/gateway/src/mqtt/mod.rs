@@ -154,13 +154,8 @@ async fn authenticate_dps(
     };
     let id = RegistrationId::parse(&login.registration_id)
         .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
-    if login.password.is_none() && peer.certificate.is_some() {
-        return Err(report(&Refusal::Kind {
-            identity: login.registration_id.clone(),
-            presented: "a certificate (not implemented yet)",
-        }));
-    }
-    match gateway.provisioning.authenticate_device(at, &login.id_scope, &id, login.password.as_deref()).await {
+    let presented = Presented { token: login.password.as_deref(), certificate: peer.certificate.as_ref() };
+    match gateway.provisioning.authenticate_device(at, &login.id_scope, &id, presented).await {
         Ok(registrant) => Ok(registrant),
         Err(DpsError::Unauthorized(reason)) => Err(report(&reason)),
         Err(error) => Err((ConnectReturnCode::ServerUnavailable, error.to_string())),

@@ -3,13 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use gantry_identity::encode_component;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Output, text};
+
+#[derive(Args)]
+pub(super) struct CertificateArgs {
+    /// Those of the provisioning service instead of the hub's.
+    #[arg(long, global = true)]
+    provisioning: bool,
+    #[command(subcommand)]
+    command: CertificateCommand,
+}
 
 #[derive(Subcommand)]
 pub(super) enum CertificateCommand {
@@ -44,28 +53,26 @@ pub(super) enum CertificateCommand {
     },
 }
 
-fn path(name: &str) -> String {
-    format!("/platform/v1/certificates/{}", encode_component(name))
-}
-
 fn certificate(file: &Path) -> anyhow::Result<String> {
     use base64::Engine as _;
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
-pub(super) async fn run(client: &Client, output: Output, command: CertificateCommand) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, output: Output, args: CertificateArgs) -> anyhow::Result<()> {
     let state = |entry: &Value| {
         let verified = if entry.pointer("/properties/isVerified") == Some(&json!(true)) { "" } else { "not yet " };
         println!("{} is {verified}verified", text(entry, "/name"));
     };
-    match command {
+    let list = if args.provisioning { "/platform/v1/provisioning/certificates" } else { "/platform/v1/certificates" };
+    let path = |name: &str| format!("{list}/{}", encode_component(name));
+    match args.command {
         CertificateCommand::Add { name, file, verified } => {
             let body = json!({ "certificate": certificate(&file)?, "isVerified": verified });
             output.value(&client.hub(Method::PUT, &path(&name), Some(&body)).await?, state);
         }
         CertificateCommand::List => {
-            let list = client.hub(Method::GET, "/platform/v1/certificates", None).await?;
+            let list = client.hub(Method::GET, list, None).await?;
             let columns = [
                 ("name", "/name"),
                 ("subject", "/properties/subject"),

@@ -70,8 +70,7 @@ enum Command {
     #[command(subcommand)]
     Rule(platform::RuleCommand),
     /// Certificate authorities whose devices may connect.
-    #[command(subcommand)]
-    Certificate(certificate::CertificateCommand),
+    Certificate(certificate::CertificateArgs),
     /// Which events go to which endpoints.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
@@ -118,7 +117,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
-        Command::Certificate(command) => certificate::run(&client()?, output, command).await,
+        Command::Certificate(args) => certificate::run(&client()?, output, args).await,
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,

@@ -1,0 +1,156 @@
+//! The attestation of enrollments as JSON.
+//!
+//! Certificates are written as PEM or base64 of DER and come back as `info` only; what was read may be written back,
+//! and keeps them. Keys are shown to those only who may write them.
+
+use gantry_hub::device::AuthenticationWrite;
+use gantry_identity::Certificate;
+use gantry_provisioning::{
+    Attestation, AttestationWrite, CertificateWrite, DpsError, Slots, X509, certificate_document,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Whether keys are part of an answer: reading rights alone do not show them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    Shown,
+    Hidden,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AttestationBody {
+    r#type: Option<String>,
+    symmetric_key: Option<KeysBody>,
+    x509: Option<X509Body>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct KeysBody {
+    primary_key: Option<String>,
+    secondary_key: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct X509Body {
+    client_certificates: Option<SlotsBody<CertificateBody>>,
+    signing_certificates: Option<SlotsBody<CertificateBody>>,
+    ca_references: Option<SlotsBody<String>>,
+}
+
+#[derive(Deserialize)]
+struct SlotsBody<T> {
+    primary: Option<T>,
+    secondary: Option<T>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CertificateBody {
+    certificate: Option<String>,
+    info: Option<InfoBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct InfoBody {
+    sha256_thumbprint: Option<String>,
+}
+
+fn invalid(words: impl Into<String>) -> DpsError {
+    DpsError::Invalid(words.into())
+}
+
+impl AttestationBody {
+    /// The attestation as the service takes it.
+    pub(super) fn write(self) -> Result<AttestationWrite, DpsError> {
+        let kind = self.r#type.as_deref().unwrap_or(if self.x509.is_some() { "x509" } else { "symmetricKey" });
+        match kind.to_ascii_lowercase().as_str() {
+            "symmetrickey" => self.symmetric_key.unwrap_or_default().write(),
+            "x509" => self.x509.unwrap_or_default().write().map(AttestationWrite::X509),
+            "tpm" => Err(DpsError::NotImplemented("TPM attestation")),
+            "none" => Err(DpsError::NotImplemented("attestation of type none")),
+            _ => Err(invalid("attestation.type must be symmetricKey, x509 or tpm")),
+        }
+    }
+}
+
+impl KeysBody {
+    fn write(self) -> Result<AttestationWrite, DpsError> {
+        match AuthenticationWrite::sas(self.primary_key.as_deref(), self.secondary_key.as_deref()) {
+            Ok(AuthenticationWrite::Sas(keys)) => Ok(AttestationWrite::SymmetricKey(keys)),
+            Ok(_) => Ok(AttestationWrite::SymmetricKey(None)),
+            Err(error) => Err(invalid(format!("symmetricKey: {error}"))),
+        }
+    }
+}
+
+impl X509Body {
+    fn write(self) -> Result<X509<CertificateWrite>, DpsError> {
+        let client = self.client_certificates.and_then(|body| body.slots(CertificateBody::is_given));
+        let signing = self.signing_certificates.and_then(|body| body.slots(CertificateBody::is_given));
+        let references = self.ca_references.and_then(|body| body.slots(|name| !name.is_empty()));
+        match (client, signing, references) {
+            (Some(slots), None, None) => Ok(X509::Client(slots.try_map(|one| one.write("clientCertificates"))?)),
+            (None, Some(slots), None) => Ok(X509::Signing(slots.try_map(|one| one.write("signingCertificates"))?)),
+            (None, None, Some(names)) => Ok(X509::References(names)),
+            _ => Err(invalid("x509 must have one of clientCertificates, signingCertificates and caReferences")),
+        }
+    }
+}
+
+impl<T> SlotsBody<T> {
+    /// The slots with something in them; `None` when neither has.
+    fn slots(self, is_given: impl Fn(&T) -> bool) -> Option<Slots<T>> {
+        let (primary, secondary) = (self.primary.filter(&is_given), self.secondary.filter(&is_given));
+        (primary.is_some() || secondary.is_some()).then_some(Slots { primary, secondary })
+    }
+}
+
+impl CertificateBody {
+    fn is_given(&self) -> bool {
+        self.certificate.as_ref().is_some_and(|text| !text.is_empty())
+            || self.info.as_ref().is_some_and(|info| info.sha256_thumbprint.is_some())
+    }
+
+    fn write(self, what: &str) -> Result<CertificateWrite, DpsError> {
+        match (self.certificate.filter(|text| !text.is_empty()), self.info.and_then(|info| info.sha256_thumbprint)) {
+            (Some(text), _) => Certificate::parse(text.as_bytes())
+                .map(CertificateWrite::Given)
+                .map_err(|error| invalid(format!("{what}: {error}"))),
+            (None, Some(sha256_thumbprint)) => Ok(CertificateWrite::Kept { sha256_thumbprint }),
+            (None, None) => Err(invalid(format!("{what}: a certificate is missing"))),
+        }
+    }
+}
+
+/// The attestation of a stored enrollment.
+pub(super) fn document(attestation: &Attestation, keys: Keys) -> Value {
+    let mut all = Map::from_iter([("type".to_owned(), Value::from(attestation.kind()))]);
+    match attestation {
+        Attestation::SymmetricKey(_) if keys == Keys::Hidden => {}
+        Attestation::SymmetricKey(pair) => {
+            let keys = json!({ "primaryKey": pair.primary.to_base64(), "secondaryKey": pair.secondary.to_base64() });
+            all.insert("symmetricKey".to_owned(), keys);
+        }
+        Attestation::X509(x509) => {
+            let info = |one: &Certificate| json!({ "info": certificate_document(&one.info()) });
+            let (name, slots) = match x509 {
+                X509::Client(slots) => ("clientCertificates", slots_document(slots, info)),
+                X509::Signing(slots) => ("signingCertificates", slots_document(slots, info)),
+                X509::References(names) => ("caReferences", slots_document(names, |name| name.as_str().into())),
+            };
+            all.insert("x509".to_owned(), json!({ name: slots }));
+        }
+    }
+    Value::Object(all)
+}
+
+fn slots_document<T>(slots: &Slots<T>, one: impl Fn(&T) -> Value) -> Value {
+    let named = [("primary", &slots.primary), ("secondary", &slots.secondary)];
+    let there = named.into_iter().filter_map(|(name, slot)| Some((name.to_owned(), one(slot.as_ref()?))));
+    Value::Object(there.collect())
+}

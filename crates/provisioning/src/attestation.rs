@@ -1,0 +1,193 @@
+//! How devices prove themselves to an enrollment: what is stored, what is written, what was proven.
+
+use gantry_hub::device::{Authentication, AuthenticationWrite};
+use gantry_identity::{Authority, Certificate, CertificateInfo, KeyPair};
+
+use crate::enrollment::EnrollmentKey;
+use crate::service::DpsError;
+
+/// A primary and a secondary of something, so that one can be rolled while the other works. At least one is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slots<T> {
+    /// In everyday use.
+    pub primary: Option<T>,
+    /// Takes over during a roll.
+    pub secondary: Option<T>,
+}
+
+impl<T> Slots<T> {
+    /// Those that are there, primary first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.primary.iter().chain(&self.secondary)
+    }
+
+    /// The same slots with other content.
+    ///
+    /// # Errors
+    /// The first of `change`.
+    pub fn try_map<U, E>(self, mut change: impl FnMut(T) -> Result<U, E>) -> Result<Slots<U>, E> {
+        let primary = self.primary.map(&mut change).transpose()?;
+        Ok(Slots { primary, secondary: self.secondary.map(change).transpose()? })
+    }
+}
+
+/// Which certificates an enrollment takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum X509<C = Certificate> {
+    /// These leaves; individual enrollments only.
+    Client(Slots<C>),
+    /// Leaves under these authorities.
+    Signing(Slots<C>),
+    /// Leaves under the verified authorities of these names.
+    References(Slots<String>),
+}
+
+/// How a device proves itself to an enrollment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attestation {
+    /// A token under these keys, or under keys derived from them for a group.
+    SymmetricKey(KeyPair),
+    /// A certificate.
+    X509(X509),
+}
+
+impl Attestation {
+    /// The word on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SymmetricKey(_) => "symmetricKey",
+            Self::X509(_) => "x509",
+        }
+    }
+}
+
+/// A certificate as an operator writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CertificateWrite {
+    /// This one.
+    Given(Certificate),
+    /// The stored one with this SHA-256: what was read, which shows no certificate, is written back.
+    Kept {
+        /// Hex, any case.
+        sha256_thumbprint: String,
+    },
+}
+
+/// Attestation as an operator writes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum AttestationWrite {
+    /// Not given: what is stored stays; a new enrollment gets symmetric keys.
+    #[default]
+    Unchanged,
+    /// Keys; those stored stay when absent, or they are drawn.
+    SymmetricKey(Option<KeyPair>),
+    /// Certificates.
+    X509(X509<CertificateWrite>),
+}
+
+impl AttestationWrite {
+    /// What is stored after this was written over `stored`.
+    ///
+    /// # Errors
+    /// [`DpsError::Invalid`] when the kind of enrollment does not take it, a kept certificate is another one, or one
+    /// that must sign others may not.
+    pub(crate) fn over(
+        self,
+        stored: Option<&Attestation>,
+        key: &EnrollmentKey,
+        draw: impl FnOnce() -> KeyPair,
+    ) -> Result<Attestation, DpsError> {
+        let x509 = match (self, stored) {
+            (Self::SymmetricKey(Some(keys)), _) => return Ok(Attestation::SymmetricKey(keys)),
+            (Self::Unchanged, Some(stored)) => return Ok(stored.clone()),
+            (Self::SymmetricKey(None), Some(stored @ Attestation::SymmetricKey(_))) => return Ok(stored.clone()),
+            (Self::Unchanged | Self::SymmetricKey(None), _) => return Ok(Attestation::SymmetricKey(draw())),
+            (Self::X509(x509), _) => x509,
+        };
+        let mut resolve = |write| match write {
+            CertificateWrite::Given(certificate) => Ok(certificate),
+            CertificateWrite::Kept { sha256_thumbprint } => stored_certificate(stored, &sha256_thumbprint)
+                .ok_or_else(|| DpsError::Invalid("attestation.x509: a certificate is missing".into())),
+        };
+        Ok(Attestation::X509(match x509 {
+            X509::Client(_) if matches!(key, EnrollmentKey::Group(_)) => {
+                let words = "a group takes signingCertificates or caReferences, not clientCertificates";
+                return Err(DpsError::Invalid(words.into()));
+            }
+            X509::Client(slots) => X509::Client(slots.try_map(&mut resolve)?),
+            X509::Signing(slots) => {
+                let slots = slots.try_map(resolve)?;
+                for certificate in slots.iter() {
+                    Authority::parse(certificate.der())
+                        .map_err(|error| DpsError::Invalid(format!("signingCertificates: {error}")))?;
+                }
+                X509::Signing(slots)
+            }
+            X509::References(names) => X509::References(names),
+        }))
+    }
+}
+
+fn stored_certificate(stored: Option<&Attestation>, sha256_thumbprint: &str) -> Option<Certificate> {
+    let Some(Attestation::X509(X509::Client(slots) | X509::Signing(slots))) = stored else { return None };
+    slots.iter().find(|one| one.info().sha256_thumbprint.eq_ignore_ascii_case(sha256_thumbprint)).cloned()
+}
+
+/// What a device proved to hold: it is its credential at the hub too.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// One of these keys: the enrollment's own, or those derived from its group's.
+    SymmetricKeys(KeyPair),
+    /// The key of a certificate.
+    Certificate {
+        /// The certificate.
+        leaf: Box<CertificateInfo>,
+        /// The enrollment's certificate it leads to; absent when the enrollment names the leaf.
+        signer: Option<Box<CertificateInfo>>,
+    },
+}
+
+impl Credential {
+    /// The credential as the hub's registry takes it.
+    pub(crate) fn hub_write(&self) -> AuthenticationWrite {
+        match self {
+            Self::SymmetricKeys(keys) => AuthenticationWrite::Sas(Some(keys.clone())),
+            Self::Certificate { leaf, .. } => {
+                AuthenticationWrite::SelfSigned { primary: Some(leaf.sha256_thumbprint.clone()), secondary: None }
+            }
+        }
+    }
+
+    /// Whether the hub has this credential already.
+    pub(crate) fn is(&self, stored: &Authentication) -> bool {
+        match (self, stored) {
+            (Self::SymmetricKeys(keys), Authentication::Sas(stored)) => keys == stored,
+            (Self::Certificate { leaf, .. }, Authentication::SelfSigned { primary, secondary: None }) => {
+                primary.as_ref() == Some(&leaf.sha256_thumbprint)
+            }
+            _ => false,
+        }
+    }
+
+    /// What a registration says of it.
+    pub(crate) fn evidence(&self) -> Evidence {
+        match self {
+            Self::SymmetricKeys(_) => Evidence::SymmetricKey,
+            Self::Certificate { leaf, signer } => Evidence::X509 { leaf: leaf.clone(), signer: signer.clone() },
+        }
+    }
+}
+
+/// How a registered device proved itself, without secrets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// By a token.
+    SymmetricKey,
+    /// By a certificate.
+    X509 {
+        /// The certificate.
+        leaf: Box<CertificateInfo>,
+        /// The enrollment's certificate it leads to.
+        signer: Option<Box<CertificateInfo>>,
+    },
+}

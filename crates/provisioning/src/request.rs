@@ -1,0 +1,74 @@
+//! What a device says when it asks: the same body over MQTT, AMQP and HTTPS.
+
+use serde_json::Value;
+
+use crate::assign::Registering;
+use crate::registration::RegistrationId;
+use crate::service::DpsError;
+
+/// Largest body of a device's request in bytes (DPS limits: message size 96 KB).
+pub const DEVICE_BODY_BYTES_MAX: usize = 96 * 1024;
+
+impl Registering {
+    /// Reads a request's body. It may be blank; otherwise it is JSON and names no other registration id than `id`.
+    ///
+    /// # Errors
+    /// [`DpsError::Invalid`], or [`DpsError::NotImplemented`] for what Gantry does not do.
+    pub fn read(body: &[u8], id: &RegistrationId) -> Result<Self, DpsError> {
+        if body.len() > DEVICE_BODY_BYTES_MAX {
+            return Err(DpsError::Invalid(format!("the body exceeds {DEVICE_BODY_BYTES_MAX} bytes")));
+        }
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let mut body: Value =
+            serde_json::from_slice(body).map_err(|error| DpsError::Invalid(format!("malformed body: {error}")))?;
+        let mut take = |field: &str| body.get_mut(field).map(Value::take).filter(|value| !value.is_null());
+        match take("registrationId") {
+            Some(Value::String(given)) if given.eq_ignore_ascii_case(id.as_str()) => {}
+            None => {}
+            Some(_) => return Err(DpsError::Invalid("registrationId differs from the one that asks".into())),
+        }
+        if take("csr").is_some() {
+            return Err(DpsError::NotImplemented("certificate issuance (csr)"));
+        }
+        if take("tpm").is_some() {
+            return Err(DpsError::NotImplemented("TPM attestation"));
+        }
+        Ok(Self { payload: take("payload"), force: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &[u8]) -> Result<Registering, DpsError> {
+        Registering::read(body, &RegistrationId::parse("Pump-1").unwrap())
+    }
+
+    #[test]
+    fn a_body_is_blank_or_json_that_names_the_device() {
+        for body in ["", " ", "{}", r#"{"registrationId":"pump-1"}"#, r#"{"registrationId":null,"payload":null}"#] {
+            assert_eq!(read(body.as_bytes()).unwrap(), Registering::default(), "{body}");
+        }
+        let with_payload = read(br#"{"registrationId":"Pump-1","payload":{"model":"x"}}"#).unwrap();
+        assert_eq!(with_payload.payload, Some(serde_json::json!({"model": "x"})));
+        for body in ["{", "\u{0}", r#"{"registrationId":"other"}"#, r#"{"registrationId":7}"#] {
+            assert!(matches!(read(body.as_bytes()), Err(DpsError::Invalid(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_largest_body_is_96_kib() {
+        let blank = |bytes: usize| vec![b' '; bytes];
+        assert!(read(&blank(DEVICE_BODY_BYTES_MAX)).is_ok());
+        assert!(matches!(read(&blank(DEVICE_BODY_BYTES_MAX + 1)), Err(DpsError::Invalid(_))));
+    }
+
+    #[test]
+    fn issuance_is_refused_by_name() {
+        let refused = read(br#"{"csr":"MIIB"}"#).unwrap_err();
+        assert!(matches!(refused, DpsError::NotImplemented("certificate issuance (csr)")));
+    }
+}
