@@ -20,6 +20,7 @@ use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, Refus
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
+use crate::streams::Streams;
 use crate::throttle::{Edition, Throttles};
 
 /// Longest claimed name kept in a security event, in characters.
@@ -83,6 +84,7 @@ pub struct Hub {
     pub(crate) stage: Stage,
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
+    pub(crate) streams: Streams,
     audit: Arc<dyn Audit>,
 }
 
@@ -152,6 +154,7 @@ impl Hub {
             stage: Stage::default(),
             configurations,
             running: Running::default(),
+            streams: Streams::default(),
         })
     }
 
@@ -190,8 +193,9 @@ impl Hub {
         self.connections.is_connected(identity)
     }
 
-    /// Ends every connection.
+    /// Ends every connection and stream.
     pub fn shut_down(&self) {
+        self.streams.close_all();
         self.connections.close_all(CloseReason::ShuttingDown);
     }
 

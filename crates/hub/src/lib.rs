@@ -36,6 +36,7 @@ pub mod routing;
 mod scopes;
 mod search;
 pub mod service_queue;
+pub mod streams;
 pub mod throttle;
 pub mod twin;
 mod twins;

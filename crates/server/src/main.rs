@@ -4,6 +4,7 @@
 
 mod amqp;
 mod blobs;
+mod bridge;
 mod cli;
 mod config;
 mod first_start;

@@ -9,12 +9,13 @@ use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
 use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
+use gantry_hub::authorities::Authorities;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
-use gantry_provisioning::{IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_provisioning::{DPS_COLLECTION, IdScope, LinkedHub, Service, ServiceConfig};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
@@ -57,6 +58,8 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
     ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
     ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
+    ("POST", "/twins/d/streams/ssh", "", Rights::SERVICE_CONNECT),
+    ("POST", "/twins/d/modules/m/streams/ssh", "", Rights::SERVICE_CONNECT),
     ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
     ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
     ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
@@ -173,7 +176,9 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     };
     let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
     let documents = Arc::<Database>::clone(&database);
-    let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit));
+    let trusted = Arc::<Database>::clone(&database);
+    let authorities = Authorities::load(trusted, Arc::clone(&entropy), DPS_COLLECTION).unwrap();
+    let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit, authorities));
     let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
     let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());

@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 
 use super::inbox::Inbox;
 use super::login::{HubLogin, OwnedWill};
-use super::topics::{Inbound, Topics, method_name_in_topic};
+use super::topics::{Inbound, Topics, method_name_in_topic, stream_offer};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
 use crate::twin::{reported_patch, twin_failure};
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             Inbound::Telemetry { .. } => {}
             Inbound::TwinGet { rid } => self.answer_twin_get(rid).await?,
             Inbound::TwinReport { rid } => self.answer_report(rid, publish.payload).await?,
-            Inbound::MethodResponse { status, rid } => {
+            Inbound::Answer { status, rid } => {
                 let payload = bytes::Bytes::copy_from_slice(publish.payload);
                 self.mailbox.answer(rid, MethodResponse { status, payload });
             }
@@ -353,6 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
                 let name = method_name_in_topic(&name);
                 self.wire.publish(&format!("$iothub/methods/POST/{name}/?$rid={request_id:x}"), 0, &payload);
             }
+            Delivery::Stream { request_id, offer } => self.wire.publish(&stream_offer(request_id, &offer), 0, &[]),
             Delivery::Desired { version, patch } => {
                 let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={version}");
                 self.wire.publish(&topic, 0, patch.to_string().as_bytes());

@@ -382,6 +382,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
                 }
                 Ok(())
             }
+            // The preview of version 5 has no streams; a session kept by 3.1.1 may hear of them.
+            Delivery::Stream { request_id, .. } => {
+                self.mailbox.decline(request_id);
+                Ok(())
+            }
             Delivery::Desired { version, patch } => {
                 let version = version.to_string();
                 let properties = Properties { user: vec![("version", &version)], ..Default::default() };
