@@ -4,6 +4,7 @@
 
 mod amqp;
 mod blobs;
+mod by_name;
 mod cli;
 mod config;
 mod first_start;
@@ -12,9 +13,11 @@ mod listen;
 mod page;
 mod processing;
 mod prompt;
+mod provisioning;
 mod registry;
 mod routing;
 mod serve;
+mod unit;
 mod websocket;
 
 use std::process::ExitCode;
