@@ -4,8 +4,10 @@
 //! What can never work (a refused address, a redirect, a malformed URL) is told apart from
 //! what is worth another attempt.
 
+mod allocation;
 mod event_grid;
 mod mail;
+mod remote_hub;
 pub mod storage;
 mod webhook;
 
@@ -17,8 +19,10 @@ use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
 use reqwest::redirect::Policy;
 
+pub use allocation::AllocationWebhooks;
 pub use event_grid::EventGrid;
 pub use mail::Mail;
+pub use remote_hub::HubLinker;
 pub use webhook::Webhook;
 
 /// An endpoint of message routing, as one partition's events go to it.

@@ -26,6 +26,21 @@ pub struct Gateway {
     pub hub: Arc<Hub>,
     /// The provisioning service.
     pub provisioning: Arc<Service>,
+    /// Every hub of the process: one address may serve several.
+    hubs: Arc<[Arc<Hub>]>,
+}
+
+impl Gateway {
+    /// A hub, those beside it, and the provisioning service.
+    pub fn new(hub: Arc<Hub>, hubs: &[Arc<Hub>], provisioning: Arc<Service>) -> Self {
+        Self { hub, provisioning, hubs: hubs.into() }
+    }
+
+    /// The gateway of the hub with a name; of this one when none has it.
+    fn at(&self, host: &str) -> Self {
+        let named = self.hubs.iter().find(|hub| hub.answers_to(host)).unwrap_or(&self.hub);
+        Self { hub: Arc::clone(named), ..self.clone() }
+    }
 }
 
 /// Status of a failed twin request of a device, over MQTT and AMQP.

@@ -1,17 +1,34 @@
 //! Registration: which hub gets the device, and what it finds there.
+//!
+//! The work of one registration id is done by one task at a time; a request that comes meanwhile joins it. A device
+//! that moves is created at its new hub before the registration says so, and removed from the old one after: whatever
+//! stops the process in between, the next attempt or [`Service::finish_departures`] ends it.
 
-use gantry_hub::HubError;
-use gantry_hub::device::{DeviceWrite, IfMatch, Status};
-use gantry_hub::twin::{Twin, TwinWrite};
-use gantry_identity::{DeviceId, Identity, Timestamp};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_identity::{DeviceId, Timestamp};
+use parking_lot::Mutex;
 use serde_json::Value;
+use tracing::warn;
 
+use crate::allocation::{self, AllocationError, CustomError};
 use crate::attest::Registrant;
-use crate::attestation::Credential;
-use crate::enrollment::{AllocationPolicy, EnrollmentKey, EnrollmentWrite, ProvisioningStatus};
-use crate::ports::LinkedHub;
-use crate::registration::{Registration, RegistrationId, RegistrationStatus, Substatus};
-use crate::service::{DpsError, Service};
+use crate::custom;
+use crate::enrollment::{AllocationPolicy, EnrollmentKey, InitialTwin, ProvisioningStatus, ReprovisionPolicy};
+use crate::link::{Beginning, LinkError, LinkedHub, Placed, Placement};
+use crate::ports::Departure;
+use crate::registration::{Registration, RegistrationStatus, Substatus};
+use crate::service::{DpsError, Service, Unknown};
+
+/// Registrations under way at once.
+const UNDER_WAY_MAX: usize = 20_000;
+/// Departures ended in one go.
+const DEPARTURES_MAX: usize = 100;
+/// How long a caller that finds too many under way should wait.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// What a device asks for when it registers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,148 +47,324 @@ pub struct Operation {
     /// Where the registration stands.
     pub registration: Registration,
 }
+
+impl Operation {
+    fn of(registration: Registration) -> Self {
+        // The etag is random at first and rises by one, so an id is not guessable and names one attempt.
+        let id = format!("5.{:016x}.{:x}", registration.etag, registration.created_at.as_millis());
+        Self { id, registration }
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub fn is_done(&self) -> bool {
+        self.registration.status != RegistrationStatus::Assigning
+    }
+}
+
+/// Registrations being worked on, by folded id; nothing while only what was left behind is removed.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<HashMap<String, Option<Registration>>>);
+
+/// Ends a registration's work when dropped, whatever happened to it.
+struct Work {
+    service: Arc<Service>,
+    folded: String,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.service.under_way.0.lock().remove(&self.folded);
+    }
+}
+
+/// Why a registration failed, as the device is told.
+struct Failure {
+    code: u32,
+    words: String,
+}
+
+impl From<AllocationError> for Failure {
+    fn from(error: AllocationError) -> Self {
+        Self { code: error.code(), words: error.to_string() }
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        Self { code: 500_001, words: error.to_string() }
+    }
+}
+
+/// A hub for a device, and what came with the choice.
+struct Choice {
+    hub: LinkedHub,
+    initial_twin: Option<InitialTwin>,
+    payload: Option<Value>,
+}
+
 impl Service {
-    /// Registers a device: creates it at its hub, or finds it there.
+    /// Begins to register a device: a hub is chosen and the device created there, or found. [`Service::operation`]
+    /// tells how it went.
     ///
     /// # Errors
-    /// When the store fails. A registration that fails for its own reasons is an answer, not an error.
+    /// [`DpsError::Throttled`], or when the store fails. A registration that fails for its own reasons is an answer,
+    /// not an error.
     pub async fn register(
-        &self,
+        self: &Arc<Self>,
         now: Timestamp,
         registrant: &Registrant,
-        _asked: Registering,
+        asked: Registering,
     ) -> Result<Operation, DpsError> {
+        self.counters.registration(self.config.limits, now, self.random())?;
         let known = self.store.registration(&registrant.id).await?;
-        let mut registration = Registration {
+        let registration = self.begin(now, registrant, known.as_ref());
+        let folded = registrant.id.folded();
+        {
+            let mut under_way = self.under_way.0.lock();
+            match under_way.get(&folded) {
+                Some(Some(running)) => return Ok(Operation::of(running.clone())),
+                None if under_way.len() < UNDER_WAY_MAX => {}
+                _ => return Err(DpsError::Throttled { retry_after: BUSY }),
+            }
+            under_way.insert(folded.clone(), Some(registration.clone()));
+        }
+        let work = Work { service: Arc::clone(self), folded };
+        let operation = Operation::of(registration.clone());
+        let registrant = registrant.clone();
+        tokio::spawn(async move {
+            let service = Arc::clone(&work.service);
+            service.work(now, &registrant, &asked, known, registration).await;
+            drop(work);
+        });
+        Ok(operation)
+    }
+
+    fn begin(&self, now: Timestamp, registrant: &Registrant, known: Option<&Registration>) -> Registration {
+        Registration {
             id: registrant.id.clone(),
             group: match &registrant.enrollment.key {
                 EnrollmentKey::Group(group) => Some(group.clone()),
                 EnrollmentKey::Individual(_) => None,
             },
-            status: RegistrationStatus::Assigned,
+            status: RegistrationStatus::Assigning,
             substatus: None,
             assigned_hub: None,
             device_id: None,
             error: None,
             evidence: registrant.credential.evidence(),
-            created_at: known.as_ref().map_or(now, |k| k.created_at),
+            payload: None,
+            created_at: known.map_or(now, |k| k.created_at),
             updated_at: now,
-            etag: known.as_ref().map_or_else(|| self.random(), |k| k.etag.wrapping_add(1)),
-        };
+            etag: known.map_or_else(|| self.random(), |k| k.etag.wrapping_add(1)),
+        }
+    }
+
+    async fn work(
+        &self,
+        now: Timestamp,
+        registrant: &Registrant,
+        asked: &Registering,
+        known: Option<Registration>,
+        mut registration: Registration,
+    ) {
+        let known = known.filter(|known| known.assigned_hub.is_some());
+        let mut departure = None;
         if registrant.enrollment.settings.status == ProvisioningStatus::Disabled {
             registration.status = RegistrationStatus::Disabled;
-        } else if let Err((code, words)) = self.assign(now, registrant, known.as_ref(), &mut registration).await {
-            registration.status = RegistrationStatus::Failed;
-            registration.error = Some((code, words));
+        } else {
+            match self.assign(now, registrant, asked, known.as_ref(), &mut registration).await {
+                Ok(()) => {
+                    registration.status = RegistrationStatus::Assigned;
+                    departure = known.as_ref().and_then(|known| Departure::between(known, &registration));
+                }
+                Err(Failure { code, words }) => {
+                    registration.status = RegistrationStatus::Failed;
+                    registration.error = Some((code, words));
+                }
+            }
         }
-        self.store.put_registration(registration.clone()).await?;
-        Ok(Operation { id: self.operation_id(&registration), registration })
+        if registration.assigned_hub.is_none()
+            && let Some(known) = &known
+        {
+            // The device is still where it was: a later success must know that, to move it.
+            registration.assigned_hub.clone_from(&known.assigned_hub);
+            registration.device_id.clone_from(&known.device_id);
+        }
+        match self.store.put_registration(registration, departure.clone()).await {
+            Err(error) => warn!(id = %registrant.id, %error, "a registration was not stored"),
+            Ok(()) => {
+                if let Some(departure) = departure {
+                    self.depart(now, &departure).await;
+                }
+            }
+        }
     }
 
     async fn assign(
         &self,
         now: Timestamp,
         registrant: &Registrant,
+        asked: &Registering,
         known: Option<&Registration>,
         registration: &mut Registration,
-    ) -> Result<(), (u32, String)> {
+    ) -> Result<(), Failure> {
         let settings = &registrant.enrollment.settings;
-        let linked = self.choose_hub(settings, &registrant.id)?;
         let device_id = match &settings.device_id {
             Some(id) => id.clone(),
-            None => DeviceId::parse(registrant.id.as_str()).map_err(|e| (400_209, e.to_string()))?,
+            None => DeviceId::parse(registrant.id.as_str())
+                .map_err(|error| Failure { code: 400_202, words: error.to_string() })?,
         };
-        let reset =
-            known.is_some() && settings.reprovision.is_some_and(|r| r.update_hub_assignment && !r.migrate_device_data);
-        let first = place(now, &linked, &device_id, &registrant.credential, settings, reset)
-            .await
-            .map_err(|e| (500_001, e.to_string()))?;
-        registration.substatus = Some(match (first, reset) {
-            (true, _) => Substatus::InitialAssignment,
-            (false, true) => Substatus::DeviceDataReset,
-            (false, false) => Substatus::ReprovisionedToInitialAssignment,
+        let policy = reprovisioning(settings.reprovision, asked.force);
+        let current = known.and_then(|known| known.assigned_hub.as_deref());
+        let linked = self.linked();
+        let choice = match current {
+            Some(current) if !policy.update_hub_assignment => {
+                let Ok(hub) = allocation::find(current, &linked) else {
+                    // Unlinked since: the device was told to stay, and nobody here can look after it.
+                    registration.assigned_hub = Some(current.to_owned());
+                    registration.device_id = known.and_then(|known| known.device_id.clone());
+                    registration.substatus = Some(Substatus::ReprovisionedToInitialAssignment);
+                    return Ok(());
+                };
+                Choice { hub, initial_twin: None, payload: known.and_then(|known| known.payload.clone()) }
+            }
+            _ => self.choose(registrant, asked, known, &linked).await?,
+        };
+        let moves = current.is_some_and(|current| !current.eq_ignore_ascii_case(&choice.hub.host_name));
+        let resets = known.is_some() && policy.update_hub_assignment && !policy.migrate_device_data;
+        let carried = match (moves && !resets, known) {
+            (true, Some(known)) => self.twin_of(now, known, &linked).await?,
+            _ => None,
+        };
+        let is_carried = carried.is_some();
+        let placement = Placement {
+            device_id: device_id.clone(),
+            authentication: registrant.credential.hub_write(),
+            iot_edge: settings.iot_edge,
+            overwrite: resets || is_carried,
+            beginning: match carried {
+                Some(twin) => Beginning::Carried(Box::new(twin)),
+                None => Beginning::Initial(choice.initial_twin.or_else(|| settings.initial_twin.clone())),
+            },
+        };
+        let placed = choice.hub.link.place(now, &placement).await?;
+        registration.substatus = Some(match (known.is_some(), moves, placed) {
+            (true, true, _) if is_carried => Substatus::DeviceDataMigrated,
+            (true, true, _) => Substatus::DeviceDataReset,
+            (_, _, Placed::New) => Substatus::InitialAssignment,
+            (_, _, Placed::Known) if resets => Substatus::DeviceDataReset,
+            (_, _, Placed::Known) => Substatus::ReprovisionedToInitialAssignment,
         });
-        registration.assigned_hub = Some(linked.host_name.clone());
+        registration.assigned_hub = Some(choice.hub.host_name);
         registration.device_id = Some(device_id);
+        registration.payload = choice.payload;
         Ok(())
     }
 
-    fn choose_hub(&self, settings: &EnrollmentWrite, id: &RegistrationId) -> Result<LinkedHub, (u32, String)> {
-        let named = |name: &str| self.hubs.iter().find(|h| h.host_name.eq_ignore_ascii_case(name)).cloned();
-        let missing = |name: &str| (404_204, format!("hub `{name}` is not linked"));
-        if settings.allocation == Some(AllocationPolicy::Static) {
-            let name = settings.iot_hub_host_name.as_deref().or(settings.iot_hubs.first().map(String::as_str));
-            let name = name.ok_or((400_208, "static allocation without a hub".to_owned()))?;
-            return named(name).ok_or_else(|| missing(name));
+    /// The twin at the hub a device leaves. A hub that does not answer fails the registration: moving on would lose it.
+    async fn twin_of(
+        &self,
+        now: Timestamp,
+        known: &Registration,
+        linked: &[LinkedHub],
+    ) -> Result<Option<gantry_hub::twin::Twin>, Failure> {
+        let (Some(hub), Some(device_id)) = (&known.assigned_hub, &known.device_id) else { return Ok(None) };
+        match allocation::find(hub, linked) {
+            Ok(hub) => Ok(hub.link.twin(now, device_id).await?),
+            Err(_) => Ok(None),
         }
-        let names = if settings.iot_hubs.is_empty() { &settings.iot_hub_host_name } else { &None };
-        if let Some(name) = names {
-            return named(name).ok_or_else(|| missing(name));
+    }
+
+    async fn choose(
+        &self,
+        registrant: &Registrant,
+        asked: &Registering,
+        known: Option<&Registration>,
+        linked: &[LinkedHub],
+    ) -> Result<Choice, Failure> {
+        let settings = &registrant.enrollment.settings;
+        let policy = settings.allocation.unwrap_or(self.config.allocation);
+        if policy != AllocationPolicy::Custom {
+            let latencies = Arc::clone(&self.latencies.read());
+            let hub = allocation::choose(policy, settings, linked, &latencies, &registrant.id)?;
+            return Ok(Choice { hub, initial_twin: None, payload: None });
         }
-        let mut candidates = vec![];
-        for name in &settings.iot_hubs {
-            candidates.push(named(name).ok_or_else(|| missing(name))?);
+        let Some(webhook) = &settings.custom else {
+            return Err(AllocationError::Custom(CustomError::Failed("no webhook is configured".into())).into());
+        };
+        let candidates = allocation::candidates(settings, linked)?;
+        let question = custom::question(registrant, known, asked.payload.as_ref(), &candidates);
+        let answer = self.webhooks.ask(&webhook.url, &question).await.map_err(AllocationError::Custom)?;
+        let decision = custom::decision(&answer).map_err(AllocationError::Custom)?;
+        let hub = allocation::find(&decision.host_name, &candidates)
+            .map_err(|error| AllocationError::Custom(CustomError::NotSpecified(error.to_string())))?;
+        Ok(Choice { hub, initial_twin: decision.initial_twin, payload: decision.payload })
+    }
+
+    /// Removes a device from the hub it left.
+    async fn depart(&self, now: Timestamp, departure: &Departure) {
+        let linked = self.linked();
+        // An unlinked hub is out of reach, and so is what it keeps.
+        if let Ok(hub) = allocation::find(&departure.hub, &linked)
+            && let Err(error) = hub.link.remove(now, &departure.device_id).await
+        {
+            warn!(id = %departure.id, hub = departure.hub, %error, "not yet removed from the hub it left");
+            return;
         }
-        let candidates = if candidates.is_empty() { self.hubs.clone() } else { candidates };
-        let hash = id.folded().bytes().fold(17_usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b)));
-        candidates.get(hash % candidates.len().max(1)).cloned().ok_or((404_204, "no hub is linked".to_owned()))
+        if let Err(error) = self.store.end_departure(departure).await {
+            warn!(id = %departure.id, %error, "a departure was not ended");
+        }
+    }
+
+    /// Removes devices from hubs they left where that did not happen at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn finish_departures(self: &Arc<Self>, now: Timestamp) -> Result<(), DpsError> {
+        for departure in self.store.departures(DEPARTURES_MAX).await? {
+            let folded = departure.id.folded();
+            match self.under_way.0.lock().entry(folded.clone()) {
+                Entry::Occupied(_) => continue,
+                Entry::Vacant(free) => free.insert(None),
+            };
+            let work = Work { service: Arc::clone(self), folded };
+            self.depart(now, &departure).await;
+            drop(work);
+        }
+        Ok(())
     }
 
     /// Where an earlier operation stands.
     ///
     /// # Errors
-    /// [`DpsError::NotFound`] when the id names no operation of this device.
-    pub async fn operation(&self, registrant: &Registrant, operation_id: &str) -> Result<Operation, DpsError> {
-        let unknown = || DpsError::NotFound(format!("operation {}", bounded(operation_id)));
-        let registration = self.store.registration(&registrant.id).await?.ok_or_else(unknown)?;
-        let current = self.operation_id(&registration);
-        if current != operation_id {
-            return Err(unknown());
+    /// [`DpsError::NotFound`] when the id names no operation of this device, [`DpsError::Throttled`].
+    pub async fn operation(
+        &self,
+        now: Timestamp,
+        registrant: &Registrant,
+        operation_id: &str,
+    ) -> Result<Operation, DpsError> {
+        let folded = registrant.id.folded();
+        self.counters.poll(self.config.limits, now, folded.clone())?;
+        let running = self.under_way.0.lock().get(&folded).cloned().flatten();
+        if let Some(operation) = running.map(Operation::of).filter(|operation| operation.id == operation_id) {
+            return Ok(operation);
         }
-        Ok(Operation { id: current, registration })
-    }
-
-    fn operation_id(&self, registration: &Registration) -> String {
-        // The etag is random at first and rises by one, so an id is not guessable and names one attempt.
-        format!("5.{:016x}.{:x}", registration.etag, registration.created_at.as_millis())
+        let stored = self.store.registration(&registrant.id).await?.map(Operation::of);
+        stored
+            .filter(|operation| operation.id == operation_id)
+            .ok_or_else(|| DpsError::NotFound(Unknown::Operation, operation_id.chars().take(64).collect()))
     }
 }
 
-/// Creates the device at the hub, or gives the one there the right keys; says whether it was new.
-async fn place(
-    now: Timestamp,
-    linked: &LinkedHub,
-    device_id: &DeviceId,
-    credential: &Credential,
-    settings: &EnrollmentWrite,
-    reset: bool,
-) -> Result<bool, HubError> {
-    let identity = Identity::device(device_id.clone());
-    let write =
-        DeviceWrite { authentication: credential.hub_write(), iot_edge: settings.iot_edge, ..DeviceWrite::default() };
-    let initial = settings.initial_twin.clone().unwrap_or_default();
-    let initial = TwinWrite { tags: Some(initial.tags), desired: Some(initial.desired) };
-    let mut twin = Twin::new();
-    if settings.initial_twin.is_some() {
-        twin.replace(&initial, now)?;
+/// What an enrollment means for a device that comes again. Without a policy a device stays where it was first assigned
+/// ("reprovisioning concepts", backwards compatibility).
+fn reprovisioning(policy: Option<ReprovisionPolicy>, force: bool) -> ReprovisionPolicy {
+    let stays = ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
+    match policy {
+        Some(policy) if force => ReprovisionPolicy { update_hub_assignment: true, ..policy },
+        None if force => ReprovisionPolicy::default(),
+        Some(policy) => policy,
+        None => stays,
     }
-    match linked.hub.create(now, &identity, write.clone(), twin).await {
-        Ok(_) => return Ok(true),
-        Err(HubError::AlreadyExists(_)) => {}
-        Err(error) => return Err(error),
-    }
-    let record = linked.hub.record(&identity).await?;
-    if !credential.is(&record.device.authentication) {
-        // A device an operator switched off at the hub stays off.
-        let write = DeviceWrite { status: record.device.status, status_reason: record.device.status_reason, ..write };
-        linked.hub.put_device(now, &identity, write, &IfMatch::Any).await?;
-    }
-    if reset && record.device.status == Status::Enabled {
-        linked.hub.replace_twin(now, &identity, &initial, &IfMatch::Any).await?;
-    }
-    Ok(false)
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(64).collect()
 }

@@ -1,6 +1,6 @@
 //! How devices prove themselves to an enrollment: what is stored, what is written, what was proven.
 
-use gantry_hub::device::{Authentication, AuthenticationWrite};
+use gantry_hub::device::AuthenticationWrite;
 use gantry_identity::{Authority, Certificate, CertificateInfo, KeyPair};
 
 use crate::enrollment::EnrollmentKey;
@@ -158,17 +158,6 @@ impl Credential {
         }
     }
 
-    /// Whether the hub has this credential already.
-    pub(crate) fn is(&self, stored: &Authentication) -> bool {
-        match (self, stored) {
-            (Self::SymmetricKeys(keys), Authentication::Sas(stored)) => keys == stored,
-            (Self::Certificate { leaf, .. }, Authentication::SelfSigned { primary, secondary: None }) => {
-                primary.as_ref() == Some(&leaf.sha256_thumbprint)
-            }
-            _ => false,
-        }
-    }
-
     /// What a registration says of it.
     pub(crate) fn evidence(&self) -> Evidence {
         match self {
@@ -190,4 +179,14 @@ pub enum Evidence {
         /// The enrollment's certificate it leads to.
         signer: Option<Box<CertificateInfo>>,
     },
+}
+
+impl Evidence {
+    /// The word on the wire.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::SymmetricKey => "symmetricKey",
+            Self::X509 { .. } => "x509",
+        }
+    }
 }

@@ -8,16 +8,14 @@ use serde_json::{Map, Value, json};
 use crate::assign::Operation;
 use crate::attestation::Evidence;
 use crate::registration::{Registration, RegistrationStatus};
-use crate::service::DpsError;
+use crate::service::{DpsError, Unknown};
 
 impl Operation {
-    /// The answer to a register request: still being worked on, ask again.
-    pub fn accepted_document(&self) -> Value {
-        json!({ "operationId": self.id, "status": RegistrationStatus::Assigning.as_str() })
-    }
-
-    /// The answer to a status request.
+    /// The answer to a register or status request: while it is being worked on, only that.
     pub fn document(&self) -> Value {
+        if !self.is_done() {
+            return json!({ "operationId": self.id, "status": self.registration.status.as_str() });
+        }
         json!({
             "operationId": self.id,
             "status": self.registration.status.as_str(),
@@ -33,11 +31,13 @@ impl Registration {
         let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
         put("registrationId", self.id.as_str().into());
         put("createdDateTimeUtc", self.created_at.to_string().into());
-        if let Some(hub) = &self.assigned_hub {
-            put("assignedHub", hub.as_str().into());
-        }
-        if let Some(device_id) = &self.device_id {
-            put("deviceId", device_id.as_str().into());
+        if self.status == RegistrationStatus::Assigned {
+            if let Some(hub) = &self.assigned_hub {
+                put("assignedHub", hub.as_str().into());
+            }
+            if let Some(device_id) = &self.device_id {
+                put("deviceId", device_id.as_str().into());
+            }
         }
         put("status", self.status.as_str().into());
         if let Some(substatus) = self.substatus {
@@ -49,6 +49,9 @@ impl Registration {
         }
         put("lastUpdatedDateTimeUtc", self.updated_at.to_string().into());
         put("etag", format!("{:016x}", self.etag).into());
+        if let Some(payload) = &self.payload {
+            put("payload", payload.clone());
+        }
         let group = self.group.as_ref().map(|g| g.as_str());
         match &self.evidence {
             Evidence::SymmetricKey => put("symmetricKey", json!({ "enrollmentGroupId": group })),
@@ -87,7 +90,12 @@ impl DpsError {
     pub fn code(&self) -> u32 {
         match self {
             Self::Unauthorized(_) => 401_002,
-            Self::NotFound(_) => 404_201,
+            Self::NotFound(Unknown::Enrollment, _) => 404_201,
+            Self::NotFound(Unknown::Registration, _) => 404_202,
+            Self::NotFound(Unknown::Operation, _) => 404_203,
+            Self::NotFound(Unknown::Group, _) => 404_204,
+            Self::NotFound(Unknown::Hub, _) => 404_205,
+            Self::Throttled { .. } => 429_001,
             Self::Conflict(_) => 409_201,
             Self::PreconditionFailed => 412_001,
             Self::Invalid(_) => 400_004,

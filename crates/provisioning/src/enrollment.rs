@@ -82,15 +82,40 @@ pub enum AllocationPolicy {
     GeoLatency,
     /// The one named.
     Static,
+    /// The one a webhook names.
+    Custom,
+}
+
+/// The webhook of custom allocation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CustomAllocation {
+    /// Where to ask; its query may hold a key.
+    pub url: String,
+    /// Version of the documents it expects.
+    pub api_version: String,
+}
+
+impl fmt::Debug for CustomAllocation {
+    /// Without the address, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CustomAllocation").field("api_version", &self.api_version).finish_non_exhaustive()
+    }
 }
 
 impl AllocationPolicy {
+    /// Reads the word, without case.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Hashed, Self::GeoLatency, Self::Static, Self::Custom];
+        all.into_iter().find(|policy| policy.as_str().eq_ignore_ascii_case(word))
+    }
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hashed => "hashed",
             Self::GeoLatency => "geoLatency",
             Self::Static => "static",
+            Self::Custom => "custom",
         }
     }
 }
@@ -140,6 +165,8 @@ pub struct EnrollmentWrite {
     pub reprovision: Option<ReprovisionPolicy>,
     /// How a hub is chosen.
     pub allocation: Option<AllocationPolicy>,
+    /// Whom to ask under the custom policy.
+    pub custom: Option<CustomAllocation>,
 }
 
 impl Default for EnrollmentWrite {
@@ -154,6 +181,7 @@ impl Default for EnrollmentWrite {
             status: ProvisioningStatus::Enabled,
             reprovision: None,
             allocation: None,
+            custom: None,
         }
     }
 }

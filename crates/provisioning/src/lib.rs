@@ -2,28 +2,39 @@
 //!
 //! A device proves itself to an enrollment, is allocated to a hub, created there with its
 //! first twin, and told where it belongs. Heads speak MQTT, HTTPS or AMQP and call
-//! [`Service`]. Left out until later: TPM attestation, custom allocation, moving
-//! between hubs; each is refused by name.
+//! [`Service`]. Left out until later: TPM attestation; it is refused by name.
 
+mod allocation;
 mod assign;
 mod attest;
 mod attestation;
+mod custom;
 mod document;
 mod enrollment;
+mod enrollment_document;
+mod hubs;
+mod limits;
+mod link;
 mod ports;
 mod registration;
 mod request;
 mod service;
 
+pub use allocation::CustomError;
 pub use assign::{Operation, Registering};
 pub use attest::Registrant;
 pub use attestation::{Attestation, AttestationWrite, CertificateWrite, Credential, Evidence, Slots, X509};
+pub use custom::Webhooks;
 pub use document::certificate_document;
 pub use enrollment::{
-    AllocationPolicy, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId, InitialTwin, ProvisioningStatus,
-    ReprovisionPolicy,
+    AllocationPolicy, CustomAllocation, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId, InitialTwin,
+    ProvisioningStatus, ReprovisionPolicy,
 };
-pub use ports::{EnrollmentKind, LinkedHub, Store};
+pub use enrollment_document::Keys;
+pub use hubs::{HubLink, HubView, Linker, Way};
+pub use limits::Limits;
+pub use link::{Beginning, Link, LinkError, LinkedHub, Placed, Placement};
+pub use ports::{Departure, EnrollmentKind, Store};
 pub use registration::{IdScope, Registration, RegistrationId, RegistrationStatus, Substatus};
 pub use request::DEVICE_BODY_BYTES_MAX;
-pub use service::{DPS_COLLECTION, DpsError, Service, ServiceConfig};
+pub use service::{DPS_COLLECTION, DpsError, Ports, Service, ServiceConfig, Unknown};

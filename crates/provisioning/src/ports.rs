@@ -1,11 +1,11 @@
 //! What the service needs from outside.
 
-use std::sync::Arc;
-
-use gantry_hub::Hub;
 use gantry_hub::ports::{PortFuture, StoreError};
 
+use gantry_identity::DeviceId;
+
 use crate::enrollment::{Enrollment, EnrollmentKey, GroupId};
+use crate::hubs::HubLink;
 use crate::registration::{Registration, RegistrationId};
 
 /// Which enrollments a list holds.
@@ -41,17 +41,44 @@ pub trait Store: Send + Sync {
         after: Option<&'a str>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Registration>, StoreError>;
-    /// Writes a registration.
-    fn put_registration<'a>(&'a self, registration: Registration) -> PortFuture<'a, (), StoreError>;
+    /// Writes a registration and what its device left behind. What an earlier departure would take away from the hub
+    /// it now belongs to is forgotten.
+    fn put_registration(
+        &self,
+        registration: Registration,
+        departure: Option<Departure>,
+    ) -> PortFuture<'_, (), StoreError>;
+    /// Departures that have not been ended.
+    fn departures(&self, limit: usize) -> PortFuture<'_, Vec<Departure>, StoreError>;
+    /// Ends one.
+    fn end_departure<'a>(&'a self, departure: &'a Departure) -> PortFuture<'a, (), StoreError>;
     /// Deletes a registration; says whether it was there.
     fn delete_registration<'a>(&'a self, id: &'a RegistrationId) -> PortFuture<'a, bool, StoreError>;
+    /// The linked hubs elsewhere.
+    fn hub_links(&self) -> PortFuture<'_, Vec<HubLink>, StoreError>;
+    /// Writes one.
+    fn put_hub_link(&self, host_name: String, hub: HubLink) -> PortFuture<'_, (), StoreError>;
+    /// Deletes one.
+    fn delete_hub_link<'a>(&'a self, host_name: &'a str) -> PortFuture<'a, (), StoreError>;
 }
 
-/// A hub devices can be allocated to.
-#[derive(Clone)]
-pub struct LinkedHub {
-    /// Name devices connect to.
-    pub host_name: String,
-    /// The hub.
-    pub hub: Arc<Hub>,
+/// A device that is still at a hub it left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Departure {
+    /// Its registration.
+    pub id: RegistrationId,
+    /// The hub it left.
+    pub hub: String,
+    /// Its id there.
+    pub device_id: DeviceId,
+}
+
+impl Departure {
+    /// What a registration leaves behind when `after` takes the place of `before`.
+    pub(crate) fn between(before: &Registration, after: &Registration) -> Option<Self> {
+        let (hub, device_id) = (before.assigned_hub.as_ref()?, before.device_id.as_ref()?);
+        let is_same = after.assigned_hub.as_ref().is_some_and(|new| new.eq_ignore_ascii_case(hub))
+            && after.device_id.as_ref() == Some(device_id);
+        (!is_same).then(|| Self { id: after.id.clone(), hub: hub.clone(), device_id: device_id.clone() })
+    }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use gantry_identity::{DeviceId, Timestamp};
 
+use serde_json::Value;
+
 use crate::attestation::Evidence;
 use crate::enrollment::GroupId;
 
@@ -121,7 +123,9 @@ pub enum Substatus {
     InitialAssignment,
     /// Same hub again, twin kept.
     ReprovisionedToInitialAssignment,
-    /// Same hub again, twin reset.
+    /// Another hub, twin carried over.
+    DeviceDataMigrated,
+    /// Another hub or the same, twin as at first.
     DeviceDataReset,
 }
 
@@ -131,15 +135,20 @@ impl Substatus {
         match self {
             Self::InitialAssignment => "initialAssignment",
             Self::ReprovisionedToInitialAssignment => "reprovisionedToInitialAssignment",
+            Self::DeviceDataMigrated => "deviceDataMigrated",
             Self::DeviceDataReset => "deviceDataReset",
         }
     }
 
     /// Reads the word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::InitialAssignment, Self::ReprovisionedToInitialAssignment, Self::DeviceDataReset]
-            .into_iter()
-            .find(|s| s.as_str() == word)
+        let all = [
+            Self::InitialAssignment,
+            Self::ReprovisionedToInitialAssignment,
+            Self::DeviceDataMigrated,
+            Self::DeviceDataReset,
+        ];
+        all.into_iter().find(|s| s.as_str() == word)
     }
 }
 
@@ -162,6 +171,8 @@ pub struct Registration {
     pub error: Option<(u32, String)>,
     /// How it proved itself.
     pub evidence: Evidence,
+    /// What a webhook of custom allocation has to say to the device.
+    pub payload: Option<Value>,
     /// When it first asked.
     pub created_at: Timestamp,
     /// When this last changed.

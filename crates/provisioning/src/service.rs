@@ -1,15 +1,25 @@
 //! The service: who asks, which enrollment decides, which hub gets the device.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess, StoreError};
 use gantry_identity::{Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
+use parking_lot::RwLock;
+
+use crate::assign::UnderWay;
 use crate::attestation::{Attestation, AttestationWrite, X509};
-use crate::enrollment::{Enrollment, EnrollmentKey, EnrollmentWrite};
-use crate::ports::{EnrollmentKind, LinkedHub, Store};
+use crate::custom::Webhooks;
+use crate::enrollment::{AllocationPolicy, CustomAllocation, Enrollment, EnrollmentKey, EnrollmentWrite};
+use crate::hubs::Linker;
+use crate::limits::{Counters, Limits};
+use crate::link::LinkedHub;
+use crate::ports::{EnrollmentKind, Store};
 use crate::registration::{IdScope, Registration, RegistrationId};
 
 /// Collection of the certificate authorities of an instance.
@@ -21,9 +31,15 @@ pub enum DpsError {
     /// Credentials were refused. The peer is not told why.
     #[error("access refused")]
     Unauthorized(#[source] Refusal),
-    /// Unknown enrollment, registration or operation.
-    #[error("{0} is unknown")]
-    NotFound(String),
+    /// What there is none of, and its id.
+    #[error("{0} `{1}` is unknown")]
+    NotFound(Unknown, String),
+    /// Too much came in the current window, or is under way.
+    #[error("too many requests, come back later")]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// It exists already and no `If-Match` was given.
     #[error("{0} exists already")]
     Conflict(String),
@@ -39,6 +55,33 @@ pub enum DpsError {
     /// The store or the hub failed.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What an id names none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Individual enrollment.
+    Enrollment,
+    /// Enrollment group.
+    Group,
+    /// Registration.
+    Registration,
+    /// Operation.
+    Operation,
+    /// Linked hub.
+    Hub,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enrollment => "enrollment",
+            Self::Group => "enrollment group",
+            Self::Registration => "registration",
+            Self::Operation => "operation",
+            Self::Hub => "linked hub",
+        })
+    }
 }
 
 impl From<StoreError> for DpsError {
@@ -59,29 +102,68 @@ pub struct ServiceConfig {
     pub host_names: Vec<String>,
     /// Shared access policies.
     pub policies: Policies,
+    /// How a hub is chosen where an enrollment does not say.
+    pub allocation: AllocationPolicy,
+    /// How often it may be asked.
+    pub limits: Limits,
+}
+
+/// What an instance needs from outside.
+pub struct Ports {
+    /// Enrollments, registrations and links.
+    pub store: Arc<dyn Store>,
+    /// Ways to hubs elsewhere.
+    pub linker: Arc<dyn Linker>,
+    /// Webhooks of custom allocation.
+    pub webhooks: Arc<dyn Webhooks>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Security events.
+    pub audit: Arc<dyn Audit>,
 }
 
 /// One DPS instance.
 pub struct Service {
     pub(crate) config: ServiceConfig,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) hubs: Vec<LinkedHub>,
+    /// The hubs of this process.
+    pub(crate) own: Vec<LinkedHub>,
+    pub(crate) links: RwLock<Arc<Vec<LinkedHub>>>,
+    pub(crate) latencies: RwLock<Arc<HashMap<String, Duration>>>,
+    pub(crate) linker: Arc<dyn Linker>,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
     pub(crate) authorities: Authorities,
+    pub(crate) under_way: UnderWay,
+    pub(crate) counters: Counters,
     entropy: Arc<dyn Entropy>,
     audit: Arc<dyn Audit>,
 }
 
 impl Service {
-    /// An instance over its ports.
-    pub fn new(
-        config: ServiceConfig,
-        store: Arc<dyn Store>,
-        hubs: Vec<LinkedHub>,
-        entropy: Arc<dyn Entropy>,
-        audit: Arc<dyn Audit>,
-        authorities: Authorities,
-    ) -> Self {
-        Self { config, store, hubs, authorities, entropy, audit }
+    /// An instance over its ports, linked to the hubs of this process.
+    pub fn new(config: ServiceConfig, ports: Ports, own: Vec<LinkedHub>, authorities: Authorities) -> Self {
+        Self {
+            config,
+            store: ports.store,
+            links: RwLock::new(Arc::new(own.clone())),
+            own,
+            latencies: RwLock::default(),
+            linker: ports.linker,
+            webhooks: ports.webhooks,
+            authorities,
+            under_way: UnderWay::default(),
+            counters: Counters::default(),
+            entropy: ports.entropy,
+            audit: ports.audit,
+        }
+    }
+
+    /// Counts a call of the service API.
+    ///
+    /// # Errors
+    /// [`DpsError::Throttled`].
+    pub fn count_operation(&self, now: Timestamp) -> Result<(), DpsError> {
+        self.counters.operation(self.config.limits, now, self.random())
     }
 
     /// The certificate authorities enrollments can refer to.
@@ -97,11 +179,6 @@ impl Service {
     /// The shared access policies.
     pub fn policies(&self) -> &Policies {
         &self.config.policies
-    }
-
-    /// Host names of the linked hubs.
-    pub fn linked_hubs(&self) -> impl Iterator<Item = &str> {
-        self.hubs.iter().map(|hub| hub.host_name.as_str())
     }
 
     /// Reports refused access as a security event.
@@ -138,7 +215,7 @@ impl Service {
     /// # Errors
     /// [`DpsError::NotFound`].
     pub async fn enrollment(&self, key: &EnrollmentKey) -> Result<Enrollment, DpsError> {
-        self.store.enrollment(key).await?.ok_or_else(|| DpsError::NotFound(format!("enrollment `{}`", key.as_str())))
+        self.store.enrollment(key).await?.ok_or_else(|| unknown(key))
     }
 
     /// Enrollments of a kind after `after`, in order of id.
@@ -165,16 +242,20 @@ impl Service {
         write: EnrollmentWrite,
         if_match: &IfMatch,
     ) -> Result<Enrollment, DpsError> {
+        if write.allocation == Some(AllocationPolicy::Custom) && write.custom.is_none() {
+            return Err(DpsError::Invalid("customAllocationDefinition.webhookUrl is missing".into()));
+        }
         let stored = self.store.enrollment(&key).await?;
         let stored = match (stored, if_match) {
             (Some(_), IfMatch::Absent) => return Err(DpsError::Conflict(format!("enrollment `{}`", key.as_str()))),
-            (None, IfMatch::Tag(_)) => return Err(DpsError::NotFound(format!("enrollment `{}`", key.as_str()))),
+            (None, IfMatch::Tag(_)) => return Err(unknown(&key)),
             (Some(stored), _) if !if_match.admits(&stored.etag_text()) => return Err(DpsError::PreconditionFailed),
             (stored, _) => stored,
         };
         let written = stored.as_ref().map(|s| &s.attestation);
         let attestation = write.attestation.clone().over(written, &key, || self.draw_keys())?;
         self.check_references(&attestation)?;
+        let write = EnrollmentWrite { custom: kept_address(write.custom, stored.as_ref()), ..write };
         let enrollment = Enrollment {
             key,
             attestation,
@@ -204,7 +285,7 @@ impl Service {
     /// # Errors
     /// [`DpsError::NotFound`].
     pub async fn registration(&self, id: &RegistrationId) -> Result<Registration, DpsError> {
-        self.store.registration(id).await?.ok_or_else(|| DpsError::NotFound(format!("registration `{id}`")))
+        self.store.registration(id).await?.ok_or_else(|| DpsError::NotFound(Unknown::Registration, id.to_string()))
     }
 
     /// Registrations that came by a group, in order of id.
@@ -228,7 +309,7 @@ impl Service {
         if self.store.delete_registration(id).await? {
             return Ok(());
         }
-        Err(DpsError::NotFound(format!("registration `{id}`")))
+        Err(DpsError::NotFound(Unknown::Registration, id.to_string()))
     }
 
     fn check_references(&self, attestation: &Attestation) -> Result<(), DpsError> {
@@ -255,4 +336,20 @@ impl Service {
         self.entropy.fill(&mut bytes);
         u64::from_be_bytes(bytes)
     }
+}
+
+fn unknown(key: &EnrollmentKey) -> DpsError {
+    let kind = match key {
+        EnrollmentKey::Individual(_) => Unknown::Enrollment,
+        EnrollmentKey::Group(_) => Unknown::Group,
+    };
+    DpsError::NotFound(kind, key.as_str().to_owned())
+}
+
+/// A webhook's address as it is shown, without its query, is the stored one when it is written back.
+fn kept_address(write: Option<CustomAllocation>, stored: Option<&Enrollment>) -> Option<CustomAllocation> {
+    let write = write?;
+    let stored = stored.and_then(|stored| stored.settings.custom.as_ref());
+    let kept = stored.filter(|stored| stored.url.split_once('?').is_some_and(|(shown, _)| shown == write.url));
+    Some(CustomAllocation { url: kept.map_or_else(|| write.url.clone(), |stored| stored.url.clone()), ..write })
 }

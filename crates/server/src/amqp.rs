@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::config::Config;
-use crate::listen::{Serve, Stream};
 
 /// The AMQP heads and what they share.
 #[derive(Clone)]
@@ -52,12 +51,6 @@ impl Amqp {
         if let Err(error) = gantry_gateway::amqp::serve(stream, self.0, peer).await {
             debug!(peer = %address, %error, "amqp connection broke");
         }
-    }
-}
-
-impl Serve for Amqp {
-    async fn serve(self, stream: Stream, peer: Peer) {
-        self.connection(stream, peer).await;
     }
 }
 

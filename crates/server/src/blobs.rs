@@ -21,7 +21,7 @@ use object_store::local::LocalFileSystem;
 use tracing::{info, warn};
 
 use crate::config::{BlobsConfig, Config};
-use crate::serve::SystemEntropy;
+use crate::unit::SystemEntropy;
 
 /// How often garbage is collected.
 const COLLECT_PERIOD: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 //! Configuration: `default.toml`, a user's file, environment variables, flags, in this order.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use gantry_hub::DisabledTokens;
 use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
 use gantry_hub::throttle::{Edition, EditionError};
+use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -25,6 +27,11 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// The hub.
     pub hub: HubConfig,
+    /// Further hubs in the same process.
+    #[serde(default)]
+    pub hubs: Vec<HubConfig>,
+    /// The provisioning service.
+    pub provisioning: ProvisioningConfig,
     /// Cloud-to-device messages.
     pub c2d: Queue,
     /// Their outcomes.
@@ -44,6 +51,43 @@ pub struct Config {
     /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
     #[serde(skip)]
     pub bench_plain_port: Option<u16>,
+    /// The data folder of the process, in the configuration of a further hub.
+    #[serde(skip)]
+    main_folder: Option<PathBuf>,
+}
+
+/// The provisioning service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisioningConfig {
+    /// How a hub is chosen where an enrollment does not say.
+    allocation_policy: String,
+    /// Whose limits it has; empty is none.
+    act_like: String,
+}
+
+impl ProvisioningConfig {
+    /// How a hub is chosen.
+    ///
+    /// # Errors
+    /// When the word is unknown, or the policy needs an enrollment's settings.
+    pub fn allocation_policy(&self) -> anyhow::Result<AllocationPolicy> {
+        let found = AllocationPolicy::parse(&self.allocation_policy);
+        let found = found.filter(|policy| matches!(policy, AllocationPolicy::Hashed | AllocationPolicy::GeoLatency));
+        found.context("provisioning.allocation_policy must be hashed or geoLatency")
+    }
+
+    /// How often it may be asked.
+    ///
+    /// # Errors
+    /// When there is no such profile.
+    pub fn limits(&self) -> anyhow::Result<ProvisioningLimits> {
+        match self.act_like.as_str() {
+            "" => Ok(ProvisioningLimits::default()),
+            "S1" => Ok(ProvisioningLimits::REFERENCE),
+            _ => bail!("provisioning.act_like must be S1 or empty"),
+        }
+    }
 }
 
 /// The hub and its event stream.
@@ -54,6 +98,8 @@ pub struct HubConfig {
     pub name: String,
     /// Names clients connect to.
     pub host_names: Vec<String>,
+    /// Its share of the devices that provisioning allocates.
+    pub allocation_weight: u32,
     /// Partitions of the event stream.
     pub partitions: u16,
     /// How long events are kept.
@@ -105,6 +151,21 @@ pub fn admits(rules: &[IpRule], address: IpAddr) -> bool {
 }
 
 impl HubConfig {
+    fn check(&self, section: &str) -> anyhow::Result<()> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        ensure!(
+            (3..=50).contains(&self.name.len()) && self.name.chars().all(plain),
+            "{section}.name must have 3 to 50 letters, digits or dashes"
+        );
+        ensure!(!self.host_names.is_empty(), "{section}.host_names must hold at least one name");
+        self.edition().with_context(|| format!("{section}.act_like"))?;
+        ensure!(self.allocation_weight <= 1000, "{section}.allocation_weight must be 0 to 1000");
+        ensure!((1..=32).contains(&self.partitions), "{section}.partitions must be 1 to 32");
+        ensure!((1..=168).contains(&self.retention_hours), "{section}.retention_hours must be 1 to 168");
+        ensure!(self.consumer_groups.len() <= 20, "{section}.consumer_groups may hold 20 names");
+        Ok(())
+    }
+
     /// The edition to act like.
     ///
     /// # Errors
@@ -318,8 +379,13 @@ impl Config {
         let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
         if let Some(path) = &overrides.config {
             let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            let file: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+            let mut file: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+            let hubs = file.remove("hubs");
             merge(&mut table, file, "").with_context(|| format!("in {}", path.display()))?;
+            if let Some(hubs) = hubs {
+                let hubs = further_hubs(hubs).with_context(|| format!("in {}", path.display()))?;
+                table.insert("hubs".into(), hubs);
+            }
         }
         let mut config: Self = table.try_into().context("in the configuration")?;
         if let Some(data) = &overrides.data {
@@ -358,6 +424,28 @@ impl Config {
         Ok(config)
     }
 
+    /// The certificate authority of the process, for clients.
+    pub fn ca_file(&self) -> PathBuf {
+        self.main_folder.as_ref().unwrap_or(&self.data_folder).join("tls/ca.pem")
+    }
+
+    /// The configuration of each hub, the main one first.
+    pub fn each_hub(&self) -> Vec<Self> {
+        let further = |hub: &HubConfig| Self {
+            hub: hub.clone(),
+            data_folder: self.data_folder.join("hubs").join(&hub.name),
+            main_folder: Some(self.data_folder.clone()),
+            ..self.clone()
+        };
+        std::iter::once(self.clone()).chain(self.hubs.iter().map(further)).collect()
+    }
+
+    /// The names of every hub.
+    pub fn all_host_names(&self) -> Vec<String> {
+        let hubs = std::iter::once(&self.hub).chain(&self.hubs);
+        hubs.flat_map(|hub| hub.host_names.iter().cloned()).collect()
+    }
+
     /// Rules of the queues.
     pub fn messaging(&self) -> Messaging {
         Messaging {
@@ -369,19 +457,21 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let name = &self.hub.name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        ensure!(
-            (3..=50).contains(&name.len()) && name.chars().all(plain),
-            "hub.name must have 3 to 50 letters, digits or dashes"
-        );
         ensure!(!self.bind.is_empty(), "bind must name at least one address");
-        ensure!(!self.hub.host_names.is_empty(), "hub.host_names must hold at least one name");
-        self.hub.edition().context("hub.act_like")?;
-        ensure!((1..=32).contains(&self.hub.partitions), "hub.partitions must be 1 to 32");
-        ensure!((1..=168).contains(&self.hub.retention_hours), "hub.retention_hours must be 1 to 168");
+        self.hub.check("hub")?;
+        let mut names = HashSet::new();
+        for hub in &self.hubs {
+            hub.check("hubs")?;
+            ensure!(names.insert(&hub.name), "hubs.name: `{}` is there twice", hub.name);
+            ensure!(hub.ip_filter.is_empty(), "hubs.ip_filter: the ports are shared; set hub.ip_filter");
+        }
+        ensure!(!names.contains(&self.hub.name), "hubs.name: `{}` is there twice", self.hub.name);
+        let hosts = self.all_host_names();
+        let different: HashSet<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        ensure!(different.len() == hosts.len(), "host_names: two hubs have a name in common");
+        self.provisioning.allocation_policy()?;
+        self.provisioning.limits()?;
         ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");
-        ensure!(self.hub.consumer_groups.len() <= 20, "hub.consumer_groups may hold 20 names");
         self.c2d.check("c2d")?;
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
@@ -391,6 +481,21 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Further hubs: each has the defaults of `[hub]`, and must have a name and host names of its own.
+fn further_hubs(hubs: toml::Value) -> anyhow::Result<toml::Value> {
+    let toml::Value::Array(hubs) = hubs else { bail!("hubs must be an array of tables: [[hubs]]") };
+    let default: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
+    let merged = hubs.into_iter().map(|hub| {
+        let (toml::Value::Table(hub), Some(toml::Value::Table(mut base))) = (hub, default.get("hub").cloned()) else {
+            bail!("hubs must be an array of tables: [[hubs]]")
+        };
+        ensure!(hub.contains_key("name") && hub.contains_key("host_names"), "hubs: name and host_names are needed");
+        merge(&mut base, hub, "hubs.")?;
+        Ok(toml::Value::Table(base))
+    });
+    Ok(toml::Value::Array(merged.collect::<anyhow::Result<_>>()?))
 }
 
 fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@
 //! tls/server.key  its key                                           (0600)
 //! tls/names       host names the server certificate was made for
 //! connection.env  what a program needs to connect                   (0600)
+//! hubs/NAME/      the same, less tls/, of each further hub
 //! ```
 
 use std::fmt::Write as _;
@@ -79,8 +80,7 @@ pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.with_context(|| format!("making {}", path.display()))
     };
-    make(folder)?;
-    make(&folder.join("tls"))
+    make(folder)
 }
 
 /// Reads the secrets, or makes them.
@@ -176,9 +176,10 @@ pub fn certificates(config: &Config) -> anyhow::Result<Certificates> {
     if !path("ca.pem").exists() {
         make_ca(&config.hub.name, &folder)?;
     }
-    let names = config.hub.host_names.join("\n");
+    let all_names = config.all_host_names();
+    let names = all_names.join("\n");
     if fs::read_to_string(path("names")).ok().as_deref() != Some(&names) {
-        make_leaf(&config.hub.host_names, &folder)?;
+        make_leaf(&all_names, &folder)?;
         write_file(&path("names"), names.as_bytes(), 0o644)?;
     }
     let chain = CertificateDer::pem_file_iter(path("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
@@ -263,7 +264,7 @@ impl Connections {
         let owner = key(&secrets.hub_policies, "iothubowner")?;
         let service = key(&secrets.hub_policies, "service")?;
         let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
-        let ca = fs::canonicalize(config.data_folder.join("tls/ca.pem"))?.display().to_string();
+        let ca = fs::canonicalize(config.ca_file())?.display().to_string();
         let variables = vec![
             ("IOTHUB_HOSTNAME", host.clone()),
             (

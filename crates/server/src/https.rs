@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
 use crate::bridge;
-use crate::listen::{Serve, Stream};
+use crate::listen::Stream;
 use crate::page;
 use crate::prompt::Prompt;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
@@ -100,28 +100,39 @@ async fn bridge_end(
     bridge::join(&shared.gateway.hub, &peer, &id, &headers, upgrade)
 }
 
-impl Serve for Https {
-    async fn serve(self, stream: Stream, peer: Peer) {
-        let address = PeerAddress(peer.address.clone());
-        let certificate = peer.certificate.clone().map(PeerCertificate);
-        let router = self.router;
-        let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            gantry_api::fold_path(request.uri_mut());
-            request.extensions_mut().insert(address.clone());
-            if let Some(certificate) = &certificate {
-                request.extensions_mut().insert(certificate.clone());
-            }
-            request.extensions_mut().insert(peer.clone());
-            let router = router.clone();
-            async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }
-        });
-        let mut server = auto::Builder::new(TokioExecutor::new());
-        server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
-        let stream = TokioIo::new(Prompt::new(stream, HEADER_TIMEOUT));
-        let served = server.serve_connection_with_upgrades(stream, TowerToHyperService::new(service));
-        if let Err(error) = served.await {
-            tracing::debug!(%error, "https connection ended");
+/// The host a request is for, without its port.
+fn host(request: &hyper::Request<hyper::body::Incoming>) -> Option<&str> {
+    let header = || request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str).or_else(header)?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    Some(without_port.map_or(host, |(host, _)| host).trim_start_matches('[').trim_end_matches(']'))
+}
+
+/// Serves one connection until it ends; `of` finds the service of a host name.
+pub async fn serve(
+    stream: Stream,
+    peer: Peer,
+    of: impl Fn(Option<&str>) -> Option<Https> + Clone + Send + Sync + 'static,
+) {
+    let address = PeerAddress(peer.address.clone());
+    let certificate = peer.certificate.clone().map(PeerCertificate);
+    let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let router = of(host(&request)).map(|https| https.router).unwrap_or_default();
+        gantry_api::fold_path(request.uri_mut());
+        request.extensions_mut().insert(address.clone());
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
         }
+        request.extensions_mut().insert(peer.clone());
+        async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
+    let stream = TokioIo::new(Prompt::new(stream, HEADER_TIMEOUT));
+    let served = server.serve_connection_with_upgrades(stream, TowerToHyperService::new(service));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "https connection ended");
     }
 }

@@ -5,6 +5,7 @@
 mod amqp;
 mod blobs;
 mod bridge;
+mod by_name;
 mod cli;
 mod config;
 mod first_start;
@@ -13,9 +14,11 @@ mod listen;
 mod page;
 mod processing;
 mod prompt;
+mod provisioning;
 mod registry;
 mod routing;
 mod serve;
+mod unit;
 mod websocket;
 
 use std::process::ExitCode;

@@ -95,7 +95,7 @@ impl Processing {
     ) -> anyhow::Result<Arc<Self>> {
         let mail = Mail::new(&config.mail.server, &config.mail.from).map_err(anyhow::Error::msg)?;
         // Our own CA is trusted too, so that a webhook may be served by this platform.
-        let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
+        let ca = std::fs::read(config.ca_file())?;
         let webhook = Webhook::new(gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?);
         Ok(Arc::new(Self { central, database, events, hub, webhook, mail, work: Notify::new() }))
     }

@@ -4,18 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use gantry_api::blob::BlobService;
-use gantry_api::{Api, ImportExport, Sessions};
-use gantry_blobs::Blobs;
-use gantry_central::Central;
-use gantry_eventlog::Log;
+use gantry_api::Sessions;
 use gantry_gateway::{Gateway, Peer};
-use gantry_hub::authorities::Authorities;
-use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
-use gantry_hub::{Hub, HubConfig, Ports};
-use gantry_provisioning::{DPS_COLLECTION, IdScope, LinkedHub, Service, ServiceConfig};
-use gantry_storage::{Database, Events};
+use gantry_provisioning::Service;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
 use tokio::net::TcpListener;
@@ -25,57 +16,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::amqp::Amqp;
-use crate::blobs;
+use crate::by_name::ByName;
 use crate::config::Config;
-use crate::first_start::{self, Certificates, Connections, Secrets};
-use crate::https::Https;
+use crate::first_start::{self, Certificates, Connections};
 use crate::listen::{self, Bounds, Serve, Stream};
-use crate::processing::{self, Processing};
-use crate::registry;
-use crate::routing;
+use crate::provisioning;
+use crate::unit::Unit;
 
-/// How often queues are looked after.
-const TENDING_PERIOD: Duration = Duration::from_secs(1);
-/// How often retention is applied.
-const RETENTION_PERIOD: Duration = Duration::from_secs(60);
-/// Pause after reports could not be relayed.
-const RELAY_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The system's random bytes.
-pub struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, buffer: &mut [u8]) {
-        rand::rng().fill_bytes(buffer);
-    }
-}
-
-/// Refused access: counted, logged and taken by the application.
-struct CountedAudit(Arc<Central>);
-
-impl Audit for CountedAudit {
-    fn refused(&self, event: RefusedAccess) {
-        metrics::counter!("gantry_refused_access_total").increment(1);
-        // The same refusal again within a minute is counted, not logged.
-        if self.0.note_refusal(&event) {
-            info!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
-        }
-    }
-}
-
-/// Everything that runs, before its listeners accept.
-struct Platform {
-    events: Events,
-    hub: Arc<Hub>,
-    blobs: Arc<Blobs>,
-    provisioning: Arc<Service>,
-    central: Arc<Central>,
-    database: Arc<Database>,
-    secrets: Secrets,
-}
 
 struct Listeners {
     mqtt: Vec<TcpListener>,
@@ -92,13 +41,23 @@ pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     // Nothing this process writes is for other users.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
-    first_start::open_folder(&config.data_folder)?;
+    first_start::open_folder(&config.data_folder.join("tls"))?;
     let certificates = first_start::certificates(&config)?;
-    let platform = build(&config).await?;
+    let mut units = vec![];
+    for config in config.each_hub() {
+        first_start::open_folder(&config.data_folder)?;
+        let named = format!("hub {}", config.hub.name);
+        units.push(Unit::open(config).await.context(named)?);
+    }
+    let main = units.first().context("no hub")?;
+    let provisioning = provisioning::open(&config, main, &units).await?;
     let listeners = bind(&config)?;
-    let connections = Connections::new(&config, &platform.secrets, listeners.https_port)?;
+    let connections = Connections::new(&config, &main.secrets, listeners.https_port)?;
     connections.write(&config.data_folder)?;
-    serve(&config, platform, listeners, &certificates, &connections, json).await
+    for unit in units.iter().skip(1) {
+        Connections::new(&unit.config, &unit.secrets, listeners.https_port)?.write(&unit.config.data_folder)?;
+    }
+    serve(&config, units, provisioning, listeners, &certificates, &connections, json).await
 }
 
 /// A connection is a file: takes as many as the system allows.
@@ -108,54 +67,6 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         warn!(%error, "limit of open files not raised");
     }
-}
-
-async fn build(config: &Config) -> anyhow::Result<Platform> {
-    let database = Database::open(&config.data_folder)?;
-    let secrets = first_start::secrets(&database).await?;
-    let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
-    log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
-    log_config.retention_bytes = Some(config.hub.retention_mib << 20);
-    let (log, recovery) = Log::open(log_config).context("opening the event log")?;
-    info!(?recovery, "event log open");
-    let events = Events::new(Arc::new(log));
-    let central = processing::restore(&database, &events)?;
-    let (store, entropy) = (Arc::new(database), Arc::new(SystemEntropy));
-    let audit = Arc::new(CountedAudit(Arc::clone(&central)));
-    let hub_config = HubConfig {
-        name: config.hub.name.clone(),
-        host_names: config.hub.host_names.clone(),
-        policies: secrets.hub_policies.clone(),
-        messaging: config.messaging(),
-        disabled: config.hub.disabled_tokens(),
-        edition: config.hub.edition()?,
-        allow_faults: config.hub.allow_faults,
-    };
-    let ports = Ports {
-        store: Arc::<Database>::clone(&store),
-        documents: Arc::<Database>::clone(&store),
-        log: Arc::new(events.clone()),
-        entropy: Arc::<SystemEntropy>::clone(&entropy),
-        audit: Arc::<CountedAudit>::clone(&audit),
-    };
-    let hub = Arc::new(Hub::new(hub_config, ports)?);
-    if let Some(routing) = &config.hub.routing
-        && hub.routing().0 != *routing
-    {
-        hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
-    }
-    let linked = LinkedHub { host_name: hub.host_name().to_owned(), hub: Arc::clone(&hub) };
-    let dps_config = ServiceConfig {
-        id_scope: IdScope::new(&secrets.id_scope),
-        host_names: config.hub.host_names.clone(),
-        policies: secrets.dps_policies.clone(),
-    };
-    let documents = Arc::<Database>::clone(&store);
-    let authorities = Authorities::load(documents, Arc::<SystemEntropy>::clone(&entropy), DPS_COLLECTION)?;
-    let dps_store = Arc::<Database>::clone(&store);
-    let provisioning = Arc::new(Service::new(dps_config, dps_store, vec![linked], entropy, audit, authorities));
-    let blobs = blobs::open(config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
-    Ok(Platform { events, hub, blobs, provisioning, central, database: store, secrets })
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -186,7 +97,8 @@ impl Serve for Mqtt {
 
 async fn serve(
     config: &Config,
-    platform: Platform,
+    units: Vec<Unit>,
+    provisioning: Arc<Service>,
     listeners: Listeners,
     certificates: &Certificates,
     connections: &Connections,
@@ -202,77 +114,50 @@ async fn serve(
         connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
     };
-    let gateway = Gateway { hub: Arc::clone(&platform.hub), provisioning: Arc::clone(&platform.provisioning) };
-    let sessions = Arc::new(Sessions::default());
     let link = sign_in_token();
-    sessions.add_link(link.clone(), gantry_gateway::now()).await;
-    let api = api(config, &platform, sessions).await?;
     let (stop, stopped) = watch::channel(false);
-    let processing = Processing::new(
-        config,
-        Arc::clone(&platform.central),
-        Arc::clone(&platform.database),
-        platform.events.clone(),
-        Arc::clone(&platform.hub),
-    )?;
-    let processing = tokio::spawn(processing.run(stopped.clone()));
-    let dispatch = {
-        let blobs = Arc::clone(&platform.blobs);
-        routing::Dispatch::new(config, Arc::clone(&platform.hub), platform.events.clone(), blobs)?
-    };
-    let dispatch = tokio::spawn(dispatch.run(stopped.clone()));
-    let registry = tokio::spawn(registry::run(Arc::clone(&platform.hub), stopped.clone()));
-    let amqp = Amqp::new(config, &platform.hub, platform.events.clone(), stopped);
-    let blobs = BlobService { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
-    let https = Https::new(api, blobs, gateway.clone(), amqp.clone(), metrics);
     let mut tasks = JoinSet::new();
-    accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(gateway.clone()));
+    let hubs: Vec<_> = units.iter().map(|unit| Arc::clone(&unit.hub)).collect();
+    let (mut amqp, mut https, mut running) = (ByName::default(), ByName::default(), vec![]);
+    for (number, unit) in units.iter().enumerate() {
+        let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, Arc::clone(&provisioning));
+        let sessions = Arc::new(Sessions::default());
+        if number == 0 {
+            sessions.add_link(link.clone(), gantry_gateway::now()).await;
+        }
+        let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks).await?;
+        amqp.add(&unit.config.hub.host_names, started.amqp.clone());
+        https.add(&unit.config.hub.host_names, started.https.clone());
+        running.push(started);
+    }
+    let mqtt = hubs.first().map(|hub| Gateway::new(Arc::clone(hub), &hubs, Arc::clone(&provisioning)));
+    let mqtt = mqtt.context("no hub")?;
+    accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(mqtt.clone()));
     accept_on(&mut tasks, listeners.amqp, &plain, &bounds, &amqp);
     accept_on(&mut tasks, listeners.https, &web, &bounds, &https);
     if let Some(port) = config.bench_plain_port {
         warn!(port, "MQTT without TLS on loopback, for the bench only");
         let listener = TcpListener::bind(("127.0.0.1", port)).await.context("binding the bench's plain port")?;
-        tasks.spawn(accept_plain(listener, gateway.clone()));
+        tasks.spawn(accept_plain(listener, mqtt));
     }
-    tasks.spawn(retain(platform.events.clone()));
-    tasks.spawn(relay(Arc::clone(&platform.database), platform.events.clone()));
-    tasks.spawn(tend(Arc::clone(&platform.hub)));
-    tasks.spawn(blobs::maintain(Arc::clone(&platform.blobs)));
+    tasks.spawn(provisioning::maintain(provisioning));
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");
     tasks.shutdown().await;
-    platform.hub.shut_down();
+    for unit in &units {
+        unit.hub.shut_down();
+    }
     stop.send_replace(true);
     drain(&bounds, config.limits.connections_max).await;
-    let _ = tokio::join!(processing, registry, dispatch);
-    platform.events.log().close().await.context("closing the event log")?;
+    for started in running {
+        started.ended().await;
+    }
+    for unit in &units {
+        unit.close().await?;
+    }
     info!("stopped");
     Ok(())
-}
-
-/// The HTTP side, with the jobs of the last run settled.
-async fn api(config: &Config, platform: &Platform, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
-    let files = blobs::files(config, &platform.blobs, &platform.database)?;
-    if let Some(files) = &files {
-        blobs::prepare(files).await?;
-    }
-    let containers = blobs::SignedContainers { blobs: Arc::clone(&platform.blobs), hub: Arc::clone(&platform.hub) };
-    let import_export = ImportExport::load(
-        Arc::clone(&platform.hub),
-        Arc::clone(&platform.central),
-        Arc::<Database>::clone(&platform.database),
-        Arc::new(containers),
-    )?;
-    import_export.settle().await?;
-    Ok(Api {
-        hub: Arc::clone(&platform.hub),
-        provisioning: Arc::clone(&platform.provisioning),
-        central: Arc::clone(&platform.central),
-        files,
-        import_export,
-        sessions,
-    })
 }
 
 /// Accepts connections of a service on every listener of its port.
@@ -294,53 +179,6 @@ async fn accept_plain(listener: TcpListener, gateway: Gateway) {
         let peer = Peer { address: address.to_string(), certificate: None };
         if socket.set_nodelay(true).is_ok() {
             tokio::spawn(gantry_gateway::mqtt::serve(socket, gateway.clone(), peer));
-        }
-    }
-}
-
-async fn retain(events: Events) {
-    let mut timer = tokio::time::interval(RETENTION_PERIOD);
-    loop {
-        timer.tick().await;
-        let now = u64::try_from(gantry_gateway::now().as_millis()).unwrap_or(0);
-        let log = Arc::clone(events.log());
-        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
-        if let Ok(dropped) = dropped
-            && dropped.segments > 0
-        {
-            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
-        }
-    }
-}
-
-/// Moves events that writes reported into the log.
-async fn relay(database: Arc<Database>, events: Events) {
-    loop {
-        match database.relay(&events).await {
-            Ok(true) => {}
-            Ok(false) => database.reports_waiting().await,
-            Err(error) => {
-                warn!(%error, "reports are not relayed yet");
-                tokio::time::sleep(RELAY_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Queues in time: expiry, locks, batches of feedback.
-async fn tend(hub: Arc<gantry_hub::Hub>) {
-    let mut timer = tokio::time::interval(TENDING_PERIOD);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        tokio::select! {
-            _ = timer.tick() => {}
-            () = hub.tending_due() => {}
-        }
-        match hub.tend(gantry_gateway::now()).await {
-            Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "queues are not tended"),
-            Err(_) => {}
-            Ok(()) => failing = false,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - `managed_by`: which configurations target which identities (`managed_store.rs`).
 //! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
 //! - `auto_indexes`, `totals`: indexes made for queries, and counts kept by triggers (`auto_index.rs`).
+//! - `departures`, `hub_links`: devices to remove from hubs they left, and hubs elsewhere (`dps_links.rs`).
 //! - `documents`: JSON by collection and id, for settings and the application.
 
 use std::path::Path;
@@ -43,6 +44,7 @@ const MIGRATIONS: &[&str] = &[
     crate::managed_store::TABLES,
     crate::job_store::TABLES,
     crate::auto_index::TABLES,
+    crate::dps_links::TABLES,
 ];
 
 const FIRST_TABLES: &str = "

@@ -1,10 +1,13 @@
 //! The provisioning service's store: enrollments and registrations.
 
 use gantry_hub::ports::{PortFuture, StoreError};
-use gantry_provisioning::{Enrollment, EnrollmentKey, EnrollmentKind, GroupId, Registration, RegistrationId, Store};
+use gantry_provisioning::{
+    Departure, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, HubLink, Registration, RegistrationId, Store,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::database::{Database, fail};
+use crate::dps_links::write_departure;
 use crate::shapes::{EnrollmentShape, RegistrationShape, corrupt};
 
 /// Column `kind` and the folded id of an enrollment.
@@ -126,7 +129,11 @@ impl Store for Database {
         })
     }
 
-    fn put_registration(&self, registration: Registration) -> PortFuture<'_, (), StoreError> {
+    fn put_registration(
+        &self,
+        registration: Registration,
+        departure: Option<Departure>,
+    ) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let id = registration.id.folded();
             let group = registration.group.as_ref().map(|g| g.as_str().to_ascii_lowercase());
@@ -134,10 +141,32 @@ impl Store for Database {
                 .map_err(|e| StoreError::Failed(e.to_string()))?;
             self.write(move |connection| {
                 let sql = "INSERT OR REPLACE INTO registrations(id, group_id, document) VALUES (?1, ?2, ?3)";
-                connection.execute(sql, params![id, group, text]).map_err(fail).map(|_| ())
+                let mut statement = connection.prepare_cached(sql).map_err(fail)?;
+                statement.execute(params![id, group, text]).map_err(fail)?;
+                write_departure(connection, &registration, departure.as_ref())
             })
             .await
         })
+    }
+
+    fn departures(&self, limit: usize) -> PortFuture<'_, Vec<Departure>, StoreError> {
+        Box::pin(self.list_departures(limit))
+    }
+
+    fn end_departure<'a>(&'a self, departure: &'a Departure) -> PortFuture<'a, (), StoreError> {
+        Box::pin(self.delete_departure(departure))
+    }
+
+    fn hub_links(&self) -> PortFuture<'_, Vec<HubLink>, StoreError> {
+        Box::pin(self.list_hub_links())
+    }
+
+    fn put_hub_link(&self, host_name: String, hub: HubLink) -> PortFuture<'_, (), StoreError> {
+        Box::pin(self.write_hub_link(host_name, hub))
+    }
+
+    fn delete_hub_link<'a>(&'a self, host_name: &'a str) -> PortFuture<'a, (), StoreError> {
+        Box::pin(self.remove_hub_link(host_name))
     }
 
     fn delete_registration<'a>(&'a self, id: &'a RegistrationId) -> PortFuture<'a, bool, StoreError> {

@@ -10,6 +10,7 @@ mod auto_index;
 mod blob_catalogue;
 mod database;
 mod documents;
+mod dps_links;
 mod dps_store;
 mod event_record;
 mod events;

@@ -13,10 +13,11 @@ use gantry_hub::ports::StoreError;
 use gantry_hub::twin::{Object, Section, Twin};
 use gantry_identity::{DeviceId, Identity, Key, KeyPair, ModuleId, Timestamp};
 use gantry_provisioning::{
-    AllocationPolicy, AttestationWrite, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId, InitialTwin,
-    ProvisioningStatus, Registration, RegistrationId, RegistrationStatus, ReprovisionPolicy, Substatus,
+    AllocationPolicy, AttestationWrite, CustomAllocation, Enrollment, EnrollmentKey, EnrollmentWrite, GroupId,
+    InitialTwin, ProvisioningStatus, Registration, RegistrationId, RegistrationStatus, ReprovisionPolicy, Substatus,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::attestation_shape::{AttestationShape, EvidenceShape};
 
@@ -258,6 +259,9 @@ pub(crate) struct EnrollmentShape {
     disabled: bool,
     reprovision: Option<(bool, bool)>,
     allocation: Option<String>,
+    /// Address and version of the webhook.
+    #[serde(default)]
+    custom: Option<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -286,6 +290,7 @@ impl From<&Enrollment> for EnrollmentShape {
             disabled: settings.status == ProvisioningStatus::Disabled,
             reprovision: settings.reprovision.map(|r| (r.update_hub_assignment, r.migrate_device_data)),
             allocation: settings.allocation.map(|a| a.as_str().to_owned()),
+            custom: settings.custom.as_ref().map(|c| (c.url.clone(), c.api_version.clone())),
         }
     }
 }
@@ -298,7 +303,6 @@ impl EnrollmentShape {
         } else {
             EnrollmentKey::Individual(RegistrationId::parse(&self.id).map_err(bad)?)
         };
-        let policies = [AllocationPolicy::Hashed, AllocationPolicy::GeoLatency, AllocationPolicy::Static];
         let settings = EnrollmentWrite {
             attestation: AttestationWrite::Unchanged,
             device_id: self.device_id.map(|id| DeviceId::parse(&id).map_err(|_| corrupt("device id"))).transpose()?,
@@ -311,7 +315,8 @@ impl EnrollmentShape {
                 update_hub_assignment,
                 migrate_device_data,
             }),
-            allocation: self.allocation.and_then(|word| policies.into_iter().find(|p| p.as_str() == word)),
+            allocation: self.allocation.as_deref().and_then(AllocationPolicy::parse),
+            custom: self.custom.map(|(url, api_version)| CustomAllocation { url, api_version }),
         };
         Ok(Enrollment {
             key,
@@ -335,6 +340,8 @@ pub(crate) struct RegistrationShape {
     error: Option<(u32, String)>,
     #[serde(flatten)]
     evidence: EvidenceShape,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
     created_at: i64,
     updated_at: i64,
     etag: u64,
@@ -351,6 +358,7 @@ impl From<&Registration> for RegistrationShape {
             device_id: registration.device_id.as_ref().map(ToString::to_string),
             error: registration.error.clone(),
             evidence: (&registration.evidence).into(),
+            payload: registration.payload.clone(),
             created_at: registration.created_at.as_millis(),
             updated_at: registration.updated_at.as_millis(),
             etag: registration.etag,
@@ -370,6 +378,7 @@ impl RegistrationShape {
             device_id: self.device_id.map(|id| DeviceId::parse(&id).map_err(|_| corrupt("device id"))).transpose()?,
             error: self.error,
             evidence: self.evidence.read(),
+            payload: self.payload,
             created_at: Timestamp::from_millis(self.created_at),
             updated_at: Timestamp::from_millis(self.updated_at),
             etag: self.etag,

@@ -5,18 +5,8 @@
 
 use gantry_hub::device::AuthenticationWrite;
 use gantry_identity::Certificate;
-use gantry_provisioning::{
-    Attestation, AttestationWrite, CertificateWrite, DpsError, Slots, X509, certificate_document,
-};
+use gantry_provisioning::{AttestationWrite, CertificateWrite, DpsError, Slots, X509};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-/// Whether keys are part of an answer: reading rights alone do not show them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keys {
-    Shown,
-    Hidden,
-}
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -125,32 +115,4 @@ impl CertificateBody {
             (None, None) => Err(invalid(format!("{what}: a certificate is missing"))),
         }
     }
-}
-
-/// The attestation of a stored enrollment.
-pub(super) fn document(attestation: &Attestation, keys: Keys) -> Value {
-    let mut all = Map::from_iter([("type".to_owned(), Value::from(attestation.kind()))]);
-    match attestation {
-        Attestation::SymmetricKey(_) if keys == Keys::Hidden => {}
-        Attestation::SymmetricKey(pair) => {
-            let keys = json!({ "primaryKey": pair.primary.to_base64(), "secondaryKey": pair.secondary.to_base64() });
-            all.insert("symmetricKey".to_owned(), keys);
-        }
-        Attestation::X509(x509) => {
-            let info = |one: &Certificate| json!({ "info": certificate_document(&one.info()) });
-            let (name, slots) = match x509 {
-                X509::Client(slots) => ("clientCertificates", slots_document(slots, info)),
-                X509::Signing(slots) => ("signingCertificates", slots_document(slots, info)),
-                X509::References(names) => ("caReferences", slots_document(names, |name| name.as_str().into())),
-            };
-            all.insert("x509".to_owned(), json!({ name: slots }));
-        }
-    }
-    Value::Object(all)
-}
-
-fn slots_document<T>(slots: &Slots<T>, one: impl Fn(&T) -> Value) -> Value {
-    let named = [("primary", &slots.primary), ("secondary", &slots.secondary)];
-    let there = named.into_iter().filter_map(|(name, slot)| Some((name.to_owned(), one(slot.as_ref()?))));
-    Value::Object(there.collect())
 }

@@ -62,7 +62,7 @@ pub(super) async fn register(
     let force = query.force_registration.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
     let operation = api.provisioning.register(now(), &registrant, asked).await?;
-    let answer = (StatusCode::ACCEPTED, Json(operation.accepted_document())).into_response();
+    let answer = (StatusCode::ACCEPTED, Json(operation.document())).into_response();
     let answer = with_header(answer, header::RETRY_AFTER, RETRY_AFTER_SECS);
     let location = format!("/{scope}/registrations/{id}/operations/{}", operation.id);
     Ok(with_header(answer, header::LOCATION, &location))
@@ -74,10 +74,15 @@ pub(super) async fn operation(
     certificate: Certificate,
     headers: HeaderMap,
     Path((scope, id, operation)): Path<(String, String, String)>,
-) -> Result<Json<Value>, DpsFailure> {
+) -> Result<Response, DpsFailure> {
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
     let registrant = caller.authenticate(&api, &scope, &id).await?;
-    Ok(Json(api.provisioning.operation(&registrant, &operation).await?.document()))
+    let operation = api.provisioning.operation(now(), &registrant, &operation).await?;
+    if operation.is_done() {
+        return Ok(Json(operation.document()).into_response());
+    }
+    let answer = (StatusCode::ACCEPTED, Json(operation.document())).into_response();
+    Ok(with_header(answer, header::RETRY_AFTER, RETRY_AFTER_SECS))
 }
 
 pub(super) async fn look_up(

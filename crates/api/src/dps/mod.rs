@@ -2,6 +2,7 @@
 
 mod attestation;
 mod device;
+mod enrollment;
 mod service;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/{scope}/registrations/{id}/register", put(device::register))
         .route("/{scope}/registrations/{id}/operations/{operation}", get(device::operation))
         .route("/{scope}/registrations/{id}", post(device::look_up))
-        .route("/enrollments", post(service::bulk))
+        .route("/enrollments", post(service::bulk_individual))
         .route("/enrollments/query", post(service::query_individual))
         .route("/enrollments/{id}", individual)
         .route("/enrollments/{id}/attestationmechanism", post(service::keys_of_individual))
@@ -33,7 +34,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
     // SDKs write the group's path in both spellings.
     for base in ["/enrollmentGroups", "/enrollmentgroups"] {
         router = router
-            .route(base, post(service::bulk))
+            .route(base, post(service::bulk_group))
             .route(&format!("{base}/query"), post(service::query_group))
             .route(&format!("{base}/{{id}}"), group())
             .route(&format!("{base}/{{id}}/attestationmechanism"), post(service::keys_of_group));
@@ -67,6 +68,9 @@ impl IntoResponse for DpsFailure {
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0.document(&tracking_id, now()))).into_response();
         response.headers_mut().insert("x-ms-error-code", HeaderValue::from(code));
+        if let DpsError::Throttled { retry_after } = self.0 {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs() + 1));
+        }
         response
     }
 }

@@ -7,24 +7,28 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use gantry_identity::{DeviceId, Refusal, Rights};
+use gantry_hub::device::IfMatch;
+use gantry_identity::{Refusal, Rights};
 use gantry_provisioning::{
-    AllocationPolicy, DpsError, Enrollment, EnrollmentKey, EnrollmentKind, EnrollmentWrite, GroupId, InitialTwin,
-    ProvisioningStatus, RegistrationId, ReprovisionPolicy,
+    DpsError, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::attestation::{self, AttestationBody, Keys};
+use super::enrollment::EnrollmentBody;
 use super::{DpsFailure, if_match, with_header};
 use crate::auth::{self, PeerAddress};
 use crate::{Api, now};
+
+/// Records of one bulk operation (DPS service API).
+const BULK_MAX: usize = 10;
 
 type Answer = Result<Response, DpsFailure>;
 type Peer = Extension<PeerAddress>;
 
 fn allow(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), DpsError> {
-    auth::dps(api, headers, peer, needed).map_err(|refusal: Refusal| DpsError::Unauthorized(refusal))
+    auth::dps(api, headers, peer, needed).map_err(|refusal: Refusal| DpsError::Unauthorized(refusal))?;
+    api.provisioning.count_operation(now())
 }
 
 fn individual(id: &str) -> Result<EnrollmentKey, DpsError> {
@@ -52,7 +56,8 @@ macro_rules! operations {
             Path(id): Path<String>,
         ) -> Answer {
             allow(&api, &headers, &peer, Rights::ENROLLMENT_READ)?;
-            Ok(Json(document(&api.provisioning.enrollment(&$key(&id)?).await?, Keys::Hidden)).into_response())
+            let found = api.provisioning.enrollment(&$key(&id)?).await?;
+            Ok(Json(document(&api, &found, Keys::Hidden).await?).into_response())
         }
 
         pub(super) async fn $put(
@@ -63,9 +68,9 @@ macro_rules! operations {
             body: Bytes,
         ) -> Answer {
             allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
-            let (key, write) = ($key(&id)?, parse(&body)?);
+            let (key, write) = ($key(&id)?, EnrollmentBody::read(&body)?.write()?);
             let stored = api.provisioning.put_enrollment(now(), key, write, &if_match(&headers)).await?;
-            Ok(Json(document(&stored, Keys::Shown)).into_response())
+            Ok(Json(document(&api, &stored, Keys::Shown).await?).into_response())
         }
 
         pub(super) async fn $delete(
@@ -87,7 +92,7 @@ macro_rules! operations {
         ) -> Answer {
             allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
             let stored = api.provisioning.enrollment(&$key(&id)?).await?;
-            Ok(Json(attestation::document(&stored.attestation, Keys::Shown)).into_response())
+            Ok(Json(stored.attestation.document(Keys::Shown)).into_response())
         }
 
         pub(super) async fn $query(
@@ -113,9 +118,116 @@ operations!(
 );
 operations!(group, get_group, put_group, delete_group, keys_of_group, query_group, EnrollmentKind::Group);
 
-pub(super) async fn bulk(State(api): State<Arc<Api>>, Extension(peer): Peer, headers: HeaderMap) -> Answer {
+/// The enrollment, with the state of its registration if it is an individual one and its device came.
+async fn document(api: &Api, enrollment: &Enrollment, keys: Keys) -> Result<Value, DpsError> {
+    let mut document = enrollment.document(keys);
+    if let EnrollmentKey::Individual(id) = &enrollment.key {
+        match api.provisioning.registration(id).await {
+            Ok(registration) => document["registrationState"] = registration.document(),
+            Err(DpsError::NotFound(..)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(document)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BulkBody {
+    mode: String,
+    #[serde(default)]
+    enrollments: Vec<EnrollmentBody>,
+    #[serde(default)]
+    enrollment_groups: Vec<EnrollmentBody>,
+}
+
+/// How the records of a bulk call are written.
+#[derive(Clone, Copy)]
+enum BulkMode {
+    Create,
+    Update,
+    UpdateIfMatch,
+    Delete,
+}
+
+impl BulkMode {
+    fn parse(word: &str) -> Result<Self, DpsError> {
+        match word.to_ascii_lowercase().as_str() {
+            "create" => Ok(Self::Create),
+            "update" => Ok(Self::Update),
+            "updateifmatchetag" => Ok(Self::UpdateIfMatch),
+            "delete" => Ok(Self::Delete),
+            _ => Err(DpsError::Invalid("mode must be create, update, updateIfMatchETag or delete".into())),
+        }
+    }
+}
+
+pub(super) async fn bulk_individual(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
-    Err(DpsError::NotImplemented("bulk enrollment operations").into())
+    bulk(&api, &body, EnrollmentKind::Individual).await
+}
+
+pub(super) async fn bulk_group(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
+    bulk(&api, &body, EnrollmentKind::Group).await
+}
+
+async fn bulk(api: &Api, body: &Bytes, kind: EnrollmentKind) -> Answer {
+    let body: BulkBody =
+        serde_json::from_slice(body).map_err(|error| DpsError::Invalid(format!("malformed body: {error}")))?;
+    let mode = BulkMode::parse(&body.mode)?;
+    let (all, name) = match kind {
+        EnrollmentKind::Individual => (body.enrollments, "registrationId"),
+        EnrollmentKind::Group => (body.enrollment_groups, "enrollmentGroupId"),
+    };
+    if all.is_empty() || all.len() > BULK_MAX {
+        return Err(DpsError::Invalid(format!("a bulk operation takes 1 to {BULK_MAX} records")).into());
+    }
+    let mut errors = vec![];
+    for one in all {
+        let id = match kind {
+            EnrollmentKind::Individual => one.registration_id.clone(),
+            EnrollmentKind::Group => one.enrollment_group_id.clone(),
+        };
+        let id = id.unwrap_or_default();
+        if let Err(error) = bulk_one(api, kind, mode, &id, one).await {
+            errors.push(json!({ name: id, "errorCode": error.code(), "errorStatus": error.to_string() }));
+        }
+    }
+    Ok(Json(json!({ "isSuccessful": errors.is_empty(), "errors": errors })).into_response())
+}
+
+async fn bulk_one(
+    api: &Api,
+    kind: EnrollmentKind,
+    mode: BulkMode,
+    id: &str,
+    body: EnrollmentBody,
+) -> Result<(), DpsError> {
+    let key = if kind == EnrollmentKind::Individual { individual(id)? } else { group(id)? };
+    let etag = body.etag.clone().filter(|etag| !etag.is_empty());
+    let of_body = || etag.as_deref().map_or(IfMatch::Any, |etag| IfMatch::parse(Some(etag)));
+    let if_match = match mode {
+        BulkMode::Create => IfMatch::Absent,
+        BulkMode::Update => IfMatch::Any,
+        BulkMode::UpdateIfMatch if etag.is_none() => return Err(DpsError::Invalid("etag is missing".into())),
+        BulkMode::UpdateIfMatch => of_body(),
+        BulkMode::Delete => return api.provisioning.delete_enrollment(&key, &of_body()).await,
+    };
+    if !matches!(mode, BulkMode::Create) {
+        api.provisioning.enrollment(&key).await?;
+    }
+    api.provisioning.put_enrollment(now(), key, body.write()?, &if_match).await.map(drop)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -154,7 +266,11 @@ async fn query(api: &Api, headers: &HeaderMap, body: &Bytes, kind: EnrollmentKin
     let found = api.provisioning.enrollments(kind, header(headers, "x-ms-continuation"), limit).await?;
     let last = found.last().map(|e| e.key.as_str().to_owned());
     let item_type = if kind == EnrollmentKind::Group { "EnrollmentGroup" } else { "Enrollment" };
-    Ok(page(found.iter().map(|e| document(e, Keys::Hidden)).collect(), limit, last, item_type))
+    let mut documents = Vec::with_capacity(found.len());
+    for one in &found {
+        documents.push(document(api, one, Keys::Hidden).await?);
+    }
+    Ok(page(documents, limit, last, item_type))
 }
 
 pub(super) async fn get_registration(
@@ -188,130 +304,5 @@ pub(super) async fn query_registrations(
     let limit = page_size(&headers);
     let found = api.provisioning.registrations(&group_id(&id)?, header(&headers, "x-ms-continuation"), limit).await?;
     let last = found.last().map(|r| r.id.folded());
-    Ok(page(found.iter().map(gantry_provisioning::Registration::document).collect(), limit, last, "DeviceRegistration"))
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct EnrollmentBody {
-    device_id: Option<String>,
-    attestation: Option<AttestationBody>,
-    capabilities: Option<Value>,
-    iot_hub_host_name: Option<String>,
-    iot_hubs: Option<Vec<String>>,
-    initial_twin: Option<Value>,
-    provisioning_status: Option<String>,
-    reprovision_policy: Option<ReprovisionBody>,
-    allocation_policy: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ReprovisionBody {
-    update_hub_assignment: bool,
-    migrate_device_data: bool,
-}
-
-impl Default for ReprovisionBody {
-    fn default() -> Self {
-        Self { update_hub_assignment: true, migrate_device_data: true }
-    }
-}
-
-fn parse(body: &Bytes) -> Result<EnrollmentWrite, DpsError> {
-    let invalid = |what: String| DpsError::Invalid(what);
-    let body: EnrollmentBody =
-        serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))?;
-    let attestation = body.attestation.map(AttestationBody::write).transpose()?.unwrap_or_default();
-    let allocation = match body.allocation_policy.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        None => None,
-        Some("hashed") => Some(AllocationPolicy::Hashed),
-        Some("geolatency") => Some(AllocationPolicy::GeoLatency),
-        Some("static") => Some(AllocationPolicy::Static),
-        Some("custom") => return Err(DpsError::NotImplemented("custom allocation")),
-        Some(_) => return Err(invalid("allocationPolicy must be hashed, geoLatency, static or custom".into())),
-    };
-    let status = match body.provisioning_status.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        None | Some("enabled") => ProvisioningStatus::Enabled,
-        Some("disabled") => ProvisioningStatus::Disabled,
-        Some(_) => return Err(invalid("provisioningStatus must be enabled or disabled".into())),
-    };
-    let device_id = body.device_id.filter(|id| !id.is_empty());
-    Ok(EnrollmentWrite {
-        attestation,
-        device_id: device_id
-            .map(|id| DeviceId::parse(&id).map_err(|error| invalid(format!("deviceId: {error}"))))
-            .transpose()?,
-        iot_hub_host_name: body.iot_hub_host_name.filter(|name| !name.is_empty()),
-        iot_hubs: body.iot_hubs.unwrap_or_default(),
-        initial_twin: body.initial_twin.filter(|twin| !twin.is_null()).map(|twin| initial_twin(&twin)).transpose()?,
-        iot_edge: body.capabilities.is_some_and(|c| c.get("iotEdge") == Some(&Value::Bool(true))),
-        status,
-        reprovision: body.reprovision_policy.map(|r| ReprovisionPolicy {
-            update_hub_assignment: r.update_hub_assignment,
-            migrate_device_data: r.migrate_device_data,
-        }),
-        allocation,
-    })
-}
-
-/// `{"tags": {}, "properties": {"desired": {}}}`; Node writes metadata beside the values, which is dropped.
-fn initial_twin(twin: &Value) -> Result<InitialTwin, DpsError> {
-    let object = |value: Option<&Value>, name: &str| match value {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(object)) => {
-            Ok(object.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
-        Some(_) => Err(DpsError::Invalid(format!("initialTwin.{name} must be a JSON object"))),
-    };
-    Ok(InitialTwin {
-        tags: object(twin.get("tags"), "tags")?,
-        desired: object(twin.get("properties").and_then(|p| p.get("desired")), "properties.desired")?,
-    })
-}
-
-fn document(enrollment: &Enrollment, keys: Keys) -> Value {
-    let settings = &enrollment.settings;
-    let mut all = Map::new();
-    let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
-    match &enrollment.key {
-        EnrollmentKey::Individual(id) => {
-            put("registrationId", id.as_str().into());
-            if let Some(device_id) = &settings.device_id {
-                put("deviceId", device_id.as_str().into());
-            }
-        }
-        EnrollmentKey::Group(id) => {
-            put("enrollmentGroupId", id.as_str().into());
-        }
-    }
-    put("attestation", attestation::document(&enrollment.attestation, keys));
-    put("capabilities", json!({ "iotEdge": settings.iot_edge }));
-    if let Some(name) = &settings.iot_hub_host_name {
-        put("iotHubHostName", name.as_str().into());
-    }
-    if !settings.iot_hubs.is_empty() {
-        put("iotHubs", json!(settings.iot_hubs));
-    }
-    if let Some(twin) = &settings.initial_twin {
-        put("initialTwin", json!({ "tags": twin.tags, "properties": { "desired": twin.desired } }));
-    }
-    // The tag in a body holds its own quotes.
-    put("etag", format!("\"{}\"", enrollment.etag_text()).into());
-    put("provisioningStatus", settings.status.as_str().into());
-    if let Some(policy) = settings.reprovision {
-        put(
-            "reprovisionPolicy",
-            json!({
-                "updateHubAssignment": policy.update_hub_assignment,
-                "migrateDeviceData": policy.migrate_device_data,
-            }),
-        );
-    }
-    if let Some(policy) = settings.allocation {
-        put("allocationPolicy", policy.as_str().into());
-    }
-    put("createdDateTimeUtc", enrollment.created_at.to_string().into());
-    put("lastUpdatedDateTimeUtc", enrollment.updated_at.to_string().into());
-    Value::Object(all)
+    Ok(page(found.iter().map(Registration::document).collect(), limit, last, "DeviceRegistration"))
 }

@@ -38,6 +38,10 @@ impl PlatformError {
         Self::new(StatusCode::BAD_REQUEST, "Invalid", message)
     }
 
+    pub(crate) fn unavailable() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", "the operation failed; the log says why")
+    }
+
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }

@@ -5,6 +5,7 @@ mod certificates;
 mod devices;
 pub(crate) mod error;
 mod faults;
+mod hubs;
 mod live;
 mod routing;
 pub(crate) mod session;
@@ -33,7 +34,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/rules", get(alerts::rules))
         .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
         .merge(certificates::routes::<certificates::AtHub>())
-        .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>())
+        .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()))
         .route("/routing", get(routing::get).put(routing::put))
         .route("/routing/health", get(routing::health))
         .route("/routing/testnew", post(routing::test_new))

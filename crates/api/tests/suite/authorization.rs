@@ -11,11 +11,14 @@ use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::event::Event;
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink, PortFuture};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
-use gantry_provisioning::{DPS_COLLECTION, IdScope, LinkedHub, Service, ServiceConfig};
+use gantry_provisioning::{
+    AllocationPolicy, CustomError, DPS_COLLECTION, HubLink, IdScope, Limits, LinkedHub, Linker, Service, ServiceConfig,
+    Way, Webhooks,
+};
 use gantry_storage::Database;
 use tower::ServiceExt as _;
 
@@ -173,12 +176,21 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         id_scope: IdScope::new("0ne"),
         host_names: vec!["localhost".into()],
         policies: Policies::provisioning_defaults(keys),
+        allocation: AllocationPolicy::Hashed,
+        limits: Limits::default(),
     };
-    let linked = LinkedHub { host_name: "localhost".into(), hub: Arc::clone(&hub) };
+    let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
-    let trusted = Arc::<Database>::clone(&database);
-    let authorities = Authorities::load(trusted, Arc::clone(&entropy), DPS_COLLECTION).unwrap();
-    let provisioning = Arc::new(Service::new(dps, database, vec![linked], entropy, audit, authorities));
+    let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
+    let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).unwrap();
+    let ports = gantry_provisioning::Ports {
+        store: database,
+        linker: Arc::new(Unreachable),
+        webhooks: Arc::new(Unreachable),
+        entropy,
+        audit,
+    };
+    let provisioning = Arc::new(Service::new(dps, ports, vec![linked], authorities));
     let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
     let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());
@@ -188,6 +200,21 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
 pub(crate) fn token(policy: &str, key: Key) -> String {
     let signer = Signer { resource: "localhost".into(), key, policy: Some(policy.into()) };
     signer.token(Timestamp::from_millis(4_000_000_000_000))
+}
+
+/// Nothing elsewhere is reached from these tests.
+struct Unreachable;
+
+impl Linker for Unreachable {
+    fn link(&self, _: &HubLink) -> Result<Way, String> {
+        Err("no way".into())
+    }
+}
+
+impl Webhooks for Unreachable {
+    fn ask<'a>(&'a self, _: &'a str, _: &'a serde_json::Value) -> PortFuture<'a, serde_json::Value, CustomError> {
+        Box::pin(async { Err(CustomError::Failed("no way".into())) })
+    }
 }
 
 async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {

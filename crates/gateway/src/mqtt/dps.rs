@@ -108,7 +108,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Err(error) => {
             let tracking_id = format!("{:x}", now().as_millis());
-            let wait = if error.code() >= 429_000 { format!("&retry-after={RETRY_AFTER_SECS}") } else { String::new() };
+            let wait = match error {
+                DpsError::Throttled { retry_after } => format!("&retry-after={}", retry_after.as_secs() + 1),
+                _ if error.code() >= 429_000 => format!("&retry-after={RETRY_AFTER_SECS}"),
+                _ => String::new(),
+            };
             (error.code() / 1000, wait, error.document(&tracking_id, now()))
         }
     };
@@ -122,12 +126,12 @@ async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPubli
     if publish.topic.starts_with(REGISTER) {
         let asked = Registering::read(&publish.payload, &registrant.id)?;
         let operation = service.register(now(), registrant, asked).await?;
-        return Ok((202, operation.accepted_document()));
+        return Ok((202, operation.document()));
     }
     if publish.topic.starts_with(STATUS) {
         let id = parameter(&publish.topic, "operationId").ok_or(DpsError::Invalid("operationId is missing".into()))?;
-        let operation = service.operation(registrant, id).await?;
-        return Ok((200, operation.document()));
+        let operation = service.operation(now(), registrant, id).await?;
+        return Ok((if operation.is_done() { 200 } else { 202 }, operation.document()));
     }
     Err(DpsError::Invalid("unknown topic".into()))
 }

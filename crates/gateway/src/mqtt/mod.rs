@@ -86,13 +86,16 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
     };
     match &login {
-        Login::Hub(login) => match Box::pin(authenticate_hub(gateway, peer, login)).await {
-            Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
-                Ok(()) => Box::pin(hub::run(wire, gateway, session, login)).await,
-                Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
-            },
-            Err((code, reason)) => refuse(wire, code, &reason).await,
-        },
+        Login::Hub(login) => {
+            let gateway = gateway.at(&login.host);
+            match Box::pin(authenticate_hub(&gateway, peer, login)).await {
+                Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
+                    Ok(()) => Box::pin(hub::run(wire, &gateway, session, login)).await,
+                    Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
+                },
+                Err((code, reason)) => refuse(wire, code, &reason).await,
+            }
+        }
         Login::Dps(login) => match Box::pin(authenticate_dps(gateway, peer, login)).await {
             Ok(registrant) => Box::pin(dps::run(wire, gateway, peer, registrant, login)).await,
             Err((code, reason)) => refuse(wire, code, &reason).await,

@@ -5,6 +5,7 @@ mod bench;
 mod certificate;
 mod client;
 mod device;
+mod hubs;
 mod mqtt_client;
 mod output;
 mod platform;
@@ -50,6 +51,9 @@ enum Command {
     /// Enrollments of the provisioning service.
     #[command(subcommand)]
     Enrollment(platform::EnrollmentCommand),
+    /// Hubs the provisioning service allocates devices to.
+    #[command(subcommand)]
+    Hub(hubs::HubCommand),
     /// Device-to-cloud events as they are stored.
     Monitor {
         /// Only this device.
@@ -111,6 +115,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,
         Command::Enrollment(command) => platform::enrollment(&client()?, output, command).await,
+        Command::Hub(command) => hubs::run(&client()?, output, command).await,
         Command::Monitor { device, count, anomalies } => {
             platform::monitor(&client()?, output, device.as_deref(), count, anomalies).await
         }

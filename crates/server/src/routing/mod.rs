@@ -58,7 +58,7 @@ impl Dispatch {
     /// # Errors
     /// When our own CA cannot be read.
     pub fn new(config: &Config, hub: Arc<Hub>, events: Events, blobs: Arc<Blobs>) -> anyhow::Result<Self> {
-        let ca = std::fs::read(config.data_folder.join("tls/ca.pem"))?;
+        let ca = std::fs::read(config.ca_file())?;
         let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
         Ok(Self { hub, events, blobs, client })
     }

@@ -59,6 +59,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Err(failure) => return refuse(&mut Outgoing::unlimited(wire), &failure).await,
     };
     let mut outgoing = Outgoing::new(wire, &login);
+    let gateway = &login.host.as_deref().map_or_else(|| gateway.clone(), |host| gateway.at(host));
     let session = match Box::pin(authenticate(gateway, peer, &login)).await {
         Ok(session) => session,
         Err(failure) => return refuse(&mut outgoing, &failure).await,

@@ -1,0 +1,259 @@
+//! One hub of the process and everything that is its own: store, event log, blobs, application, and what they need
+//! done in the background. Several live side by side and share the listeners and the provisioning service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use gantry_api::blob::BlobService;
+use gantry_api::{Api, ImportExport, Sessions};
+use gantry_blobs::Blobs;
+use gantry_central::Central;
+use gantry_eventlog::Log;
+use gantry_gateway::Gateway;
+use gantry_hub::device::IfMatch;
+use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
+use gantry_hub::{Hub, HubConfig, Ports};
+use gantry_provisioning::Service;
+use gantry_storage::{Database, Events};
+use metrics_exporter_prometheus::PrometheusHandle;
+use rand::RngCore as _;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use crate::amqp::Amqp;
+use crate::blobs;
+use crate::config::Config;
+use crate::first_start::{self, Secrets};
+use crate::https::Https;
+use crate::processing::{self, Processing};
+use crate::registry;
+use crate::routing;
+
+/// How often queues are looked after.
+const TENDING_PERIOD: Duration = Duration::from_secs(1);
+/// How often retention is applied.
+const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// Pause after reports could not be relayed.
+const RELAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The system's random bytes.
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        rand::rng().fill_bytes(buffer);
+    }
+}
+
+/// Refused access: counted, logged and taken by the application.
+pub struct CountedAudit(Arc<Central>);
+
+impl Audit for CountedAudit {
+    fn refused(&self, event: RefusedAccess) {
+        metrics::counter!("gantry_refused_access_total").increment(1);
+        // The same refusal again within a minute is counted, not logged.
+        if self.0.note_refusal(&event) {
+            info!(claimed = %event.claimed, peer = %event.peer, operation = event.operation, reason = %event.reason, "access refused");
+        }
+    }
+}
+
+/// One hub and what is its own.
+pub struct Unit {
+    /// The configuration, as it is for this hub.
+    pub config: Config,
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Its store.
+    pub database: Arc<Database>,
+    /// Its keys.
+    pub secrets: Secrets,
+    /// Where refused access goes.
+    pub audit: Arc<CountedAudit>,
+    events: Events,
+    blobs: Arc<Blobs>,
+    central: Arc<Central>,
+}
+
+/// How a hub is reached, and its work in the background.
+pub struct Running {
+    /// AMQP.
+    pub amqp: Amqp,
+    /// HTTPS.
+    pub https: Https,
+    work: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Waits until the work, told to stop, has ended.
+    pub async fn ended(self) {
+        for work in self.work {
+            let _ = work.await;
+        }
+    }
+}
+
+impl Unit {
+    /// Opens what is the hub's own.
+    ///
+    /// # Errors
+    /// When it cannot be opened; says what is in the way.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let database = Database::open(&config.data_folder)?;
+        let secrets = first_start::secrets(&database).await?;
+        let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
+        log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
+        log_config.retention_bytes = Some(config.hub.retention_mib << 20);
+        let (log, recovery) = Log::open(log_config).context("opening the event log")?;
+        info!(?recovery, "event log open");
+        let events = Events::new(Arc::new(log));
+        let central = processing::restore(&database, &events)?;
+        let store = Arc::new(database);
+        let audit = Arc::new(CountedAudit(Arc::clone(&central)));
+        let hub_config = HubConfig {
+            name: config.hub.name.clone(),
+            host_names: config.hub.host_names.clone(),
+            policies: secrets.hub_policies.clone(),
+            messaging: config.messaging(),
+            disabled: config.hub.disabled_tokens(),
+            edition: config.hub.edition()?,
+            allow_faults: config.hub.allow_faults,
+        };
+        let ports = Ports {
+            store: Arc::<Database>::clone(&store),
+            documents: Arc::<Database>::clone(&store),
+            log: Arc::new(events.clone()),
+            entropy: Arc::new(SystemEntropy),
+            audit: Arc::<CountedAudit>::clone(&audit),
+        };
+        let hub = Arc::new(Hub::new(hub_config, ports)?);
+        if let Some(routing) = &config.hub.routing
+            && hub.routing().0 != *routing
+        {
+            hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
+        }
+        let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
+        Ok(Self { config, events, hub, blobs, central, database: store, secrets, audit })
+    }
+
+    /// Starts the work in the background and makes the ways to reach the hub.
+    ///
+    /// # Errors
+    /// When something it needs cannot be read.
+    pub async fn start(
+        &self,
+        gateway: Gateway,
+        sessions: Arc<Sessions>,
+        metrics: PrometheusHandle,
+        stopped: watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Running> {
+        let api = self.api(Arc::clone(&gateway.provisioning), sessions).await?;
+        let processing = Processing::new(
+            &self.config,
+            Arc::clone(&self.central),
+            Arc::clone(&self.database),
+            self.events.clone(),
+            Arc::clone(&self.hub),
+        )?;
+        let dispatch = {
+            let blobs = Arc::clone(&self.blobs);
+            routing::Dispatch::new(&self.config, Arc::clone(&self.hub), self.events.clone(), blobs)?
+        };
+        let work = vec![
+            tokio::spawn(processing.run(stopped.clone())),
+            tokio::spawn(dispatch.run(stopped.clone())),
+            tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
+        ];
+        tasks.spawn(retain(self.events.clone()));
+        tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
+        tasks.spawn(tend(Arc::clone(&self.hub)));
+        tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
+        let amqp = Amqp::new(&self.config, &self.hub, self.events.clone(), stopped);
+        let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
+        let https = Https::new(api, blobs, gateway, amqp.clone(), metrics);
+        Ok(Running { amqp, https, work })
+    }
+
+    /// Closes the event log.
+    ///
+    /// # Errors
+    /// When it cannot be written to its end.
+    pub async fn close(&self) -> anyhow::Result<()> {
+        self.events.log().close().await.context("closing the event log")
+    }
+
+    /// The HTTP side, with the jobs of the last run settled.
+    async fn api(&self, provisioning: Arc<Service>, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
+        let config = &self.config;
+        let files = blobs::files(config, &self.blobs, &self.database)?;
+        if let Some(files) = &files {
+            blobs::prepare(files).await?;
+        }
+        let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
+        let import_export = ImportExport::load(
+            Arc::clone(&self.hub),
+            Arc::clone(&self.central),
+            Arc::<Database>::clone(&self.database),
+            Arc::new(containers),
+        )?;
+        import_export.settle().await?;
+        Ok(Api {
+            hub: Arc::clone(&self.hub),
+            provisioning,
+            central: Arc::clone(&self.central),
+            files,
+            import_export,
+            sessions,
+        })
+    }
+}
+
+async fn retain(events: Events) {
+    let mut timer = tokio::time::interval(RETENTION_PERIOD);
+    loop {
+        timer.tick().await;
+        let now = u64::try_from(gantry_gateway::now().as_millis()).unwrap_or(0);
+        let log = Arc::clone(events.log());
+        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
+        if let Ok(dropped) = dropped
+            && dropped.segments > 0
+        {
+            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
+    }
+}
+
+/// Moves events that writes reported into the log.
+async fn relay(database: Arc<Database>, events: Events) {
+    loop {
+        match database.relay(&events).await {
+            Ok(true) => {}
+            Ok(false) => database.reports_waiting().await,
+            Err(error) => {
+                warn!(%error, "reports are not relayed yet");
+                tokio::time::sleep(RELAY_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Queues in time: expiry, locks, batches of feedback.
+async fn tend(hub: Arc<gantry_hub::Hub>) {
+    let mut timer = tokio::time::interval(TENDING_PERIOD);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = hub.tending_due() => {}
+        }
+        match hub.tend(gantry_gateway::now()).await {
+            Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "queues are not tended"),
+            Err(_) => {}
+            Ok(()) => failing = false,
+        }
+    }
+}
