@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -21,6 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
+use crate::bridge;
 use crate::listen::{Serve, Stream};
 use crate::page;
 use crate::prompt::Prompt;
@@ -62,6 +63,7 @@ impl Https {
             .route("/$iothub/websocket", any(upgrade))
             .route("/$servicebus/websocket", any(upgrade))
             .route("/$servicebus/websocket/", any(upgrade))
+            .route("/bridges/{id}", any(bridge_end))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(|| async { "ready\n" }))
             .route("/metrics", get(render_metrics))
@@ -100,6 +102,16 @@ async fn upgrade(
         }
         _ => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must be mqtt or AMQPWSB10\n").into_response(),
     }
+}
+
+async fn bridge_end(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    bridge::join(&shared.gateway.hub, &peer, &id, &headers, upgrade)
 }
 
 /// The host a request is for, without its port.
