@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use gantry_identity::{
-    CertificateChain, CertificateError, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
+    CertificateChain, CertificateError, Identity, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
 };
 
 use crate::authorities::{Authorities, HUB_COLLECTION};
@@ -21,6 +21,7 @@ use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, Refus
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
+use crate::streams::Streams;
 use crate::throttle::{Edition, Throttles};
 
 /// Longest claimed name kept in a security event, in characters.
@@ -84,6 +85,7 @@ pub struct Hub {
     pub(crate) stage: Stage,
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
+    pub(crate) streams: Streams,
     audit: Arc<dyn Audit>,
     pub(crate) policies: PolicyBook,
 }
@@ -156,6 +158,7 @@ impl Hub {
             configurations,
             running: Running::default(),
             policies,
+            streams: Streams::default(),
         })
     }
 
@@ -199,8 +202,9 @@ impl Hub {
         self.connections.is_connected(identity)
     }
 
-    /// Ends every connection.
+    /// Ends every connection and stream.
     pub fn shut_down(&self) {
+        self.streams.close_all();
         self.connections.close_all(CloseReason::ShuttingDown);
     }
 
@@ -238,6 +242,16 @@ impl Hub {
             Presented { certificate: Some(chain), .. } => self.check_certificate(now, identity, chain, record.as_ref()),
             Presented { token: None, certificate: None } => Err(Refusal::Missing),
         };
+        self.admit_proof(identity, record, checked).await
+    }
+
+    /// The session of an identity whose proof was checked, if it may come in.
+    pub(crate) async fn admit_proof(
+        &self,
+        identity: &Identity,
+        record: Option<Record>,
+        checked: Result<Proof, Refusal>,
+    ) -> Result<Session, HubError> {
         let proof = checked.map_err(HubError::Unauthorized)?;
         let unknown = || HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()));
         let record = record.ok_or_else(unknown)?;
@@ -275,27 +289,35 @@ impl Hub {
         record: Option<&Record>,
     ) -> Result<Proof, Refusal> {
         let sas = SharedAccessSignature::parse(token)?;
-        let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
-        let (claims, scope) = match sas.policy() {
-            Some(name) => {
-                off(self.config.disabled.policies)?;
-                let policies = self.policies();
-                let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
-                let claims = sas.verify(&policy.keys, now)?;
-                require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
-                (claims, "hub")
-            }
-            None => match &registered(identity, record)?.device.authentication {
-                Authentication::Sas(keys) => {
-                    let disabled = self.config.disabled;
-                    off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
-                    (sas.verify(keys, now)?, own_scope(identity))
-                }
-                _ => return Err(kind(identity, "a token")),
-            },
-        };
+        let (keys, scope) = self.signing_keys(identity, sas.policy(), record)?;
+        let claims = sas.verify(&keys, now)?;
         self.covered(&claims, &identity.resource())?;
         Ok(Proof { scope, kind: "sas", expires_at: Some(claims.expires_at) })
+    }
+
+    /// The keys a device may sign with, and whose they are: its own, or those of a policy that may connect devices.
+    pub(crate) fn signing_keys(
+        &self,
+        identity: &Identity,
+        policy: Option<&str>,
+        record: Option<&Record>,
+    ) -> Result<(KeyPair, &'static str), Refusal> {
+        let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
+        let disabled = self.config.disabled;
+        if let Some(name) = policy {
+            off(disabled.policies)?;
+            let policies = self.policies();
+            let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+            require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
+            return Ok((policy.keys.clone(), "hub"));
+        }
+        match &registered(identity, record)?.device.authentication {
+            Authentication::Sas(keys) => {
+                off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
+                Ok((keys.clone(), own_scope(identity)))
+            }
+            _ => Err(kind(identity, "a token")),
+        }
     }
 
     fn check_certificate(
@@ -437,13 +459,13 @@ impl Hub {
 }
 
 /// What a check of credentials found.
-struct Proof {
+pub(crate) struct Proof {
     /// `hub`, `device` or `module`.
-    scope: &'static str,
+    pub(crate) scope: &'static str,
     /// `sas` or `x509`.
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// When the proof expires.
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 fn registered<'a>(identity: &Identity, record: Option<&'a Record>) -> Result<&'a Record, Refusal> {

@@ -439,6 +439,7 @@ impl Config {
             hub: hub.clone(),
             data_folder: self.data_folder.join("hubs").join(&hub.name),
             main_folder: Some(self.data_folder.clone()),
+            token_server: self.token_server.off(),
             ..self.clone()
         };
         std::iter::once(self.clone()).chain(self.hubs.iter().map(further)).collect()
@@ -488,12 +489,6 @@ impl Config {
     }
 }
 
-/// The section `[token_server]` as it is by default: a token server of its own has it too.
-pub fn default_token_server() -> toml::Value {
-    let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
-    table.remove("token_server").expect("default.toml has [token_server]")
-}
-
 /// Further hubs: each has the defaults of `[hub]`, and must have a name and host names of its own.
 fn further_hubs(hubs: toml::Value) -> anyhow::Result<toml::Value> {
     let toml::Value::Array(hubs) = hubs else { bail!("hubs must be an array of tables: [[hubs]]") };
@@ -507,6 +502,12 @@ fn further_hubs(hubs: toml::Value) -> anyhow::Result<toml::Value> {
         Ok(toml::Value::Table(base))
     });
     Ok(toml::Value::Array(merged.collect::<anyhow::Result<_>>()?))
+}
+
+/// The section `[token_server]` as it is by default: a token server of its own has it too.
+pub fn default_token_server() -> toml::Value {
+    let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
+    table.remove("token_server").expect("default.toml has [token_server]")
 }
 
 /// Puts a file's values in the place of those they override.

@@ -76,11 +76,8 @@ struct PolicyShape {
 /// # Errors
 /// When it cannot be made.
 pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
-    let make = |path: &Path| {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.with_context(|| format!("making {}", path.display()))
-    };
-    make(folder)
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("making {}", folder.display()))
 }
 
 /// Reads the secrets, or makes them.
@@ -172,6 +169,7 @@ pub struct Certificates {
 /// When files cannot be read or written.
 pub fn certificates(folder: &Path, name: &str, host_names: &[String]) -> anyhow::Result<Certificates> {
     let folder = folder.join("tls");
+    open_folder(&folder)?;
     let path = |name: &str| folder.join(name);
     if !path("ca.pem").exists() {
         make_ca(name, &folder)?;

@@ -4,6 +4,7 @@
 
 mod amqp;
 mod blobs;
+mod bridge;
 mod by_name;
 mod cli;
 mod config;

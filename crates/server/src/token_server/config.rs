@@ -121,6 +121,11 @@ pub struct EnrollmentGroupConfig {
 }
 
 impl TokenServerConfig {
+    /// The same, switched off.
+    pub fn off(&self) -> Self {
+        Self { enabled: false, ..self.clone() }
+    }
+
     /// Checks what can be checked without reading files.
     ///
     /// # Errors

@@ -19,7 +19,6 @@ use tracing::{error, info, warn};
 use super::audit::{AuditLog, Reporter};
 use super::build;
 use super::config::{HubKey, StandaloneConfig};
-use crate::by_name::ByName;
 use crate::config::Overrides;
 use crate::first_start::{self, Certificates};
 use crate::https::Https;
@@ -51,8 +50,7 @@ pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
         connections: Arc::new(Semaphore::new(config.connections_max)),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
     };
-    let mut service = ByName::default();
-    service.add(&config.host_names, Https::of(router(tokens.clone(), metrics)));
+    let service = Https::of(router(tokens.clone(), metrics));
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(config.port, |at| at.port());
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -103,7 +101,7 @@ fn certificates(config: &StandaloneConfig) -> anyhow::Result<Certificates> {
     if !tls.certificate_file.as_os_str().is_empty() {
         return Certificates::read(&tls.certificate_file, &tls.key_file);
     }
-    first_start::open_folder(&config.data_folder.join("tls"))?;
+    first_start::open_folder(&config.data_folder)?;
     first_start::certificates(&config.data_folder, "the token server", &config.host_names)
 }
 

@@ -6,6 +6,7 @@ mod blobs;
 mod errors;
 mod full_disk;
 mod kill9;
+mod mqtt5;
 mod sessions;
 mod slow;
 mod token_server;
