@@ -359,6 +359,8 @@ mod tests {
             false,
         );
         check(DpsError::Invalid("x".into()), "com.microsoft:argument-error", 400_004, false);
+        let throttled = DpsError::Throttled { retry_after: std::time::Duration::from_secs(9) };
+        check(throttled, "com.microsoft:device-container-throttled", 429_001, true);
         check(DpsError::NotImplemented("x"), "amqp:not-implemented", 501_001, false);
         check(DpsError::Failed("x".into()), "amqp:internal-error", 500_001, true);
     }
