@@ -307,7 +307,7 @@ fn retry_after(secs: i32, key: impl Fn(&'static str) -> Value) -> Vec<(Value, Va
 }
 
 /// What a device is told: Node tries again after `internal-error` and throttling alone.
-fn of_dps(error: &DpsError, now: Timestamp) -> ErrorCondition {
+pub(crate) fn of_dps(error: &DpsError, now: Timestamp) -> ErrorCondition {
     let condition = match error.code() / 1000 {
         401 | 403 => amqp::UNAUTHORIZED_ACCESS,
         404 => amqp::NOT_FOUND,
