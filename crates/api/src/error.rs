@@ -185,6 +185,7 @@ impl From<HubError> for ApiError {
                 Self::new(404_103, "DeviceNotOnline", "The operation failed because the requested device isn't online.")
             }
             HubError::TooManyMethods(_) => Self::new(403_800, "DeviceMaximumInflightMethodExceeded", message),
+            HubError::TooManyStreams => Self::new(429_001, "ThrottlingException", message),
             HubError::Timeout(_) => {
                 Self::new(504_101, "GatewayTimeout", "Timed out waiting for the response from device.")
             }

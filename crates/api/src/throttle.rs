@@ -59,6 +59,7 @@ fn operation(request: &Request) -> Option<(Operation, u64)> {
             let bytes = request.body().size_hint().lower();
             return Some((Operation::Method, bytes.div_ceil(METHOD_METER).max(1)));
         }
+        ["twins", .., "streams", _] => Operation::Stream,
         ["twins" | "digitaltwins", ..] if is_read => Operation::TwinRead,
         ["twins" | "digitaltwins", ..] => Operation::TwinWrite,
         ["jobs", ..] => Operation::Job,
@@ -86,6 +87,8 @@ mod tests {
             ("PATCH", "/twins/d", Some(Operation::TwinWrite)),
             ("POST", "/twins/d/modules/m/methods", Some(Operation::Method)),
             ("POST", "/digitaltwins/d/components/c/commands/stop", Some(Operation::Method)),
+            ("POST", "/twins/d/streams/ssh", Some(Operation::Stream)),
+            ("POST", "/twins/d/modules/m/streams/ssh", Some(Operation::Stream)),
             ("PUT", "/jobs/v2/j", Some(Operation::Job)),
             ("GET", "/configurations", Some(Operation::Configuration)),
             ("GET", "/statistics/devices", None),

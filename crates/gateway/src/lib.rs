@@ -48,6 +48,11 @@ pub fn twin_status(error: &HubError) -> u16 {
     twin::twin_code(error).0
 }
 
+/// Reason code and status of a failure, over MQTT 5.
+pub fn mqtt_5_failure(error: &HubError) -> (u8, Option<&'static str>) {
+    mqtt::failure_of_version_5(error)
+}
+
 /// Condition with which a message or link is refused over AMQP.
 pub fn amqp_condition(error: &HubError) -> String {
     amqp::condition::of_hub(error).condition.to_string()

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::streams::StreamOffer;
+
 /// Deliveries waiting for one connection. A connection that falls this far behind is closed:
 /// it reads its twin again when it returns, and nothing durable is lost.
 pub const MAILBOX_LEN_MAX: usize = 64;
@@ -35,6 +37,8 @@ impl Subscriptions {
     pub const DESIRED: Self = Self(8);
     /// Inputs of a module.
     pub const INPUTS: Self = Self(16);
+    /// Offers of device streams.
+    pub const STREAMS: Self = Self(32);
 
     /// Whether all of `other` is wanted.
     pub fn contains(self, other: Self) -> bool {
@@ -78,6 +82,13 @@ pub enum Delivery {
         name: String,
         /// JSON text.
         payload: Bytes,
+    },
+    /// A service offers a stream: take or refuse it with [`Mailbox::answer`], status 200 or another.
+    Stream {
+        /// Names the offer.
+        request_id: u64,
+        /// The offer.
+        offer: StreamOffer,
     },
     /// Desired properties changed.
     Desired {
@@ -218,9 +229,20 @@ impl Connections {
         name: &str,
         payload: &Bytes,
     ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+        let delivery = |request_id| Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
+        self.request(identity, Subscriptions::METHODS, delivery)
+    }
+
+    /// Hands over something that wants an answer, if the identity listens for such things.
+    pub(crate) fn request(
+        &self,
+        identity: &Identity,
+        wanted: Subscriptions,
+        delivery: impl FnOnce(u64) -> Delivery,
+    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(identity).ok_or(Undelivered::Offline)?;
-        if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(Subscriptions::METHODS) {
+        if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
             return Err(Undelivered::Offline);
         }
         entry.methods.retain(|_, waiting| !waiting.is_closed());
@@ -229,17 +251,16 @@ impl Connections {
         }
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        let delivery = Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
+        let delivery = delivery(request_id);
         entry.sender.try_send(Box::new(delivery)).map_err(|_| Undelivered::TooManyInFlight)?;
         entry.methods.insert(request_id, sender);
         Ok(receiver)
     }
 
-    pub(crate) fn listens_for_methods(&self, identity: &Identity) -> bool {
+    /// Whether an identity is connected and hears `wanted`.
+    pub(crate) fn listens(&self, identity: &Identity, wanted: Subscriptions) -> bool {
         let entries = self.entries.lock();
-        entries
-            .get(identity)
-            .is_some_and(|e| Subscriptions(e.subscriptions.load(Ordering::Relaxed)).contains(Subscriptions::METHODS))
+        entries.get(identity).is_some_and(|e| Subscriptions(e.subscriptions.load(Ordering::Relaxed)).contains(wanted))
     }
 
     /// Resolves at the next connect or subscription, of anybody.
@@ -320,6 +341,13 @@ impl Mailbox {
             self.connections.entries.lock().get_mut(self.identity()).and_then(|e| e.methods.remove(&request_id));
         if let Some(waiting) = waiting {
             let _ = waiting.send(response);
+        }
+    }
+
+    /// Gives a method back unanswered: for its caller the device is not online.
+    pub fn decline(&self, request_id: u64) {
+        if let Some(entry) = self.connections.entries.lock().get_mut(self.identity()) {
+            entry.methods.remove(&request_id);
         }
     }
 

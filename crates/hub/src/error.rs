@@ -110,6 +110,9 @@ pub enum HubError {
     /// Too many methods in flight for the device.
     #[error("too many methods in flight for `{0}`")]
     TooManyMethods(Identity),
+    /// As many device streams as there may be.
+    #[error("there are {max} device streams already", max = crate::streams::STREAMS_MAX)]
+    TooManyStreams,
     /// The device did not answer in time.
     #[error("`{0}` did not answer in time")]
     Timeout(Identity),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use gantry_identity::{
-    CertificateChain, CertificateError, Identity, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
+    CertificateChain, CertificateError, Identity, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp,
 };
 
 use crate::authorities::{Authorities, HUB_COLLECTION};
@@ -16,10 +16,12 @@ use crate::faults::Spells;
 use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
+use crate::policies::PolicyBook;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
+use crate::streams::Streams;
 use crate::throttle::{Edition, Throttles};
 
 /// Longest claimed name kept in a security event, in characters.
@@ -32,7 +34,7 @@ pub struct HubConfig {
     pub name: String,
     /// Names the hub answers to; the first one is in connection strings.
     pub host_names: Vec<String>,
-    /// Shared access policies.
+    /// Shared access policies, as they are until a key is rolled.
     pub policies: Policies,
     /// Rules of the queues.
     pub messaging: Messaging,
@@ -83,7 +85,9 @@ pub struct Hub {
     pub(crate) stage: Stage,
     pub(crate) configurations: Configurations,
     pub(crate) running: Running,
+    pub(crate) streams: Streams,
     audit: Arc<dyn Audit>,
+    pub(crate) policies: PolicyBook,
 }
 
 /// What a device presents to prove itself.
@@ -132,6 +136,7 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
+        let policies = PolicyBook::load(Arc::clone(&documents), &config.policies)?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues, reports_made) = Default::default();
@@ -152,6 +157,8 @@ impl Hub {
             stage: Stage::default(),
             configurations,
             running: Running::default(),
+            policies,
+            streams: Streams::default(),
         })
     }
 
@@ -175,9 +182,9 @@ impl Hub {
         self.config.host_names.iter().any(|name| gantry_identity::covers(name, host))
     }
 
-    /// The shared access policies.
-    pub fn policies(&self) -> &Policies {
-        &self.config.policies
+    /// The shared access policies as they are now.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.current()
     }
 
     /// Whether tokens signed with the key of a policy are refused, whoever comes with them.
@@ -195,8 +202,9 @@ impl Hub {
         self.connections.is_connected(identity)
     }
 
-    /// Ends every connection.
+    /// Ends every connection and stream.
     pub fn shut_down(&self) {
+        self.streams.close_all();
         self.connections.close_all(CloseReason::ShuttingDown);
     }
 
@@ -234,6 +242,16 @@ impl Hub {
             Presented { certificate: Some(chain), .. } => self.check_certificate(now, identity, chain, record.as_ref()),
             Presented { token: None, certificate: None } => Err(Refusal::Missing),
         };
+        self.admit_proof(identity, record, checked).await
+    }
+
+    /// The session of an identity whose proof was checked, if it may come in.
+    pub(crate) async fn admit_proof(
+        &self,
+        identity: &Identity,
+        record: Option<Record>,
+        checked: Result<Proof, Refusal>,
+    ) -> Result<Session, HubError> {
         let proof = checked.map_err(HubError::Unauthorized)?;
         let unknown = || HubError::Unauthorized(Refusal::UnknownIdentity(identity.to_string()));
         let record = record.ok_or_else(unknown)?;
@@ -271,26 +289,35 @@ impl Hub {
         record: Option<&Record>,
     ) -> Result<Proof, Refusal> {
         let sas = SharedAccessSignature::parse(token)?;
-        let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
-        let (claims, scope) = match sas.policy() {
-            Some(name) => {
-                off(self.config.disabled.policies)?;
-                let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
-                let claims = sas.verify(&policy.keys, now)?;
-                require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
-                (claims, "hub")
-            }
-            None => match &registered(identity, record)?.device.authentication {
-                Authentication::Sas(keys) => {
-                    let disabled = self.config.disabled;
-                    off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
-                    (sas.verify(keys, now)?, own_scope(identity))
-                }
-                _ => return Err(kind(identity, "a token")),
-            },
-        };
+        let (keys, scope) = self.signing_keys(identity, sas.policy(), record)?;
+        let claims = sas.verify(&keys, now)?;
         self.covered(&claims, &identity.resource())?;
         Ok(Proof { scope, kind: "sas", expires_at: Some(claims.expires_at) })
+    }
+
+    /// The keys a device may sign with, and whose they are: its own, or those of a policy that may connect devices.
+    pub(crate) fn signing_keys(
+        &self,
+        identity: &Identity,
+        policy: Option<&str>,
+        record: Option<&Record>,
+    ) -> Result<(KeyPair, &'static str), Refusal> {
+        let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
+        let disabled = self.config.disabled;
+        if let Some(name) = policy {
+            off(disabled.policies)?;
+            let policies = self.policies();
+            let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+            require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
+            return Ok((policy.keys.clone(), "hub"));
+        }
+        match &registered(identity, record)?.device.authentication {
+            Authentication::Sas(keys) => {
+                off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
+                Ok((keys.clone(), own_scope(identity)))
+            }
+            _ => Err(kind(identity, "a token")),
+        }
     }
 
     fn check_certificate(
@@ -354,7 +381,8 @@ impl Hub {
         if self.config.disabled.policies {
             return Err(Refusal::Kind { identity: name.to_owned(), presented: "a token (switched off)" });
         }
-        let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+        let policies = self.policies();
+        let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
         self.covered(&claims, "")?;
         require(policy.rights, needed, &policy.name)?;
@@ -431,13 +459,13 @@ impl Hub {
 }
 
 /// What a check of credentials found.
-struct Proof {
+pub(crate) struct Proof {
     /// `hub`, `device` or `module`.
-    scope: &'static str,
+    pub(crate) scope: &'static str,
     /// `sas` or `x509`.
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// When the proof expires.
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 fn registered<'a>(identity: &Identity, record: Option<&'a Record>) -> Result<&'a Record, Refusal> {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use gantry_identity::Identity;
 
-use crate::connection::{MethodResponse, Undelivered};
+use crate::connection::{MethodResponse, Subscriptions, Undelivered};
 use crate::device::Status;
 use crate::error::HubError;
 use crate::hub::Hub;
@@ -42,11 +42,15 @@ impl Hub {
     /// Resolves when the device is connected and listens for methods. Bound it with the connect time-out;
     /// when that is zero, skip it.
     pub async fn method_listener(&self, identity: &Identity) {
+        self.listener(identity, Subscriptions::METHODS).await;
+    }
+
+    pub(crate) async fn listener(&self, identity: &Identity, wanted: Subscriptions) {
         loop {
             let mut changed = std::pin::pin!(self.connections.changed());
             // Listen before looking, so that a subscription in between is not missed.
             changed.as_mut().enable();
-            if self.connections.listens_for_methods(identity) {
+            if self.connections.listens(identity, wanted) {
                 return;
             }
             changed.await;

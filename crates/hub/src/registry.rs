@@ -246,6 +246,7 @@ impl Hub {
                 Ok(()) => {
                     for gone in &family {
                         self.connections.close(gone, CloseReason::CredentialsChanged);
+                        self.streams.close_of(gone);
                         self.locks.release_all(gone);
                     }
                     return Ok(());
@@ -266,9 +267,10 @@ impl Hub {
         Ok(all)
     }
 
-    /// Ends the connection of an identity and, for a device, those of its modules.
+    /// Ends the connection and the streams of an identity and, for a device, those of its modules.
     pub(crate) async fn cut(&self, now: Timestamp, identity: &Identity) -> Result<(), HubError> {
         for one in self.family(identity).await? {
+            self.streams.close_of(&one);
             if self.connections.close(&one, CloseReason::CredentialsChanged) {
                 self.locks.release_all(&one);
                 self.note_gone(now, &one);

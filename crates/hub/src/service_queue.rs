@@ -297,6 +297,7 @@ impl Hub {
     /// When the store fails; the next call goes on.
     pub async fn tend(&self, now: Timestamp) -> Result<(), HubError> {
         self.end_c2d_locks(now);
+        self.streams.expire(now);
         for queue in self.service_queues.locks.end_due(now) {
             self.service_queues.news(queue).notify_waiters();
         }

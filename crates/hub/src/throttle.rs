@@ -89,10 +89,12 @@ pub enum Operation {
     Job,
     /// Operations on configurations.
     Configuration,
+    /// Device streams begun.
+    Stream,
 }
 
 /// Every operation, in the order of their limiters.
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 13] = [
     Operation::Identity,
     Operation::Connect,
     Operation::Telemetry,
@@ -105,6 +107,7 @@ const OPERATIONS: [Operation; 12] = [
     Operation::TwinWrite,
     Operation::Job,
     Operation::Configuration,
+    Operation::Stream,
 ];
 
 impl Edition {
@@ -141,6 +144,7 @@ impl Edition {
                 _ => 250.0 * units,
             },
             Operation::Configuration => 20.0 * minute * units,
+            Operation::Stream => 5.0,
         }
     }
 

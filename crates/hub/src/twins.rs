@@ -79,7 +79,26 @@ impl Hub {
     /// # Errors
     /// [`HubError::Twin`] names the key; nothing is changed then.
     pub async fn report(&self, now: Timestamp, identity: &Identity, patch: &Object) -> Result<u64, HubError> {
-        let write_it = |record: &mut Record| Ok(record.twin.report(patch, now).map(drop)?);
+        self.report_if(now, identity, patch, None).await
+    }
+
+    /// As [`report`](Self::report), if the section has the version the device knows.
+    ///
+    /// # Errors
+    /// [`HubError::PreconditionFailed`] when it has another, and those of `report`.
+    pub async fn report_if(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        patch: &Object,
+        version: Option<u64>,
+    ) -> Result<u64, HubError> {
+        let write_it = |record: &mut Record| {
+            if version.is_some_and(|version| version != record.twin.reported.version) {
+                return Err(HubError::PreconditionFailed(identity.clone()));
+            }
+            Ok(record.twin.report(patch, now).map(drop)?)
+        };
         let report = |after: &Record| self.report_twin_change(now, after, TwinChange::Reported(patch));
         let (_, after) = self.change_and_report(identity, write_it, report).await?;
         Ok(after.twin.reported.version)

@@ -5,6 +5,7 @@
 //! [`SharedAccessSignature`], [`CertificateChain`] and [`Policy`]; none has rules of its own.
 
 mod certificate;
+mod connect_signature;
 mod enrolled;
 mod id;
 mod key;
@@ -14,6 +15,7 @@ mod time;
 mod tpm;
 
 pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
+pub use connect_signature::ConnectSignature;
 pub use enrolled::{Certificate, CertificateInfo};
 pub use id::{DeviceId, IdError, Identity, ModuleId};
 pub use key::{Key, KeyError, KeyPair};

@@ -89,6 +89,9 @@ pub enum Refusal {
     /// The certificate is not good for the identity.
     #[error(transparent)]
     Certificate(#[from] crate::CertificateError),
+    /// A proof that is no token and no certificate of ours was not good; says why.
+    #[error("{0}")]
+    NotProven(String),
     /// No such device, module, enrollment or scope.
     #[error("`{0}` is unknown")]
     UnknownIdentity(String),

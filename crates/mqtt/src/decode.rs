@@ -47,6 +47,24 @@ pub enum DecodeError {
     /// Unknown CONNACK code.
     #[error("return code is unknown")]
     ReturnCode,
+    /// CONNECT of another version than the one it is read as.
+    #[error("protocol name or version is another one")]
+    Version,
+    /// A property its packet may not have, or no property at all (MQTT 5, section 2.2.2.2).
+    #[error("property {0:#04x} does not belong in this packet")]
+    Property(u8),
+    /// A property twice that may be there once.
+    #[error("property {0:#04x} is there twice")]
+    RepeatedProperty(u8),
+    /// A property's value is out of its range.
+    #[error("value of property {0:#04x} is out of range")]
+    PropertyValue(u8),
+    /// More user properties than [`v5::USER_PROPERTIES_MAX`](crate::v5::USER_PROPERTIES_MAX).
+    #[error("too many user properties")]
+    TooManyProperties,
+    /// Reserved bits of subscription options, or a retain handling of 3 (MQTT 5, section 3.8.3.1).
+    #[error("subscription options are wrong")]
+    SubscriptionOptions,
 }
 
 /// A packet and how many bytes it took.
@@ -69,19 +87,34 @@ const LEVEL: u8 = 4;
 /// # Errors
 /// [`DecodeError`] says what is malformed.
 pub fn decode(input: &[u8], len_max: usize) -> Result<Option<Decoded<'_>>, DecodeError> {
+    let Some(Frame { first, body, len }) = frame(input, len_max)? else { return Ok(None) };
+    let packet = body_of(first, body)?;
+    Ok(Some(Decoded { packet, len }))
+}
+
+/// A packet cut out of the input, the same in every version.
+pub(crate) struct Frame<'a> {
+    /// Type and flags.
+    pub(crate) first: u8,
+    pub(crate) body: &'a [u8],
+    /// Bytes of the whole packet.
+    pub(crate) len: usize,
+}
+
+/// The packet at the start of `input`; `None` when more bytes are needed.
+pub(crate) fn frame(input: &[u8], len_max: usize) -> Result<Option<Frame<'_>>, DecodeError> {
     let Some(&first) = input.first() else { return Ok(None) };
-    let Some((remaining, length_bytes)) = remaining_length(&input[1..])? else { return Ok(None) };
+    let Some((remaining, length_bytes)) = variable_integer(&input[1..])? else { return Ok(None) };
     let header = 1 + length_bytes;
     let len = header + remaining;
     if len > len_max {
         return Err(DecodeError::TooLarge(len));
     }
-    let Some(body) = input.get(header..len) else { return Ok(None) };
-    let packet = body_of(first, body)?;
-    Ok(Some(Decoded { packet, len }))
+    Ok(input.get(header..len).map(|body| Frame { first, body, len }))
 }
 
-fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+/// A length of up to four bytes, and how many it took.
+fn variable_integer(bytes: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
     let mut value = 0_usize;
     for (i, byte) in bytes.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * i);
@@ -182,7 +215,7 @@ fn publish(flags: u8, mut fields: Fields<'_>) -> Result<Publish<'_>, DecodeError
 /// The standard forbids wildcards in topic names, but IoT Hub device ids may hold `#` and `+`
 /// and property bags a literal `+`, and SDKs write both raw. Such topics never meet a
 /// wildcard matcher here, so they are let through.
-fn topic_may_hold_wildcards(topic: &str) -> bool {
+pub(crate) fn topic_may_hold_wildcards(topic: &str) -> bool {
     topic.starts_with("devices/") || topic.starts_with('$')
 }
 
@@ -198,40 +231,51 @@ fn filters<'a>(fields: &mut Fields<'a>, with_qos: bool) -> Result<Subscribe<'a>,
 }
 
 /// What is left of a packet's body.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let (head, tail) = self.0.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.0 = tail;
         Ok(head)
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
-    fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         self.take(1).map(|b| b[0])
     }
 
-    fn u16(&mut self) -> Result<u16, DecodeError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
         self.take(2).map(|b| u16::from_be_bytes([b[0], b[1]]))
     }
 
-    fn packet_id(&mut self) -> Result<u16, DecodeError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.take(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    /// An integer of one to four bytes (MQTT 5, section 1.5.5).
+    pub(crate) fn variable(&mut self) -> Result<usize, DecodeError> {
+        let (value, len) = variable_integer(self.0)?.ok_or(DecodeError::Truncated)?;
+        self.take(len)?;
+        Ok(value)
+    }
+
+    pub(crate) fn packet_id(&mut self) -> Result<u16, DecodeError> {
         match self.u16()? {
             0 => Err(DecodeError::PacketId),
             id => Ok(id),
         }
     }
 
-    fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::from(self.u16()?);
         self.take(len)
     }
 
-    fn text(&mut self) -> Result<&'a str, DecodeError> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, DecodeError> {
         let text = std::str::from_utf8(self.binary()?).map_err(|_| DecodeError::Text)?;
         if text.contains('\0') { Err(DecodeError::Text) } else { Ok(text) }
     }

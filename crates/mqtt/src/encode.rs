@@ -44,12 +44,6 @@ pub fn encode_connack(out: &mut Vec<u8>, connack: Connack) {
     out.extend_from_slice(&[0x20, 2, u8::from(connack.session_present), connack.code as u8]);
 }
 
-/// Appends the CONNACK with which a client of MQTT 5 is told that its version is not spoken here: reason 0x84, no
-/// properties (MQTT 5, section 3.2).
-pub fn encode_connack_of_version_5(out: &mut Vec<u8>) {
-    out.extend_from_slice(&[0x20, 3, 0, 0x84, 0]);
-}
-
 /// Appends a PUBLISH.
 pub fn encode_publish(out: &mut Vec<u8>, publish: &Publish<'_>) {
     let with_id = publish.qos != QoS::AtMostOnce;
@@ -118,12 +112,16 @@ fn with_packet_id(out: &mut Vec<u8>, first: u8, packet_id: u16) {
     out.extend_from_slice(&[first, 2, high, low]);
 }
 
-fn fixed_header(out: &mut Vec<u8>, first: u8, mut remaining: usize) {
+fn fixed_header(out: &mut Vec<u8>, first: u8, remaining: usize) {
     out.push(first);
+    variable_integer(out, remaining);
+}
+
+pub(crate) fn variable_integer(out: &mut Vec<u8>, mut value: usize) {
     loop {
-        let byte = (remaining & 0x7f) as u8;
-        remaining >>= 7;
-        if remaining == 0 {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
             out.push(byte);
             return;
         }
@@ -131,7 +129,7 @@ fn fixed_header(out: &mut Vec<u8>, first: u8, mut remaining: usize) {
     }
 }
 
-fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).expect("callers bound texts to 65,535 bytes");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);

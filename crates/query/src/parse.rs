@@ -1,5 +1,7 @@
 //! Tokens to expressions: recursive descent with a bound on depth, lists and length.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::ast::{Comparison, Expr, Operator, Reference};
@@ -34,7 +36,7 @@ pub enum QueryError {
         /// Byte position.
         at: usize,
         /// What the grammar wants there.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What stands there.
         found: String,
     },
@@ -366,14 +368,14 @@ impl Parser {
     }
 
     pub(crate) fn expect_word(&mut self, word: &'static str) -> Result<(), QueryError> {
-        if self.take_word(word) { Ok(()) } else { Err(self.unexpected(word)) }
+        if self.take_word(word) { Ok(()) } else { Err(self.unexpected(format!("`{word}`"))) }
     }
 
     pub(crate) fn expect_symbol(&mut self, symbol: &'static str) -> Result<(), QueryError> {
-        if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected(symbol)) }
+        if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected(format!("`{symbol}`"))) }
     }
 
-    pub(crate) fn unexpected(&self, expected: &'static str) -> QueryError {
+    pub(crate) fn unexpected(&self, expected: impl Into<Cow<'static, str>>) -> QueryError {
         let found = match self.peek() {
             None => "the end of the query".to_owned(),
             Some(Token::Word(w) | Token::Quoted(w)) => format!("`{w}`"),
@@ -384,7 +386,7 @@ impl Parser {
             Some(Token::Symbol(s)) => format!("`{s}`"),
         };
         let at = self.tokens.get(self.at).map_or(self.end, |(at, _)| *at);
-        QueryError::Syntax { at, expected, found }
+        QueryError::Syntax { at, expected: expected.into(), found }
     }
 
     pub(crate) fn unexpected_last(&mut self, expected: &'static str) -> QueryError {

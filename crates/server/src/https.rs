@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
+use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,7 +21,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
-use crate::listen::Stream;
+use crate::bridge;
+use crate::listen::{Serve, Stream};
 use crate::page;
 use crate::prompt::Prompt;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
@@ -42,18 +44,32 @@ struct Shared {
 }
 
 impl Https {
+    /// A service of these routes alone.
+    pub fn of(router: Router) -> Self {
+        Self { router }
+    }
+
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, blobs: BlobService, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        api: Api,
+        blobs: BlobService,
+        tokens: Option<Tokens>,
+        gateway: Gateway,
+        amqp: Amqp,
+        metrics: PrometheusHandle,
+    ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
             .route("/$servicebus/websocket", any(upgrade))
             .route("/$servicebus/websocket/", any(upgrade))
+            .route("/bridges/{id}", any(bridge_end))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(|| async { "ready\n" }))
             .route("/metrics", get(render_metrics))
             .with_state(shared);
-        let router = gantry_api::router(api).merge(own).fallback(page::serve);
+        let tokens = tokens.map(tokens::router).unwrap_or_default();
+        let router = gantry_api::router(api).merge(own).merge(tokens).fallback(page::serve);
         let router = router.layer(from_fn_with_state(blobs, divert));
         Self { router }
     }
@@ -88,6 +104,16 @@ async fn upgrade(
     }
 }
 
+async fn bridge_end(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    bridge::join(&shared.gateway.hub, &peer, &id, &headers, upgrade)
+}
+
 /// The host a request is for, without its port.
 fn host(request: &hyper::Request<hyper::body::Incoming>) -> Option<&str> {
     let header = || request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
@@ -95,6 +121,12 @@ fn host(request: &hyper::Request<hyper::body::Incoming>) -> Option<&str> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     Some(without_port.map_or(host, |(host, _)| host).trim_start_matches('[').trim_end_matches(']'))
+}
+
+impl Serve for Https {
+    async fn serve(self, stream: Stream, peer: Peer) {
+        serve(stream, peer, move |_| Some(self.clone())).await;
+    }
 }
 
 /// Serves one connection until it ends; `of` finds the service of a host name.

@@ -4,6 +4,7 @@
 
 mod amqp;
 mod blobs;
+mod bridge;
 mod by_name;
 mod cli;
 mod config;
@@ -17,6 +18,7 @@ mod provisioning;
 mod registry;
 mod routing;
 mod serve;
+mod token_server;
 mod unit;
 mod websocket;
 

@@ -57,6 +57,17 @@ def test_c2d_is_completed(client, device, registry, env):
     wait_for(lambda: registry.get_twin(name).cloud_to_device_message_count == 0)
 
 
+def test_c2d_that_no_topic_can_carry_is_rejected_and_the_next_arrives(client, device, registry, env):
+    name, _ = device
+    got = []
+    client.on_message_received = got.append
+    manager = IoTHubRegistryManager.from_connection_string(env["IOTHUB_CONNECTION_STRING"])
+    manager.send_c2d_message(name, "too much", properties={"spaces": " " * 30000})
+    manager.send_c2d_message(name, "fine")
+    assert wait_for(lambda: got)[0].data == b"fine"
+    wait_for(lambda: registry.get_twin(name).cloud_to_device_message_count == 0)
+
+
 @pytest.mark.parametrize("word", ["batch", "reject", "abandon", "complete"])
 def test_what_the_sdk_does_not_offer(client, word):
     assert not [name for name in dir(client) if word in name and not name.startswith("_")]

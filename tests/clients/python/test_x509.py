@@ -1,11 +1,15 @@
 """azure-iot-device with certificates: by thumbprint and under a verified authority."""
 
 import os
+import queue
 import subprocess
 
+import paho.mqtt.client as paho
 import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, X509
 from azure.iot.device.exceptions import CredentialError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 
 def openssl(*arguments):
@@ -89,6 +93,31 @@ def test_either_thumbprint_lets_in_and_no_other(registry, env, ca, tmp_path, nam
     talks(client(env, ca, name, first.chain(), websockets))
     talks(client(env, ca, name, second.chain(), websockets))
     is_refused(client(env, ca, name, Signer(tmp_path, name).chain(), websockets))
+
+
+def test_mqtt_5_takes_the_certificate_it_is_told_of(registry, env, tmp_path, names):
+    name, own, other = "x509-mqtt5", Signer(tmp_path, "own"), Signer(tmp_path, "other")
+    registry.create_device_with_x509(name, own.thumbprint("sha256").replace(":", ""), "0" * 64, "enabled")
+    names.append(name)
+    reasons = []
+    for signer in (own, other):
+        made, answers = paho.Client(name, protocol=paho.MQTTv5), queue.Queue()
+        made.tls_set(env["GANTRY_CA_FILE"], certfile=str(signer.file), keyfile=str(signer.key))
+        made.on_connect = lambda client, _, flags, reason, properties: answers.put(reason)
+        properties = Properties(PacketTypes.CONNECT)
+        properties.AuthenticationMethod = "X509"
+        properties.UserProperty = [("api-version", "2020-10-01-preview"), ("host", env["IOTHUB_HOSTNAME"])]
+        made.connect(env["IOTHUB_HOSTNAME"], 8883, properties=properties)
+        made.loop_start()
+        reasons.append(answers.get(timeout=15))
+        if signer is own:
+            info = made.publish("$iothub/telemetry", b"{}", qos=1)
+            info.wait_for_publish(15)
+            assert info.is_published()
+        made.disconnect()
+        made.loop_stop()
+    # Not authorized, and no more than that.
+    assert (reasons[0], reasons[1].value) == (0, 0x87)
 
 
 def test_sha256_thumbprints_and_a_roll(registry, env, ca, tmp_path, names):

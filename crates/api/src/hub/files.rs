@@ -45,9 +45,7 @@ pub struct UploadTarget {
 
 impl UploadTarget {
     fn host(&self, api: &Api, headers: &HeaderMap) -> String {
-        let used = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let used = used.filter(|host| api.hub.answers_to(host)).unwrap_or(api.hub.host_name());
-        self.host_name.as_deref().unwrap_or(used).to_owned()
+        self.host_name.as_deref().unwrap_or_else(|| host_used(api, headers)).to_owned()
     }
 }
 
@@ -187,6 +185,12 @@ async fn notify(api: &Api, files: &Files, headers: &HeaderMap, upload: &FileUplo
 }
 
 /// The address of an uploaded blob.
+/// The name of the hub a caller used, with its port.
+pub(super) fn host_used<'a>(api: &'a Api, headers: &'a HeaderMap) -> &'a str {
+    let used = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    used.filter(|host| api.hub.answers_to(host)).unwrap_or(api.hub.host_name())
+}
+
 fn uri(host: &str, container: &str, name: &str) -> String {
     format!("https://{host}/{container}/{}", utf8_percent_encode(name, PATH))
 }

@@ -11,12 +11,13 @@ pub(crate) mod jobs;
 pub(crate) mod methods;
 mod query;
 mod service_queues;
+mod streams;
 mod twins;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use axum::routing::{any, delete, get, post};
 use gantry_hub::device::IfMatch;
 use gantry_identity::{DeviceId, Identity, ModuleId};
@@ -48,7 +49,8 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/statistics/devices", get(devices::statistics))
         .route("/statistics/service", get(devices::service_statistics))
         .route("/twins/{id}", twin)
-        .route("/twins/{id}/streams/{name}", any(not_implemented))
+        .route("/twins/{id}/streams/{name}", post(streams::create))
+        .route("/twins/{id}/modules/{mid}/streams/{name}", post(streams::create_for_module))
         .route("/twins/{id}/modules/{mid}", module_twin)
         .route("/twins/{id}/methods", post(methods::invoke))
         .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
@@ -67,11 +69,6 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
         .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
         .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
-}
-
-/// The reference has it, as a preview.
-async fn not_implemented(uri: Uri) -> ApiError {
-    ApiError::not_implemented(uri.path())
 }
 
 fn device(id: &str) -> Result<Identity, ApiError> {

@@ -68,6 +68,8 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
     ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),

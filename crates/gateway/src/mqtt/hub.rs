@@ -14,7 +14,7 @@ use gantry_hub::faults::{Fault, FaultKind};
 use gantry_hub::ports::Append;
 use gantry_hub::service_queue::Locked;
 use gantry_hub::throttle::Operation;
-use gantry_hub::{Hub, HubError, Session};
+use gantry_hub::{Hub, HubError, LockToken, Session};
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -22,14 +22,17 @@ use tracing::{debug, warn};
 
 use super::inbox::Inbox;
 use super::login::{HubLogin, OwnedWill};
-use super::topics::{Inbound, Topics};
+use super::topics::{Inbound, Topics, method_name_in_topic, stream_offer};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
 use crate::twin::{reported_patch, twin_failure};
 use crate::{Gateway, acknowledged, now, take_turn};
 
 /// Batches of publishes waiting for the log; Java keeps up to 65,000 messages in flight.
-const BATCHES_IN_FLIGHT_MAX: usize = 64;
+pub(super) const BATCHES_IN_FLIGHT_MAX: usize = 64;
+
+/// Longest topic (MQTT 3.1.1, section 1.5.3).
+const TOPIC_BYTES_MAX: usize = 65_535;
 
 struct Pending {
     append: Append,
@@ -246,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             Inbound::Telemetry { .. } => {}
             Inbound::TwinGet { rid } => self.answer_twin_get(rid).await?,
             Inbound::TwinReport { rid } => self.answer_report(rid, publish.payload).await?,
-            Inbound::MethodResponse { status, rid } => {
+            Inbound::Answer { status, rid } => {
                 let payload = bytes::Bytes::copy_from_slice(publish.payload);
                 self.mailbox.answer(rid, MethodResponse { status, payload });
             }
@@ -347,11 +350,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), End> {
         match delivery {
             Delivery::Method { request_id, name, payload } => {
-                let name = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC).to_string();
-                // Names of letters, digits and `-_.~*` are the rule; keep them readable for SDKs that do not decode.
-                let name = name.replace("%2D", "-").replace("%5F", "_").replace("%2E", ".").replace("%2A", "*");
+                let name = method_name_in_topic(&name);
                 self.wire.publish(&format!("$iothub/methods/POST/{name}/?$rid={request_id:x}"), 0, &payload);
             }
+            Delivery::Stream { request_id, offer } => self.wire.publish(&stream_offer(request_id, &offer), 0, &[]),
             Delivery::Desired { version, patch } => {
                 let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={version}");
                 self.wire.publish(&topic, 0, patch.to_string().as_bytes());
@@ -368,11 +370,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
             let next = self.hub.next_c2d(now(), self.mailbox.holder(), true).await;
             let next = next.map_err(|error| End::Protocol(format!("queue not readable: {error}")))?;
             let Some(Locked { token, message: enqueued, .. }) = next else { break };
-            let bag = bag::write(self.session.identity.device.as_str(), &enqueued.message);
+            let topic = self.topics.c2d(&bag::write(self.session.identity.device.as_str(), &enqueued.message));
+            if topic.len() > TOPIC_BYTES_MAX {
+                self.reject_c2d(token).await?;
+                continue;
+            }
             let packet_id = self.inbox.take(token);
-            self.wire.publish(&self.topics.c2d(&bag), packet_id, &enqueued.message.body);
+            self.wire.publish(&topic, packet_id, &enqueued.message.body);
         }
         Ok(())
+    }
+
+    /// Refuses a message whose properties, percent-encoded, are longer than a topic can be.
+    async fn reject_c2d(&mut self, token: LockToken) -> Result<(), End> {
+        match self.hub.settle_c2d(now(), &self.session.identity, token, Settle::Reject).await {
+            Ok(()) | Err(HubError::LockLost) => Ok(()),
+            Err(error) => Err(End::Protocol(format!("message not rejected: {error}"))),
+        }
     }
 
     /// The will becomes an ordinary message when the connection ends without DISCONNECT.
@@ -421,7 +435,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-async fn read<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, hub: &Hub) -> Result<(), End> {
+pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, hub: &Hub) -> Result<(), End> {
     hub.ready().await;
     wire.fill().await
 }
@@ -439,6 +453,6 @@ async fn committed(pending: &mut VecDeque<Pending>) -> Committed {
     }
 }
 
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().take(128).collect()
 }

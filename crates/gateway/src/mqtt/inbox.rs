@@ -17,7 +17,12 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn has_room(&self) -> bool {
-        self.in_hand.len() < IN_HAND_MAX
+        self.has_room_within(IN_HAND_MAX)
+    }
+
+    /// Whether a peer that takes `window` messages at a time can have another.
+    pub(super) fn has_room_within(&self, window: usize) -> bool {
+        self.in_hand.len() < window.min(IN_HAND_MAX)
     }
 
     /// A free packet id for a message.

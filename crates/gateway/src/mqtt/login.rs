@@ -44,7 +44,7 @@ pub(super) struct OwnedWill {
 /// Why a CONNECT is refused before any credential is looked at.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub(super) enum LoginError {
-    #[error("protocol `{name}` level {level} is not MQTT 3.1.1")]
+    #[error("protocol `{name}` level {level} is not MQTT 3.1.1 or 5")]
     Version { name: String, level: u8 },
     #[error("client id is empty")]
     ClientId,

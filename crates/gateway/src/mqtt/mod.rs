@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 as IoT Hub and DPS speak it.
+//! MQTT as IoT Hub and DPS speak it: version 3.1.1, and version 5 for the hub ([`v5`]).
 
 mod bag;
 mod dps;
@@ -6,6 +6,7 @@ mod hub;
 mod inbox;
 mod login;
 mod topics;
+mod v5;
 mod wire;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use gantry_hub::throttle::Operation;
 use gantry_hub::{HubError, Presented};
 use gantry_identity::{Identity, Refusal};
-use gantry_mqtt::{ConnectReturnCode, Packet};
+use gantry_mqtt::{Connect, ConnectReturnCode, Packet};
 use gantry_provisioning::{DpsError, RegistrationId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info};
@@ -35,7 +36,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway:
     metrics::gauge!("gantry_mqtt_connections").increment(1.0);
     let mut wire = Wire::new(stream);
     let end = match tokio::time::timeout(CONNECT_TIMEOUT, first_packet(&mut wire)).await {
-        Ok(Ok(login)) => Box::pin(dispatch(&mut wire, &gateway, &peer, login)).await,
+        Ok(Ok(First::Version4(login))) => Box::pin(dispatch(&mut wire, &gateway, &peer, login)).await,
+        Ok(Ok(First::Version5(login))) => Box::pin(v5::serve(&mut wire, &gateway, &peer, login)).await,
         Ok(Err(end)) => Err(end),
         Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
     };
@@ -49,15 +51,25 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway:
     }
 }
 
-async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Result<Result<Login, LoginError>, End> {
+/// A CONNECT, or why it is refused.
+enum First {
+    Version4(Result<Login, LoginError>),
+    Version5(Result<Box<v5::Login>, v5::Failure>),
+}
+
+async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Result<First, End> {
     loop {
         if let Some(decoded) = wire.decode()? {
             let Packet::Connect(connect) = decoded.packet else {
                 return Err(End::Protocol("first packet is not CONNECT".into()));
             };
-            let (login, len) = (Login::read(&connect), decoded.len);
+            let len = decoded.len;
+            let first = match connect {
+                Connect { protocol_name: "MQTT", protocol_level: 5, .. } => First::Version5(v5::login(wire.input())),
+                connect => First::Version4(Login::read(&connect)),
+            };
             wire.consume(len);
-            return Ok(login);
+            return Ok(first);
         }
         wire.fill().await?;
     }
@@ -71,11 +83,6 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> Result<(), End> {
     let login = match login {
         Ok(login) => login,
-        Err(error @ LoginError::Version { level: 5, .. }) => {
-            wire.refuse_version_5();
-            wire.flush().await?;
-            return Err(End::Refused(error.to_string()));
-        }
         Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
     };
     match &login {
@@ -156,6 +163,12 @@ async fn authenticate_dps(
         Err(DpsError::Unauthorized(reason)) => Err(report(&reason)),
         Err(error) => Err((ConnectReturnCode::ServerUnavailable, error.to_string())),
     }
+}
+
+/// Reason code and status of a failure, in version 5.
+pub(crate) fn failure_of_version_5(error: &HubError) -> (u8, Option<&'static str>) {
+    let failure = v5::Failure::from(error);
+    (failure.reason.0, failure.status)
 }
 
 /// How long to wait for the next packet: 1.5 times what the client promised, capped; the cap when it promised nothing.

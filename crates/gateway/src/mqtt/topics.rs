@@ -1,10 +1,14 @@
 //! The topics of one identity, matched by prefix built from its id: ids may hold `#` and `+`.
 
 use gantry_hub::connection::Subscriptions;
+use gantry_hub::streams::StreamOffer;
 use gantry_identity::Identity;
 
 pub(super) const METHOD_FILTER: &str = "$iothub/methods/POST/#";
 pub(super) const TWIN_RESPONSE_FILTER: &str = "$iothub/twin/res/#";
+const STREAM_FILTER: &str = "$iothub/streams/POST/#";
+/// Nothing comes there, but the preview SDK of C# subscribes to it.
+const STREAM_RESPONSE_FILTER: &str = "$iothub/streams/res/#";
 pub(super) const DESIRED_FILTER: &str = "$iothub/twin/PATCH/properties/desired/#";
 
 /// What a device publishes.
@@ -16,8 +20,8 @@ pub(super) enum Inbound<'a> {
     TwinGet { rid: &'a str },
     /// Report properties.
     TwinReport { rid: &'a str },
-    /// Answer to a method.
-    MethodResponse { status: i32, rid: u64 },
+    /// Answer to a method, or to the offer of a stream.
+    Answer { status: i32, rid: u64 },
 }
 
 /// Topics of one identity.
@@ -63,8 +67,9 @@ impl Topics {
         if let Some(rid) = rest.strip_prefix("twin/PATCH/properties/reported/?$rid=") {
             return Some(Inbound::TwinReport { rid: first(rid) });
         }
-        let (status, rid) = rest.strip_prefix("methods/res/")?.split_once("/?$rid=")?;
-        Some(Inbound::MethodResponse { status: status.parse().ok()?, rid: u64::from_str_radix(first(rid), 16).ok()? })
+        let answer = rest.strip_prefix("methods/res/").or_else(|| rest.strip_prefix("streams/res/"))?;
+        let (status, rid) = answer.split_once("/?$rid=")?;
+        Some(Inbound::Answer { status: status.parse().ok()?, rid: u64::from_str_radix(first(rid), 16).ok()? })
     }
 
     /// What a filter subscribes to; `None` when it is not allowed.
@@ -72,6 +77,8 @@ impl Topics {
         match filter {
             METHOD_FILTER => return Some(Subscriptions::METHODS),
             TWIN_RESPONSE_FILTER => return Some(Subscriptions::TWIN_RESPONSES),
+            STREAM_FILTER => return Some(Subscriptions::STREAMS),
+            STREAM_RESPONSE_FILTER => return Some(Subscriptions::default()),
             DESIRED_FILTER => return Some(Subscriptions::DESIRED),
             _ => {}
         }
@@ -81,6 +88,21 @@ impl Topics {
         let (inputs, all) = self.inputs.as_ref()?;
         (filter == inputs || filter == all).then_some(Subscriptions::INPUTS)
     }
+}
+
+/// The topic on which a stream is offered.
+pub(super) fn stream_offer(request_id: u64, offer: &StreamOffer) -> String {
+    let StreamOffer { name, url, token } = offer;
+    let name = method_name_in_topic(name);
+    let url = percent_encoding::utf8_percent_encode(url, percent_encoding::NON_ALPHANUMERIC);
+    format!("$iothub/streams/POST/{name}/?$rid={request_id:x}&$url={url}&$auth={token}")
+}
+
+/// A method's name as a segment of a topic.
+pub(super) fn method_name_in_topic(name: &str) -> String {
+    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string();
+    // Names of letters, digits and `-_.~*` are the rule; keep them readable for SDKs that do not decode.
+    name.replace("%2D", "-").replace("%5F", "_").replace("%2E", ".").replace("%2A", "*")
 }
 
 /// A parameter up to the next one.
@@ -112,9 +134,11 @@ mod tests {
             topics.inbound("$iothub/twin/PATCH/properties/reported/?$rid=7&x=1"),
             Some(Inbound::TwinReport { rid: "7" })
         );
-        let answer = Inbound::MethodResponse { status: -5, rid: 31 };
+        let answer = Inbound::Answer { status: -5, rid: 31 };
         assert_eq!(topics.inbound("$iothub/methods/res/-5/?$rid=1f"), Some(answer));
         assert_eq!(topics.inbound("$iothub/methods/res/x/?$rid=1f"), None);
+        let refusal = Inbound::Answer { status: 400, rid: 31 };
+        assert_eq!(topics.inbound("$iothub/streams/res/400/?$rid=1f"), Some(refusal));
         assert_eq!(topics.inbound("$iothub/other"), None);
         assert_eq!(topics.subscription("devices/d/modules/m/inputs/#"), Some(Subscriptions::INPUTS));
     }

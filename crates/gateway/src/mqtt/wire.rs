@@ -60,6 +60,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         decode(&self.input, PACKET_BYTES_MAX).map_err(|error| End::Protocol(format!("malformed packet: {error}")))
     }
 
+    /// The bytes that arrived and were not consumed.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input
+    }
+
     pub(super) fn consume(&mut self, len: usize) {
         self.input.drain(..len);
     }
@@ -99,11 +104,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     pub(super) fn connack(&mut self, session_present: bool, code: ConnectReturnCode) {
         gantry_mqtt::encode_connack(&mut self.output, Connack { session_present, code });
-    }
-
-    /// Tells a client of MQTT 5 that its version is not spoken here.
-    pub(super) fn refuse_version_5(&mut self) {
-        gantry_mqtt::encode_connack_of_version_5(&mut self.output);
     }
 
     /// Encodes a publish of ours; `packet_id` 0 is QoS 0.

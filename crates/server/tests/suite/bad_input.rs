@@ -41,17 +41,6 @@ async fn is_healthy(service: &Service) -> bool {
     service.call(Method::GET, "/readyz", "").await.is_ok_and(|answer| answer.status == 200)
 }
 
-#[tokio::test]
-async fn a_client_of_mqtt_5_is_told_so_in_its_own_words() {
-    let (platform, _) = platform_with(&[]).await;
-    // CONNECT of version 5 with a property (session expiry) and the client id `d1`.
-    let connect = [&[0x10, 20, 0, 4][..], b"MQTT", &[5, 2, 0, 60, 5, 0x11, 0, 0, 0, 9, 0, 2], b"d1"].concat();
-    assert_eq!(connect.len(), 22);
-    let mut socket = platform.tls(platform.mqtt_port(), b"").await.unwrap();
-    socket.write(&connect).await.unwrap();
-    assert_eq!(socket.read_to_end().await.unwrap(), [0x20, 3, 0, 0x84, 0]);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_packets_before_connect_close_the_connection() {
     let (platform, service) = platform_with(&[]).await;

@@ -22,16 +22,16 @@ const HEAD: &str = "\
 What a client sees when an operation of the hub fails. HTTP answers carry the name in `iothub-errorcode` and in `Message` \
 (`ErrorCode:<name>;<words>`); direct methods carry the number. Twin operations over MQTT and AMQP answer with the twin \
 status. Over AMQP a message or link is refused with the condition. A dash: it does not come up there. MQTT 3.1.1 has no negative acknowledgement: telemetry \
-that cannot be taken ends the connection, a refused sign-in is CONNACK 5, a throttled one CONNACK 3.
+that cannot be taken ends the connection, a refused sign-in is CONNACK 5, a throttled one CONNACK 3. MQTT 5 has reason \
+codes and the user property `status`, in acknowledgements, in responses and when a connection ends.
 
 This table is checked by a test (`crates/server/tests/suite/errors.rs`).
 
-| Failure | HTTP | Number | Name | Twin status | AMQP condition |
-|---|---|---|---|---|---|
+| Failure | HTTP | Number | Name | Twin status | MQTT 5 | AMQP condition |
+|---|---|---|---|---|---|---|
 ";
 
-const PROVISIONING: &str = "\
-
+const PROVISIONING: &str = "
 ## The provisioning service
 
 Its answers carry the number in `x-ms-error-code` and in the JSON body, whose shape is the same over HTTP, MQTT and AMQP \
@@ -110,6 +110,7 @@ fn failures() -> Vec<HubError> {
         HubError::LockLost,
         HubError::NotOnline(device()),
         HubError::TooManyMethods(device()),
+        HubError::TooManyStreams,
         HubError::Timeout(device()),
         HubError::Contended(device()),
         HubError::NoSpace,
@@ -165,6 +166,7 @@ fn words(error: &HubError) -> &'static str {
         HubError::LockLost => "lock on a message lost",
         HubError::NotOnline(_) => "device not connected, or not listening",
         HubError::TooManyMethods(_) => "too many methods in flight",
+        HubError::TooManyStreams => "too many device streams",
         HubError::Timeout(_) => "device did not answer",
         HubError::Contended(_) => "too many writers at once",
         HubError::NoSpace => "disk full",
@@ -186,8 +188,13 @@ fn the_table_of_failures_is_what_the_heads_answer() {
             "amqp:internal-error" if !is_internal => "–".into(),
             condition => format!("`{condition}`"),
         };
+        let mqtt_5 = match gantry_gateway::mqtt_5_failure(&error) {
+            (_, Some("0601")) if !is_internal => "–".into(),
+            (reason, Some(code)) => format!("{reason:#04x} `{code}`"),
+            (reason, None) => format!("{reason:#04x}"),
+        };
         let (http, number, name) = gantry_api::ApiError::from(error).code();
-        writeln!(table, "| {what} | {http} | {number} | `{name}` | {status} | {condition} |").unwrap();
+        writeln!(table, "| {what} | {http} | {number} | `{name}` | {status} | {mqtt_5} | {condition} |").unwrap();
     }
     table.push_str(PROVISIONING);
     for (what, error) in provisioning_failures() {

@@ -6,8 +6,10 @@ mod blobs;
 mod errors;
 mod full_disk;
 mod kill9;
+mod mqtt5;
 mod sessions;
 mod slow;
+mod token_server;
 
 use gantry_identity::Key;
 use gantry_testkit::{Platform, Service};

@@ -456,6 +456,8 @@ impl Head {
             Delivery::Method { request_id, name, payload } => self.call_method(&identity, request_id, &name, payload),
             Delivery::Desired { version, patch } => self.desired_changed(&identity, version, &patch),
             Delivery::C2dAvailable => self.pump_c2d_of(&identity),
+            // Over AMQP no device asks for offers of streams.
+            Delivery::Stream { .. } => {}
         }
         self.listen(identity, deliveries);
     }
