@@ -36,6 +36,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .merge(certificates::routes::<certificates::AtHub>())
         .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()))
         .route("/routing", get(routing::get).put(routing::put))
+        .route("/routing/validate/{code}", get(routing::validate))
         .route("/routing/health", get(routing::health))
         .route("/routing/testnew", post(routing::test_new))
         .route("/routing/testall", post(routing::test_all))
