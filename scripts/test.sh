@@ -8,6 +8,7 @@ apt_install cc build-essential
 apt_install curl curl
 apt_install openssl openssl
 apt_install chromium chromium
+apt_install swtpm swtpm
 cargo_install cargo-nextest cargo-nextest 0.9.143
 cargo_install cargo-deny cargo-deny 0.20.2
 

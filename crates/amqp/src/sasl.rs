@@ -1,4 +1,4 @@
-//! SASL frames (part 5, 5.3.3): one round trip, mechanisms that need one message only.
+//! SASL frames (part 5, 5.3.3). Mechanisms of the server may challenge; our client has those that need one message.
 
 use bytes::Bytes;
 
@@ -8,6 +8,8 @@ use crate::value::Symbol;
 
 const MECHANISMS: u8 = 0x40;
 const INIT: u8 = 0x41;
+const CHALLENGE: u8 = 0x42;
+const RESPONSE: u8 = 0x43;
 const OUTCOME: u8 = 0x44;
 
 /// Certificate of the TLS layer.
@@ -16,6 +18,8 @@ pub const EXTERNAL: Symbol = Symbol::from_static("EXTERNAL");
 pub const MSSBCBS: Symbol = Symbol::from_static("MSSBCBS");
 /// User name and password.
 pub const PLAIN: Symbol = Symbol::from_static("PLAIN");
+/// What a TPM signs, after a challenge (provisioning service).
+pub const TPM: Symbol = Symbol::from_static("TPM");
 /// No proof here.
 pub const ANONYMOUS: Symbol = Symbol::from_static("ANONYMOUS");
 
@@ -45,6 +49,10 @@ pub enum SaslFrame {
         /// The host the client wants.
         hostname: Option<String>,
     },
+    /// The server's challenge.
+    Challenge(Bytes),
+    /// The client's answer to it.
+    Response(Bytes),
     /// The server's verdict: [`Outcome`] as a number.
     Outcome(u8),
 }
@@ -67,6 +75,12 @@ impl SaslFrame {
                 encode::string_or_null(out, hostname.as_deref());
                 encode::finish(out, list, 3);
             }
+            Self::Challenge(bytes) | Self::Response(bytes) => {
+                encode::descriptor(out, if matches!(self, Self::Challenge(_)) { CHALLENGE } else { RESPONSE });
+                let list = encode::begin(out, Compound::List);
+                encode::binary(out, bytes);
+                encode::finish(out, list, 1);
+            }
             Self::Outcome(code) => {
                 encode::descriptor(out, OUTCOME);
                 let list = encode::begin(out, Compound::List);
@@ -80,7 +94,7 @@ impl SaslFrame {
     /// Reads a frame body.
     ///
     /// # Errors
-    /// Any [`DecodeError`]; challenges are an unknown descriptor.
+    /// Any [`DecodeError`].
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let descriptor = reader.descriptor()?;
         let mut fields = reader.fields()?;
@@ -91,6 +105,8 @@ impl SaslFrame {
                 initial_response: fields.binary()?.unwrap_or_default(),
                 hostname: fields.string()?,
             },
+            CHALLENGE => Self::Challenge(fields.binary()?.ok_or(DecodeError::Missing("challenge"))?),
+            RESPONSE => Self::Response(fields.binary()?.ok_or(DecodeError::Missing("response"))?),
             OUTCOME => Self::Outcome(fields.ubyte()?.ok_or(DecodeError::Missing("code"))?),
             _ => return Err(DecodeError::UnknownDescriptor(descriptor)),
         })

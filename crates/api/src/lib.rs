@@ -13,6 +13,7 @@ mod error;
 mod hub;
 mod platform;
 mod throttle;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,7 +8,7 @@ const BLOB_NAME_LEN_MAX: usize = 1024;
 const BLOB_SEGMENTS_MAX: usize = 254;
 /// First words of the platform's own paths: blobs can be addressed without the account's name
 /// (`https://host/container/blob`), and nobody should wonder which of two services answers.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "api",
     "assets",
     "configurations",
@@ -24,6 +24,7 @@ const RESERVED: [&str; 16] = [
     "readyz",
     "registrations",
     "statistics",
+    "sts",
     "twins",
 ];
 

@@ -20,7 +20,7 @@ impl Hub {
         let record = self.store.record(identity).await?;
         let now = self.skewed(now, Some(identity));
         let checked = self.signing_keys(identity, signed.policy, record.as_ref()).and_then(|(keys, scope)| {
-            let expires_at = Some(self.verify_signed(now, keys, signed)?);
+            let expires_at = Some(self.verify_signed(now, &keys, signed)?);
             Ok(Proof { scope, kind: "sas", expires_at })
         });
         self.admit_proof(identity, record, checked).await

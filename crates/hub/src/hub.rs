@@ -16,6 +16,7 @@ use crate::faults::Spells;
 use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
+use crate::policies::PolicyBook;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
@@ -33,7 +34,7 @@ pub struct HubConfig {
     pub name: String,
     /// Names the hub answers to; the first one is in connection strings.
     pub host_names: Vec<String>,
-    /// Shared access policies.
+    /// Shared access policies, as they are until a key is rolled.
     pub policies: Policies,
     /// Rules of the queues.
     pub messaging: Messaging,
@@ -86,6 +87,7 @@ pub struct Hub {
     pub(crate) running: Running,
     pub(crate) streams: Streams,
     audit: Arc<dyn Audit>,
+    pub(crate) policies: PolicyBook,
 }
 
 /// What a device presents to prove itself.
@@ -134,6 +136,7 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit } = ports;
         let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
+        let policies = PolicyBook::load(Arc::clone(&documents), &config.policies)?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
         let (connections, locks, service_queues, reports_made) = Default::default();
@@ -154,6 +157,7 @@ impl Hub {
             stage: Stage::default(),
             configurations,
             running: Running::default(),
+            policies,
             streams: Streams::default(),
         })
     }
@@ -168,14 +172,19 @@ impl Hub {
         self.config.host_names.first().map_or("localhost", String::as_str)
     }
 
+    /// Every name clients may connect to.
+    pub fn host_names(&self) -> &[String] {
+        &self.config.host_names
+    }
+
     /// Whether `host` (with or without port) is a name of this hub.
     pub fn answers_to(&self, host: &str) -> bool {
         self.config.host_names.iter().any(|name| gantry_identity::covers(name, host))
     }
 
-    /// The shared access policies.
-    pub fn policies(&self) -> &Policies {
-        &self.config.policies
+    /// The shared access policies as they are now.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.current()
     }
 
     /// Whether tokens signed with the key of a policy are refused, whoever comes with them.
@@ -281,30 +290,31 @@ impl Hub {
     ) -> Result<Proof, Refusal> {
         let sas = SharedAccessSignature::parse(token)?;
         let (keys, scope) = self.signing_keys(identity, sas.policy(), record)?;
-        let claims = sas.verify(keys, now)?;
+        let claims = sas.verify(&keys, now)?;
         self.covered(&claims, &identity.resource())?;
         Ok(Proof { scope, kind: "sas", expires_at: Some(claims.expires_at) })
     }
 
     /// The keys a device may sign with, and whose they are: its own, or those of a policy that may connect devices.
-    pub(crate) fn signing_keys<'a>(
-        &'a self,
+    pub(crate) fn signing_keys(
+        &self,
         identity: &Identity,
         policy: Option<&str>,
-        record: Option<&'a Record>,
-    ) -> Result<(&'a KeyPair, &'static str), Refusal> {
+        record: Option<&Record>,
+    ) -> Result<(KeyPair, &'static str), Refusal> {
         let off = |is_off: bool| if is_off { Err(kind(identity, "a token (switched off)")) } else { Ok(()) };
         let disabled = self.config.disabled;
         if let Some(name) = policy {
             off(disabled.policies)?;
-            let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+            let policies = self.policies();
+            let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
             require(policy.rights, Rights::DEVICE_CONNECT, &policy.name)?;
-            return Ok((&policy.keys, "hub"));
+            return Ok((policy.keys.clone(), "hub"));
         }
         match &registered(identity, record)?.device.authentication {
             Authentication::Sas(keys) => {
                 off(if identity.module.is_some() { disabled.modules } else { disabled.devices })?;
-                Ok((keys, own_scope(identity)))
+                Ok((keys.clone(), own_scope(identity)))
             }
             _ => Err(kind(identity, "a token")),
         }
@@ -371,7 +381,8 @@ impl Hub {
         if self.config.disabled.policies {
             return Err(Refusal::Kind { identity: name.to_owned(), presented: "a token (switched off)" });
         }
-        let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+        let policies = self.policies();
+        let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
         self.covered(&claims, "")?;
         require(policy.rights, needed, &policy.name)?;

@@ -28,6 +28,7 @@ mod locks;
 pub mod management;
 mod messages;
 mod methods;
+pub mod policies;
 pub mod ports;
 mod registry;
 pub mod rehearsal;

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use crate::Timestamp;
@@ -64,6 +65,24 @@ impl CertificateChain {
         let kept = &certificates[..certificates.len().min(CHAIN_LEN_MAX)];
         let owned: Vec<_> = kept.iter().map(|der| der.clone().into_owned()).collect();
         (!owned.is_empty()).then(|| Self(owned.into()))
+    }
+
+    /// What the leaf says it is called: common name, then DNS names and URIs of the subject alternative name.
+    pub fn names(&self) -> Vec<String> {
+        let Ok(leaf) = parse(self.leaf()) else { return vec![] };
+        let mut names: Vec<String> = common_name(&leaf).into_iter().collect();
+        if let Ok(Some(others)) = leaf.subject_alternative_name() {
+            names.extend(others.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+                _ => None,
+            }));
+        }
+        names
+    }
+
+    /// The leaf, DER.
+    pub fn leaf_der(&self) -> &[u8] {
+        self.leaf()
     }
 
     pub(crate) fn leaf(&self) -> &CertificateDer<'static> {

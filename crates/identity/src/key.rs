@@ -48,6 +48,10 @@ impl Key {
         Self(Zeroizing::new(bytes.to_vec()))
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The base64 text, for connection strings and registry answers.
     pub fn to_base64(&self) -> String {
         BASE64.encode(&*self.0)

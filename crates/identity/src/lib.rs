@@ -1,7 +1,7 @@
 //! Who is speaking: device and module ids, shared access signatures, policies and rights.
 //!
 //! Everything here is a plain function of its arguments: no sockets, no files, no clock
-//! (`now` is passed in) and no randomness. Every protocol head proves an identity through
+//! (`now` is passed in) and no randomness, but what RSA encryption draws for its own padding. Every protocol head proves an identity through
 //! [`SharedAccessSignature`], [`CertificateChain`] and [`Policy`]; none has rules of its own.
 
 mod certificate;
@@ -12,6 +12,7 @@ mod key;
 mod policy;
 mod sas;
 mod time;
+mod tpm;
 
 pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
 pub use connect_signature::ConnectSignature;
@@ -21,3 +22,4 @@ pub use key::{Key, KeyError, KeyPair};
 pub use policy::{Policies, Policy, Rights};
 pub use sas::{Claims, Refusal, SasError, SharedAccessSignature, Signer, covers, encode_component};
 pub use time::Timestamp;
+pub use tpm::{TpmError, TpmKeys, TpmPublic, WrapEntropy};

@@ -83,9 +83,15 @@ pub enum Refusal {
         /// What it lacks.
         right: String,
     },
+    /// It answers a challenge that was answered before.
+    #[error("the challenge was answered already")]
+    Replayed,
     /// The certificate is not good for the identity.
     #[error(transparent)]
     Certificate(#[from] crate::CertificateError),
+    /// A proof that is no token and no certificate of ours was not good; says why.
+    #[error("{0}")]
+    NotProven(String),
     /// No such device, module, enrollment or scope.
     #[error("`{0}` is unknown")]
     UnknownIdentity(String),

@@ -70,7 +70,7 @@ pub(crate) fn candidates(settings: &EnrollmentWrite, linked: &[LinkedHub]) -> Re
 
 /// The hub of a name.
 pub(crate) fn find(name: &str, linked: &[LinkedHub]) -> Result<LinkedHub, AllocationError> {
-    let found = linked.iter().find(|hub| hub.host_name.eq_ignore_ascii_case(name)).cloned();
+    let found = linked.iter().find(|hub| hub.is_named(name)).cloned();
     found.ok_or_else(|| AllocationError::NotLinked(name.chars().take(253).collect()))
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn hub(name: &str, weight: u32) -> LinkedHub {
-        LinkedHub { host_name: name.into(), weight, takes_part: true, link: Arc::new(Nowhere) }
+        LinkedHub { host_name: name.into(), aliases: vec![], weight, takes_part: true, link: Arc::new(Nowhere) }
     }
 
     fn split(hubs: &[LinkedHub], devices: usize) -> HashMap<String, usize> {

@@ -9,10 +9,11 @@
 use gantry_hub::Presented;
 use gantry_identity::{
     Authority, Certificate, CertificateChain, CertificateError, Claims, KeyPair, Refusal, SharedAccessSignature,
-    Timestamp,
+    Timestamp, TpmKeys,
 };
 
-use crate::attestation::{Attestation, Credential, X509};
+use crate::attestation::{Attestation, Credential, TpmAttestation, X509};
+use crate::challenge::Use;
 use crate::enrollment::{Enrollment, EnrollmentKey};
 use crate::ports::EnrollmentKind;
 use crate::registration::RegistrationId;
@@ -35,7 +36,7 @@ pub struct Registrant {
 }
 
 impl Service {
-    /// Checks what a device presents against its individual enrollment, or else the groups.
+    /// Checks what a device presents against its individual enrollment, or else the groups. It may register then.
     ///
     /// # Errors
     /// [`DpsError::Unauthorized`] with the reason for the log, or a store failure.
@@ -46,11 +47,36 @@ impl Service {
         id: &RegistrationId,
         presented: Presented<'_>,
     ) -> Result<Registrant, DpsError> {
+        self.authenticate(now, scope, id, presented, Use::Register).await
+    }
+
+    /// The same for a device that only asks about its registration: the proof it registered with is good again.
+    ///
+    /// # Errors
+    /// As [`authenticate_device`](Self::authenticate_device).
+    pub async fn recognize_device(
+        &self,
+        now: Timestamp,
+        scope: &str,
+        id: &RegistrationId,
+        presented: Presented<'_>,
+    ) -> Result<Registrant, DpsError> {
+        self.authenticate(now, scope, id, presented, Use::Follow).await
+    }
+
+    async fn authenticate(
+        &self,
+        now: Timestamp,
+        scope: &str,
+        id: &RegistrationId,
+        presented: Presented<'_>,
+        how: Use,
+    ) -> Result<Registrant, DpsError> {
         if scope != self.config.id_scope.as_str() {
             return Err(DpsError::Unauthorized(Refusal::UnknownIdentity(format!("id scope {scope}"))));
         }
         match (presented.token, presented.certificate) {
-            (Some(token), _) => self.authenticate_by_token(now, scope, id, token).await,
+            (Some(token), _) => self.authenticate_by_token(now, scope, id, token, how).await,
             (None, Some(chain)) => self.authenticate_by_certificate(now, id, chain).await,
             (None, None) => Err(DpsError::Unauthorized(Refusal::Missing)),
         }
@@ -62,23 +88,37 @@ impl Service {
         scope: &str,
         id: &RegistrationId,
         token: &str,
+        how: Use,
     ) -> Result<Registrant, DpsError> {
         let refuse = DpsError::Unauthorized;
         let sas = SharedAccessSignature::parse(token).map_err(|e| refuse(e.into()))?;
         let individual = self.store.enrollment(&EnrollmentKey::Individual(id.clone())).await?;
         let (enrollment, keys, claims) = match individual {
-            Some(enrollment) => {
-                let Attestation::SymmetricKey(keys) = &enrollment.attestation else {
-                    return Err(wrong_kind(id, "a token"));
-                };
-                let (keys, claims) = (keys.clone(), sas.verify(keys, now).map_err(refuse)?);
-                (enrollment, keys, claims)
-            }
+            Some(enrollment) => match &enrollment.attestation {
+                Attestation::SymmetricKey(keys) => {
+                    let (keys, claims) = (keys.clone(), sas.verify(keys, now).map_err(refuse)?);
+                    (enrollment, keys, claims)
+                }
+                Attestation::Tpm(tpm) => {
+                    let redeemed = self.nonces.redeem(now, scope, id, &tpm.endorsement, &sas, how);
+                    let (tpm_keys, expires_at) = redeemed.map_err(refuse)?;
+                    let credential = self.tpm_credential(tpm, &tpm_keys)?;
+                    return Ok(Registrant { id: id.clone(), enrollment, credential, expires_at });
+                }
+                Attestation::X509(_) => return Err(wrong_kind(id, "a token")),
+            },
             None => self.find_group_by_token(now, id, &sas).await?,
         };
         claims.require(scope, &format!("registrations/{id}")).map_err(refuse)?;
         let credential = Credential::SymmetricKeys(keys);
         Ok(Registrant { id: id.clone(), enrollment, credential, expires_at: claims.expires_at })
+    }
+
+    /// The key for the hub, as the TPM takes it.
+    fn tpm_credential(&self, tpm: &TpmAttestation, keys: &TpmKeys) -> Result<Credential, DpsError> {
+        use base64::Engine as _;
+        let wrapped = base64::engine::general_purpose::STANDARD.encode(self.wrap(keys, &tpm.key)?);
+        Ok(Credential::Tpm { key: tpm.key.clone(), wrapped })
     }
 
     async fn find_group_by_token(

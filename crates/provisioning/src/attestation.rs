@@ -1,7 +1,8 @@
 //! How devices prove themselves to an enrollment: what is stored, what is written, what was proven.
 
 use gantry_hub::device::AuthenticationWrite;
-use gantry_identity::{Authority, Certificate, CertificateInfo, KeyPair};
+use gantry_hub::ports::Entropy;
+use gantry_identity::{Authority, Certificate, CertificateInfo, Key, KeyPair, TpmPublic};
 
 use crate::enrollment::EnrollmentKey;
 use crate::service::DpsError;
@@ -49,6 +50,19 @@ pub enum Attestation {
     SymmetricKey(KeyPair),
     /// A certificate.
     X509(X509),
+    /// A challenge that one TPM can answer; individual enrollments only.
+    Tpm(TpmAttestation),
+}
+
+/// A TPM, by its public keys, and what it is given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TpmAttestation {
+    /// Endorsement key.
+    pub endorsement: TpmPublic,
+    /// Storage root key; any of that TPM when absent.
+    pub storage_root: Option<TpmPublic>,
+    /// The key its device has at the hub; drawn with the enrollment.
+    pub key: Key,
 }
 
 impl Attestation {
@@ -57,6 +71,7 @@ impl Attestation {
         match self {
             Self::SymmetricKey(_) => "symmetricKey",
             Self::X509(_) => "x509",
+            Self::Tpm(_) => "tpm",
         }
     }
 }
@@ -83,6 +98,13 @@ pub enum AttestationWrite {
     SymmetricKey(Option<KeyPair>),
     /// Certificates.
     X509(X509<CertificateWrite>),
+    /// A TPM.
+    Tpm {
+        /// Endorsement key.
+        endorsement: TpmPublic,
+        /// Storage root key.
+        storage_root: Option<TpmPublic>,
+    },
 }
 
 impl AttestationWrite {
@@ -95,13 +117,29 @@ impl AttestationWrite {
         self,
         stored: Option<&Attestation>,
         key: &EnrollmentKey,
-        draw: impl FnOnce() -> KeyPair,
+        entropy: &dyn Entropy,
     ) -> Result<Attestation, DpsError> {
+        let is_group = matches!(key, EnrollmentKey::Group(_));
         let x509 = match (self, stored) {
             (Self::SymmetricKey(Some(keys)), _) => return Ok(Attestation::SymmetricKey(keys)),
             (Self::Unchanged, Some(stored)) => return Ok(stored.clone()),
             (Self::SymmetricKey(None), Some(stored @ Attestation::SymmetricKey(_))) => return Ok(stored.clone()),
-            (Self::Unchanged | Self::SymmetricKey(None), _) => return Ok(Attestation::SymmetricKey(draw())),
+            (Self::Unchanged | Self::SymmetricKey(None), _) => {
+                // Drawn keys have the most bytes that keys may have (DPS symmetric key attestation).
+                let (primary, secondary) = (draw::<64>(entropy), draw::<64>(entropy));
+                return Ok(Attestation::SymmetricKey(KeyPair { primary, secondary }));
+            }
+            (Self::Tpm { .. }, _) if is_group => {
+                return Err(DpsError::Invalid("a group cannot have TPM attestation".into()));
+            }
+            (Self::Tpm { endorsement, storage_root }, stored) => {
+                let key = match stored {
+                    Some(Attestation::Tpm(stored)) if stored.endorsement == endorsement => stored.key.clone(),
+                    // As long as the hash TPMs sign with.
+                    _ => draw::<32>(entropy),
+                };
+                return Ok(Attestation::Tpm(TpmAttestation { endorsement, storage_root, key }));
+            }
             (Self::X509(x509), _) => x509,
         };
         let mut resolve = |write| match write {
@@ -110,7 +148,7 @@ impl AttestationWrite {
                 .ok_or_else(|| DpsError::Invalid("attestation.x509: a certificate is missing".into())),
         };
         Ok(Attestation::X509(match x509 {
-            X509::Client(_) if matches!(key, EnrollmentKey::Group(_)) => {
+            X509::Client(_) if is_group => {
                 let words = "a group takes signingCertificates or caReferences, not clientCertificates";
                 return Err(DpsError::Invalid(words.into()));
             }
@@ -126,6 +164,12 @@ impl AttestationWrite {
             X509::References(names) => X509::References(names),
         }))
     }
+}
+
+fn draw<const N: usize>(entropy: &dyn Entropy) -> Key {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    Key::from_bytes(bytes)
 }
 
 fn stored_certificate(stored: Option<&Attestation>, sha256_thumbprint: &str) -> Option<Certificate> {
@@ -145,6 +189,13 @@ pub enum Credential {
         /// The enrollment's certificate it leads to; absent when the enrollment names the leaf.
         signer: Option<Box<CertificateInfo>>,
     },
+    /// A TPM, which gets a key for the hub.
+    Tpm {
+        /// That key.
+        key: Key,
+        /// The key as only the TPM can open it, base64.
+        wrapped: String,
+    },
 }
 
 impl Credential {
@@ -152,6 +203,9 @@ impl Credential {
     pub(crate) fn hub_write(&self) -> AuthenticationWrite {
         match self {
             Self::SymmetricKeys(keys) => AuthenticationWrite::Sas(Some(keys.clone())),
+            Self::Tpm { key, .. } => {
+                AuthenticationWrite::Sas(Some(KeyPair { primary: key.clone(), secondary: key.clone() }))
+            }
             Self::Certificate { leaf, .. } => {
                 AuthenticationWrite::SelfSigned { primary: Some(leaf.sha256_thumbprint.clone()), secondary: None }
             }
@@ -162,6 +216,7 @@ impl Credential {
     pub(crate) fn evidence(&self) -> Evidence {
         match self {
             Self::SymmetricKeys(_) => Evidence::SymmetricKey,
+            Self::Tpm { wrapped, .. } => Evidence::Tpm { authentication_key: wrapped.clone() },
             Self::Certificate { leaf, signer } => Evidence::X509 { leaf: leaf.clone(), signer: signer.clone() },
         }
     }
@@ -179,6 +234,11 @@ pub enum Evidence {
         /// The enrollment's certificate it leads to.
         signer: Option<Box<CertificateInfo>>,
     },
+    /// By what its TPM signed.
+    Tpm {
+        /// The key its TPM was given for the hub, as only the TPM can open it, base64.
+        authentication_key: String,
+    },
 }
 
 impl Evidence {
@@ -187,6 +247,7 @@ impl Evidence {
         match self {
             Self::SymmetricKey => "symmetricKey",
             Self::X509 { .. } => "x509",
+            Self::Tpm { .. } => "tpm",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: DPS device API 2021-10-01; fields the SDKs need are in `docs/compatibility.md`.
 
-use gantry_identity::{CertificateInfo, Timestamp};
+use gantry_identity::{CertificateInfo, Refusal, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::assign::Operation;
@@ -55,6 +55,7 @@ impl Registration {
         let group = self.group.as_ref().map(|g| g.as_str());
         match &self.evidence {
             Evidence::SymmetricKey => put("symmetricKey", json!({ "enrollmentGroupId": group })),
+            Evidence::Tpm { authentication_key } => put("tpm", json!({ "authenticationKey": authentication_key })),
             Evidence::X509 { leaf, signer } => {
                 let mut x509 = Map::from_iter([("certificateInfo".to_owned(), certificate_document(leaf))]);
                 if let Some(group) = group {
@@ -102,6 +103,16 @@ impl DpsError {
             Self::NotImplemented(_) => 501_001,
             Self::Failed(_) => 500_001,
         }
+    }
+
+    /// The body of the refusal that challenges the TPM of a device.
+    pub fn challenge_document(blob: &[u8], tracking_id: &str, now: Timestamp) -> Value {
+        use base64::Engine as _;
+        let mut document = Self::Unauthorized(Refusal::Missing).document(tracking_id, now);
+        document["authenticationKey"] = base64::engine::general_purpose::STANDARD.encode(blob).into();
+        // The name under which the TPM signs; the C client asks for it.
+        document["keyName"] = "registration".into();
+        document
     }
 
     /// The body of an error answer.

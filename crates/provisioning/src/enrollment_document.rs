@@ -2,6 +2,8 @@
 //!
 //! Certificates are shown as `info` only; keys, and the query of a webhook's address, to those only who may write them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gantry_identity::Certificate;
 use serde_json::{Map, Value, json};
 
@@ -81,6 +83,13 @@ impl Attestation {
                 let keys =
                     json!({ "primaryKey": pair.primary.to_base64(), "secondaryKey": pair.secondary.to_base64() });
                 all.insert("symmetricKey".to_owned(), keys);
+            }
+            Attestation::Tpm(tpm) => {
+                let mut keys = json!({ "endorsementKey": STANDARD.encode(tpm.endorsement.to_bytes()) });
+                if let Some(storage_root) = &tpm.storage_root {
+                    keys["storageRootKey"] = STANDARD.encode(storage_root.to_bytes()).into();
+                }
+                all.insert("tpm".to_owned(), keys);
             }
             Attestation::X509(x509) => {
                 let info = |one: &Certificate| json!({ "info": certificate_document(&one.info()) });

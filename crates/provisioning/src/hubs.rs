@@ -5,6 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_hub::ports::PortFuture;
+use serde_json::Value;
+
+use crate::allocation::CustomError;
+use crate::custom::Webhooks;
 use crate::link::{Link, LinkedHub};
 use crate::service::{DpsError, Service, Unknown};
 
@@ -43,6 +48,21 @@ pub trait Linker: Send + Sync {
     /// # Errors
     /// Says what is wrong with the connection string or the authority, without repeating a key.
     fn link(&self, hub: &HubLink) -> Result<Way, String>;
+}
+
+/// Reaches nothing outside the process: no hub elsewhere, no webhook.
+pub struct Isolated;
+
+impl Linker for Isolated {
+    fn link(&self, _: &HubLink) -> Result<Way, String> {
+        Err("hubs elsewhere cannot be linked here".into())
+    }
+}
+
+impl Webhooks for Isolated {
+    fn ask<'a>(&'a self, _: &'a str, _: &'a Value) -> PortFuture<'a, Value, CustomError> {
+        Box::pin(async { Err(CustomError::Failed("webhooks cannot be asked here".into())) })
+    }
 }
 
 /// A linked hub, as it is shown.
@@ -90,7 +110,7 @@ impl Service {
     }
 
     fn admit(&self, host_name: String, hub: &HubLink, link: Arc<dyn Link>) -> Result<(), DpsError> {
-        if self.own.iter().any(|own| own.host_name.eq_ignore_ascii_case(&host_name)) {
+        if self.own.iter().any(|own| own.is_named(&host_name)) {
             return Err(DpsError::Conflict(format!("hub `{host_name}` of this process")));
         }
         let mut links = self.links.write();
@@ -99,7 +119,7 @@ impl Service {
         if all.len() >= HUBS_MAX {
             return Err(DpsError::Invalid(format!("{HUBS_MAX} hubs are linked already")));
         }
-        all.push(LinkedHub { host_name, weight: hub.weight, takes_part: hub.takes_part, link });
+        all.push(LinkedHub { host_name, aliases: vec![], weight: hub.weight, takes_part: hub.takes_part, link });
         *links = Arc::new(all);
         Ok(())
     }
@@ -109,7 +129,7 @@ impl Service {
     /// # Errors
     /// [`DpsError::NotFound`], or [`DpsError::Invalid`] for a hub of this process.
     pub async fn unlink_hub(&self, host_name: &str) -> Result<(), DpsError> {
-        if self.own.iter().any(|own| own.host_name.eq_ignore_ascii_case(host_name)) {
+        if self.own.iter().any(|own| own.is_named(host_name)) {
             return Err(DpsError::Invalid("a hub of this process stays linked".into()));
         }
         let name = self.hub_view(host_name)?.host_name;

@@ -2,12 +2,13 @@
 //!
 //! A device proves itself to an enrollment, is allocated to a hub, created there with its
 //! first twin, and told where it belongs. Heads speak MQTT, HTTPS or AMQP and call
-//! [`Service`]. Left out until later: TPM attestation; it is refused by name.
+//! [`Service`].
 
 mod allocation;
 mod assign;
 mod attest;
 mod attestation;
+mod challenge;
 mod custom;
 mod document;
 mod enrollment;
@@ -23,7 +24,9 @@ mod service;
 pub use allocation::CustomError;
 pub use assign::{Operation, Registering};
 pub use attest::Registrant;
-pub use attestation::{Attestation, AttestationWrite, CertificateWrite, Credential, Evidence, Slots, X509};
+pub use attestation::{
+    Attestation, AttestationWrite, CertificateWrite, Credential, Evidence, Slots, TpmAttestation, X509,
+};
 pub use custom::Webhooks;
 pub use document::certificate_document;
 pub use enrollment::{
@@ -31,10 +34,10 @@ pub use enrollment::{
     ProvisioningStatus, ReprovisionPolicy,
 };
 pub use enrollment_document::Keys;
-pub use hubs::{HubLink, HubView, Linker, Way};
+pub use hubs::{HubLink, HubView, Isolated, Linker, Way};
 pub use limits::Limits;
 pub use link::{Beginning, Link, LinkError, LinkedHub, Placed, Placement};
 pub use ports::{Departure, EnrollmentKind, Store};
 pub use registration::{IdScope, Registration, RegistrationId, RegistrationStatus, Substatus};
-pub use request::DEVICE_BODY_BYTES_MAX;
+pub use request::{DEVICE_BODY_BYTES_MAX, RETRY_AFTER_SECS, TpmRequest};
 pub use service::{DPS_COLLECTION, DpsError, Ports, Service, ServiceConfig, Unknown};

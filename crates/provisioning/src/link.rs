@@ -72,6 +72,8 @@ pub trait Link: Send + Sync {
 pub struct LinkedHub {
     /// Name devices connect to.
     pub host_name: String,
+    /// Other names it answers to.
+    pub aliases: Vec<String>,
     /// Its share of the devices, against those of the others; 1 to 1000.
     pub weight: u32,
     /// Whether it takes part where an enrollment names no hubs.
@@ -81,10 +83,16 @@ pub struct LinkedHub {
 }
 
 impl LinkedHub {
+    /// Whether it is the hub of a name.
+    pub fn is_named(&self, name: &str) -> bool {
+        std::iter::once(&self.host_name).chain(&self.aliases).any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// A hub of this process, with its share of the devices; none of them without being named when that is 0.
     pub fn own(hub: Arc<Hub>, weight: u32) -> Self {
         let host_name = hub.host_name().to_owned();
-        Self { host_name, weight: weight.max(1), takes_part: weight > 0, link: Arc::new(Own(hub)) }
+        let aliases = hub.host_names().to_vec();
+        Self { host_name, aliases, weight: weight.max(1), takes_part: weight > 0, link: Arc::new(Own(hub)) }
     }
 }
 

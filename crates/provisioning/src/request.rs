@@ -9,6 +9,9 @@ use crate::service::DpsError;
 /// Largest body of a device's request in bytes (DPS limits: message size 96 KB).
 pub const DEVICE_BODY_BYTES_MAX: usize = 96 * 1024;
 
+/// Seconds until a device should ask again.
+pub const RETRY_AFTER_SECS: i32 = 2;
+
 impl Registering {
     /// Reads a request's body. It may be blank; otherwise it is JSON and names no other registration id than `id`.
     ///
@@ -32,10 +35,38 @@ impl Registering {
         if take("csr").is_some() {
             return Err(DpsError::NotImplemented("certificate issuance (csr)"));
         }
-        if take("tpm").is_some() {
-            return Err(DpsError::NotImplemented("TPM attestation"));
-        }
         Ok(Self { payload: take("payload"), force: false })
+    }
+}
+
+/// The public keys a device shows of its TPM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmRequest {
+    /// Endorsement key, `TPM2B_PUBLIC`.
+    pub endorsement_key: Vec<u8>,
+    /// Storage root key, `TPM2B_PUBLIC`.
+    pub storage_root_key: Vec<u8>,
+}
+
+impl TpmRequest {
+    /// Reads `tpm` of a request's body; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`DpsError::Invalid`] for a key that is missing or no base64.
+    pub fn read(body: &[u8]) -> Result<Option<Self>, DpsError> {
+        use base64::Engine as _;
+        if body.len() > DEVICE_BODY_BYTES_MAX {
+            return Ok(None);
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(None) };
+        let Some(tpm) = body.get("tpm").filter(|tpm| !tpm.is_null()) else { return Ok(None) };
+        let key = |name: &str| {
+            let text = tpm.get(name).and_then(Value::as_str).unwrap_or_default();
+            let decoded = base64::engine::general_purpose::STANDARD.decode(text).ok();
+            let given = decoded.filter(|bytes| !bytes.is_empty());
+            given.ok_or_else(|| DpsError::Invalid(format!("tpm.{name} must be a TPM2B_PUBLIC in base64")))
+        };
+        Ok(Some(Self { endorsement_key: key("endorsementKey")?, storage_root_key: key("storageRootKey")? }))
     }
 }
 

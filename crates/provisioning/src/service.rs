@@ -8,12 +8,13 @@ use std::time::Duration;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess, StoreError};
-use gantry_identity::{Key, KeyPair, Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
+use gantry_identity::{Policies, Refusal, Rights, SharedAccessSignature, Timestamp};
 
 use parking_lot::RwLock;
 
 use crate::assign::UnderWay;
 use crate::attestation::{Attestation, AttestationWrite, X509};
+use crate::challenge::Nonces;
 use crate::custom::Webhooks;
 use crate::enrollment::{AllocationPolicy, CustomAllocation, Enrollment, EnrollmentKey, EnrollmentWrite};
 use crate::hubs::Linker;
@@ -135,7 +136,8 @@ pub struct Service {
     pub(crate) authorities: Authorities,
     pub(crate) under_way: UnderWay,
     pub(crate) counters: Counters,
-    entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) nonces: Nonces,
     audit: Arc<dyn Audit>,
 }
 
@@ -154,6 +156,7 @@ impl Service {
             under_way: UnderWay::default(),
             counters: Counters::default(),
             entropy: ports.entropy,
+            nonces: Nonces::default(),
             audit: ports.audit,
         }
     }
@@ -253,7 +256,7 @@ impl Service {
             (stored, _) => stored,
         };
         let written = stored.as_ref().map(|s| &s.attestation);
-        let attestation = write.attestation.clone().over(written, &key, || self.draw_keys())?;
+        let attestation = write.attestation.clone().over(written, &key, &*self.entropy)?;
         self.check_references(&attestation)?;
         let write = EnrollmentWrite { custom: kept_address(write.custom, stored.as_ref()), ..write };
         let enrollment = Enrollment {
@@ -319,16 +322,6 @@ impl Service {
             Some(name) => Err(DpsError::Invalid(format!("caReferences: `{name}` is not a verified certificate"))),
             None => Ok(()),
         }
-    }
-
-    fn draw_keys(&self) -> KeyPair {
-        let draw = || {
-            // Drawn keys have the most bytes that keys may have (DPS symmetric key attestation).
-            let mut bytes = [0; 64];
-            self.entropy.fill(&mut bytes);
-            Key::from_bytes(bytes)
-        };
-        KeyPair { primary: draw(), secondary: draw() }
     }
 
     pub(crate) fn random(&self) -> u64 {

@@ -12,6 +12,7 @@ use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::PortFuture;
 use gantry_hub::routing::{Destinations, Endpoint, EndpointKind};
 use gantry_identity::Timestamp;
+use gantry_provisioning::Service;
 use gantry_storage::{Cursor, Events, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -25,7 +26,13 @@ pub struct Amqp(Arc<AmqpContext>);
 
 impl Amqp {
     /// Joins hub and events. Connections close when `shutdown` becomes `true`.
-    pub fn new(config: &Config, hub: &Arc<Hub>, events: Events, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        config: &Config,
+        hub: &Arc<Hub>,
+        provisioning: &Arc<Service>,
+        events: Events,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
         let created_at = created_at(events.log().folder());
         let (authorizer, c2d) = (Arc::clone(hub), Arc::clone(hub));
         Self(Arc::new(AmqpContext {
@@ -36,6 +43,7 @@ impl Amqp {
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
             hub: Arc::clone(hub),
+            provisioning: Arc::clone(provisioning),
             authorizer,
             stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
             c2d,

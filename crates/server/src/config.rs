@@ -15,6 +15,8 @@ use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::token_server::TokenServerConfig;
+
 const DEFAULT: &str = include_str!("../default.toml");
 
 /// Everything that can be chosen, checked.
@@ -48,6 +50,8 @@ pub struct Config {
     pub file_upload: FileUploadConfig,
     /// Mail.
     pub mail: Mail,
+    /// The token server's role.
+    pub token_server: TokenServerConfig,
     /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
     #[serde(skip)]
     pub bench_plain_port: Option<u16>,
@@ -435,6 +439,7 @@ impl Config {
             hub: hub.clone(),
             data_folder: self.data_folder.join("hubs").join(&hub.name),
             main_folder: Some(self.data_folder.clone()),
+            token_server: self.token_server.off(),
             ..self.clone()
         };
         std::iter::once(self.clone()).chain(self.hubs.iter().map(further)).collect()
@@ -475,6 +480,7 @@ impl Config {
         self.c2d.check("c2d")?;
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
+        self.token_server.check()?;
         let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
         for port in ports {
             ensure!(port.checked_add(self.ports.offset).is_some(), "a port plus ports.offset is over 65535");
@@ -498,7 +504,17 @@ fn further_hubs(hubs: toml::Value) -> anyhow::Result<toml::Value> {
     Ok(toml::Value::Array(merged.collect::<anyhow::Result<_>>()?))
 }
 
-fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
+/// The section `[token_server]` as it is by default: a token server of its own has it too.
+pub fn default_token_server() -> toml::Value {
+    let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
+    table.remove("token_server").expect("default.toml has [token_server]")
+}
+
+/// Puts a file's values in the place of those they override.
+///
+/// # Errors
+/// Names a key that is unknown.
+pub fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
     for (key, value) in file {
         match (base.get_mut(&key), value) {
             (None, _) => bail!("unknown key `{at}{key}`"),
@@ -509,7 +525,11 @@ fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<
     Ok(())
 }
 
-fn default_folder() -> anyhow::Result<PathBuf> {
+/// Where everything lives when nobody says.
+///
+/// # Errors
+/// When there is no home.
+pub fn default_folder() -> anyhow::Result<PathBuf> {
     if let Some(base) = std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()) {
         return Ok(Path::new(&base).join("gantry"));
     }

@@ -76,11 +76,8 @@ struct PolicyShape {
 /// # Errors
 /// When it cannot be made.
 pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
-    let make = |path: &Path| {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.with_context(|| format!("making {}", path.display()))
-    };
-    make(folder)
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("making {}", folder.display()))
 }
 
 /// Reads the secrets, or makes them.
@@ -166,25 +163,37 @@ pub struct Certificates {
     pub key: PrivateKeyDer<'static>,
 }
 
-/// Reads the certificates; makes the CA once, and a server certificate for each set of names.
+/// Reads the certificates below a folder; makes the CA once, and a server certificate for each set of names.
 ///
 /// # Errors
 /// When files cannot be read or written.
-pub fn certificates(config: &Config) -> anyhow::Result<Certificates> {
-    let folder = config.data_folder.join("tls");
+pub fn certificates(folder: &Path, name: &str, host_names: &[String]) -> anyhow::Result<Certificates> {
+    let folder = folder.join("tls");
+    open_folder(&folder)?;
     let path = |name: &str| folder.join(name);
     if !path("ca.pem").exists() {
-        make_ca(&config.hub.name, &folder)?;
+        make_ca(name, &folder)?;
     }
-    let all_names = config.all_host_names();
-    let names = all_names.join("\n");
+    let names = host_names.join("\n");
     if fs::read_to_string(path("names")).ok().as_deref() != Some(&names) {
-        make_leaf(&all_names, &folder)?;
+        make_leaf(host_names, &folder)?;
         write_file(&path("names"), names.as_bytes(), 0o644)?;
     }
-    let chain = CertificateDer::pem_file_iter(path("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(path("server.key"))?;
-    Ok(Certificates { chain, key })
+    Certificates::read(&path("server.pem"), &path("server.key"))
+}
+
+impl Certificates {
+    /// Reads a chain, leaf first, and the leaf's key, both PEM.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read(chain: &Path, key: &Path) -> anyhow::Result<Self> {
+        let read = |path: &Path| format!("reading {}", path.display());
+        let certificates =
+            CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).with_context(|| read(chain))?;
+        let key = PrivateKeyDer::from_pem_file(key).with_context(|| read(key))?;
+        Ok(Self { chain: certificates, key })
+    }
 }
 
 fn ca_params(hub: &str) -> CertificateParams {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
+use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_gateway::{Gateway, Peer};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
 use crate::bridge;
-use crate::listen::Stream;
+use crate::listen::{Serve, Stream};
 use crate::page;
 use crate::prompt::Prompt;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
@@ -43,8 +44,20 @@ struct Shared {
 }
 
 impl Https {
+    /// A service of these routes alone.
+    pub fn of(router: Router) -> Self {
+        Self { router }
+    }
+
     /// Joins the API with the page, WebSockets, health and metrics.
-    pub fn new(api: Api, blobs: BlobService, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        api: Api,
+        blobs: BlobService,
+        tokens: Option<Tokens>,
+        gateway: Gateway,
+        amqp: Amqp,
+        metrics: PrometheusHandle,
+    ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Router::new()
             .route("/$iothub/websocket", any(upgrade))
@@ -55,7 +68,8 @@ impl Https {
             .route("/readyz", get(|| async { "ready\n" }))
             .route("/metrics", get(render_metrics))
             .with_state(shared);
-        let router = gantry_api::router(api).merge(own).fallback(page::serve);
+        let tokens = tokens.map(tokens::router).unwrap_or_default();
+        let router = gantry_api::router(api).merge(own).merge(tokens).fallback(page::serve);
         let router = router.layer(from_fn_with_state(blobs, divert));
         Self { router }
     }
@@ -107,6 +121,12 @@ fn host(request: &hyper::Request<hyper::body::Incoming>) -> Option<&str> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     Some(without_port.map_or(host, |(host, _)| host).trim_start_matches('[').trim_end_matches(']'))
+}
+
+impl Serve for Https {
+    async fn serve(self, stream: Stream, peer: Peer) {
+        serve(stream, peer, move |_| Some(self.clone())).await;
+    }
 }
 
 /// Serves one connection until it ends; `of` finds the service of a host name.

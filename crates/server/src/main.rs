@@ -18,6 +18,7 @@ mod provisioning;
 mod registry;
 mod routing;
 mod serve;
+mod token_server;
 mod unit;
 mod websocket;
 

@@ -41,8 +41,8 @@ pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     // Nothing this process writes is for other users.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
-    first_start::open_folder(&config.data_folder.join("tls"))?;
-    let certificates = first_start::certificates(&config)?;
+    first_start::open_folder(&config.data_folder)?;
+    let certificates = first_start::certificates(&config.data_folder, &config.hub.name, &config.all_host_names())?;
     let mut units = vec![];
     for config in config.each_hub() {
         first_start::open_folder(&config.data_folder)?;

@@ -30,6 +30,7 @@ use crate::https::Https;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::token_server;
 
 /// How often queues are looked after.
 const TENDING_PERIOD: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ impl Unit {
     /// When it cannot be opened; says what is in the way.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let database = Database::open(&config.data_folder)?;
-        let secrets = first_start::secrets(&database).await?;
+        let mut secrets = first_start::secrets(&database).await?;
         let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
         log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
         log_config.retention_bytes = Some(config.hub.retention_mib << 20);
@@ -129,6 +130,8 @@ impl Unit {
             audit: Arc::<CountedAudit>::clone(&audit),
         };
         let hub = Arc::new(Hub::new(hub_config, ports)?);
+        // With the keys of the last roll.
+        secrets.hub_policies = (*hub.policies()).clone();
         if let Some(routing) = &config.hub.routing
             && hub.routing().0 != *routing
         {
@@ -172,9 +175,10 @@ impl Unit {
         tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
-        let amqp = Amqp::new(&self.config, &self.hub, self.events.clone(), stopped);
+        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, self.events.clone(), stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
-        let https = Https::new(api, blobs, gateway, amqp.clone(), metrics);
+        let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
+        let https = Https::new(api, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
 

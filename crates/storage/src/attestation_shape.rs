@@ -1,14 +1,16 @@
 //! Attestation on disk: fields of the JSON of enrollments and registrations.
 //!
-//! - enrollment: one of `keys` (`shapes.rs`) and `x509`. `x509` has `kind` (`client`, `signing`, `references`),
+//! - enrollment: one of `keys` (`shapes.rs`), `x509` and `tpm`. `tpm` has `endorsement` and `storageRoot`
+//!   (`TPM2B_PUBLIC`) and `key`, base64. `x509` has `kind` (`client`, `signing`, `references`),
 //!   `primary` and `secondary`: base64 of the certificate's DER, or a name for `references`.
-//! - registration: nothing for symmetric keys, or `x509` with `leaf` and `signer`, what is public of either.
+//! - registration: nothing for symmetric keys, `x509` with `leaf` and `signer`, what is public of either, or `tpm`, the
+//!   wrapped key, base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_hub::ports::StoreError;
-use gantry_identity::{Certificate, CertificateInfo, Timestamp};
-use gantry_provisioning::{Attestation, Evidence, Slots, X509};
+use gantry_identity::{Certificate, CertificateInfo, Key, Timestamp, TpmPublic};
+use gantry_provisioning::{Attestation, Evidence, Slots, TpmAttestation, X509};
 use serde::{Deserialize, Serialize};
 
 use crate::shapes::{KeysShape, corrupt};
@@ -19,6 +21,30 @@ pub(crate) struct AttestationShape {
     keys: Option<KeysShape>,
     #[serde(skip_serializing_if = "Option::is_none")]
     x509: Option<X509Shape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tpm: Option<TpmShape>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TpmShape {
+    endorsement: String,
+    storage_root: Option<String>,
+    key: String,
+}
+
+impl TpmShape {
+    fn read(&self) -> Result<TpmAttestation, StoreError> {
+        let public = |text: &str| {
+            let bytes = STANDARD.decode(text).map_err(|_| corrupt("TPM key"))?;
+            TpmPublic::parse(&bytes).map_err(|_| corrupt("TPM key"))
+        };
+        Ok(TpmAttestation {
+            endorsement: public(&self.endorsement)?,
+            storage_root: self.storage_root.as_deref().map(public).transpose()?,
+            key: Key::from_base64(&self.key).map_err(|_| corrupt("key"))?,
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,17 +98,24 @@ impl X509Shape {
 impl From<&Attestation> for AttestationShape {
     fn from(attestation: &Attestation) -> Self {
         match attestation {
-            Attestation::SymmetricKey(keys) => Self { keys: Some(keys.into()), x509: None },
-            Attestation::X509(x509) => Self { keys: None, x509: Some(x509.into()) },
+            Attestation::SymmetricKey(keys) => Self { keys: Some(keys.into()), x509: None, tpm: None },
+            Attestation::X509(x509) => Self { keys: None, x509: Some(x509.into()), tpm: None },
+            Attestation::Tpm(tpm) => {
+                let public = |key: &TpmPublic| STANDARD.encode(key.to_bytes());
+                let storage_root = tpm.storage_root.as_ref().map(public);
+                let (endorsement, key) = (public(&tpm.endorsement), tpm.key.to_base64());
+                Self { keys: None, x509: None, tpm: Some(TpmShape { endorsement, storage_root, key }) }
+            }
         }
     }
 }
 
 impl AttestationShape {
     pub(crate) fn read(self) -> Result<Attestation, StoreError> {
-        match (self.keys, self.x509) {
-            (Some(keys), None) => keys.read().map(Attestation::SymmetricKey),
-            (None, Some(x509)) => x509.read().map(Attestation::X509),
+        match (self.keys, self.x509, self.tpm) {
+            (Some(keys), None, None) => keys.read().map(Attestation::SymmetricKey),
+            (None, Some(x509), None) => x509.read().map(Attestation::X509),
+            (None, None, Some(tpm)) => tpm.read().map(Attestation::Tpm),
             _ => Err(corrupt("attestation")),
         }
     }
@@ -92,6 +125,8 @@ impl AttestationShape {
 pub(crate) struct EvidenceShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     x509: Option<X509EvidenceShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tpm: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,10 +180,11 @@ impl CertificateInfoShape {
 impl From<&Evidence> for EvidenceShape {
     fn from(evidence: &Evidence) -> Self {
         match evidence {
-            Evidence::SymmetricKey => Self { x509: None },
+            Evidence::SymmetricKey => Self { x509: None, tpm: None },
+            Evidence::Tpm { authentication_key } => Self { x509: None, tpm: Some(authentication_key.clone()) },
             Evidence::X509 { leaf, signer } => {
                 let signer = signer.as_deref().map(Into::into);
-                Self { x509: Some(X509EvidenceShape { leaf: (&**leaf).into(), signer }) }
+                Self { x509: Some(X509EvidenceShape { leaf: (&**leaf).into(), signer }), tpm: None }
             }
         }
     }
@@ -156,9 +192,10 @@ impl From<&Evidence> for EvidenceShape {
 
 impl EvidenceShape {
     pub(crate) fn read(self) -> Evidence {
-        match self.x509 {
-            None => Evidence::SymmetricKey,
-            Some(x509) => {
+        match (self.x509, self.tpm) {
+            (None, None) => Evidence::SymmetricKey,
+            (None, Some(authentication_key)) => Evidence::Tpm { authentication_key },
+            (Some(x509), _) => {
                 Evidence::X509 { leaf: x509.leaf.read(), signer: x509.signer.map(CertificateInfoShape::read) }
             }
         }

@@ -1,7 +1,7 @@
 //! A platform of its own for each test, and client drivers that may misbehave.
 //!
 //! [`Platform`] runs the real binary; [`Device`] speaks MQTT over TLS packet by packet or byte
-//! by byte; [`Service`] calls the REST API and [`C2dSender`] sends over AMQP; [`stored_events`]
+//! by byte; [`Service`] calls the REST API and [`C2dSender`] sends over AMQP; [`TokenServer`] runs apart from it; [`stored_events`]
 //! reads the event log of a platform that has stopped. Only tests depend on this crate, so it
 //! has a client of its own: the one of the command line must not be bent into sending nonsense.
 
@@ -10,6 +10,7 @@ mod device;
 mod events;
 mod platform;
 mod service;
+mod token_server;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use device::{Device, Login, Received, TlsSocket, device_token};
 pub use events::stored_events;
 pub use platform::Platform;
 pub use service::{Answer, Service};
+pub use token_server::TokenServer;
 
 /// How long anything that must come may take.
 pub const PATIENCE: Duration = Duration::from_secs(40);

@@ -34,6 +34,7 @@ const OFFSET_TRIES: usize = 50;
 pub struct Platform {
     binary: PathBuf,
     data: PathBuf,
+    config: Option<PathBuf>,
     log: PathBuf,
     offset: u16,
     child: Child,
@@ -49,7 +50,18 @@ impl Platform {
     pub fn start(binary: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
-        Self::start_in(binary, folder, data)
+        Self::start_in(binary, folder, data, None)
+    }
+
+    /// Starts a platform with a configuration file of this text.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_config(binary: &str, config: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (data, path) = (folder.path().join("data"), folder.path().join("config.toml"));
+        fs::write(&path, config)?;
+        Self::start_in(binary, folder, data, Some(path))
     }
 
     /// Starts a platform over the data folder `data`, which the caller keeps.
@@ -57,15 +69,15 @@ impl Platform {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with_data(binary: &str, data: &Path) -> anyhow::Result<Self> {
-        Self::start_in(binary, tempfile::tempdir()?, data.to_owned())
+        Self::start_in(binary, tempfile::tempdir()?, data.to_owned(), None)
     }
 
-    fn start_in(binary: &str, folder: TempDir, data: PathBuf) -> anyhow::Result<Self> {
+    fn start_in(binary: &str, folder: TempDir, data: PathBuf, config: Option<PathBuf>) -> anyhow::Result<Self> {
         let (binary, log) = (PathBuf::from(binary), folder.path().join("log"));
         for _ in 0..OFFSET_TRIES {
             let offset = free_offset()?;
-            match spawn(&binary, &data, &log, offset) {
-                Ok(child) => return Ok(Self { binary, data, log, offset, child, _folder: folder }),
+            match spawn(&binary, &data, config.as_deref(), &log, offset) {
+                Ok(child) => return Ok(Self { binary, data, config, log, offset, child, _folder: folder }),
                 // Another process took a port between the probe and the start.
                 Err(error) if format!("{error:#}").contains("listening on port") => {}
                 Err(error) => return Err(error),
@@ -101,7 +113,7 @@ impl Platform {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(&self.binary, &self.data, &self.log, self.offset)?;
+        self.child = spawn(&self.binary, &self.data, self.config.as_deref(), &self.log, self.offset)?;
         Ok(())
     }
 
@@ -253,7 +265,7 @@ fn free_offset() -> anyhow::Result<u16> {
     bail!("no free ports after {OFFSET_TRIES} tries")
 }
 
-fn spawn(binary: &Path, data: &Path, log: &Path, offset: u16) -> anyhow::Result<Child> {
+fn spawn(binary: &Path, data: &Path, config: Option<&Path>, log: &Path, offset: u16) -> anyhow::Result<Child> {
     let logged_before = fs::metadata(log).map_or(0, |metadata| metadata.len());
     let log_file = File::options().create(true).append(true).open(log)?;
     let mut child = Command::new(binary)
@@ -261,6 +273,7 @@ fn spawn(binary: &Path, data: &Path, log: &Path, offset: u16) -> anyhow::Result<
         .arg("--data")
         .arg(data)
         .args(["--port-offset", &offset.to_string(), "--bind", "127.0.0.1"])
+        .args(config.into_iter().flat_map(|path| [Path::new("--config"), path]))
         .env("GANTRY_LOG", "info,gantry=debug")
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.hub import IoTHubRegistryManager
 from provisioningserviceclient import ProvisioningServiceClient
@@ -18,7 +17,7 @@ from provisioningserviceclient.models import (
 )
 
 from conftest import Platform, read_env, wait_for
-from test_events import read
+from test_events import consumer, read
 from test_provisioning import KEY, derive, symmetric
 from test_x509 import gantry
 
@@ -87,10 +86,7 @@ def test_each_hub_has_devices_keys_and_events_of_its_own(env, ca, service, lines
     client.connect()
     client.send_message("over here")
     client.shutdown()
-    consumer = EventHubConsumerClient.from_connection_string(
-        lines["127.0.0.2"]["EVENTHUB_CONNECTION_STRING"], consumer_group="$Default"
-    )
-    assert [event.body_as_str() for event in read(consumer, name, 1, starting_position="-1")] == ["over here"]
+    assert [event.body_as_str() for event in read(consumer(lines["127.0.0.2"]), name, 1, starting_position="-1")] == ["over here"]
     assert registry_of(lines["127.0.0.2"]).get_twin(name).tags["hall"] == 1
     for other in (env, lines["127.0.0.3"]):
         with pytest.raises(Exception):
@@ -180,10 +176,7 @@ def test_from_test_to_production_without_touching_the_device(env, ca, service, l
         change(service, name, iot_hubs=["127.0.0.3"])
         registry_of(lines["127.0.0.2"]).delete_device(name)
         wait_for(lambda: seen[-1] == "127.0.0.3")
-        consumer = EventHubConsumerClient.from_connection_string(
-            lines["127.0.0.3"]["EVENTHUB_CONNECTION_STRING"], consumer_group="$Default"
-        )
-        assert read(consumer, name, 1, starting_position="-1")[0].body_as_str() == "running"
+        assert read(consumer(lines["127.0.0.3"]), name, 1, starting_position="-1")[0].body_as_str() == "running"
     finally:
         done.set()
         thread.join()
@@ -234,7 +227,7 @@ def test_a_webhook_chooses_the_hub_the_twin_and_the_words(env, ca, service, line
     )
     state = register(env, ca, name, {"model": "mx"}).registration_state
     assert state.assigned_hub == host
-    assert json.loads(json.dumps(state.response_payload)) == {"greeting": "welcome"}
+    assert json.loads(state.response_payload) == {"greeting": "welcome"}
     twin = registry_of(lines[host]).get_twin(name)
     assert (twin.tags["by"], twin.properties.desired["rate"]) == ("webhook", 3)
     question = next(q for q in Webhook.asked if q["deviceRuntimeContext"]["registrationId"] == name)
@@ -323,7 +316,7 @@ def test_a_hub_in_another_process_is_linked_by_its_connection_string(platform, e
         change(service, name, iot_hubs=["127.0.0.9"])
         moved = register(env, ca, name).registration_state
         assert (moved.assigned_hub, moved.sub_status) == ("127.0.0.9", "deviceDataMigrated")
-        shown = gantry(other, "twin", "get", name)
+        shown = gantry(other, "--json", "twin", "get", name)
         twin = json.loads(shown.stdout)
         assert (twin["properties"]["desired"]["rate"], twin["tags"]["hall"]) == (9, 1)
         with pytest.raises(Exception):

@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A server that accepts every mechanism but `EXTERNAL`, which belongs first in the list when
+    /// A server that offers every mechanism but `EXTERNAL`, which belongs first in the list when
     /// the TLS layer has a client certificate.
     pub fn server(container_id: impl Into<String>) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Config {
             // 256 KiB of payload, and as much again would be abuse: the slack is for properties.
             message_size_max: 256 * 1024 + 64 * 1024,
             unsettled_max: 2_048,
-            mechanisms: vec![sasl::MSSBCBS, sasl::PLAIN, sasl::ANONYMOUS],
+            mechanisms: vec![sasl::MSSBCBS, sasl::PLAIN, sasl::ANONYMOUS, sasl::TPM],
             properties: Map::new(),
         }
     }

@@ -23,7 +23,7 @@ pub struct DeliveryId(pub u32);
 /// Something the owner of a connection must know.
 #[derive(Debug)]
 pub enum Event {
-    /// Credentials to check; answer with `sasl_outcome`.
+    /// Credentials to check; answer with `sasl_outcome` or `sasl_challenge`.
     Sasl(SaslRequest),
     /// The peer opened the connection.
     Opened(Box<Opened>),
@@ -86,6 +86,10 @@ pub enum SaslRequest {
     Plain(Plain),
     /// The certificate of the TLS layer.
     External,
+    /// Mechanism [`TPM`](crate::sasl::TPM) begins: its first message.
+    Tpm(Bytes),
+    /// The answer to our challenge.
+    Response(Bytes),
 }
 
 /// What the peer said in its open.

@@ -57,6 +57,8 @@ enum Phase {
     Header,
     /// The client's choice of mechanism is due.
     SaslInit,
+    /// The client's answer to a challenge is due.
+    SaslResponse,
     /// The owner decides about credentials.
     SaslDecision,
     /// The server's list of mechanisms is due.
@@ -205,6 +207,19 @@ impl Connection {
         self.process()
     }
 
+    /// Answers [`Event::Sasl`] with a challenge; [`SaslRequest::Response`] follows.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`], for bytes that were waiting.
+    pub fn sasl_challenge(&mut self, challenge: Bytes) -> Result<(), Error> {
+        if self.phase != Phase::SaslDecision {
+            return Ok(());
+        }
+        self.put_sasl(&SaslFrame::Challenge(challenge));
+        self.phase = Phase::SaslResponse;
+        self.process()
+    }
+
     /// Closes the connection. `error` is absent when nothing went wrong.
     pub fn close(&mut self, now: u64, error: Option<ErrorCondition>) {
         match self.phase {
@@ -322,7 +337,8 @@ impl Connection {
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), Error> {
-        let sasl = matches!(self.phase, Phase::SaslInit | Phase::SaslMechanisms | Phase::SaslOutcome);
+        let sasl =
+            matches!(self.phase, Phase::SaslInit | Phase::SaslResponse | Phase::SaslMechanisms | Phase::SaslOutcome);
         match (frame.kind, sasl) {
             (Kind::Sasl, true) => {
                 let mut reader = Reader::new(&frame.body);
@@ -348,6 +364,8 @@ impl Connection {
                     }
                 } else if mechanism == sasl::EXTERNAL {
                     SaslRequest::External
+                } else if mechanism == sasl::TPM {
+                    SaslRequest::Tpm(initial_response)
                 } else {
                     // ANONYMOUS and MSSBCBS prove nothing; claims follow over `$cbs`.
                     self.phase = Phase::SaslDecision;
@@ -355,6 +373,11 @@ impl Connection {
                 };
                 self.phase = Phase::SaslDecision;
                 self.events.push_back(Event::Sasl(request));
+                Ok(())
+            }
+            (Phase::SaslResponse, SaslFrame::Response(response)) => {
+                self.phase = Phase::SaslDecision;
+                self.events.push_back(Event::Sasl(SaslRequest::Response(response)));
                 Ok(())
             }
             (_, frame) if self.client.is_some() => self.client_sasl_frame(frame),

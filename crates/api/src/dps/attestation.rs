@@ -3,8 +3,10 @@
 //! Certificates are written as PEM or base64 of DER and come back as `info` only; what was read may be written back,
 //! and keeps them. Keys are shown to those only who may write them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gantry_hub::device::AuthenticationWrite;
-use gantry_identity::Certificate;
+use gantry_identity::{Certificate, TpmPublic};
 use gantry_provisioning::{AttestationWrite, CertificateWrite, DpsError, Slots, X509};
 use serde::Deserialize;
 
@@ -14,6 +16,14 @@ pub(super) struct AttestationBody {
     r#type: Option<String>,
     symmetric_key: Option<KeysBody>,
     x509: Option<X509Body>,
+    tpm: Option<TpmBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TpmBody {
+    endorsement_key: Option<String>,
+    storage_root_key: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -61,7 +71,7 @@ impl AttestationBody {
         match kind.to_ascii_lowercase().as_str() {
             "symmetrickey" => self.symmetric_key.unwrap_or_default().write(),
             "x509" => self.x509.unwrap_or_default().write().map(AttestationWrite::X509),
-            "tpm" => Err(DpsError::NotImplemented("TPM attestation")),
+            "tpm" => self.tpm.unwrap_or_default().write(),
             "none" => Err(DpsError::NotImplemented("attestation of type none")),
             _ => Err(invalid("attestation.type must be symmetricKey, x509 or tpm")),
         }
@@ -75,6 +85,24 @@ impl KeysBody {
             Ok(_) => Ok(AttestationWrite::SymmetricKey(None)),
             Err(error) => Err(invalid(format!("symmetricKey: {error}"))),
         }
+    }
+}
+
+impl TpmBody {
+    fn write(self) -> Result<AttestationWrite, DpsError> {
+        let key = |name: &str, text: Option<String>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| {
+                let bytes = STANDARD.decode(text.trim()).map_err(|_| invalid(format!("tpm.{name} is not base64")))?;
+                TpmPublic::parse(&bytes).map_err(|error| invalid(format!("tpm.{name}: {error}")))
+            })
+            .transpose()
+        };
+        let endorsement = key("endorsementKey", self.endorsement_key)?;
+        Ok(AttestationWrite::Tpm {
+            endorsement: endorsement.ok_or_else(|| invalid("tpm.endorsementKey is missing"))?,
+            storage_root: key("storageRootKey", self.storage_root_key)?,
+        })
     }
 }
 

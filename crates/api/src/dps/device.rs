@@ -8,16 +8,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use gantry_hub::Presented;
-use gantry_provisioning::{DpsError, Registering, Registrant, RegistrationId};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId, TpmRequest};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{DpsFailure, with_header};
 use crate::auth::{PeerAddress, PeerCertificate, device_token};
 use crate::{Api, now};
-
-/// Seconds until a device should ask again.
-const RETRY_AFTER_SECS: &str = "2";
 
 type Peer = Extension<PeerAddress>;
 type Certificate = Option<Extension<PeerCertificate>>;
@@ -30,15 +27,54 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
+    fn presented(&self) -> Presented<'_> {
+        Presented { token: device_token(self.headers), certificate: self.certificate.map(|c| &c.0) }
+    }
+
+    /// Lets a device register.
     async fn authenticate(&self, api: &Api, scope: &str, id: &str) -> Result<Registrant, DpsError> {
-        let parsed = RegistrationId::parse(id).map_err(|error| DpsError::Invalid(error.to_string()))?;
-        let presented = Presented { token: device_token(self.headers), certificate: self.certificate.map(|c| &c.0) };
-        let result = api.provisioning.authenticate_device(now(), scope, &parsed, presented).await;
+        let parsed = registration_id(id)?;
+        let result = api.provisioning.authenticate_device(now(), scope, &parsed, self.presented()).await;
+        self.audited(api, id, "https dps register", result)
+    }
+
+    /// Lets a device ask about its registration.
+    async fn recognize(&self, api: &Api, scope: &str, id: &str) -> Result<Registrant, DpsError> {
+        let parsed = registration_id(id)?;
+        let result = api.provisioning.recognize_device(now(), scope, &parsed, self.presented()).await;
+        self.audited(api, id, "https dps status", result)
+    }
+
+    /// Challenges the TPM of a device that shows its keys and no other proof.
+    async fn challenge(&self, api: &Api, scope: &str, id: &str, body: &[u8]) -> Result<Option<Response>, DpsError> {
+        if device_token(self.headers).is_some() {
+            return Ok(None);
+        }
+        let Some(shown) = TpmRequest::read(body)? else { return Ok(None) };
+        let parsed = registration_id(id)?;
+        let result = api.provisioning.challenge(now(), scope, &parsed, &shown).await;
+        let blob = self.audited(api, id, "https dps challenge", result)?;
+        let tracking_id = uuid::Uuid::new_v4().simple().to_string();
+        let document = DpsError::challenge_document(&blob, &tracking_id, now());
+        Ok(Some((StatusCode::UNAUTHORIZED, Json(document)).into_response()))
+    }
+
+    fn audited<T>(
+        &self,
+        api: &Api,
+        id: &str,
+        operation: &'static str,
+        result: Result<T, DpsError>,
+    ) -> Result<T, DpsError> {
         if let Err(DpsError::Unauthorized(refusal)) = &result {
-            api.provisioning.report_refusal(now(), id, &self.peer.0, "https dps register", refusal);
+            api.provisioning.report_refusal(now(), id, &self.peer.0, operation, refusal);
         }
         result
     }
+}
+
+fn registration_id(id: &str) -> Result<RegistrationId, DpsError> {
+    RegistrationId::parse(id).map_err(|error| DpsError::Invalid(error.to_string()))
 }
 
 #[derive(Deserialize)]
@@ -58,12 +94,15 @@ pub(super) async fn register(
     body: Bytes,
 ) -> Result<Response, DpsFailure> {
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    if let Some(challenge) = caller.challenge(&api, &scope, &id, &body).await? {
+        return Ok(challenge);
+    }
     let registrant = caller.authenticate(&api, &scope, &id).await?;
     let force = query.force_registration.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
     let operation = api.provisioning.register(now(), &registrant, asked).await?;
     let answer = (StatusCode::ACCEPTED, Json(operation.document())).into_response();
-    let answer = with_header(answer, header::RETRY_AFTER, RETRY_AFTER_SECS);
+    let answer = with_header(answer, header::RETRY_AFTER, &RETRY_AFTER_SECS.to_string());
     let location = format!("/{scope}/registrations/{id}/operations/{}", operation.id);
     Ok(with_header(answer, header::LOCATION, &location))
 }
@@ -76,13 +115,13 @@ pub(super) async fn operation(
     Path((scope, id, operation)): Path<(String, String, String)>,
 ) -> Result<Response, DpsFailure> {
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.authenticate(&api, &scope, &id).await?;
+    let registrant = caller.recognize(&api, &scope, &id).await?;
     let operation = api.provisioning.operation(now(), &registrant, &operation).await?;
     if operation.is_done() {
         return Ok(Json(operation.document()).into_response());
     }
     let answer = (StatusCode::ACCEPTED, Json(operation.document())).into_response();
-    Ok(with_header(answer, header::RETRY_AFTER, RETRY_AFTER_SECS))
+    Ok(with_header(answer, header::RETRY_AFTER, &RETRY_AFTER_SECS.to_string()))
 }
 
 pub(super) async fn look_up(
@@ -94,7 +133,7 @@ pub(super) async fn look_up(
     body: Bytes,
 ) -> Result<Json<Value>, DpsFailure> {
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.authenticate(&api, &scope, &id).await?;
+    let registrant = caller.recognize(&api, &scope, &id).await?;
     match Registering::read(&body, &registrant.id) {
         // Only a registration may ask for a certificate (DPS device API).
         Err(DpsError::NotImplemented(what)) => {

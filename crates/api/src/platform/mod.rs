@@ -7,6 +7,7 @@ pub(crate) mod error;
 mod faults;
 mod hubs;
 mod live;
+mod policies;
 mod routing;
 pub(crate) mod session;
 
@@ -35,6 +36,8 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
         .merge(certificates::routes::<certificates::AtHub>())
         .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()))
+        .route("/policies", get(policies::list))
+        .route("/policies/{name}/roll", post(policies::roll))
         .route("/routing", get(routing::get).put(routing::put))
         .route("/routing/validate/{code}", get(routing::validate))
         .route("/routing/health", get(routing::health))

@@ -11,13 +11,12 @@ use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::event::Event;
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink, PortFuture};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
 use gantry_provisioning::{
-    AllocationPolicy, CustomError, DPS_COLLECTION, HubLink, IdScope, Limits, LinkedHub, Linker, Service, ServiceConfig,
-    Way, Webhooks,
+    AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
 };
 use gantry_storage::Database;
 use tower::ServiceExt as _;
@@ -61,8 +60,6 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
     ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
     ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
-    ("POST", "/twins/d/streams/ssh", "", Rights::SERVICE_CONNECT),
-    ("POST", "/twins/d/modules/m/streams/ssh", "", Rights::SERVICE_CONNECT),
     ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
     ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
     ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
@@ -71,6 +68,8 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
     ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
+    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
     ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
     ("GET", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
@@ -78,6 +77,12 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/certificates", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
+    ("PUT", "/platform/v1/provisioning/certificates/c", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
 ];
 
 struct Nothing;
@@ -185,8 +190,8 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).unwrap();
     let ports = gantry_provisioning::Ports {
         store: database,
-        linker: Arc::new(Unreachable),
-        webhooks: Arc::new(Unreachable),
+        linker: Arc::new(Isolated),
+        webhooks: Arc::new(Isolated),
         entropy,
         audit,
     };
@@ -200,21 +205,6 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
 pub(crate) fn token(policy: &str, key: Key) -> String {
     let signer = Signer { resource: "localhost".into(), key, policy: Some(policy.into()) };
     signer.token(Timestamp::from_millis(4_000_000_000_000))
-}
-
-/// Nothing elsewhere is reached from these tests.
-struct Unreachable;
-
-impl Linker for Unreachable {
-    fn link(&self, _: &HubLink) -> Result<Way, String> {
-        Err("no way".into())
-    }
-}
-
-impl Webhooks for Unreachable {
-    fn ask<'a>(&'a self, _: &'a str, _: &'a serde_json::Value) -> PortFuture<'a, serde_json::Value, CustomError> {
-        Box::pin(async { Err(CustomError::Failed("no way".into())) })
-    }
 }
 
 async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {

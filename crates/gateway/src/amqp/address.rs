@@ -47,6 +47,8 @@ pub(super) enum Address {
     Device(Identity, DeviceNode),
     /// `{queue}` or `{topic}/Subscriptions/{subscription}`: what routes send there, if there is such an endpoint.
     Queue(String, Option<String>),
+    /// `{scope}/registrations/{id}`: a device at the provisioning service.
+    Registration(String, String),
     /// Nothing of ours.
     Unknown,
 }
@@ -62,6 +64,7 @@ impl Address {
             1 if word(0, "$cbs") => Self::Cbs,
             1 if word(0, "$management") => Self::Management,
             1 => Self::Queue(segments[0].to_owned(), None),
+            3 if word(1, "registrations") => Self::Registration(segments[0].to_owned(), segments[2].to_owned()),
             3 if word(1, "subscriptions") => Self::Queue(segments[0].to_owned(), Some(segments[2].to_owned())),
             2.. if word(0, "messages") && word(1, "events") => Self::HubEvents(segments[2..].join("/")),
             2 if word(1, "$management") => Self::Management,
@@ -168,6 +171,13 @@ mod tests {
         check("/devices", &Address::Queue("devices".into(), None));
         check("alerts/Subscriptions/Desk", &Address::Queue("alerts".into(), Some("Desk".into())));
         check("%ff", &Address::Queue("\u{fffd}".into(), None));
+    }
+
+    #[test]
+    fn registrations_have_a_scope() {
+        check("0ne1/registrations/r:1", &Address::Registration("0ne1".into(), "r:1".into()));
+        check("amqps://h/0ne1/registrations/r", &Address::Registration("0ne1".into(), "r".into()));
+        check("0ne1/registrations/r/x", &Address::Unknown);
     }
 
     #[test]

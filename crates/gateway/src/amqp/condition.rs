@@ -8,7 +8,8 @@ const QUEUE_FULL: gantry_amqp::Symbol =
     gantry_amqp::Symbol::from_static("com.microsoft:device-maximum-queue-depth-exceeded");
 
 /// Faster than the edition allows (429001).
-const THROTTLED: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:device-container-throttled");
+pub(super) const THROTTLED: gantry_amqp::Symbol =
+    gantry_amqp::Symbol::from_static("com.microsoft:device-container-throttled");
 
 /// The day's messages are used up (403002).
 const QUOTA_EXCEEDED: gantry_amqp::Symbol = gantry_amqp::Symbol::from_static("com.microsoft:quota-exceeded");

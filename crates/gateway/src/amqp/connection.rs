@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::{Aborted, BoxFuture};
 use futures::stream::FuturesUnordered;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::device::{DeviceDone, Devices};
+use super::dps::{Dps, DpsDone, registration_of};
 use super::grants::Grants;
 use super::links::{Link, LinkKind, Sent};
 use super::partition::Batch;
@@ -68,6 +70,8 @@ pub(super) enum Done {
     Received(service_queue::Received),
     /// A message of a service queue was settled.
     ServiceSettled(service_queue::Settled),
+    /// Something about a device at the provisioning service.
+    Dps(DpsDone),
 }
 
 /// The service's end of one connection.
@@ -78,6 +82,7 @@ pub(super) struct Head {
     pub(super) grants: Grants,
     pub(super) links: HashMap<LinkId, Link>,
     pub(super) devices: Devices,
+    pub(super) dps: Dps,
     pub(super) stores_in_flight: usize,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Result<Done, Aborted>>>,
     /// Links that lose their partition to others; there is none while no partition is read.
@@ -202,6 +207,7 @@ impl Head {
             grants: Grants::default(),
             links: HashMap::new(),
             devices: Devices::default(),
+            dps: Dps::default(),
             stores_in_flight: 0,
             work: FuturesUnordered::new(),
             evictions: None,
@@ -295,6 +301,10 @@ impl Head {
             let left = expiry.since((self.context.now)());
             deadline = deadline.min(Instant::now() + left);
         }
+        if let Some(expiry) = self.dps.expires_at() {
+            let left = expiry.since((self.context.now)());
+            deadline = deadline.min(Instant::now() + left);
+        }
         if let Some(since) = self.without_token_since.filter(|_| !self.amqp.is_closed()) {
             deadline = deadline.min(since + TOKEN_TIMEOUT);
         }
@@ -328,6 +338,7 @@ impl Head {
             self.token_expired();
         }
         self.expire_devices((self.context.now)());
+        self.expire_registrant((self.context.now)());
         if self.without_token_since.is_some_and(|since| since.elapsed() >= TOKEN_TIMEOUT) {
             self.without_token_since = None;
             self.close(amqp::UNAUTHORIZED_ACCESS, "no token was put in time");
@@ -416,19 +427,25 @@ impl Head {
             Ok(Done::Device(done)) => self.device_done(done),
             Ok(Done::Received(received)) => self.service_received(received),
             Ok(Done::ServiceSettled(settled)) => self.service_settled(settled),
+            Ok(Done::Dps(done)) => self.dps_done(done),
             // Its link is gone.
             Err(Aborted) => {}
         }
     }
 
-    /// SASL: PLAIN is a policy (`{policy}@sas.root.{hub}`) or a device (`{device}@sas.{hub}`), with a token as
-    /// password; EXTERNAL is the certificate, which is looked at with the first link of a device.
+    /// SASL: PLAIN is a policy (`{policy}@sas.root.{hub}`), a device (`{device}@sas.{hub}`), or one at the
+    /// provisioning service (`{scope}/registrations/{id}`), with a token as password; EXTERNAL is the certificate, which is looked at with the first link of a device.
     fn sasl(&mut self, request: SaslRequest) {
         let plain = match request {
             SaslRequest::External if self.peer.certificate.is_some() => return self.sasl_decided(Outcome::Ok),
             SaslRequest::External => return self.sasl_decided(Outcome::Auth),
+            SaslRequest::Tpm(init) => return self.tpm_init(&init),
+            SaslRequest::Response(response) => return self.tpm_response(&response),
             SaslRequest::Plain(plain) => plain,
         };
+        if let Some((scope, id)) = registration_of(&plain.user) {
+            return self.check_registrant_token(scope, id, plain.password);
+        }
         let user = match self.plain_user(&plain.user) {
             Ok(User::Device(identity)) => return self.check_own_token(identity, plain.password, None),
             Ok(User::Policy(policy)) => Ok(policy),
@@ -455,6 +472,12 @@ impl Head {
 
     pub(super) fn sasl_decided(&mut self, outcome: Outcome) {
         if let Err(error) = self.amqp.sasl_outcome(outcome) {
+            debug!(peer = %self.peer.address, error = &error as &dyn std::error::Error, "peer broke the protocol");
+        }
+    }
+
+    pub(super) fn sasl_challenge(&mut self, challenge: Bytes) {
+        if let Err(error) = self.amqp.sasl_challenge(challenge) {
             debug!(peer = %self.peer.address, error = &error as &dyn std::error::Error, "peer broke the protocol");
         }
     }

@@ -15,7 +15,8 @@ impl Authorizer for Hub {
         if self.refuses_policy_tokens() {
             return Err(Refusal::Kind { identity: name.to_owned(), presented: "a token (switched off)" });
         }
-        let policy = self.policies().find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
+        let policies = self.policies();
+        let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         // IoT Hub clients sign with the key, Event Hubs clients with its base64 text.
         let claims = match signature.verify(&policy.keys, now) {
             Err(Refusal::Signature) => signature.verify(&policy.keys.as_text(), now)?,

@@ -22,7 +22,7 @@ use super::{c2d, condition};
 const CREDIT: u32 = 100;
 
 /// Answers that may wait for a client to grant credit, on one link.
-const ANSWERS_MAX: usize = 100;
+pub(super) const ANSWERS_MAX: usize = 100;
 
 /// Largest message we announce, in bytes.
 pub(super) const MESSAGE_SIZE_MAX: u64 = 256 * 1024;
@@ -57,6 +57,10 @@ pub(super) enum LinkKind {
     Service(ServiceLink),
     /// A link of a device.
     Device(Box<DeviceLink>),
+    /// A device sends requests to the provisioning service.
+    Registration,
+    /// It takes the answers.
+    RegistrationAnswers(VecDeque<Vec<u8>>),
 }
 
 /// Where answers of a node go.
@@ -101,6 +105,11 @@ impl Link {
         Self { session, needed: None, kind: LinkKind::Device(Box::new(link)) }
     }
 
+    /// A link of a device at the provisioning service.
+    pub(super) fn of_registration(session: SessionId, kind: LinkKind) -> Self {
+        Self { session, needed: None, kind }
+    }
+
     /// Whether a token still covers it.
     pub(super) fn is_authorized(&self, grants: &Grants, now: Timestamp) -> bool {
         self.needed.as_ref().is_none_or(|path| grants.require(now, path, Rights::SERVICE_CONNECT).is_ok())
@@ -121,6 +130,9 @@ impl Head {
         let parsed = Address::parse(&address);
         if let Address::Device(identity, node) = parsed {
             return self.attach_device(request, identity, node);
+        }
+        if let Address::Registration(scope, id) = &parsed {
+            return self.attach_registration(request, scope, id);
         }
         if let Some(path) = self.path(&parsed)
             && let Err(refusal) = self.grants.require((self.context.now)(), &path, Rights::SERVICE_CONNECT)
@@ -184,7 +196,7 @@ impl Head {
             Address::Feedback => Some("messages/serviceBound/feedback".into()),
             Address::FileNotifications => Some("messages/serviceBound/filenotifications".into()),
             // Devices have tokens of their own.
-            Address::Device(..) => None,
+            Address::Device(..) | Address::Registration(..) => None,
             // Nobody learns what exists without a token.
             Address::Unknown => Some(String::new()),
         }
@@ -268,6 +280,7 @@ impl Head {
         }
         match self.links.get_mut(&link).map(|link| &mut link.kind) {
             Some(LinkKind::Answers(_)) => self.flush_answers(link),
+            Some(LinkKind::RegistrationAnswers(_)) => self.flush_registration_answers(link),
             Some(LinkKind::Partition(partition)) => {
                 partition.draining |= drain;
                 self.pump(link);
@@ -302,6 +315,7 @@ impl Head {
                 self.request(delivery.link, node, &message);
             }
             Some(LinkKind::C2d(_)) => self.c2d(delivery, &message),
+            Some(LinkKind::Registration) => self.registration_request(delivery, message),
             Some(LinkKind::Device(_)) => {
                 let state = self.device_message(delivery.link, &message);
                 self.settle(delivery, state);

@@ -5,7 +5,7 @@
 //!
 //! One task serves a connection. `connection.rs` moves bytes, time and futures; `links.rs` decides what a link is
 //! and who may have it; `requests.rs` answers `$cbs` and `$management`; `device/` has the identities of a connection
-//! and their links; `c2d.rs`, `service_queue.rs` and `partition.rs` those of services. Whatever reads for a client is
+//! and their links; `dps.rs` has a device at the provisioning service; `c2d.rs`, `service_queue.rs` and `partition.rs` those of services. Whatever reads for a client is
 //! asked only when its link has credit and the output is not piled up, so a slow client costs nobody else anything.
 //!
 //! Left out: publishing to the stream, directory (JWT) tokens.
@@ -15,6 +15,7 @@ mod c2d;
 pub(crate) mod condition;
 mod connection;
 mod device;
+mod dps;
 mod event;
 mod filter;
 mod grants;
@@ -27,12 +28,14 @@ mod receivers;
 mod requests;
 mod routed;
 mod service_queue;
+mod tpm;
 
 use std::io;
 use std::sync::Arc;
 
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
+use gantry_provisioning::Service;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -59,6 +62,8 @@ pub struct AmqpContext {
     pub consumer_groups: Vec<String>,
     /// The hub: devices, and the queues of services.
     pub hub: Arc<Hub>,
+    /// The provisioning service: devices that do not know their hub yet.
+    pub provisioning: Arc<Service>,
     /// Which services may come in.
     pub authorizer: Arc<dyn Authorizer>,
     /// The events.

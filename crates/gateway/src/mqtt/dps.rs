@@ -1,7 +1,7 @@
 //! One device's MQTT connection to DPS: register, poll, done.
 
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, Registering, Registrant};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -14,8 +14,6 @@ use crate::{Gateway, Peer, now};
 const RESPONSE_FILTER: &str = "$dps/registrations/res/#";
 const REGISTER: &str = "$dps/registrations/PUT/iotdps-register/";
 const STATUS: &str = "$dps/registrations/GET/iotdps-get-operationstatus/";
-/// Seconds until a device should ask again.
-const RETRY_AFTER_SECS: u32 = 2;
 
 /// Serves an authenticated device until its connection ends.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -124,7 +122,9 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPublish) -> Result<(u32, Value), DpsError> {
     let service = &gateway.provisioning;
     if publish.topic.starts_with(REGISTER) {
-        let asked = Registering::read(&publish.payload, &registrant.id)?;
+        let force =
+            parameter(&publish.topic, "forceRegistration").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+        let asked = Registering { force, ..Registering::read(&publish.payload, &registrant.id)? };
         let operation = service.register(now(), registrant, asked).await?;
         return Ok((202, operation.document()));
     }

@@ -22,6 +22,7 @@ use gantry_gateway::amqp::ports::{
     Authorizer, C2dSender, EventReader, EventStream, Grant, PartitionProperties, StartPosition, StreamError,
 };
 use gantry_gateway::amqp::{AmqpContext, Receivers, serve};
+use gantry_hub::authorities::Authorities;
 use gantry_hub::c2d::C2dMessage;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::{Event as HubEvent, MessageSource, StoredEvent, SystemProperties};
@@ -30,6 +31,9 @@ use gantry_hub::service_queue::Messaging;
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Refusal, Rights, Signer, Timestamp};
+use gantry_provisioning::{
+    AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
+};
 use gantry_storage::Database;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, watch};
@@ -218,7 +222,9 @@ impl World {
     fn build(real: bool, edition: Option<Edition>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = Arc::<MemoryLog>::default();
-        let hub = Arc::new(hub(folder.path(), &log, edition));
+        let database = Arc::new(Database::open(folder.path()).unwrap());
+        let hub = Arc::new(hub(&database, &log, edition));
+        let provisioning = Arc::new(provisioning(database, &hub));
         let (stream, gate, outbox) = (Arc::<MemoryStream>::default(), Arc::<Gate>::default(), Arc::<Outbox>::default());
         let (stop, shutdown) = watch::channel(false);
         let context = Arc::new(AmqpContext {
@@ -228,6 +234,7 @@ impl World {
             stream_port: 5671,
             consumer_groups: vec!["analytics".into()],
             hub: hub.clone(),
+            provisioning,
             authorizer: if real { hub.clone() } else { gate.clone() },
             stream: Arc::new(Shared(stream.clone())),
             c2d: if real { hub.clone() } else { outbox.clone() },
@@ -368,7 +375,7 @@ impl Audit for Unheard {
     fn refused(&self, _: RefusedAccess) {}
 }
 
-fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>, edition: Option<Edition>) -> Hub {
+fn hub(database: &Arc<Database>, log: &Arc<MemoryLog>, edition: Option<Edition>) -> Hub {
     let keys = || KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
     let config = HubConfig {
         name: "gantry".into(),
@@ -379,15 +386,37 @@ fn hub(folder: &std::path::Path, log: &Arc<MemoryLog>, edition: Option<Edition>)
         allow_faults: true,
         messaging: Messaging::default(),
     };
-    let database = Arc::new(Database::open(folder).unwrap());
     let ports = Ports {
-        store: Arc::<Database>::clone(&database),
-        documents: database,
+        store: Arc::<Database>::clone(database),
+        documents: Arc::<Database>::clone(database),
         log: Arc::<MemoryLog>::clone(log),
         entropy: Arc::<Counter>::default(),
         audit: Arc::new(Unheard),
     };
     Hub::new(config, ports).unwrap()
+}
+
+/// A provisioning service with one hub and no enrollment.
+fn provisioning(database: Arc<Database>, hub: &Arc<Hub>) -> Service {
+    let keys = || KeyPair { primary: Key::from_bytes([3; 32]), secondary: Key::from_bytes([4; 32]) };
+    let config = ServiceConfig {
+        id_scope: IdScope::new("0ne1"),
+        host_names: vec!["localhost".into()],
+        policies: Policies::provisioning_defaults(keys),
+        allocation: AllocationPolicy::Hashed,
+        limits: Limits::default(),
+    };
+    let entropy = Arc::<Counter>::default();
+    let authorities = Authorities::load(database.clone(), entropy.clone(), DPS_COLLECTION).unwrap();
+    let linked = LinkedHub::own(Arc::clone(hub), 1);
+    let ports = gantry_provisioning::Ports {
+        store: database,
+        linker: Arc::new(Isolated),
+        webhooks: Arc::new(Isolated),
+        entropy,
+        audit: Arc::new(Unheard),
+    };
+    Service::new(config, ports, vec![linked], authorities)
 }
 
 /// The token of a device or module, signed with its own key.

@@ -9,8 +9,10 @@ mod hubs;
 mod mqtt_client;
 mod output;
 mod platform;
+mod policy;
 mod routing;
 mod simulate;
+mod token_server;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +41,8 @@ enum Command {
         #[command(flatten)]
         overrides: ServeOverrides,
     },
+    /// Run a token server: hands devices tokens for their own identity, apart from the hub.
+    TokenServer(token_server::TokenServerArgs),
     /// The identity registry.
     #[command(subcommand)]
     Device(device::DeviceCommand),
@@ -75,6 +79,9 @@ enum Command {
     Rule(platform::RuleCommand),
     /// Certificate authorities whose devices may connect.
     Certificate(certificate::CertificateArgs),
+    /// Shared access policies of the hub.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Which events go to which endpoints.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
@@ -103,14 +110,16 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let output = if cli.json { Output::Json } else { Output::Text };
-    if let Command::Serve { overrides } = &cli.command {
-        return serve::run(Config::load(&cli.overrides, overrides)?, cli.json).await;
-    }
+    let command = match cli.command {
+        Command::Serve { overrides } => return serve::run(Config::load(&cli.overrides, &overrides)?, cli.json).await,
+        Command::TokenServer(args) => return token_server::run(&cli.overrides, output, cli.json, args).await,
+        command => command,
+    };
     let config = Config::load(&cli.overrides, &ServeOverrides::default())?;
     let folder = &config.data_folder;
     let client = || Client::new(folder);
-    match cli.command {
-        Command::Serve { .. } => Ok(()),
+    match command {
+        Command::Serve { .. } | Command::TokenServer(_) => Ok(()),
         Command::Device(command) => device::device(&client()?, output, command).await,
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,
@@ -123,6 +132,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
         Command::Certificate(args) => certificate::run(&client()?, output, args).await,
+        Command::Policy(command) => policy::run(&client()?, output, command).await,
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,

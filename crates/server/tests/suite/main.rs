@@ -9,6 +9,7 @@ mod kill9;
 mod mqtt5;
 mod sessions;
 mod slow;
+mod token_server;
 
 use gantry_identity::Key;
 use gantry_testkit::{Platform, Service};

@@ -11,6 +11,7 @@ mod load;
 mod methods;
 mod registry;
 mod server;
+mod tokens;
 mod twins;
 
 use std::path::Path;
@@ -51,6 +52,8 @@ pub(super) enum BenchCommand {
     Methods(methods::MethodsArgs),
     /// Registry operations and queries as the registry grows.
     Registry(registry::RegistryArgs),
+    /// Tokens a second from a token server, over HTTPS.
+    Tokens(tokens::TokensArgs),
 }
 
 #[derive(Args)]
@@ -86,6 +89,7 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
         BenchCommand::Methods(args) => methods::run(output, &args, &folder).await,
         BenchCommand::Registry(args) => registry::run(output, &args, &folder).await,
+        BenchCommand::Tokens(args) => tokens::run(output, &args, &folder).await,
     };
     std::fs::remove_dir_all(&folder)?;
     result

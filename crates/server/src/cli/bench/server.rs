@@ -1,5 +1,6 @@
 //! The servers under measurement: this build and, beside it, Mosquitto.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -67,6 +68,48 @@ pub(super) async fn start_gantry(folder: &Path) -> anyhow::Result<(Server, Clien
         anyhow::ensure!(started.elapsed() < START_TIMEOUT, "gantry serve did not become ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// API key of a token server under measurement.
+pub(super) const TOKEN_KEY: &str = "bench";
+
+/// Where a token server under measurement is.
+pub(super) struct TokenServer {
+    /// Where tokens are asked for.
+    pub(super) url: String,
+    /// Certificate of its authority.
+    pub(super) ca_file: PathBuf,
+}
+
+/// Starts a token server that signs for `hub.example` and bounds nothing; its audit log is a file.
+pub(super) fn start_token_server(folder: &Path) -> anyhow::Result<(Server, TokenServer)> {
+    let hash = gantry_tokens::hash_api_key(TOKEN_KEY);
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let audit = serde_json::json!(folder.join("audit"));
+    let config = format!(
+        "port = 0\nbind = [\"127.0.0.1\"]\n[token_server]\nper_address_per_second = 0\nper_identity_per_minute = 0\n\
+         total_per_second = 0\naudit_log = {audit}\n\
+         [[token_server.api_keys]]\nname = \"bench\"\nsha256 = \"{hash}\"\nidentities = [\"bench-*\"]\n"
+    );
+    let path = folder.join("token-server.toml");
+    std::fs::write(&path, config)?;
+    let key =
+        "HostName=hub.example;SharedAccessKeyName=device;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["token-server", "--json"])
+        .env("GANTRY_CONFIG", &path)
+        .env("GANTRY_DATA", folder.join("tokens"))
+        .env("GANTRY_TOKEN_HUB_PRIMARY", key)
+        .env("GANTRY_LOG", "warn")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take().context("stdout")?;
+    let server = Server(child);
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let ready: serde_json::Value = serde_json::from_str(&line).context("gantry token-server did not start")?;
+    let text = |name: &str| ready[name].as_str().map(str::to_owned).context("the line it starts with");
+    Ok((server, TokenServer { url: text("url")?, ca_file: text("caFile")?.into() }))
 }
 
 /// Starts Mosquitto on a plain port.
