@@ -5,11 +5,13 @@ mod bench;
 mod certificate;
 mod client;
 mod device;
+mod fleet;
 mod hubs;
 mod mqtt_client;
 mod output;
 mod platform;
 mod policy;
+mod return_rules;
 mod routing;
 mod simulate;
 mod token_server;
@@ -90,7 +92,7 @@ enum Command {
     Fault(platform::FaultCommand),
     /// Refused access, newest first.
     Security,
-    /// Replay a CSV file as a device that provisions itself.
+    /// Replay a CSV file as a device that provisions itself; or a fleet after a blackout.
     Simulate(simulate::SimulateArgs),
     /// Measure this build.
     #[command(subcommand)]

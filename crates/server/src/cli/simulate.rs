@@ -1,18 +1,19 @@
 //! `gantry simulate`: a real device over TLS. It provisions itself through DPS with a group
 //! or individual key, connects to the hub it is given, replays a CSV file and answers
-//! methods and desired properties.
+//! methods and desired properties. `gantry simulate fleet` is in `fleet`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use gantry_identity::{Key, Signer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::client::Connection;
+use super::fleet;
 use super::mqtt_client::{Incoming, Login, MqttClient, Target, trust};
 use super::output::Output;
 
@@ -23,14 +24,23 @@ const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 const PING_PERIOD: Duration = Duration::from_secs(60);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
+#[derive(Subcommand)]
+enum SimulateCommand {
+    /// Many devices that register, lose power together and come back.
+    Fleet(fleet::FleetArgs),
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct SimulateArgs {
+    #[command(subcommand)]
+    command: Option<SimulateCommand>,
     /// CSV file with a header; its first column is the time, the second the value.
-    #[arg(long)]
-    csv: PathBuf,
+    #[arg(long, required = true)]
+    csv: Option<PathBuf>,
     /// Registration id, and device id under a group enrollment.
-    #[arg(long)]
-    registration_id: String,
+    #[arg(long, required = true)]
+    registration_id: Option<String>,
     /// Key of the enrollment group (base64); the device key is derived from it.
     #[arg(
         long,
@@ -60,10 +70,14 @@ struct Row {
 }
 
 pub(super) async fn run(connection: &Connection, output: Output, args: SimulateArgs) -> anyhow::Result<()> {
-    let mut rows = read(&args.csv)?;
+    if let Some(SimulateCommand::Fleet(args)) = args.command {
+        return fleet::run(connection, output, args).await;
+    }
+    let (csv, id) = (args.csv.context("--csv")?, args.registration_id.context("--registration-id")?);
+    let mut rows = read(&csv)?;
     rows.truncate(args.rows.unwrap_or(usize::MAX));
     let key = match (&args.group_key, &args.key) {
-        (Some(group), _) => Key::from_base64(group).context("--group-key")?.derive(&args.registration_id),
+        (Some(group), _) => Key::from_base64(group).context("--group-key")?.derive(&id),
         (None, Some(key)) => Key::from_base64(key).context("--key")?,
         (None, None) => bail!("give --group-key or --key"),
     };
@@ -73,7 +87,7 @@ pub(super) async fn run(connection: &Connection, output: Output, args: SimulateA
         tls: Some(trust(&connection.ca()?)?),
     };
     let scope = connection.get("PROVISIONING_IDSCOPE")?;
-    let (hub, device_id) = provision(&target, scope, &args.registration_id, &key).await?;
+    let (hub, device_id) = provision(&target, scope, &id, &key).await?;
     let target = Target { host: hub.split(':').next().unwrap_or(&hub).to_owned(), ..target };
     let signer = Signer { resource: format!("{hub}/devices/{device_id}"), key, policy: None };
     let login = Login {

@@ -4,6 +4,7 @@ mod bad_credentials;
 mod bad_input;
 mod blobs;
 mod errors;
+mod fleet;
 mod full_disk;
 mod kill9;
 mod mqtt5;

@@ -1,0 +1,97 @@
+//! `gantry simulate fleet` against a real platform: devices spread over hubs, and come back without a storm.
+
+use std::process::{Command, Output};
+
+use gantry_identity::Key;
+use gantry_testkit::Platform;
+use serde_json::Value;
+
+use super::{GANTRY, key};
+
+const HUBS: &str = r#"
+    [hub]
+    name = "line-1"
+    [[hubs]]
+    name = "line-2"
+    host_names = ["line-2.example"]
+    [[hubs]]
+    name = "line-3"
+    host_names = ["line-3.example"]
+    [[hubs]]
+    name = "line-4"
+    host_names = ["line-4.example"]
+"#;
+/// What equal chances stay below in all but one of 100,000 runs, for four hubs.
+const CHI_SQUARE_MAX: f64 = 25.9;
+
+fn gantry(platform: &Platform, arguments: &[&str]) -> Output {
+    let mut command = Command::new(GANTRY);
+    command.arg("--data").arg(platform.data()).arg("--json").args(arguments);
+    command.env("GANTRY_GROUP_KEY", key(9).to_base64()).output().expect("gantry runs")
+}
+
+/// A platform with four hubs and a group.
+fn platform(provisioning: &str) -> Platform {
+    let platform = Platform::start_with_config(GANTRY, &format!("{HUBS}{provisioning}")).expect("the platform starts");
+    let group: Key = key(9);
+    let made = gantry(&platform, &["enrollment", "create-group", "fleet", "--key", &group.to_base64()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    platform
+}
+
+fn fleet(platform: &Platform, arguments: &str) -> (bool, Value, String) {
+    let arguments: Vec<_> = ["simulate", "fleet"].into_iter().chain(arguments.split(' ')).collect();
+    let done = gantry(platform, &arguments);
+    let error = String::from_utf8_lossy(&done.stderr).into_owned();
+    let report = serde_json::from_slice(&done.stdout);
+    (done.status.success(), report.unwrap_or_else(|_| panic!("no report: {error}")), error)
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {value}"))
+}
+
+fn assert_even(report: &Value, devices: f64) {
+    assert_eq!(report["hubs"].as_array().map(Vec::len), Some(4), "{report}");
+    assert!(number(report, "/chiSquare") < CHI_SQUARE_MAX, "{report}");
+    for phase in report["phases"].as_array().expect("phases") {
+        assert!((number(phase, "/back") - devices).abs() < 0.5, "{phase}");
+    }
+}
+
+#[test]
+fn a_fleet_spreads_over_hubs_and_comes_back_without_a_storm() {
+    let platform = platform("");
+    let plan = "--devices 1000 --connections-per-second 50 --speed 8 --hubs 4";
+    let (well, report, error) = fleet(&platform, plan);
+    assert!(well, "{error}\n{report}");
+    assert_even(&report, 1000.0);
+    // Devices that have a hub look it up and do not register again.
+    assert!(number(&report, "/phases/0/requests") >= 2000.0, "{report}");
+    assert!((number(&report, "/phases/1/requests") - 1000.0).abs() < 0.5, "{report}");
+
+    // Against the rules, the same fleet is a storm, and the command says so.
+    let (well, report, error) = fleet(&platform, &format!("{plan} --registered --at-once"));
+    assert!(!well && error.contains("storm factor"), "{error}\n{report}");
+    assert_even(&report, 1000.0);
+    assert!(number(&report, "/phases/0/stormFactor") > 3.0, "{report}");
+}
+
+/// More devices than may register in a minute: some are told to come back, which takes the rest of that minute and up
+/// to half a minute more.
+#[test]
+fn devices_that_are_throttled_come_back_when_they_are_told() {
+    let platform = platform("[provisioning]\nact_like = \"S1\"\n");
+    let throttled = ["early", "late"].into_iter().find_map(|prefix| {
+        let plan = format!("--devices 1100 --connections-per-second 400 --load 1 --hubs 4 --prefix {prefix}");
+        let (well, report, error) = fleet(&platform, &plan);
+        assert!(well, "{error}\n{report}");
+        assert_even(&report, 1100.0);
+        assert!(number(&report, "/phases/1/throttled") < 0.5, "looking up is not limited: {report}");
+        let throttled = number(&report, "/phases/0/throttled");
+        // The first fleet may come over the turn of a minute, and then as a whole; the second then cannot.
+        (throttled > 0.0).then_some((throttled, report))
+    });
+    let (throttled, report) = throttled.expect("some are throttled");
+    assert!(throttled <= 1100.0, "each is refused once at most, on average: {report}");
+}
