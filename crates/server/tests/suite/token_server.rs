@@ -458,8 +458,14 @@ async fn a_device_registers_with_a_token_derived_for_it() {
     assert_eq!(accepted.status().as_u16(), 202);
     let operation: Value = accepted.json().await.unwrap();
     let path = format!("registrations/motor-1/operations/{}", operation["operationId"].as_str().unwrap());
-    let poll = http.get(format!("{base}/{scope}/{path}?api-version=2019-03-31")).header("authorization", &token);
-    let result: Value = poll.send().await.unwrap().json().await.unwrap();
+    let result = loop {
+        let poll = http.get(format!("{base}/{scope}/{path}?api-version=2019-03-31")).header("authorization", &token);
+        let answer = poll.send().await.unwrap();
+        let (status, result) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        if status != 202 {
+            break result;
+        }
+    };
     assert_eq!(result["status"], "assigned", "{result}");
     assert_eq!(result["registrationState"]["deviceId"], "motor-1");
     // And on to the hub with a token of the same server.
