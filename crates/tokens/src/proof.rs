@@ -103,34 +103,38 @@ impl Proofs {
         peer: &str,
         now: Timestamp,
     ) -> Result<By, Denied> {
-        let Some((by, covers)) = self.own(presented, now).await? else {
-            return self.ask_webhook(presented, subject, peer).await;
-        };
-        if covers.iter().any(|pattern| pattern.covers(subject)) {
-            return Ok(by);
+        match self.own(presented, subject, now).await? {
+            Some((by, true)) => Ok(by),
+            Some((by, false)) => Err(Denied::NotOwn { by: by.to_string(), subject: subject.to_string() }),
+            None => self.ask_webhook(presented, subject, peer).await,
         }
-        Err(Denied::NotOwn { by: by.to_string(), subject: subject.to_string() })
     }
 
-    /// What this server judges itself; `None` when nothing of that was presented.
-    async fn own(&self, presented: Presented<'_>, now: Timestamp) -> Result<Option<(By, Vec<Pattern>)>, Denied> {
+    /// What this server judges itself, and whether that covers the subject; `None` when nothing of it was presented.
+    async fn own(
+        &self,
+        presented: Presented<'_>,
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<Option<(By, bool)>, Denied> {
+        let covered = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.covers(subject));
         let Presented { authorization, api_key, forwarded, certificate } = presented;
         if let Some(text) = api_key.filter(|_| !self.api_keys.is_empty()) {
             let key = self.api_keys.find(text).ok_or(Unproven::ApiKey)?;
-            return Ok(Some((By::ApiKey(key.name.clone()), key.identities.clone())));
+            return Ok(Some((By::ApiKey(key.name.clone()), covered(&key.identities))));
         }
         if let (Some(rules), Some(token)) = (&self.jwt, authorization.and_then(bearer)) {
             let (device, covers) = rules.check(token, now).await?;
-            return Ok(Some((By::Jwt(device), covers)));
+            return Ok(Some((By::Jwt(device), covered(&covers))));
         }
         if let (Some(proxy), Some(device)) = (&self.proxy, forwarded) {
             let (name, covers) = proxy.check(certificate, device, now)?;
-            return Ok(Some((By::Proxy(name), covers)));
+            return Ok(Some((By::Proxy(name), covered(&covers))));
         }
         if let (Some(rules), Some(chain)) = (&self.certificates, certificate) {
             let covers = rules.check(chain, now)?;
             let name = chain.names().into_iter().next().unwrap_or_default();
-            return Ok(Some((By::Certificate(name), covers)));
+            return Ok(Some((By::Certificate(name), covered(&covers))));
         }
         Ok(None)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use gantry_identity::{Key, SharedAccessSignature};
@@ -229,14 +229,21 @@ async fn the_platform_has_the_role_when_it_is_configured() {
     let module = asker.ask("sr=localhost/devices/d1/modules/m", &with_key).await;
     assert!(module.1.starts_with("SharedAccessSignature sr=localhost%2Fdevices%2Fd1%2Fmodules%2Fm&"), "{module:?}");
 
+    // It signs with the hub's key of the moment.
+    for _ in 0..2 {
+        let rolled = service.call(Method::POST, "/platform/v1/policies/device/roll", "").await.unwrap();
+        assert_eq!(rolled.status, 200, "{rolled:?}");
+    }
+    assert!(!connects(&platform, "d1", &token).await, "two rolls end a token");
+    let (_, token) = asker.ask("sr=localhost/devices/d1", &with_key).await;
+    assert!(connects(&platform, "d1", &token).await);
+
     // A refusal is a security event, and a token counts against its identity.
     Asker::is_refused(&asker.ask("sr=localhost/devices/x1", &with_key).await, 403, "not for the identity");
     let events = service.call(Method::GET, "/platform/v1/security", "").await.unwrap().body;
     let event = events["events"].as_array().unwrap().iter().find(|event| event["operation"] == "token server");
     assert_eq!(event.unwrap()["claimed"], "localhost/devices/x1", "{events}");
-    for _ in 0..2 {
-        assert_eq!(asker.ask("sr=localhost/devices/d1", &with_key).await.0, 200);
-    }
+    assert_eq!(asker.ask("sr=localhost/devices/d1", &with_key).await.0, 200);
     let answer = asker.http.get(format!("{}?sr=localhost/devices/d1", asker.url)).header("x-api-key", "the-key");
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 429);
@@ -458,8 +465,15 @@ async fn a_device_registers_with_a_token_derived_for_it() {
     assert_eq!(accepted.status().as_u16(), 202);
     let operation: Value = accepted.json().await.unwrap();
     let path = format!("registrations/motor-1/operations/{}", operation["operationId"].as_str().unwrap());
-    let poll = http.get(format!("{base}/{scope}/{path}?api-version=2019-03-31")).header("authorization", &token);
-    let result: Value = poll.send().await.unwrap().json().await.unwrap();
+    let poll = async || -> Value {
+        let poll = http.get(format!("{base}/{scope}/{path}?api-version=2019-03-31")).header("authorization", &token);
+        poll.send().await.unwrap().json().await.unwrap()
+    };
+    let (mut result, deadline) = (poll().await, Instant::now() + PATIENCE);
+    while result["status"] == "assigning" && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        result = poll().await;
+    }
     assert_eq!(result["status"], "assigned", "{result}");
     assert_eq!(result["registrationState"]["deviceId"], "motor-1");
     // And on to the hub with a token of the same server.
