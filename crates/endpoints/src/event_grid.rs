@@ -1,16 +1,19 @@
 //! A web address that takes events in the Event Grid schema ("Azure IoT Hub as an Event Grid source").
 //!
 //! The address must first prove that it wants them: it is sent a validation event and answers
-//! with the code in it ("Webhook event delivery", endpoint validation). The asynchronous form,
-//! a link an operator opens, is not offered.
+//! with the code in it, or somebody opens the link in it ("Webhook event delivery", endpoint
+//! validation). The hub keeps what is proved.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_central::actions::DeliveryError;
+use gantry_hub::Hub;
 use gantry_hub::event::{MessageSource, StoredEvent, names};
+use gantry_hub::routing::Validation;
 use gantry_identity::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -25,28 +28,34 @@ const KEPT_MAX: usize = 256;
 pub struct EventGrid {
     client: reqwest::Client,
     url: String,
-    hub: String,
-    is_validated: bool,
+    hub: Arc<Hub>,
+    /// Where links begin: the address of the HTTPS port.
+    base: String,
     kept: VecDeque<StoredEvent>,
 }
 
 impl EventGrid {
-    /// A sender to `url` for a hub's events.
-    pub fn new(client: reqwest::Client, url: String, hub: String) -> Self {
-        Self { client, url, hub, is_validated: false, kept: VecDeque::new() }
+    /// A sender to `url` for a hub's events; `base` is how the hub's HTTPS port is reached.
+    pub fn new(client: reqwest::Client, url: String, hub: Arc<Hub>, base: String) -> Self {
+        Self { client, url, hub, base, kept: VecDeque::new() }
     }
 
     fn topic(&self) -> String {
-        format!("/hubs/{}", self.hub)
+        format!("/hubs/{}", self.hub.name())
     }
 
     async fn validate(&self, now: Timestamp) -> Result<(), DeliveryError> {
-        let code = uuid::Uuid::new_v4().to_string();
+        let code = match self.hub.webhook_validation(now, &self.url) {
+            Validation::Proved => return Ok(()),
+            Validation::LinkSent => return Err(unopened()),
+            Validation::Code(code) => code,
+        };
+        let link = format!("{}/platform/v1/routing/validate/{code}", self.base);
         let event = json!([{
-            "id": code,
+            "id": uuid::Uuid::new_v4().to_string(),
             "topic": self.topic(),
             "subject": "",
-            "data": { "validationCode": code },
+            "data": { "validationCode": code, "validationUrl": link },
             "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
             "eventTime": now.to_string(),
             "metadataVersion": "1",
@@ -55,9 +64,10 @@ impl EventGrid {
         let answer = self.post("SubscriptionValidation", &event).await?;
         let answer: Value = answer.json().await.unwrap_or_default();
         if answer["validationResponse"] == code {
-            return Ok(());
+            return self.hub.webhook_proved(&self.url).await.map_err(|error| DeliveryError::Again(error.to_string()));
         }
-        Err(DeliveryError::Again("the receiver did not answer the validation event with its code".into()))
+        self.hub.webhook_link_sent(&self.url);
+        Err(unopened())
     }
 
     async fn post(&self, kind: &str, events: &Value) -> Result<reqwest::Response, DeliveryError> {
@@ -72,13 +82,14 @@ impl EventGrid {
     }
 
     async fn send(&mut self, now: Timestamp) -> Result<(), DeliveryError> {
-        if !self.is_validated {
-            self.validate(now).await.map_err(|error| DeliveryError::Again(error.to_string()))?;
-            self.is_validated = true;
-        }
+        self.validate(now).await.map_err(|error| DeliveryError::Again(error.to_string()))?;
         while !self.kept.is_empty() {
-            let batch: Vec<_> =
-                self.kept.iter().take(BATCH_LEN_MAX).map(|event| document(event, &self.hub, &self.topic())).collect();
+            let batch: Vec<_> = self
+                .kept
+                .iter()
+                .take(BATCH_LEN_MAX)
+                .map(|event| document(event, self.hub.name(), &self.topic()))
+                .collect();
             let len = batch.len();
             match self.post("Notification", &Value::Array(batch)).await {
                 Ok(_) => drop(self.kept.drain(..len)),
@@ -109,6 +120,10 @@ impl Sink for EventGrid {
     fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(self.send(now))
     }
+}
+
+fn unopened() -> DeliveryError {
+    DeliveryError::Again("the receiver did not answer the validation event; open the link in it".into())
 }
 
 /// An event in the schema. Its id is its place in the stream, so a receiver can tell a repetition.

@@ -17,7 +17,7 @@ use gantry_hub::ports::Append;
 use gantry_hub::throttle::Operation;
 use gantry_hub::{Hub, HubError, Taken};
 use gantry_identity::{CertificateChain, Timestamp};
-use gantry_provisioning::Service;
+use gantry_provisioning::{DpsError, Service};
 
 /// What the device side serves.
 #[derive(Clone)]
@@ -56,6 +56,11 @@ pub fn mqtt_5_failure(error: &HubError) -> (u8, Option<&'static str>) {
 /// Condition with which a message or link is refused over AMQP.
 pub fn amqp_condition(error: &HubError) -> String {
     amqp::condition::of_hub(error).condition.to_string()
+}
+
+/// Condition with which a request to the provisioning service is rejected over AMQP.
+pub fn amqp_dps_condition(error: &DpsError) -> String {
+    amqp::dps::of_dps(error, now()).condition.to_string()
 }
 
 /// Waits the turn of an operation of a device, whatever it speaks.

@@ -146,3 +146,88 @@ impl Service {
         keys.wrap(key, &entropy).map_err(|error| DpsError::Failed(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_identity::Signer;
+
+    const RESOURCE: &str = "0ne1/registrations/pump";
+
+    /// Public keys that differ by their policy.
+    fn public(policy: u8) -> TpmPublic {
+        let mut area = vec![0, 1, 0, 0xb, 0, 3, 0, 2, 0, 32];
+        area.extend([policy; 32]);
+        area.extend([0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0]);
+        area.extend([0xc1; 256]);
+        let len = u16::try_from(area.len()).unwrap();
+        TpmPublic::parse(&[&len.to_be_bytes()[..], &area].concat()).unwrap()
+    }
+
+    fn id(text: &str) -> RegistrationId {
+        RegistrationId::parse(text).unwrap()
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn key(first: u8) -> Key {
+        Key::from_bytes([first; 32])
+    }
+
+    fn put(nonces: &Nonces, now: Timestamp, device: &str, first: u8) -> bool {
+        let keys = TpmKeys { endorsement: public(1), storage_root: public(2) };
+        let nonce = Nonce { key: key(first), keys, expires_at: now.plus(NONCE_LIFE), is_used: false };
+        nonces.put(now, &id(device), nonce)
+    }
+
+    /// Redeems a token over `resource`, signed with the key of `first`.
+    fn redeem(nonces: &Nonces, now: Timestamp, first: u8, resource: &str, how: Use) -> Result<Timestamp, Refusal> {
+        let signer = Signer { resource: resource.into(), key: key(first), policy: Some("registration".into()) };
+        let sas = SharedAccessSignature::parse(&signer.token(at(100_000))).unwrap();
+        nonces.redeem(now, "0ne1", &id("pump"), &public(1), &sas, how).map(|(_, expires_at)| expires_at)
+    }
+
+    #[test]
+    fn a_nonce_registers_once_and_then_only_asks() {
+        let nonces = Nonces::default();
+        assert!(put(&nonces, at(0), "pump", 7));
+        let ends = Ok(at(600));
+        assert_eq!(redeem(&nonces, at(1), 7, RESOURCE, Use::Register), ends);
+        assert_eq!(redeem(&nonces, at(2), 7, RESOURCE, Use::Register), Err(Refusal::Replayed));
+        assert_eq!(redeem(&nonces, at(3), 7, RESOURCE, Use::Follow), ends);
+        assert_eq!(redeem(&nonces, at(600), 7, RESOURCE, Use::Follow), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn a_token_of_another_key_resource_or_tpm_uses_nothing_up() {
+        let nonces = Nonces::default();
+        assert_eq!(redeem(&nonces, at(0), 7, RESOURCE, Use::Register), Err(Refusal::Missing));
+        assert!(put(&nonces, at(0), "pump", 7));
+        assert_eq!(redeem(&nonces, at(0), 8, RESOURCE, Use::Register), Err(Refusal::Signature));
+        let elsewhere = redeem(&nonces, at(0), 7, "0ne1/registrations/other", Use::Register);
+        assert!(matches!(elsewhere, Err(Refusal::Resource { .. })), "{elsewhere:?}");
+        let signer = Signer { resource: RESOURCE.into(), key: key(7), policy: None };
+        let sas = SharedAccessSignature::parse(&signer.token(at(100_000))).unwrap();
+        let replaced = nonces.redeem(at(0), "0ne1", &id("pump"), &public(3), &sas, Use::Register);
+        assert_eq!(replaced.map(|_| ()), Err(Refusal::Missing));
+        assert!(redeem(&nonces, at(0), 7, RESOURCE, Use::Register).is_ok());
+    }
+
+    #[test]
+    fn nonces_are_bounded_for_a_device_and_in_all() {
+        let nonces = Nonces::default();
+        for first in 0..=8 {
+            assert!(put(&nonces, at(0), "pump", first));
+        }
+        assert_eq!(redeem(&nonces, at(1), 0, RESOURCE, Use::Register), Err(Refusal::Signature));
+        assert!(redeem(&nonces, at(1), 1, RESOURCE, Use::Register).is_ok());
+        for device in 1..DEVICES_MAX {
+            assert!(put(&nonces, at(1), &format!("d{device}"), 0));
+        }
+        assert!(!put(&nonces, at(2), "one-more", 0));
+        assert!(put(&nonces, at(2), "pump", 9));
+        assert!(put(&nonces, at(700), "one-more", 0));
+    }
+}

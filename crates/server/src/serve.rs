@@ -125,7 +125,8 @@ async fn serve(
         if number == 0 {
             sessions.add_link(link.clone(), gantry_gateway::now()).await;
         }
-        let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks).await?;
+        let started =
+            unit.start(gateway, sessions, metrics.clone(), listeners.https_port, stopped.clone(), &mut tasks).await?;
         amqp.add(&unit.config.hub.host_names, started.amqp.clone());
         https.add(&unit.config.hub.host_names, started.https.clone());
         running.push(started);

@@ -150,6 +150,7 @@ impl Unit {
         gateway: Gateway,
         sessions: Arc<Sessions>,
         metrics: PrometheusHandle,
+        https_port: u16,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
@@ -163,7 +164,7 @@ impl Unit {
         )?;
         let dispatch = {
             let blobs = Arc::clone(&self.blobs);
-            routing::Dispatch::new(&self.config, Arc::clone(&self.hub), self.events.clone(), blobs)?
+            routing::Dispatch::new(&self.config, https_port, Arc::clone(&self.hub), self.events.clone(), blobs)?
         };
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),

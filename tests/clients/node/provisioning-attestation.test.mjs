@@ -69,7 +69,7 @@ for (const transport of Object.keys(transports)) {
     })).responseBody;
     t.after(() => enrollments.deleteEnrollmentGroup(group.enrollmentGroupId));
     const member = `node-key-member-${transport}`;
-    for (const [id, own] of [[alone, key], [member, deriveKey(groupKey, member)]]) {
+    await Promise.all([[alone, key], [member, deriveKey(groupKey, member)]].map(async ([id, own]) => {
       const dps = client(transport, new symmetric.SymmetricKeySecurityClient(id, own));
       dps.setProvisioningPayload({ model: 'pump' });
       const result = await dps.register();
@@ -77,7 +77,7 @@ for (const transport of Object.keys(transports)) {
       assert.deepEqual([result.assignedHub, result.deviceId], [env.IOTHUB_HOSTNAME, id]);
       await talks(device.Client.fromConnectionString(
         `HostName=${result.assignedHub};DeviceId=${id};SharedAccessKey=${own}`, deviceMqtt.Mqtt));
-    }
+    }));
     const wrong = { 'a wrong derived key': deriveKey(groupKey, 'another'), "the group's own key": groupKey };
     for (const [what, own] of Object.entries(wrong)) {
       const id = `node-key-wrong-${transport}`;

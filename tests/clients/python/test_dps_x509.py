@@ -174,7 +174,11 @@ def test_the_nearest_authority_decides_and_a_disabled_one_blocks(
     stored.provisioning_status = "disabled"
     service.create_or_update(stored)
     is_disabled(env, ca, service, name, whole)
-    # The individual enrollment comes before both.
+    # The individual enrollment comes before both, by authority or by leaf.
+    by_authority = IndividualEnrollment.create(name, references("dps-root"))
+    service.create_or_update(by_authority)
+    assert register(env, ca, name, whole).status == "assigned"
+    service.delete_individual_enrollment_by_param(name)
     enroll(IndividualEnrollment.create(name, mechanism(client_certificates=certificates(leaf))))
     assert register(env, ca, name, whole).status == "assigned"
 

@@ -8,6 +8,7 @@ import threading
 
 import fastavro
 import pytest
+import requests
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.hub.models import Twin, TwinProperties
@@ -153,13 +154,18 @@ class Receiver:
         openssl("x509", "-req", "-in", request, "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key", "-CAcreateserial",
                 "-out", certificate, "-days", "2", "-extfile", extensions)
         self.events, self.refusals, self.validations, outer = [], 0, 0, self
+        # Whether validation events are answered, or only taken; and the links in them.
+        self.answers_validation, self.links = True, []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 if self.headers["aeg-event-type"] == "SubscriptionValidation":
                     outer.validations += 1
+                    outer.links.append(body[0]["data"]["validationUrl"])
                     answer = json.dumps({"validationResponse": body[0]["data"]["validationCode"]}).encode()
+                    if not outer.answers_validation:
+                        answer = b"{}"
                     self.send_response(200)
                     self.send_header("content-length", str(len(answer)))
                     self.end_headers()
@@ -216,6 +222,32 @@ def test_a_webhook_gets_event_grid_events_and_loses_none_while_it_refuses(
     health = json.loads(gantry(platform, "--json", "routing", "health").stdout)
     states = {one["endpointId"]: one["healthStatus"] for one in health}
     assert states == {"events": "healthy", "hook": "healthy"}
+    receiver.server.shutdown()
+
+
+def test_a_webhook_is_validated_by_its_link(platform, env, ca, device, routing, tmp_path):
+    name, connection_string = device
+    receiver = Receiver(platform, tmp_path)
+    receiver.answers_validation = False
+    routing({
+        "endpoints": {"webhooks": [{"name": "hook", "url": receiver.url}]},
+        "routes": [route("telemetry", f"$connectionDeviceId = '{name}'", "hook")],
+    })
+    send(connection_string, ca, [({"n": n}, {}) for n in range(3)])
+    link = wait_for(lambda: receiver.links, 30)[0]
+
+    def health():
+        shown = json.loads(gantry(platform, "--json", "routing", "health").stdout)
+        return {one["endpointId"]: one for one in shown}["hook"]
+
+    wait_for(lambda: health()["healthStatus"] == "unhealthy" and "open the link" in health()["lastKnownError"])
+    wrong = requests.get(link[:-1] + ("0" if link[-1] != "0" else "1"), timeout=10)
+    assert wrong.status_code == 404 and not receiver.events
+    assert requests.get(link, timeout=10).status_code == 200
+    wait_for(lambda: len({event["id"] for event in receiver.events}) == 3, 60)
+    # It was sent the code once, and the link is used up.
+    assert receiver.validations == 1
+    assert requests.get(link, timeout=10).status_code == 404
     receiver.server.shutdown()
 
 

@@ -32,7 +32,7 @@ fn mechanisms_are_offered_in_their_order() {
     assert_eq!(output.split_to(8)[..], SASL_HEADER);
     let frame = frame::take(&mut output, 512).unwrap().unwrap();
     let offered = SaslFrame::decode(&mut Reader::new(&frame.body)).unwrap();
-    let expected = vec![sasl::EXTERNAL, sasl::MSSBCBS, sasl::PLAIN, sasl::ANONYMOUS];
+    let expected = vec![sasl::EXTERNAL, sasl::MSSBCBS, sasl::PLAIN, sasl::ANONYMOUS, sasl::TPM];
     assert_eq!(offered, SaslFrame::Mechanisms(expected));
 }
 
@@ -51,6 +51,46 @@ fn plain(outcome: Outcome) -> (Connection, Connection, Result<(), Error>) {
     server.sasl_outcome(outcome).unwrap();
     let result = client.receive(0, &server.take_output(0));
     (client, server, result)
+}
+
+/// Sends one SASL frame to the server and decodes what it answers.
+fn sasl_turn(server: &mut Connection, frame: &SaslFrame) -> Option<SaslFrame> {
+    let mut bytes = Vec::new();
+    frame::put(&mut bytes, frame::Kind::Sasl, 0, |out| frame.encode(out));
+    server.receive(0, &bytes).unwrap();
+    let mut output = bytes::BytesMut::from(&server.take_output(0)[..]);
+    let answer = frame::take(&mut output, 512).unwrap()?;
+    Some(SaslFrame::decode(&mut Reader::new(&answer.body)).unwrap())
+}
+
+#[test]
+fn a_mechanism_may_challenge_as_often_as_its_owner_likes() {
+    let mut server = Connection::server(Config::server("s"), 0);
+    server.receive(0, &SASL_HEADER).unwrap();
+    let _ = server.take_output(0);
+    let init = SaslFrame::Init { mechanism: sasl::TPM, initial_response: "keys".into(), hostname: None };
+    assert_eq!(sasl_turn(&mut server, &init), None);
+    assert!(matches!(server.next_event(), Some(Event::Sasl(SaslRequest::Tpm(keys))) if keys == "keys"));
+    for turn in 0..3 {
+        server.sasl_challenge("what?".into()).unwrap();
+        let mut output = bytes::BytesMut::from(&server.take_output(0)[..]);
+        let challenge = frame::take(&mut output, 512).unwrap().unwrap();
+        let challenge = SaslFrame::decode(&mut Reader::new(&challenge.body)).unwrap();
+        assert_eq!(challenge, SaslFrame::Challenge("what?".into()), "{turn}");
+        assert_eq!(sasl_turn(&mut server, &SaslFrame::Response("that".into())), None);
+        assert!(matches!(server.next_event(), Some(Event::Sasl(SaslRequest::Response(that))) if that == "that"));
+    }
+    server.sasl_outcome(Outcome::Ok).unwrap();
+    assert!(!server.is_closed());
+}
+
+#[test]
+fn an_answer_without_a_challenge_is_out_of_order() {
+    let mut server = Connection::server(Config::server("s"), 0);
+    server.receive(0, &SASL_HEADER).unwrap();
+    let mut bytes = Vec::new();
+    frame::put(&mut bytes, frame::Kind::Sasl, 0, |out| SaslFrame::Response("that".into()).encode(out));
+    assert!(matches!(server.receive(0, &bytes), Err(Error::NotAllowed(_))));
 }
 
 #[test]

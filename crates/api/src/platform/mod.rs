@@ -39,6 +39,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/policies", get(policies::list))
         .route("/policies/{name}/roll", post(policies::roll))
         .route("/routing", get(routing::get).put(routing::put))
+        .route("/routing/validate/{code}", get(routing::validate))
         .route("/routing/health", get(routing::health))
         .route("/routing/testnew", post(routing::test_new))
         .route("/routing/testall", post(routing::test_all))

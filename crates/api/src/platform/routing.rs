@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::device::IfMatch;
@@ -78,6 +78,18 @@ pub(super) async fn put(
     };
     let etag = api.hub.put_routing(now(), settings.properties.clone(), &if_match).await?;
     Ok(answer(settings.properties, &etag))
+}
+
+/// The link in a validation event. Whoever was sent it need not be anybody here: the code is the proof.
+pub(super) async fn validate(
+    State(api): State<Arc<Api>>,
+    Path(code): Path<String>,
+) -> Result<&'static str, PlatformError> {
+    if api.hub.open_webhook_link(now(), &code).await? {
+        Ok("the webhook is validated; events follow\n")
+    } else {
+        Err(PlatformError::not_found("no webhook waits for this link, or no longer"))
+    }
 }
 
 pub(super) async fn health(State(api): State<Arc<Api>>, _: User) -> Json<Value> {

@@ -307,7 +307,7 @@ fn retry_after(secs: i32, key: impl Fn(&'static str) -> Value) -> Vec<(Value, Va
 }
 
 /// What a device is told: Node tries again after `internal-error` and throttling alone.
-fn of_dps(error: &DpsError, now: Timestamp) -> ErrorCondition {
+pub(crate) fn of_dps(error: &DpsError, now: Timestamp) -> ErrorCondition {
     let condition = match error.code() / 1000 {
         401 | 403 => amqp::UNAUTHORIZED_ACCESS,
         404 => amqp::NOT_FOUND,
@@ -359,6 +359,8 @@ mod tests {
             false,
         );
         check(DpsError::Invalid("x".into()), "com.microsoft:argument-error", 400_004, false);
+        let throttled = DpsError::Throttled { retry_after: std::time::Duration::from_secs(9) };
+        check(throttled, "com.microsoft:device-container-throttled", 429_001, true);
         check(DpsError::NotImplemented("x"), "amqp:not-implemented", 501_001, false);
         check(DpsError::Failed("x".into()), "amqp:internal-error", 500_001, true);
     }

@@ -15,7 +15,7 @@ mod c2d;
 pub(crate) mod condition;
 mod connection;
 mod device;
-mod dps;
+pub(crate) mod dps;
 mod event;
 mod filter;
 mod grants;

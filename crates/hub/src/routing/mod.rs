@@ -15,6 +15,7 @@ mod settings;
 mod store;
 mod table;
 mod test;
+mod validation;
 
 pub use message::Message;
 pub use settings::{
@@ -23,6 +24,7 @@ pub use settings::{
 };
 pub use table::{Added, Decision, Destinations, Table};
 pub use test::{RouteVerdict, TestMessage, Verdict};
+pub use validation::{LINK_LIFE, Validation};
 
 pub use store::InUse;
 pub(crate) use store::Routes;

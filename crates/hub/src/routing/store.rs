@@ -12,6 +12,7 @@ use super::health::Health;
 use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, RoutingError, Source};
 use super::table::Table;
 use super::test::{RouteVerdict, TestMessage, Verdict};
+use super::validation::Validations;
 use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
@@ -74,7 +75,8 @@ pub struct InUse {
 
 /// The routes of a hub.
 pub(crate) struct Routes {
-    documents: Arc<dyn Documents>,
+    pub(super) documents: Arc<dyn Documents>,
+    pub(super) validations: Validations,
     hub: String,
     current: RwLock<Current>,
     /// Held over a read, change and write.
@@ -100,6 +102,7 @@ impl Routes {
         let (changed, _) = tokio::sync::watch::channel(kept.version);
         let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
         Ok(Self {
+            validations: Validations::load(&*documents)?,
             documents,
             hub: hub.to_owned(),
             current,
@@ -190,7 +193,12 @@ impl Hub {
         let kept = Kept { routing, numbers, last_number, version: before.version + 1 };
         let table = kept.table(&self.routes.hub)?;
         let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
-        self.routes.documents.put(vec![(COLLECTION, ID.to_owned(), Some(text))]).await?;
+        let webhooks = &kept.routing.endpoints.webhooks;
+        let is_webhook = |url: &str| webhooks.iter().any(|webhook| webhook.url == url);
+        let mut changes = vec![(COLLECTION, ID.to_owned(), Some(text))];
+        changes.extend(self.routes.validations.forgotten(is_webhook));
+        self.routes.documents.put(changes).await?;
+        self.routes.validations.retain(is_webhook);
         let version = kept.version;
         self.routes.health.retain(|name| kept.numbers.contains_key(name));
         *self.routes.current.write() = Current { kept: Arc::new(kept), table: Arc::new(table) };

@@ -50,17 +50,26 @@ pub struct Dispatch {
     events: Events,
     blobs: Arc<Blobs>,
     client: reqwest::Client,
+    base: String,
 }
 
 impl Dispatch {
-    /// Joins hub and log.
+    /// Joins hub and log; receivers are told of the HTTPS port.
     ///
     /// # Errors
     /// When our own CA cannot be read.
-    pub fn new(config: &Config, hub: Arc<Hub>, events: Events, blobs: Arc<Blobs>) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &Config,
+        https_port: u16,
+        hub: Arc<Hub>,
+        events: Events,
+        blobs: Arc<Blobs>,
+    ) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.ca_file())?;
         let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
-        Ok(Self { hub, events, blobs, client })
+        let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
+        let base = format!("https://{}{port}", hub.host_name());
+        Ok(Self { hub, events, blobs, client, base })
     }
 
     /// Runs until `stopped`: starts senders of new endpoints and ends those of endpoints that are gone or changed.
@@ -110,7 +119,8 @@ impl Dispatch {
         match &one.endpoint.kind {
             EndpointKind::OwnStream | EndpointKind::Elsewhere => bail!("nothing is sent to such an endpoint"),
             EndpointKind::Webhook { url } => {
-                Ok(Box::new(EventGrid::new(self.client.clone(), url.clone(), self.hub.name().to_owned())))
+                let (client, hub) = (self.client.clone(), Arc::clone(&self.hub));
+                Ok(Box::new(EventGrid::new(client, url.clone(), hub, self.base.clone())))
             }
             EndpointKind::Storage(settings) => {
                 let name = ContainerName::parse(&settings.container_name).context("containerName")?;

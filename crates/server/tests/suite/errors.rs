@@ -13,6 +13,7 @@ use gantry_hub::routing::RoutingError;
 use gantry_hub::throttle::Operation;
 use gantry_hub::twin::TwinError;
 use gantry_identity::{DeviceId, Identity, Refusal};
+use gantry_provisioning::{DpsError, Unknown};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
 const HEAD: &str = "\
@@ -29,6 +30,37 @@ This table is checked by a test (`crates/server/tests/suite/errors.rs`).
 | Failure | HTTP | Number | Name | Twin status | MQTT 5 | AMQP condition |
 |---|---|---|---|---|---|---|
 ";
+
+const PROVISIONING: &str = "
+## The provisioning service
+
+Its answers carry the number in `x-ms-error-code` and in the JSON body, whose shape is the same over HTTP, MQTT and AMQP \
+(there in the description of the rejected request). Over MQTT the number's leading three digits are the status of the answer's topic; a \
+refused sign-in is CONNACK 5, or SASL outcome 1. A registration that fails for its own reasons is no failure here: its status says so.
+
+| Failure | HTTP | Number | AMQP condition |
+|---|---|---|---|
+";
+
+/// One failure of each kind of the provisioning service, with words for it.
+fn provisioning_failures() -> Vec<(&'static str, DpsError)> {
+    let words = || "words".to_owned();
+    let unknown = |what, words| (words, DpsError::NotFound(what, String::new()));
+    vec![
+        ("credentials refused", DpsError::Unauthorized(Refusal::Missing)),
+        unknown(Unknown::Enrollment, "enrollment not there"),
+        unknown(Unknown::Group, "enrollment group not there"),
+        unknown(Unknown::Registration, "registration not there"),
+        unknown(Unknown::Operation, "operation not there"),
+        unknown(Unknown::Hub, "linked hub not there"),
+        ("exists already", DpsError::Conflict(words())),
+        ("etag of an enrollment", DpsError::PreconditionFailed),
+        ("bad argument, certificate or key", DpsError::Invalid(words())),
+        ("throttled", DpsError::Throttled { retry_after: std::time::Duration::from_secs(1) }),
+        ("store or hub failed", DpsError::Failed(words())),
+        ("not implemented", DpsError::NotImplemented("words")),
+    ]
+}
 
 /// One failure of each kind. A kind that is missing here does not compile below.
 fn failures() -> Vec<HubError> {
@@ -163,6 +195,11 @@ fn the_table_of_failures_is_what_the_heads_answer() {
         };
         let (http, number, name) = gantry_api::ApiError::from(error).code();
         writeln!(table, "| {what} | {http} | {number} | `{name}` | {status} | {mqtt_5} | {condition} |").unwrap();
+    }
+    table.push_str(PROVISIONING);
+    for (what, error) in provisioning_failures() {
+        let (number, condition) = (error.code(), gantry_gateway::amqp_dps_condition(&error));
+        writeln!(table, "| {what} | {} | {number} | `{condition}` |", number / 1000).unwrap();
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(TABLE, &table).unwrap();
