@@ -419,10 +419,50 @@ impl Phase {
             "stormFactor": round(peak / mean),
             "plannedSeconds": round(slot * SLOTS as f64),
             "seconds": round(self.took.as_secs_f64()),
-            "unhurriedSeconds": round(slot * SLOTS as f64 * args.speed),
+            "plannedSecondsUnhurried": round(slot * SLOTS as f64 * args.speed),
             "histogram": first,
             "later": later,
             "failures": self.failures,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, retry_after: Option<u64>, body: Value) -> Option<Answer> {
+        Some(Answer { status, retry_after: retry_after.map(Duration::from_secs), body })
+    }
+
+    #[test]
+    fn chi_square_counts_hubs_without_devices() {
+        assert!(chi_square(&[250, 250, 250, 250], 4) < f64::EPSILON);
+        assert!((chi_square(&[260, 240], 2) - 0.8).abs() < 1e-9);
+        assert!((chi_square(&[500, 500], 4) - 1000.0).abs() < 1e-9);
+        assert!(chi_square(&[], 0) < f64::EPSILON);
+    }
+
+    #[test]
+    fn only_devices_nobody_knows_register_again() {
+        for status in [401, 403, 404] {
+            let verdict = judge(&Step::LookUp, answer(status, None, Value::Null));
+            assert_eq!(verdict, Verdict::Go(Step::Register, Wait::default()));
+            assert!(matches!(judge(&Step::Register, answer(status, None, Value::Null)), Verdict::Failed(_)));
+        }
+        let state = json!({ "status": "assigned", "assignedHub": "a" });
+        assert_eq!(judge(&Step::LookUp, answer(200, None, state)), Verdict::Assigned("a".into()));
+    }
+
+    #[test]
+    fn trouble_leaves_the_step_and_keeps_what_the_server_asks_for() {
+        let retry_after = Some(Duration::from_secs(70));
+        for step in [Step::LookUp, Step::Register, Step::Poll("o".into())] {
+            let verdict = judge(&step, answer(429, Some(70), Value::Null));
+            assert_eq!(verdict, Verdict::Again(Trouble::Throttled { retry_after }));
+            let verdict = judge(&step, answer(503, Some(70), Value::Null));
+            assert_eq!(verdict, Verdict::Again(Trouble::ServerError { retry_after }));
+            assert_eq!(judge(&step, None), Verdict::Again(Trouble::Unreachable));
+        }
     }
 }

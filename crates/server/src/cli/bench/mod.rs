@@ -9,6 +9,7 @@ mod amqp;
 mod connections;
 mod load;
 mod methods;
+mod registrations;
 mod registry;
 mod server;
 mod tokens;
@@ -52,6 +53,8 @@ pub(super) enum BenchCommand {
     Methods(methods::MethodsArgs),
     /// Registry operations and queries as the registry grows.
     Registry(registry::RegistryArgs),
+    /// Devices that provision themselves, as the enrollments grow.
+    Registrations(registrations::RegistrationsArgs),
     /// Tokens a second from a token server, over HTTPS.
     Tokens(tokens::TokensArgs),
 }
@@ -89,6 +92,7 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
         BenchCommand::Methods(args) => methods::run(output, &args, &folder).await,
         BenchCommand::Registry(args) => registry::run(output, &args, &folder).await,
+        BenchCommand::Registrations(args) => registrations::run(output, &args, &folder).await,
         BenchCommand::Tokens(args) => tokens::run(output, &args, &folder).await,
     };
     std::fs::remove_dir_all(&folder)?;
