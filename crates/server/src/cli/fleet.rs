@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::client::Connection;
 use super::output::Output;
-use super::return_rules::{Plan, Retries, Trouble, Wait};
+use super::return_rules::{Plan, Retries, START_MIN, Trouble, Wait};
 
 const API_VERSION: &str = "2021-10-01";
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -34,6 +34,8 @@ const SLOTS: usize = 20;
 const SLOTS_MAX: usize = 20_000;
 /// Slots of the histogram.
 const HISTOGRAM_MAX: usize = 3 * SLOTS;
+/// A shorter window leaves nothing to spread.
+const WINDOW_MIN: Duration = Duration::from_secs(3);
 /// Devices of one run.
 const DEVICES_MAX: u32 = 1_000_000;
 /// Failures that are told in words.
@@ -79,11 +81,18 @@ pub(super) struct FleetArgs {
 }
 
 impl FleetArgs {
+    fn plan(&self) -> Plan {
+        let (devices, connections_per_second, load) = (self.devices, self.connections_per_second, self.load);
+        Plan { devices, connections_per_second, load }
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         ensure!(self.load > 0.0 && self.load <= 1.0, "--load must be above 0 and up to 1");
         ensure!(self.connections_per_second > 0.0, "--connections-per-second must be above 0");
         ensure!(self.speed > 0.0 && self.speed.is_finite(), "--speed must be above 0");
         ensure!((1..=10_000).contains(&self.concurrency), "--concurrency must be 1 to 10000");
+        let few = "so few devices may come as they like; have more, or fewer --connections-per-second";
+        ensure!(self.plan().window() >= WINDOW_MIN, few);
         ensure!(self.hubs != Some(0), "--hubs must be at least 1");
         Ok(())
     }
@@ -249,7 +258,6 @@ impl Fleet {
         known: bool,
     ) -> Result<String, String> {
         let id = format!("{}-{number}", self.prefix);
-        tokio::time::sleep(self.compressed(Wait { asked: Duration::ZERO, own: start })).await;
         let signer = Signer {
             resource: format!("{}/registrations/{id}", self.scope),
             key: self.group_key.derive(&id),
@@ -258,8 +266,10 @@ impl Fleet {
         let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));
         let mut step = if known { Step::LookUp } else { Step::Register };
         let (mut retries, mut polls) = (Retries::default(), 0);
+        let mut due = traffic.lock().began + self.compressed(Wait { asked: Duration::ZERO, own: start });
         loop {
-            traffic.lock().count_request();
+            traffic.lock().count_request(due);
+            tokio::time::sleep_until(due).await;
             let answer = self.ask(&id, &token, &step).await;
             let wait = match judge(&step, answer) {
                 Verdict::Assigned(hub) => return Ok(hub),
@@ -278,7 +288,7 @@ impl Fleet {
                     wait.ok_or_else(|| format!("gave up after {trouble:?}"))?
                 }
             };
-            tokio::time::sleep(self.compressed(wait)).await;
+            due = Instant::now() + self.compressed(wait);
         }
     }
 
@@ -331,7 +341,7 @@ fn judge(step: &Step, answer: Option<Answer>) -> Verdict {
     }
 }
 
-/// The requests of one phase, as devices make them: before they wait for a connection.
+/// The requests of one phase, when they are due: this process may be late, and they may wait for a connection.
 struct Traffic {
     began: Instant,
     slot: Duration,
@@ -343,9 +353,9 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn count_request(&mut self) {
+    fn count_request(&mut self, due: Instant) {
         self.requests += 1;
-        let at = (self.began.elapsed().as_secs_f64() / self.slot.as_secs_f64()) as usize;
+        let at = (due.duration_since(self.began).as_secs_f64() / self.slot.as_secs_f64()) as usize;
         let at = at.min(SLOTS_MAX - 1);
         if self.slots.len() <= at {
             self.slots.resize(at + 1, 0);
@@ -373,20 +383,19 @@ struct Phase {
 
 impl Phase {
     async fn run(fleet: &Arc<Fleet>, args: &FleetArgs, known: bool, bar: &ProgressBar) -> anyhow::Result<Self> {
-        let (devices, connections_per_second, load) = (args.devices, args.connections_per_second, args.load);
-        let plan = Plan { devices, connections_per_second, load };
-        let slot = plan.window().div_f64(args.speed * SLOTS as f64).max(Duration::from_millis(1));
+        let plan = args.plan();
+        let slot = (plan.window() - START_MIN).div_f64(args.speed * SLOTS as f64).max(Duration::from_millis(1));
         let began = Instant::now();
         let traffic =
             Traffic { began, slot, slots: vec![], requests: 0, throttled: 0, server_errors: 0, unreachable: 0 };
         let traffic = Arc::new(Mutex::new(traffic));
         let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..devices {
+        for number in 0..args.devices {
             let (fleet, traffic) = (Arc::clone(fleet), Arc::clone(&traffic));
             let start = if args.at_once { Duration::ZERO } else { plan.start(rand::random()) };
             tasks.spawn(async move { (number, fleet.come_back(&traffic, number, start, known).await) });
         }
-        let (mut hubs, mut failures) = (vec![None; devices as usize], vec![]);
+        let (mut hubs, mut failures) = (vec![None; args.devices as usize], vec![]);
         while let Some(done) = tasks.join_next().await {
             bar.inc(1);
             match done? {
@@ -417,9 +426,8 @@ impl Phase {
             "peakPerSecond": round(peak / slot),
             "meanPerSecond": round(mean / slot),
             "stormFactor": round(peak / mean),
-            "plannedSeconds": round(slot * SLOTS as f64),
+            "plannedSeconds": round(args.plan().window().as_secs_f64() / args.speed),
             "seconds": round(self.took.as_secs_f64()),
-            "plannedSecondsUnhurried": round(slot * SLOTS as f64 * args.speed),
             "histogram": first,
             "later": later,
             "failures": self.failures,

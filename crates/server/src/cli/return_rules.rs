@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// The earliest a device asks after an outage.
-const START_MIN: Duration = Duration::from_secs(1);
+pub(super) const START_MIN: Duration = Duration::from_secs(1);
 /// The shortest wait after a server error.
 const BACK_OFF_MIN: Duration = Duration::from_secs(5);
 /// Doublings of the back-off; later waits stay as long as the last.

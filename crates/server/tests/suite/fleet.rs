@@ -1,9 +1,11 @@
 //! `gantry simulate fleet` against a real platform: devices spread over hubs, and come back without a storm.
 
-use std::process::{Command, Output};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use gantry_identity::Key;
-use gantry_testkit::Platform;
+use gantry_testkit::{PATIENCE, Platform};
 use serde_json::Value;
 
 use super::{GANTRY, key};
@@ -24,10 +26,15 @@ const HUBS: &str = r#"
 /// What equal chances stay below in all but one of 100,000 runs, for four hubs.
 const CHI_SQUARE_MAX: f64 = 25.9;
 
-fn gantry(platform: &Platform, arguments: &[&str]) -> Output {
+fn command(platform: &Platform, arguments: &[&str]) -> Command {
     let mut command = Command::new(GANTRY);
     command.arg("--data").arg(platform.data()).arg("--json").args(arguments);
-    command.env("GANTRY_GROUP_KEY", key(9).to_base64()).output().expect("gantry runs")
+    command.env("GANTRY_GROUP_KEY", key(9).to_base64());
+    command
+}
+
+fn gantry(platform: &Platform, arguments: &[&str]) -> Output {
+    command(platform, arguments).output().expect("gantry runs")
 }
 
 /// A platform with four hubs and a group.
@@ -40,8 +47,15 @@ fn platform(provisioning: &str) -> Platform {
 }
 
 fn fleet(platform: &Platform, arguments: &str) -> (bool, Value, String) {
-    let arguments: Vec<_> = ["simulate", "fleet"].into_iter().chain(arguments.split(' ')).collect();
-    let done = gantry(platform, &arguments);
+    outcome(&gantry(platform, &fleet_arguments(arguments)))
+}
+
+fn fleet_arguments(arguments: &str) -> Vec<&str> {
+    ["simulate", "fleet"].into_iter().chain(arguments.split(' ')).collect()
+}
+
+/// Whether it went well, what it reports, and what it complains of.
+fn outcome(done: &Output) -> (bool, Value, String) {
     let error = String::from_utf8_lossy(&done.stderr).into_owned();
     let report = serde_json::from_slice(&done.stdout);
     (done.status.success(), report.unwrap_or_else(|_| panic!("no report: {error}")), error)
@@ -77,13 +91,42 @@ fn a_fleet_spreads_over_hubs_and_comes_back_without_a_storm() {
     assert!(number(&report, "/phases/0/stormFactor") > 3.0, "{report}");
 }
 
+#[test]
+fn a_fleet_outlasts_connections_that_are_dropped() {
+    let mut platform = platform("");
+    let plan = "--devices 400 --connections-per-second 20 --speed 8 --hubs 4";
+    let (well, report, error) = fleet(&platform, plan);
+    assert!(well, "{error}\n{report}");
+    platform.kill().expect("killed");
+    // Whoever comes now is hung up on, until many were.
+    let hang_up = TcpListener::bind(("127.0.0.1", platform.https_port())).expect("the port is free");
+    hang_up.set_nonblocking(true).expect("a listener");
+    let plan = format!("{plan} --registered");
+    let mut waiting = command(&platform, &fleet_arguments(&plan));
+    let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gantry runs");
+    let (mut dropped, deadline) = (0, Instant::now() + PATIENCE);
+    while dropped < 200 {
+        assert!(Instant::now() < deadline, "only {dropped} devices came");
+        match hang_up.accept() {
+            Ok(_) => dropped += 1,
+            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+        }
+    }
+    drop(hang_up);
+    platform.restart().expect("the platform starts again");
+    let (well, report, error) = outcome(&waiting.wait_with_output().expect("the fleet ends"));
+    assert!(well, "{error}\n{report}");
+    assert_even(&report, 400.0);
+    assert!(number(&report, "/phases/0/unreachable") >= 200.0, "{report}");
+}
+
 /// More devices than may register in a minute: some are told to come back, which takes the rest of that minute and up
 /// to half a minute more.
 #[test]
 fn devices_that_are_throttled_come_back_when_they_are_told() {
     let platform = platform("[provisioning]\nact_like = \"S1\"\n");
     let throttled = ["early", "late"].into_iter().find_map(|prefix| {
-        let plan = format!("--devices 1100 --connections-per-second 400 --load 1 --hubs 4 --prefix {prefix}");
+        let plan = format!("--devices 1100 --connections-per-second 250 --load 1 --hubs 4 --prefix {prefix}");
         let (well, report, error) = fleet(&platform, &plan);
         assert!(well, "{error}\n{report}");
         assert_even(&report, 1100.0);
