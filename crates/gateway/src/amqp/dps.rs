@@ -42,6 +42,8 @@ pub(super) struct Dps {
     registrant: Option<Arc<Registrant>>,
     waiting: Vec<(AttachRequest, RegistrationId)>,
     checking: bool,
+    /// Its proof was refused when it asked for a link.
+    refused: bool,
     pub(super) tpm: Option<TpmSasl>,
     in_flight: u32,
 }
@@ -142,6 +144,7 @@ impl Head {
                 }
             }
             Err(error) => {
+                self.dps.refused = !sasl;
                 for (request, _) in waiting {
                     let refusal = of_dps(&error, (self.context.now)());
                     self.amqp.refuse_attach(request, refusal);
@@ -163,6 +166,11 @@ impl Head {
                 return self.amqp.refuse_attach(request, condition::unauthorized());
             }
             return self.open_registration_link(request, &parsed);
+        }
+        if self.dps.refused {
+            // The Node client asks for its other link before it sees the refusal of the first, and never comes back
+            // from a second one. This link goes with the connection, which ends without a proof.
+            return;
         }
         if self.dps.waiting.len() >= WAITING_MAX {
             let text = "too many links wait for their device";
