@@ -85,7 +85,7 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("POST", "/platform/v1/provisioning/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
 ];
 
-struct Nothing;
+pub(crate) struct Nothing;
 
 /// A log in memory.
 #[derive(Default)]
