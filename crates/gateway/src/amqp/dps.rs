@@ -44,6 +44,8 @@ pub(super) struct Dps {
     service: Option<Arc<Service>>,
     waiting: Vec<(AttachRequest, RegistrationId)>,
     checking: bool,
+    /// Its proof was refused when it asked for a link.
+    refused: bool,
     pub(super) tpm: Option<TpmSasl>,
     in_flight: u32,
 }
@@ -146,6 +148,7 @@ impl Head {
                 }
             }
             Err(error) => {
+                self.dps.refused = !sasl;
                 for (request, _) in waiting {
                     let refusal = of_dps(&error, (self.context.now)());
                     self.amqp.refuse_attach(request, refusal);
@@ -167,6 +170,11 @@ impl Head {
                 return self.amqp.refuse_attach(request, condition::unauthorized());
             }
             return self.open_registration_link(request, &parsed);
+        }
+        if self.dps.refused {
+            // The Node client asks for its other link before it sees the refusal of the first, and never comes back
+            // from a second one. This link goes with the connection, which ends without a proof.
+            return;
         }
         if self.dps.waiting.len() >= WAITING_MAX {
             let text = "too many links wait for their device";
