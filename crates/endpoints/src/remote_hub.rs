@@ -200,6 +200,7 @@ mod tests {
     use super::*;
 
     fn link(connection_string: &str) -> Result<Way, String> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let hub = HubLink { connection_string: connection_string.into(), authority: None, weight: 1, takes_part: true };
         HubLinker.link(&hub)
     }

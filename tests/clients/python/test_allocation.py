@@ -316,7 +316,7 @@ def test_a_hub_in_another_process_is_linked_by_its_connection_string(platform, e
         change(service, name, iot_hubs=["127.0.0.9"])
         moved = register(env, ca, name).registration_state
         assert (moved.assigned_hub, moved.sub_status) == ("127.0.0.9", "deviceDataMigrated")
-        shown = gantry(other, "--json", "twin", "get", name)
+        shown = gantry(other, "--json", "twin", "show", name)
         twin = json.loads(shown.stdout)
         assert (twin["properties"]["desired"]["rate"], twin["tags"]["hall"]) == (9, 1)
         with pytest.raises(Exception):

@@ -101,7 +101,7 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/provisioning/registrations/none", "", Rights::HUB_OWNER),
 ];
 
-struct Nothing;
+pub(crate) struct Nothing;
 
 /// A log in memory.
 #[derive(Default)]
