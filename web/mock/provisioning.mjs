@@ -1,8 +1,17 @@
 // A MOCK of the provisioning routes: keeps what it is given. Part of the mock platform; see server.mjs.
-import { createHmac } from "node:crypto";
+import { X509Certificate, createHmac } from "node:crypto";
 
 const KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 export const SCOPE = "0ne0000MOCK";
+
+/** Certificates come back as `info` only. */
+function withInfo(attestation) {
+  return JSON.parse(JSON.stringify(attestation), (_, value) => {
+    if (!value?.certificate) return value;
+    const read = new X509Certificate(value.certificate);
+    return { info: { subjectName: read.subject, sha256Thumbprint: read.fingerprint256.replaceAll(":", ""), notAfterUtc: new Date(read.validTo).toISOString() } };
+  });
+}
 
 export function createProvisioning() {
   const rooms = { enrollmentGroups: new Map(), enrollments: new Map() };
@@ -17,7 +26,7 @@ export function createProvisioning() {
     if (stored && etag !== stored.etag) return etag ? refuse(412, "PreconditionFailed", "etag does not match") : refuse(409, "Conflict", `enrollment \`${id}\` exists already`);
     const keys = body.attestation.symmetricKey ?? stored?.keys;
     const primaryKey = keys?.primaryKey ?? KEY;
-    const attestation = body.attestation.type === "symmetricKey" ? { type: "symmetricKey" } : body.attestation;
+    const attestation = body.attestation.type === "symmetricKey" ? { type: "symmetricKey" } : withInfo(body.attestation);
     const enrollment = { ...body, attestation, keys: { primaryKey, secondaryKey: primaryKey }, etag: `"${(changes += 1)}"`, createdDateTimeUtc: new Date().toISOString() };
     rooms[room].set(id, enrollment);
     return [200, shown(enrollment)];

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
-import { provision, shooter } from "./provisioning.mjs";
+import { certify, provision, shooter } from "./provisioning.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -105,7 +105,9 @@ try {
     }
   }
   await operate(page);
-  await provision(page, base, shooter(page, LOOKS, folder), problems);
+  const shoot = shooter(page, LOOKS, folder);
+  await provision(page, base, shoot, problems);
+  await certify(page, base, shoot);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForSelector("#token");
   await page.screenshot({ path: join(folder, "phone-signin.png") });

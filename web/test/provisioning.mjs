@@ -1,6 +1,9 @@
 // Drives the provisioning view: a group, a new device that registers with what it is told, settings, deletion.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHmac } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Registers a device over REST with the block it was told; waits until it is assigned. */
@@ -74,6 +77,53 @@ export async function provision(page, base, shoot, problems) {
   assert.ok(refusal >= 0, "a bad registration id was refused");
   problems.splice(refusal, 1);
   console.log(`provisioning: ${device} registered with the block it was told`);
+}
+
+/** Uploads an authority, proves that its key is ours, and makes a group whose devices have certificates under it. */
+export async function certify(page, base, shoot) {
+  const folder = await mkdtemp(join(tmpdir(), "gantry-page-"));
+  const file = (name) => join(folder, name);
+  const openssl = (...args) => execFileSync("openssl", args, { stdio: ["ignore", "ignore", "pipe"] });
+  try {
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", file("root.key"), "-out", file("root.pem"), "-subj", "/CN=Page root", "-days", "30");
+    await page.goto(`${base}/#/provisioning`);
+    await page.getByRole("button", { name: "Upload" }).click();
+    await page.fill("#authority-name", "page-root");
+    await page.setInputFiles("#authority-file", file("root.key"));
+    await page.getByRole("button", { name: "Upload" }).click();
+    await page.getByText("This file holds a private key.").waitFor();
+    await page.setInputFiles("#authority-file", file("root.pem"));
+    await page.getByRole("button", { name: "Upload" }).click();
+    const authority = page.locator('[data-authority="page-root"]');
+    await authority.getByText("○ Not verified").waitFor();
+    await authority.getByRole("button", { name: "Verify page-root" }).click();
+    const code = (await authority.locator("[data-code]").innerText()).trim();
+    await shoot("provisioning-authority");
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", file("proof.key"), "-out", file("proof.csr"), "-subj", `/CN=${code}`);
+    openssl("x509", "-req", "-in", file("proof.csr"), "-CA", file("root.pem"), "-CAkey", file("root.key"), "-CAcreateserial", "-out", file("proof.pem"), "-days", "1");
+    await page.setInputFiles("#proof", file("proof.pem"));
+    await authority.getByRole("button", { name: "Check proof" }).click();
+    await authority.getByText("● Verified").waitFor();
+
+    for (const [id, way] of [["page-by-name", "authority"], ["page-by-file", "certificate"]]) {
+      await page.goto(`${base}/#/provisioning`);
+      await page.getByRole("button", { name: "New group" }).click();
+      await page.fill("#enrollment-id", id);
+      await page.selectOption("#way", way);
+      if (way === "authority") await page.selectOption("#authority", "page-root");
+      else await page.setInputFiles("#certificate", file("root.pem"));
+      await page.getByRole("button", { name: "Create" }).click();
+      await page.getByText(way === "authority" ? "Certificate under page-root" : /Certificate under .*Page root/).waitFor();
+      await page.getByRole("button", { name: "Delete", exact: true }).click();
+      await page.getByRole("button", { name: "Delete for good" }).click();
+      await page.waitForURL(/#\/provisioning$/);
+    }
+    await authority.getByRole("button", { name: "Delete page-root" }).click();
+    await authority.waitFor({ state: "detached" });
+    console.log("provisioning: an authority was uploaded and verified, groups take certificates under it");
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
 
 /** Pictures of one state in every look, each as wide as its window. */
