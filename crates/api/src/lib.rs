@@ -24,7 +24,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
-use gantry_provisioning::Service;
+use gantry_provisioning::{Instances, Service};
 
 pub use auth::{PeerAddress, PeerCertificate};
 pub use error::ApiError;
@@ -39,8 +39,10 @@ pub use platform::session::Sessions;
 pub struct Api {
     /// The hub.
     pub hub: Arc<Hub>,
-    /// The provisioning service.
+    /// The provisioning service of the name.
     pub provisioning: Arc<Service>,
+    /// It and those beside it.
+    pub instances: Instances,
     /// The application.
     pub central: Arc<Central>,
     /// Where devices upload files; none when that is switched off.

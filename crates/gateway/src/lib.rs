@@ -17,22 +17,22 @@ use gantry_hub::ports::Append;
 use gantry_hub::throttle::Operation;
 use gantry_hub::{Hub, HubError, Taken};
 use gantry_identity::{CertificateChain, Timestamp};
-use gantry_provisioning::{DpsError, Service};
+use gantry_provisioning::{DpsError, Instances};
 
 /// What the device side serves.
 #[derive(Clone)]
 pub struct Gateway {
     /// The hub.
     pub hub: Arc<Hub>,
-    /// The provisioning service.
-    pub provisioning: Arc<Service>,
+    /// The provisioning service, and those beside it.
+    pub provisioning: Instances,
     /// Every hub of the process: one address may serve several.
     hubs: Arc<[Arc<Hub>]>,
 }
 
 impl Gateway {
-    /// A hub, those beside it, and the provisioning service.
-    pub fn new(hub: Arc<Hub>, hubs: &[Arc<Hub>], provisioning: Arc<Service>) -> Self {
+    /// A hub, those beside it, and the provisioning services.
+    pub fn new(hub: Arc<Hub>, hubs: &[Arc<Hub>], provisioning: Instances) -> Self {
         Self { hub, provisioning, hubs: hubs.into() }
     }
 

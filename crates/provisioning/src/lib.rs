@@ -14,6 +14,7 @@ mod document;
 mod enrollment;
 mod enrollment_document;
 mod hubs;
+mod instances;
 mod limits;
 mod link;
 mod ports;
@@ -35,6 +36,7 @@ pub use enrollment::{
 };
 pub use enrollment_document::Keys;
 pub use hubs::{HubLink, HubView, Isolated, Linker, Way};
+pub use instances::Instances;
 pub use limits::Limits;
 pub use link::{Beginning, Link, LinkError, LinkedHub, Placed, Placement};
 pub use ports::{Departure, EnrollmentKind, Store};

@@ -12,7 +12,7 @@ use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::PortFuture;
 use gantry_hub::routing::{Destinations, Endpoint, EndpointKind};
 use gantry_identity::Timestamp;
-use gantry_provisioning::Service;
+use gantry_provisioning::Instances;
 use gantry_storage::{Cursor, Events, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ impl Amqp {
     pub fn new(
         config: &Config,
         hub: &Arc<Hub>,
-        provisioning: &Arc<Service>,
+        provisioning: &Instances,
         events: Events,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
@@ -43,7 +43,7 @@ impl Amqp {
             stream_port: config.ports.amqp(),
             consumer_groups: config.hub.consumer_groups.clone(),
             hub: Arc::clone(hub),
-            provisioning: Arc::clone(provisioning),
+            provisioning: provisioning.clone(),
             authorizer,
             stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
             c2d,

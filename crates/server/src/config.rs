@@ -433,6 +433,11 @@ impl Config {
         self.main_folder.as_ref().unwrap_or(&self.data_folder).join("tls/ca.pem")
     }
 
+    /// Whether this is the configuration of the main hub.
+    pub fn is_main(&self) -> bool {
+        self.main_folder.is_none()
+    }
+
     /// The configuration of each hub, the main one first.
     pub fn each_hub(&self) -> Vec<Self> {
         let further = |hub: &HubConfig| Self {

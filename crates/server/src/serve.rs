@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use gantry_api::Sessions;
 use gantry_gateway::{Gateway, Peer};
-use gantry_provisioning::Service;
+use gantry_provisioning::{Instances, Service};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
 use tokio::net::TcpListener;
@@ -50,14 +50,17 @@ pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
         units.push(Unit::open(config).await.context(named)?);
     }
     let main = units.first().context("no hub")?;
-    let provisioning = provisioning::open(&config, main, &units).await?;
+    let mut instances = vec![];
+    for unit in &units {
+        instances.push(provisioning::open(unit, &units).await?);
+    }
     let listeners = bind(&config)?;
     let connections = Connections::new(&config, &main.secrets, listeners.https_port)?;
     connections.write(&config.data_folder)?;
     for unit in units.iter().skip(1) {
         Connections::new(&unit.config, &unit.secrets, listeners.https_port)?.write(&unit.config.data_folder)?;
     }
-    serve(&config, units, provisioning, listeners, &certificates, &connections, json).await
+    serve(&config, units, instances.into(), listeners, &certificates, &connections, json).await
 }
 
 /// A connection is a file: takes as many as the system allows.
@@ -98,7 +101,7 @@ impl Serve for Mqtt {
 async fn serve(
     config: &Config,
     units: Vec<Unit>,
-    provisioning: Arc<Service>,
+    instances: Arc<[Arc<Service>]>,
     listeners: Listeners,
     certificates: &Certificates,
     connections: &Connections,
@@ -118,9 +121,11 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let hubs: Vec<_> = units.iter().map(|unit| Arc::clone(&unit.hub)).collect();
-    let (mut amqp, mut https, mut running) = (ByName::default(), ByName::default(), vec![]);
-    for (number, unit) in units.iter().enumerate() {
-        let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, Arc::clone(&provisioning));
+    let (mut mqtt, mut amqp, mut https, mut running) = (None, ByName::default(), ByName::default(), vec![]);
+    for (number, (unit, own)) in units.iter().zip(instances.iter()).enumerate() {
+        let provisioning = Instances::new(Arc::clone(own), Arc::clone(&instances));
+        let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, provisioning);
+        mqtt.get_or_insert_with(|| gateway.clone());
         let sessions = Arc::new(Sessions::default());
         if number == 0 {
             sessions.add_link(link.clone(), gantry_gateway::now()).await;
@@ -131,7 +136,6 @@ async fn serve(
         https.add(&unit.config.hub.host_names, started.https.clone());
         running.push(started);
     }
-    let mqtt = hubs.first().map(|hub| Gateway::new(Arc::clone(hub), &hubs, Arc::clone(&provisioning)));
     let mqtt = mqtt.context("no hub")?;
     accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(mqtt.clone()));
     accept_on(&mut tasks, listeners.amqp, &plain, &bounds, &amqp);
@@ -141,7 +145,9 @@ async fn serve(
         let listener = TcpListener::bind(("127.0.0.1", port)).await.context("binding the bench's plain port")?;
         tasks.spawn(accept_plain(listener, mqtt));
     }
-    tasks.spawn(provisioning::maintain(provisioning));
+    for service in instances.iter() {
+        tasks.spawn(provisioning::maintain(Arc::clone(service)));
+    }
     announce(config, connections, &link, json);
     wait_for_signal().await?;
     info!("stopping");

@@ -1,5 +1,5 @@
 //! One hub of the process and everything that is its own: store, event log, blobs, application, and what they need
-//! done in the background. Several live side by side and share the listeners and the provisioning service.
+//! done in the background. Several live side by side and share the listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
-use gantry_provisioning::Service;
+use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
@@ -154,7 +154,7 @@ impl Unit {
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
-        let api = self.api(Arc::clone(&gateway.provisioning), sessions).await?;
+        let api = self.api(gateway.provisioning.clone(), sessions).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.central),
@@ -191,7 +191,7 @@ impl Unit {
     }
 
     /// The HTTP side, with the jobs of the last run settled.
-    async fn api(&self, provisioning: Arc<Service>, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
+    async fn api(&self, instances: Instances, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
         let config = &self.config;
         let files = blobs::files(config, &self.blobs, &self.database)?;
         if let Some(files) = &files {
@@ -207,7 +207,8 @@ impl Unit {
         import_export.settle().await?;
         Ok(Api {
             hub: Arc::clone(&self.hub),
-            provisioning,
+            provisioning: Arc::clone(instances.own()),
+            instances,
             central: Arc::clone(&self.central),
             files,
             import_export,

@@ -87,10 +87,9 @@ async function listen(commands) {
     await once(first.listen(0, '127.0.0.1'), 'listening');
     const { port } = first.address();
     second.listen(port + 1, '127.0.0.1');
-    const [outcome] = await Promise.race([
-      once(second, 'listening').then(() => ['free']), once(second, 'error').catch((error) => [error]),
-    ]);
-    if (outcome === 'free') {
+    // An error rejects what waits for another event.
+    const isFree = await once(second, 'listening').then(() => true, () => false);
+    if (isFree) {
       const close = () => {
         for (const client of clients) client.destroy();
         first.close();

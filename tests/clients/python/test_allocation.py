@@ -1,5 +1,6 @@
 """Which hub a device gets, and what becomes of it when that changes: several hubs of one process, one elsewhere."""
 
+import base64
 import json
 import os
 import tempfile
@@ -96,6 +97,22 @@ def test_each_hub_has_devices_keys_and_events_of_its_own(env, ca, service, lines
     )
     with pytest.raises(Exception):
         stranger.get_device(name)
+
+
+def test_two_id_scopes_share_one_address(env, ca, lines, name):
+    """Each hub has a provisioning service; any of their addresses serves devices of every scope, and no operators."""
+    line = lines["127.0.0.2"]
+    assert line["PROVISIONING_IDSCOPE"] != env["PROVISIONING_IDSCOPE"]
+    theirs = ProvisioningServiceClient.create_from_connection_string(line["PROVISIONING_CONNECTION_STRING"])
+    enroll(theirs, name)
+    for host in (env["PROVISIONING_HOST"], line["PROVISIONING_HOST"]):
+        address = {"PROVISIONING_HOST": host, "PROVISIONING_IDSCOPE": line["PROVISIONING_IDSCOPE"]}
+        assert register(address, ca, name).registration_state.assigned_hub == "127.0.0.2"
+    with pytest.raises(Exception):
+        register(env, ca, name)
+    stranger = line["PROVISIONING_CONNECTION_STRING"].replace("127.0.0.2", "localhost")
+    with pytest.raises(Exception):
+        ProvisioningServiceClient.create_from_connection_string(stranger).get_individual_enrollment(name)
 
 
 @pytest.mark.parametrize("policy", [MIGRATE, RESET, NEVER, None], ids=["migrate", "reset", "never", "none"])
@@ -268,7 +285,9 @@ def test_an_enrollment_of_a_webhook_is_read_and_written_back(service, webhook, l
 
 
 def test_a_group_spreads_evenly_and_each_device_comes_back_to_its_hub(env, ca, service, lines):
-    group = EnrollmentGroup.create("spread", symmetric(KEY))
+    # A key of its own: of two groups with one key, either may admit a device.
+    key = base64.b64encode(os.urandom(32)).decode()
+    group = EnrollmentGroup.create("spread", symmetric(key))
     group.iot_hubs = list(lines)
     service.create_or_update(group)
     ids = [f"spread-{n}" for n in range(24)]
@@ -276,7 +295,7 @@ def test_a_group_spreads_evenly_and_each_device_comes_back_to_its_hub(env, ca, s
     def assigned(name):
         client = ProvisioningDeviceClient.create_from_symmetric_key(
             provisioning_host=env["PROVISIONING_HOST"], registration_id=name,
-            id_scope=env["PROVISIONING_IDSCOPE"], symmetric_key=derive(KEY, name), server_verification_cert=ca,
+            id_scope=env["PROVISIONING_IDSCOPE"], symmetric_key=derive(key, name), server_verification_cert=ca,
         )
         return client.register().registration_state.assigned_hub
 

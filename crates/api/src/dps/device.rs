@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use gantry_hub::Presented;
-use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId, TpmRequest};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId, Service, TpmRequest};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -32,28 +32,34 @@ impl Caller<'_> {
     }
 
     /// Lets a device register.
-    async fn authenticate(&self, api: &Api, scope: &str, id: &str) -> Result<Registrant, DpsError> {
+    async fn authenticate(&self, service: &Service, scope: &str, id: &str) -> Result<Registrant, DpsError> {
         let parsed = registration_id(id)?;
-        let result = api.provisioning.authenticate_device(now(), scope, &parsed, self.presented()).await;
-        self.audited(api, id, "https dps register", result)
+        let result = service.authenticate_device(now(), scope, &parsed, self.presented()).await;
+        self.audited(service, id, "https dps register", result)
     }
 
     /// Lets a device ask about its registration.
-    async fn recognize(&self, api: &Api, scope: &str, id: &str) -> Result<Registrant, DpsError> {
+    async fn recognize(&self, service: &Service, scope: &str, id: &str) -> Result<Registrant, DpsError> {
         let parsed = registration_id(id)?;
-        let result = api.provisioning.recognize_device(now(), scope, &parsed, self.presented()).await;
-        self.audited(api, id, "https dps status", result)
+        let result = service.recognize_device(now(), scope, &parsed, self.presented()).await;
+        self.audited(service, id, "https dps status", result)
     }
 
     /// Challenges the TPM of a device that shows its keys and no other proof.
-    async fn challenge(&self, api: &Api, scope: &str, id: &str, body: &[u8]) -> Result<Option<Response>, DpsError> {
+    async fn challenge(
+        &self,
+        service: &Service,
+        scope: &str,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Option<Response>, DpsError> {
         if device_token(self.headers).is_some() {
             return Ok(None);
         }
         let Some(shown) = TpmRequest::read(body)? else { return Ok(None) };
         let parsed = registration_id(id)?;
-        let result = api.provisioning.challenge(now(), scope, &parsed, &shown).await;
-        let blob = self.audited(api, id, "https dps challenge", result)?;
+        let result = service.challenge(now(), scope, &parsed, &shown).await;
+        let blob = self.audited(service, id, "https dps challenge", result)?;
         let tracking_id = uuid::Uuid::new_v4().simple().to_string();
         let document = DpsError::challenge_document(&blob, &tracking_id, now());
         Ok(Some((StatusCode::UNAUTHORIZED, Json(document)).into_response()))
@@ -61,13 +67,13 @@ impl Caller<'_> {
 
     fn audited<T>(
         &self,
-        api: &Api,
+        service: &Service,
         id: &str,
         operation: &'static str,
         result: Result<T, DpsError>,
     ) -> Result<T, DpsError> {
         if let Err(DpsError::Unauthorized(refusal)) = &result {
-            api.provisioning.report_refusal(now(), id, &self.peer.0, operation, refusal);
+            service.report_refusal(now(), id, &self.peer.0, operation, refusal);
         }
         result
     }
@@ -93,14 +99,15 @@ pub(super) async fn register(
     Query(query): Query<RegisterQuery>,
     body: Bytes,
 ) -> Result<Response, DpsFailure> {
+    let service = api.instances.of(&scope);
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    if let Some(challenge) = caller.challenge(&api, &scope, &id, &body).await? {
+    if let Some(challenge) = caller.challenge(service, &scope, &id, &body).await? {
         return Ok(challenge);
     }
-    let registrant = caller.authenticate(&api, &scope, &id).await?;
+    let registrant = caller.authenticate(service, &scope, &id).await?;
     let force = query.force_registration.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
-    let operation = api.provisioning.register(now(), &registrant, asked).await?;
+    let operation = service.register(now(), &registrant, asked).await?;
     let answer = (StatusCode::ACCEPTED, Json(operation.document())).into_response();
     let answer = with_header(answer, header::RETRY_AFTER, &RETRY_AFTER_SECS.to_string());
     let location = format!("/{scope}/registrations/{id}/operations/{}", operation.id);
@@ -114,9 +121,10 @@ pub(super) async fn operation(
     headers: HeaderMap,
     Path((scope, id, operation)): Path<(String, String, String)>,
 ) -> Result<Response, DpsFailure> {
+    let service = api.instances.of(&scope);
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(&api, &scope, &id).await?;
-    let operation = api.provisioning.operation(now(), &registrant, &operation).await?;
+    let registrant = caller.recognize(service, &scope, &id).await?;
+    let operation = service.operation(now(), &registrant, &operation).await?;
     if operation.is_done() {
         return Ok(Json(operation.document()).into_response());
     }
@@ -132,8 +140,9 @@ pub(super) async fn look_up(
     Path((scope, id)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Json<Value>, DpsFailure> {
+    let service = api.instances.of(&scope);
     let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(&api, &scope, &id).await?;
+    let registrant = caller.recognize(service, &scope, &id).await?;
     match Registering::read(&body, &registrant.id) {
         // Only a registration may ask for a certificate (DPS device API).
         Err(DpsError::NotImplemented(what)) => {
@@ -141,5 +150,5 @@ pub(super) async fn look_up(
         }
         checked => drop(checked?),
     }
-    Ok(Json(api.provisioning.registration(&registrant.id).await?.document()))
+    Ok(Json(service.registration(&registrant.id).await?.document()))
 }

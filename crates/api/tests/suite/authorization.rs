@@ -215,7 +215,8 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
     let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());
-    (Api { hub, provisioning, central, files: None, import_export, sessions }, logged)
+    let instances = Arc::clone(&provisioning).into();
+    (Api { hub, provisioning, instances, central, files: None, import_export, sessions }, logged)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {

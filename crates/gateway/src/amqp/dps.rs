@@ -40,8 +40,12 @@ const RETRY_AFTER: [&str; 2] = ["retry-after", "Retry-After"];
 #[derive(Default)]
 pub(super) struct Dps {
     registrant: Option<Arc<Registrant>>,
+    /// The instance it spoke to.
+    service: Option<Arc<Service>>,
     waiting: Vec<(AttachRequest, RegistrationId)>,
     checking: bool,
+    /// Its proof was refused when it asked for a link.
+    refused: bool,
     pub(super) tpm: Option<TpmSasl>,
     in_flight: u32,
 }
@@ -97,7 +101,8 @@ impl Head {
     }
 
     fn check_registrant(&mut self, scope: &str, id: &str, token: Option<String>, sasl: bool) {
-        let (service, now) = (Arc::clone(&self.context.provisioning), self.context.now);
+        let (service, now) = (Arc::clone(self.context.provisioning.of(scope)), self.context.now);
+        self.dps.service = Some(Arc::clone(&service));
         let certificate = self.peer.certificate.clone();
         let (scope, id) = (scope.to_owned(), id.to_owned());
         self.dps.checking = true;
@@ -125,7 +130,8 @@ impl Head {
         if let Err(DpsError::Unauthorized(refusal)) = &result {
             debug!(peer = %self.peer.address, %id, %refusal, "registrant refused");
             let operation = if sasl { "amqp dps sasl" } else { "amqp dps attach" };
-            self.context.provisioning.report_refusal((self.context.now)(), &id, &self.peer.address, operation, refusal);
+            let service = self.dps.service.as_ref().unwrap_or(self.context.provisioning.own());
+            service.report_refusal((self.context.now)(), &id, &self.peer.address, operation, refusal);
         }
         let outcome = match &result {
             Ok(_) => Outcome::Ok,
@@ -142,6 +148,7 @@ impl Head {
                 }
             }
             Err(error) => {
+                self.dps.refused = !sasl;
                 for (request, _) in waiting {
                     let refusal = of_dps(&error, (self.context.now)());
                     self.amqp.refuse_attach(request, refusal);
@@ -159,10 +166,15 @@ impl Head {
             return self.amqp.refuse_attach(request, condition::not_found(id));
         };
         if self.dps.registrant.is_some() {
-            if scope != self.context.provisioning.id_scope().as_str() {
+            if self.dps.service.as_ref().is_none_or(|service| service.id_scope().as_str() != scope) {
                 return self.amqp.refuse_attach(request, condition::unauthorized());
             }
             return self.open_registration_link(request, &parsed);
+        }
+        if self.dps.refused {
+            // The Node client asks for its other link before it sees the refusal of the first, and never comes back
+            // from a second one. This link goes with the connection, which ends without a proof.
+            return;
         }
         if self.dps.waiting.len() >= WAITING_MAX {
             let text = "too many links wait for their device";
@@ -199,13 +211,13 @@ impl Head {
 
     /// A request came.
     pub(super) fn registration_request(&mut self, delivery: &Delivery, message: Message) {
-        let Some(registrant) = self.dps.registrant.clone() else { return };
+        let (Some(registrant), Some(service)) = (self.dps.registrant.clone(), self.dps.service.clone()) else { return };
         if self.dps.in_flight >= REQUESTS_MAX {
             let error = ErrorCondition::new(amqp::RESOURCE_LIMIT_EXCEEDED, "too many requests at once");
             return self.settle(delivery, DeliveryState::Rejected(Some(error)));
         }
         self.dps.in_flight += 1;
-        let (service, now) = (Arc::clone(&self.context.provisioning), self.context.now);
+        let now = self.context.now;
         let (link, delivery_id, settled) = (delivery.link, delivery.delivery_id, delivery.settled);
         let correlation_id = message.properties.as_ref().and_then(|properties| properties.correlation_id.clone());
         self.work.push(Box::pin(async move {

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
-use gantry_provisioning::Service;
+use gantry_provisioning::Instances;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -63,7 +63,7 @@ pub struct AmqpContext {
     /// The hub: devices, and the queues of services.
     pub hub: Arc<Hub>,
     /// The provisioning service: devices that do not know their hub yet.
-    pub provisioning: Arc<Service>,
+    pub provisioning: Instances,
     /// Which services may come in.
     pub authorizer: Arc<dyn Authorizer>,
     /// The events.

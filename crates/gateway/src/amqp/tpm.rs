@@ -86,7 +86,7 @@ impl Head {
     }
 
     fn make_challenge(&mut self, claim: Claim, storage_root_key: &[u8]) {
-        let (service, now) = (Arc::clone(&self.context.provisioning), self.context.now);
+        let (service, now) = (Arc::clone(self.context.provisioning.of(&claim.scope)), self.context.now);
         let (scope, id) = (claim.scope.clone(), claim.id.clone());
         let storage_root_key = storage_root_key.to_vec();
         let shown = TpmRequest { endorsement_key: claim.endorsement_key.clone(), storage_root_key };
@@ -119,7 +119,7 @@ impl Head {
     fn tpm_refused(&mut self, id: &str, error: &DpsError) {
         let outcome = match error {
             DpsError::Unauthorized(refusal) => {
-                let (at, service) = ((self.context.now)(), &self.context.provisioning);
+                let (at, service) = ((self.context.now)(), self.context.provisioning.own());
                 service.report_refusal(at, id, &self.peer.address, "amqp dps sasl", refusal);
                 Outcome::Auth
             }

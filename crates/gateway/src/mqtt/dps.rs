@@ -1,7 +1,9 @@
 //! One device's MQTT connection to DPS: register, poll, done.
 
+use std::sync::Arc;
+
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, Service};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -25,6 +27,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> Result<(), End> {
     // Session-present is always 0 here: C# fails otherwise.
     wire.connack(false, ConnectReturnCode::Accepted);
+    let service = gateway.provisioning.of(&login.id_scope);
     let silence = silence_max(login.keep_alive_secs);
     loop {
         while let Some(decoded) = wire.decode()? {
@@ -32,7 +35,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             let request = read(&decoded.packet)?;
             wire.consume(len);
             match request {
-                Request::Publish(publish) => answer(wire, gateway, &registrant, &publish).await,
+                Request::Publish(publish) => answer(wire, service, &registrant, &publish).await,
                 Request::Subscribe { packet_id, codes } => {
                     gantry_mqtt::encode_suback(wire.output(), packet_id, &codes);
                 }
@@ -91,7 +94,7 @@ fn read(packet: &Packet<'_>) -> Result<Request, End> {
 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
-    gateway: &Gateway,
+    service: &Arc<Service>,
     registrant: &Registrant,
     publish: &OwnedPublish,
 ) {
@@ -99,7 +102,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         gantry_mqtt::encode_puback(wire.output(), publish.packet_id);
     }
     let rid = parameter(&publish.topic, "$rid").unwrap_or_default();
-    let (status, parameters, body) = match handle(gateway, registrant, publish).await {
+    let (status, parameters, body) = match handle(service, registrant, publish).await {
         Ok((status, body)) => {
             let wait = if status == 202 { format!("&retry-after={RETRY_AFTER_SECS}") } else { String::new() };
             (status, wait, body)
@@ -119,8 +122,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     wire.publish(&topic, 0, body.to_string().as_bytes());
 }
 
-async fn handle(gateway: &Gateway, registrant: &Registrant, publish: &OwnedPublish) -> Result<(u32, Value), DpsError> {
-    let service = &gateway.provisioning;
+async fn handle(
+    service: &Arc<Service>,
+    registrant: &Registrant,
+    publish: &OwnedPublish,
+) -> Result<(u32, Value), DpsError> {
     if publish.topic.starts_with(REGISTER) {
         let force =
             parameter(&publish.topic, "forceRegistration").is_some_and(|word| word.eq_ignore_ascii_case("true"));

@@ -150,15 +150,15 @@ async fn authenticate_dps(
     peer: &Peer,
     login: &login::DpsLogin,
 ) -> Result<gantry_provisioning::Registrant, Refused> {
-    let at = now();
+    let (at, service) = (now(), gateway.provisioning.of(&login.id_scope));
     let report = |reason: &Refusal| {
-        gateway.provisioning.report_refusal(at, &login.registration_id, &peer.address, "mqtt dps connect", reason);
+        service.report_refusal(at, &login.registration_id, &peer.address, "mqtt dps connect", reason);
         (ConnectReturnCode::NotAuthorized, reason.to_string())
     };
     let id = RegistrationId::parse(&login.registration_id)
         .map_err(|error| (ConnectReturnCode::IdentifierRejected, error.to_string()))?;
     let presented = Presented { token: login.password.as_deref(), certificate: peer.certificate.as_ref() };
-    match gateway.provisioning.authenticate_device(at, &login.id_scope, &id, presented).await {
+    match service.authenticate_device(at, &login.id_scope, &id, presented).await {
         Ok(registrant) => Ok(registrant),
         Err(DpsError::Unauthorized(reason)) => Err(report(&reason)),
         Err(error) => Err((ConnectReturnCode::ServerUnavailable, error.to_string())),

@@ -234,7 +234,7 @@ impl World {
             stream_port: 5671,
             consumer_groups: vec!["analytics".into()],
             hub: hub.clone(),
-            provisioning,
+            provisioning: provisioning.into(),
             authorizer: if real { hub.clone() } else { gate.clone() },
             stream: Arc::new(Shared(stream.clone())),
             c2d: if real { hub.clone() } else { outbox.clone() },
