@@ -122,6 +122,14 @@ impl Client {
         self.call(self.request(method, path, "IOTHUB_CONNECTION_STRING")?, body).await
     }
 
+    /// A call to the provisioning service.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn dps(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.call(self.request(method, path, "PROVISIONING_CONNECTION_STRING")?, body).await
+    }
+
     /// A call with `If-Match: *`.
     ///
     /// # Errors
