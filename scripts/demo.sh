@@ -38,7 +38,7 @@ echo
 echo "Ready $(( $(date +%s) - started )) s after the command. Open the sign-in link to watch; your browser must trust the CA"
 echo "above, or ask you once. Three motors now replay 79 days in $replay s."
 
-GANTRY_GROUP_KEY=$("$gantry" enrollment create-group motors --initial-twin '{"tags":{"plant":"demo"},"properties":{"desired":{"load":100}}}')
+GANTRY_GROUP_KEY=$("$gantry" enrollment create motors --initial-twin '{"tags":{"plant":"demo"},"properties":{"desired":{"load":100}}}')
 export GANTRY_GROUP_KEY
 # Someone is told (the page), and the motor is asked to reduce its load.
 "$gantry" rule put reduce-load '{"when":{"kind":"urgency","urgencyMin":0.5},"severity":"critical",

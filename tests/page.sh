@@ -15,7 +15,7 @@ for _ in $(seq 300); do
   kill -0 "${pids[0]}" 2> /dev/null || { cat "$folder/serve.log"; exit 1; }
   sleep 0.1
 done
-GANTRY_GROUP_KEY=$("$binary" enrollment create-group motors)
+GANTRY_GROUP_KEY=$("$binary" enrollment create motors)
 export GANTRY_GROUP_KEY
 for motor in failing:machine_temperature_system_failure healthy:motor-healthy shifted:motor-shifted; do
   "$binary" simulate --csv "$root/examples/motor/${motor#*:}.csv" --registration-id "motor-${motor%%:*}" --seconds 75 2> /dev/null &

@@ -10,6 +10,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createProvisioning } from "./provisioning.mjs";
 
 export const TOKEN = "mock-token";
 export const CSP = "default-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
@@ -32,10 +33,11 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
   const draw = random(7);
   const clients = new Set();
   const motors = ["motor-1", "motor-2", "motor-3"].map((deviceId, index) => ({
-    deviceId, index, points: [], urgency: 0.15 - index * 0.03, reason: "Runs as expected", lastServiced: null,
+    deviceId, index, points: [], urgency: [0.15, 0.12, 0.145][index], reason: "Runs as expected", lastServiced: null,
     twin: { deviceId, version: 2, tags: { hall: "north" }, properties: { desired: { load: 100, $version: 1 }, reported: { firmware: "1.4.2", load: 100, $version: 1 } } },
   }));
   const alerts = [];
+  const provisioning = createProvisioning();
   const security = [{ at: new Date().toISOString(), claimed: "motor-9", peer: "192.0.2.17:50122", operation: "connect", reason: "device is not registered", count: 4 }];
   let tick = 0;
   let order = "";
@@ -139,7 +141,8 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
       response.on("close", () => clients.delete(response));
       return;
     }
-    const [, room, id, action] = path.split("/").map(decodeURIComponent);
+    const [, room, id, action, ...rest] = path.split("/").map(decodeURIComponent);
+    if (room === "provisioning") return answer(response, ...provisioning.answer(request.method, [id, action, ...rest], body, request.headers["if-match"]));
     if (room === "alerts") {
       const alert = alerts.find((one) => one.id === id);
       if (!alert) return refuse(response, 404, "NotFound", `There is no alert ${id}.`);
@@ -178,7 +181,9 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
 
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://localhost");
+    const registering = /^\/[^/]+\/registrations\/([^/]+)\/register$/.exec(url.pathname);
     if (url.pathname.startsWith("/platform/v1/")) void platform(request, response, url);
+    else if (registering) answer(response, ...provisioning.register(decodeURIComponent(registering[1])));
     else if (vite) vite.middlewares(request, response);
     else void page(request, response, url);
   });

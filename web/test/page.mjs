@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
+import { certify, provision, shooter } from "./provisioning.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -93,7 +94,7 @@ try {
   for (const look of LOOKS) {
     await page.setViewportSize(look.viewport);
     await page.emulateMedia({ colorScheme: look.colorScheme });
-    for (const view of ["fleet", "maintenance", "alerts", "security", "device"]) {
+    for (const view of ["fleet", "maintenance", "alerts", "provisioning", "security", "device"]) {
       const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
       await page.goto(`${base}/#/${path}`);
       await page.waitForSelector("main h1");
@@ -104,6 +105,9 @@ try {
     }
   }
   await operate(page);
+  const shoot = shooter(page, LOOKS, folder);
+  await provision(page, base, shoot, problems);
+  await certify(page, base, shoot);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForSelector("#token");
   await page.screenshot({ path: join(folder, "phone-signin.png") });

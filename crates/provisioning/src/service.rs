@@ -179,6 +179,11 @@ impl Service {
         &self.config.id_scope
     }
 
+    /// The name devices call it by.
+    pub fn host_name(&self) -> &str {
+        self.config.host_names.first().map_or("", String::as_str)
+    }
+
     /// The shared access policies.
     pub fn policies(&self) -> &Policies {
         &self.config.policies

@@ -31,8 +31,8 @@ export function onSignedOut(callback: () => void): void {
   signedOut = callback;
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const headers: Record<string, string> = { accept: "application/json" };
+export async function call<T>(method: string, path: string, body?: unknown, more: Record<string, string> = {}): Promise<T> {
+  const headers: Record<string, string> = { accept: "application/json", ...more };
   if (method !== "GET") headers["x-gantry-csrf"] = "1";
   if (body !== undefined) headers["content-type"] = "application/json";
   let response: Response;

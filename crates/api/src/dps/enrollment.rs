@@ -12,7 +12,7 @@ use super::attestation::AttestationBody;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct EnrollmentBody {
+pub(crate) struct EnrollmentBody {
     pub(super) registration_id: Option<String>,
     pub(super) enrollment_group_id: Option<String>,
     pub(super) etag: Option<String>,
@@ -50,12 +50,12 @@ impl Default for ReprovisionBody {
 
 impl EnrollmentBody {
     /// Reads a body.
-    pub(super) fn read(body: &Bytes) -> Result<Self, DpsError> {
+    pub(crate) fn read(body: &Bytes) -> Result<Self, DpsError> {
         serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))
     }
 
     /// The enrollment as the service takes it.
-    pub(super) fn write(self) -> Result<EnrollmentWrite, DpsError> {
+    pub(crate) fn write(self) -> Result<EnrollmentWrite, DpsError> {
         let body = self;
         let attestation = body.attestation.map(AttestationBody::write).transpose()?.unwrap_or_default();
         let policy = |word: &str| {

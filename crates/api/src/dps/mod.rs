@@ -2,8 +2,8 @@
 
 mod attestation;
 mod device;
-mod enrollment;
-mod service;
+pub(crate) mod enrollment;
+pub(crate) mod service;
 
 use std::sync::Arc;
 

@@ -31,11 +31,11 @@ fn allow(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> 
     api.provisioning.count_operation(now())
 }
 
-fn individual(id: &str) -> Result<EnrollmentKey, DpsError> {
+pub(crate) fn individual(id: &str) -> Result<EnrollmentKey, DpsError> {
     registration_id(id).map(EnrollmentKey::Individual)
 }
 
-fn group(id: &str) -> Result<EnrollmentKey, DpsError> {
+pub(crate) fn group(id: &str) -> Result<EnrollmentKey, DpsError> {
     group_id(id).map(EnrollmentKey::Group)
 }
 
@@ -119,7 +119,7 @@ operations!(
 operations!(group, get_group, put_group, delete_group, keys_of_group, query_group, EnrollmentKind::Group);
 
 /// The enrollment, with the state of its registration if it is an individual one and its device came.
-async fn document(api: &Api, enrollment: &Enrollment, keys: Keys) -> Result<Value, DpsError> {
+pub(crate) async fn document(api: &Api, enrollment: &Enrollment, keys: Keys) -> Result<Value, DpsError> {
     let mut document = enrollment.document(keys);
     if let EnrollmentKey::Individual(id) = &enrollment.key {
         match api.provisioning.registration(id).await {

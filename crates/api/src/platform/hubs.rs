@@ -48,6 +48,8 @@ impl From<DpsError> for PlatformError {
     fn from(error: DpsError) -> Self {
         match error {
             DpsError::NotFound(..) => Self::not_found(error.to_string()),
+            DpsError::Conflict(_) => Self::conflict(error.to_string()),
+            DpsError::PreconditionFailed => Self::changed(error.to_string()),
             DpsError::Throttled { .. } => Self::too_many(),
             DpsError::Failed(reason) => {
                 tracing::error!(%reason, "provisioning operation failed");

@@ -8,6 +8,7 @@ mod faults;
 mod hubs;
 mod live;
 mod policies;
+mod provisioning;
 mod routing;
 pub(crate) mod session;
 
@@ -35,7 +36,10 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/rules", get(alerts::rules))
         .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
         .merge(certificates::routes::<certificates::AtHub>())
-        .nest("/provisioning", certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()))
+        .nest(
+            "/provisioning",
+            certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()).merge(provisioning::routes()),
+        )
         .route("/policies", get(policies::list))
         .route("/policies/{name}/roll", post(policies::roll))
         .route("/routing", get(routing::get).put(routing::put))

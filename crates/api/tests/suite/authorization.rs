@@ -83,6 +83,22 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("DELETE", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/provisioning/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
     ("POST", "/platform/v1/provisioning/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/instance", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/enrollments", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/enrollments/none", "", Rights::HUB_OWNER),
+    ("PUT", "/platform/v1/provisioning/enrollments/e", "{}", Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/provisioning/enrollments/none", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/enrollments/none/attestationmechanism", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/enrollments/none/deviceKey", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/enrollmentGroups", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/enrollmentGroups/none", "", Rights::HUB_OWNER),
+    ("PUT", "/platform/v1/provisioning/enrollmentGroups/g", "{}", Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/provisioning/enrollmentGroups/none", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/enrollmentGroups/none/attestationmechanism", "", Rights::HUB_OWNER),
+    ("POST", "/platform/v1/provisioning/enrollmentGroups/none/deviceKey", "{}", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/enrollmentGroups/none/registrations", "", Rights::HUB_OWNER),
+    ("GET", "/platform/v1/provisioning/registrations/none", "", Rights::HUB_OWNER),
+    ("DELETE", "/platform/v1/provisioning/registrations/none", "", Rights::HUB_OWNER),
 ];
 
 pub(crate) struct Nothing;

@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use crate::authorization::{api, token};
 use crate::service::Answer;
 
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 async fn send(api: &Api, request: Request<Body>) -> Answer {
     let response = router(api.clone()).oneshot(request).await.unwrap();
@@ -24,8 +24,23 @@ async fn send(api: &Api, request: Request<Body>) -> Answer {
 /// A call of an operator.
 async fn operator(api: &Api, method: &str, path: &str, body: &Value) -> Answer {
     let token = token("provisioningserviceowner", Key::from_bytes([1; 32]));
+    send_as(api, method, path, &token, Some("*"), body).await
+}
+
+/// A call with a token, and an `If-Match` where one is given.
+pub(crate) async fn send_as(
+    api: &Api,
+    method: &str,
+    path: &str,
+    token: &str,
+    etag: Option<&str>,
+    body: &Value,
+) -> Answer {
     let request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
-    let request = request.header("authorization", token).header("if-match", "*");
+    let mut request = request.header("authorization", token);
+    if let Some(etag) = etag {
+        request = request.header("if-match", etag);
+    }
     send(api, request.body(Body::from(body.to_string())).unwrap()).await
 }
 
@@ -33,14 +48,14 @@ async fn enroll(api: &Api, path: &str, attestation: Value) -> Answer {
     operator(api, "PUT", path, &json!({ "attestation": attestation })).await
 }
 
-fn device_token(scope: &str, id: &str, key: &str) -> String {
+pub(crate) fn device_token(scope: &str, id: &str, key: &str) -> String {
     let key = Key::from_base64(key).unwrap();
     let signer = Signer { resource: format!("{scope}/registrations/{id}"), key, policy: Some("registration".into()) };
     signer.token(Timestamp::from_millis(4_000_000_000_000))
 }
 
 /// A call of a device.
-async fn device(api: &Api, method: &str, path: &str, proof: Option<&str>, body: &str) -> Answer {
+pub(crate) async fn device(api: &Api, method: &str, path: &str, proof: Option<&str>, body: &str) -> Answer {
     let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
     if let Some(token) = proof {
         request = request.header("authorization", token);
@@ -49,7 +64,7 @@ async fn device(api: &Api, method: &str, path: &str, proof: Option<&str>, body: 
 }
 
 /// A certificate signed by itself, as PEM and as its holder presents it.
-fn certificate(name: &str, is_ca: bool) -> (String, PeerCertificate) {
+pub(crate) fn certificate(name: &str, is_ca: bool) -> (String, PeerCertificate) {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
@@ -69,7 +84,7 @@ fn refused(answer: &Answer, status: u16, code: u32) {
 }
 
 /// Asks until the registration is done.
-async fn outcome(api: &Api, location: &str, proof: &str) -> Value {
+pub(crate) async fn outcome(api: &Api, location: &str, proof: &str) -> Value {
     loop {
         let answer = device(api, "GET", location, Some(proof), "").await;
         match answer.status {

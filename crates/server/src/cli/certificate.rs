@@ -53,7 +53,8 @@ pub(super) enum CertificateCommand {
     },
 }
 
-fn certificate(file: &Path) -> anyhow::Result<String> {
+/// A certificate file as the platform takes it.
+pub(super) fn certificate(file: &Path) -> anyhow::Result<String> {
     use base64::Engine as _;
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(base64::engine::general_purpose::STANDARD.encode(bytes))

@@ -135,7 +135,15 @@ impl Client {
     /// # Errors
     /// As [`hub`](Self::hub).
     pub async fn hub_any(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let request = self.request(method, path, "IOTHUB_CONNECTION_STRING")?.header("If-Match", "*");
+        self.hub_if(method, path, body, "*").await
+    }
+
+    /// A call with an `If-Match`.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn hub_if(&self, method: Method, path: &str, body: Option<&Value>, tag: &str) -> anyhow::Result<Value> {
+        let request = self.request(method, path, "IOTHUB_CONNECTION_STRING")?.header("If-Match", tag);
         self.call(request, body).await
     }
 

@@ -5,6 +5,7 @@ mod bench;
 mod certificate;
 mod client;
 mod device;
+mod enrollment;
 mod fleet;
 mod hubs;
 mod mqtt_client;
@@ -55,8 +56,10 @@ enum Command {
     #[command(subcommand)]
     Method(device::MethodCommand),
     /// Enrollments of the provisioning service.
+    Enrollment(enrollment::EnrollmentArgs),
+    /// Devices that came by an enrollment group.
     #[command(subcommand)]
-    Enrollment(platform::EnrollmentCommand),
+    Registration(enrollment::RegistrationCommand),
     /// Hubs the provisioning service allocates devices to.
     #[command(subcommand)]
     Hub(hubs::HubCommand),
@@ -125,7 +128,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Device(command) => device::device(&client()?, output, command).await,
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,
-        Command::Enrollment(command) => platform::enrollment(&client()?, output, command).await,
+        Command::Enrollment(args) => enrollment::enrollment(&client()?, output, args).await,
+        Command::Registration(command) => enrollment::registration(&client()?, output, command).await,
         Command::Hub(command) => hubs::run(&client()?, output, command).await,
         Command::Monitor { device, count, anomalies } => {
             platform::monitor(&client()?, output, device.as_deref(), count, anomalies).await

@@ -1,4 +1,4 @@
-//! `gantry monitor`, `maintenance`, `alerts`, `rule`, `security`, `enrollment`, `doctor`.
+//! `gantry monitor`, `maintenance`, `alerts`, `rule`, `security`, `doctor`.
 
 use std::net::ToSocketAddrs as _;
 use std::time::Duration;
@@ -12,51 +12,6 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Output, text};
 use crate::config::Config;
-
-#[derive(Subcommand)]
-pub(super) enum EnrollmentCommand {
-    /// Create or replace an enrollment group with symmetric keys and print its primary key.
-    CreateGroup {
-        /// Group id.
-        id: String,
-        /// Primary key (base64); drawn when absent.
-        #[arg(long)]
-        key: Option<String>,
-        /// First twin of its devices: `{"tags":{},"properties":{"desired":{}}}`.
-        #[arg(long)]
-        initial_twin: Option<String>,
-    },
-    /// List enrollment groups.
-    ListGroups,
-}
-
-pub(super) async fn enrollment(client: &Client, output: Output, command: EnrollmentCommand) -> anyhow::Result<()> {
-    match command {
-        EnrollmentCommand::CreateGroup { id, key, initial_twin } => {
-            let mut body = json!({
-                "enrollmentGroupId": id,
-                "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": key, "secondaryKey": key } },
-            });
-            if let Some(twin) = initial_twin {
-                body["initialTwin"] = serde_json::from_str(&twin).context("--initial-twin")?;
-            }
-            let path = format!("/enrollmentGroups/{}", encode_component(&id));
-            let group = client.dps(Method::PUT, &path, Some(&body)).await?;
-            output.value(&group, |group| println!("{}", text(group, "/attestation/symmetricKey/primaryKey")));
-        }
-        EnrollmentCommand::ListGroups => {
-            let query = json!({ "query": "SELECT * FROM enrollmentGroups" });
-            let groups = client.dps(Method::POST, "/enrollmentGroups/query", Some(&query)).await?;
-            let columns = [
-                ("group", "/enrollmentGroupId"),
-                ("status", "/provisioningStatus"),
-                ("created", "/createdDateTimeUtc"),
-            ];
-            output.table(&groups, &columns);
-        }
-    }
-    Ok(())
-}
 
 #[derive(Subcommand)]
 pub(super) enum RuleCommand {

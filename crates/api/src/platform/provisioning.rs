@@ -1,0 +1,204 @@
+//! Enrollments and registrations for the page and the command line, in the shapes of the DPS service API.
+//!
+//! Keys are part of an answer only where they are asked for by name: `attestationmechanism` and `deviceKey`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use gantry_identity::KeyPair;
+use gantry_provisioning::{
+    Attestation, DpsError, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::PlatformError;
+use super::session::Owner;
+use crate::dps::enrollment::EnrollmentBody;
+use crate::dps::service::{document, group, individual};
+use crate::hub::if_match;
+use crate::{Api, now};
+
+/// Items of a page where the caller does not say.
+const PAGE: usize = 100;
+/// Items of a page at most.
+const PAGE_MAX: usize = 1_000;
+
+type Answer = Result<Json<Value>, PlatformError>;
+
+/// Which of the two kinds of enrollment a route is about.
+trait Kind: Send + 'static {
+    const KIND: EnrollmentKind;
+    fn key(id: &str) -> Result<EnrollmentKey, DpsError>;
+}
+
+struct Individual;
+
+impl Kind for Individual {
+    const KIND: EnrollmentKind = EnrollmentKind::Individual;
+
+    fn key(id: &str) -> Result<EnrollmentKey, DpsError> {
+        individual(id)
+    }
+}
+
+struct Group;
+
+impl Kind for Group {
+    const KIND: EnrollmentKind = EnrollmentKind::Group;
+
+    fn key(id: &str) -> Result<EnrollmentKey, DpsError> {
+        group(id)
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/instance", get(instance))
+        .merge(of_kind::<Individual>("/enrollments"))
+        .merge(of_kind::<Group>("/enrollmentGroups"))
+        .route("/enrollments/{id}/deviceKey", post(key_of_device))
+        .route("/enrollmentGroups/{id}/deviceKey", post(derive_key))
+        .route("/enrollmentGroups/{id}/registrations", get(registrations))
+        .route("/registrations/{id}", get(registration).delete(delete_registration))
+}
+
+fn of_kind<K: Kind>(base: &str) -> Router<Arc<Api>> {
+    Router::new()
+        .route(base, get(list::<K>))
+        .route(&format!("{base}/{{id}}"), get(show::<K>).put(put::<K>).delete(delete::<K>))
+        .route(&format!("{base}/{{id}}/attestationmechanism"), post(keys::<K>))
+}
+
+async fn instance(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+    Json(json!({ "hostName": api.provisioning.host_name(), "idScope": api.provisioning.id_scope().as_str() }))
+}
+
+#[derive(Deserialize)]
+struct PageQuery {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl PageQuery {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)
+    }
+
+    /// A page, and where the next one begins when this one is full.
+    fn answer(&self, items: Vec<Value>, last: Option<String>) -> Json<Value> {
+        let next = last.filter(|_| items.len() == self.limit());
+        Json(json!({ "value": items, "next": next }))
+    }
+}
+
+async fn list<K: Kind>(State(api): State<Arc<Api>>, _: Owner, Query(page): Query<PageQuery>) -> Answer {
+    let found = api.provisioning.enrollments(K::KIND, page.after.as_deref(), page.limit()).await?;
+    let mut items = Vec::with_capacity(found.len());
+    for one in &found {
+        items.push(document(&api, one, Keys::Hidden).await?);
+    }
+    Ok(page.answer(items, found.last().map(|last| last.key.as_str().to_owned())))
+}
+
+async fn show<K: Kind>(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>) -> Answer {
+    let found = api.provisioning.enrollment(&K::key(&id)?).await?;
+    Ok(Json(document(&api, &found, Keys::Hidden).await?))
+}
+
+async fn put<K: Kind>(
+    State(api): State<Arc<Api>>,
+    _: Owner,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let (key, write) = (K::key(&id)?, EnrollmentBody::read(&body)?.write()?);
+    let stored = api.provisioning.put_enrollment(now(), key, write, &if_match(&headers)).await?;
+    Ok(Json(document(&api, &stored, Keys::Hidden).await?))
+}
+
+async fn delete<K: Kind>(
+    State(api): State<Arc<Api>>,
+    _: Owner,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, PlatformError> {
+    api.provisioning.delete_enrollment(&K::key(&id)?, &if_match(&headers)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn keys<K: Kind>(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>) -> Answer {
+    let stored = api.provisioning.enrollment(&K::key(&id)?).await?;
+    Ok(Json(stored.attestation.document(Keys::Shown)))
+}
+
+/// The symmetric keys of an enrollment, if that is how its devices prove themselves.
+async fn symmetric(api: &Api, key: &EnrollmentKey) -> Result<KeyPair, PlatformError> {
+    match api.provisioning.enrollment(key).await?.attestation {
+        Attestation::SymmetricKey(keys) => Ok(keys),
+        other => Err(PlatformError::invalid(format!("devices of `{}` have no key but {}", key.as_str(), other.kind()))),
+    }
+}
+
+/// All a new device must be told.
+fn device_document(api: &Api, id: &str, keys: &KeyPair) -> Json<Value> {
+    Json(json!({
+        "provisioningHost": api.provisioning.host_name(),
+        "idScope": api.provisioning.id_scope().as_str(),
+        "registrationId": id,
+        "primaryKey": keys.primary.to_base64(),
+        "secondaryKey": keys.secondary.to_base64(),
+    }))
+}
+
+async fn key_of_device(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>) -> Answer {
+    Ok(device_document(&api, &id, &symmetric(&api, &individual(&id)?).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewDevice {
+    registration_id: String,
+}
+
+async fn derive_key(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>, body: Bytes) -> Answer {
+    let body: NewDevice =
+        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
+    let device = registration_id(&body.registration_id)?;
+    let keys = symmetric(&api, &group(&id)?).await?.derive(device.as_str());
+    Ok(device_document(&api, device.as_str(), &keys))
+}
+
+fn registration_id(id: &str) -> Result<RegistrationId, PlatformError> {
+    RegistrationId::parse(id).map_err(|error| PlatformError::invalid(format!("registration id: {error}")))
+}
+
+async fn registrations(
+    State(api): State<Arc<Api>>,
+    _: Owner,
+    Path(id): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Answer {
+    let group = GroupId::parse(&id).map_err(|error| PlatformError::invalid(format!("enrollment group id: {error}")))?;
+    let found = api.provisioning.registrations(&group, page.after.as_deref(), page.limit()).await?;
+    let last = found.last().map(|last| last.id.folded());
+    Ok(page.answer(found.iter().map(Registration::document).collect(), last))
+}
+
+async fn registration(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>) -> Answer {
+    Ok(Json(api.provisioning.registration(&registration_id(&id)?).await?.document()))
+}
+
+async fn delete_registration(
+    State(api): State<Arc<Api>>,
+    _: Owner,
+    Path(id): Path<String>,
+) -> Result<StatusCode, PlatformError> {
+    api.provisioning.delete_registration(&registration_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
