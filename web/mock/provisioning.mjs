@@ -40,7 +40,7 @@ export function createProvisioning() {
     if (action === "attestationmechanism") return [200, { ...found.attestation, symmetricKey: found.keys }];
     if (action === "registrations") return [200, { value: [...registrations.values()].filter((one) => one.group === id), next: null }];
     if (action === "deviceKey") {
-      const registrationId = body.registrationId;
+      const { registrationId } = room === "enrollments" ? { registrationId: id } : body;
       if (!/^[\w.:-]*[\w:]$/.test(registrationId)) return refuse(400, "Invalid", "registration id: a character is not allowed");
       const own = Buffer.from(found.keys.primaryKey, "base64");
       const primaryKey = room === "enrollments" ? found.keys.primaryKey : createHmac("sha256", own).update(registrationId).digest("base64");
@@ -73,11 +73,13 @@ export function createProvisioning() {
       if (!id) return [200, { value: [...rooms[room].values()].map(shown), next: null }];
       return enrollment(method, room, id, action, body, etag);
     },
-    /** A device registers: taken into the newest group. The mock checks no token. */
+    /** A device registers: by its own enrollment, or taken into the newest group. The mock checks no token. */
     register(registrationId) {
-      const group = [...rooms.enrollmentGroups.keys()].at(-1);
-      const state = { registrationId, group, status: "assigned", assignedHub: "localhost", deviceId: registrationId, lastUpdatedDateTimeUtc: new Date().toISOString() };
-      registrations.set(registrationId, state);
+      const own = rooms.enrollments.get(registrationId);
+      const group = own ? undefined : [...rooms.enrollmentGroups.keys()].at(-1);
+      const state = { registrationId, group, status: "assigned", assignedHub: "localhost", deviceId: own?.deviceId ?? registrationId, lastUpdatedDateTimeUtc: new Date().toISOString() };
+      if (own) own.registrationState = state;
+      else registrations.set(registrationId, state);
       return [200, { operationId: "4.mock", status: "assigned", registrationState: state }];
     },
   };

@@ -190,7 +190,8 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
   // Three seconds of past, so that a chart is not empty at first sight.
   for (let past = 60; past > 0; past -= 1) step(Date.now() - past * TICK_MS, false);
   order = maintenance().map((item) => item.deviceId + item.reason).join();
-  const timer = setInterval(() => step(), tickMs);
+  // Time passes while somebody watches, so that a slow start misses nothing.
+  const timer = setInterval(() => clients.size && step(), tickMs);
   server.on("close", () => clearInterval(timer));
   return server;
 }

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
-import { certify, provision, shooter } from "./provisioning.mjs";
+import { certify, enroll, provision, shooter } from "./provisioning.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -107,6 +107,7 @@ try {
   await operate(page);
   const shoot = shooter(page, LOOKS, folder);
   await provision(page, base, shoot, problems);
+  await enroll(page, base);
   await certify(page, base, shoot);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForSelector("#token");

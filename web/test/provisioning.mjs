@@ -79,6 +79,25 @@ export async function provision(page, base, shoot, problems) {
   console.log(`provisioning: ${device} registered with the block it was told`);
 }
 
+/** Makes an individual enrollment with a key of its own, registers its device, and deletes it. */
+export async function enroll(page, base) {
+  await page.goto(`${base}/#/provisioning`);
+  await page.getByRole("button", { name: "New enrollment" }).click();
+  await page.fill("#enrollment-id", "page-single");
+  await page.fill("#device-id", "page-single-at-hub");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByText("The device has not registered yet.").waitFor();
+  await page.getByRole("button", { name: "Show key and QR code" }).click();
+  await page.getByRole("img", { name: "QR code of the block for page-single" }).waitFor();
+  await register(page.context().request, base, await page.locator("[data-block]").innerText());
+  await page.reload();
+  await page.getByText("as page-single-at-hub").waitFor();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("button", { name: "Delete for good" }).click();
+  await page.waitForURL(/#\/provisioning$/);
+  console.log("provisioning: the device of an individual enrollment registered");
+}
+
 /** Uploads an authority, proves that its key is ours, and makes a group whose devices have certificates under it. */
 export async function certify(page, base, shoot) {
   const folder = await mkdtemp(join(tmpdir(), "gantry-page-"));
@@ -119,6 +138,7 @@ export async function certify(page, base, shoot) {
       await page.waitForURL(/#\/provisioning$/);
     }
     await authority.getByRole("button", { name: "Delete page-root" }).click();
+    await authority.getByRole("button", { name: "Delete for good" }).click();
     await authority.waitFor({ state: "detached" });
     console.log("provisioning: an authority was uploaded and verified, groups take certificates under it");
   } finally {

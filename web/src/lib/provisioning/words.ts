@@ -38,10 +38,11 @@ export function allocation(settings: Settings): string {
   return settings.iotHubs?.length ? `${how}: ${settings.iotHubs.join(", ")}` : how;
 }
 
+/** Without a policy devices stay where they were first assigned. */
 export function reprovision(settings: Settings): string {
   const policy = settings.reprovisionPolicy;
-  if (!policy || (policy.updateHubAssignment && policy.migrateDeviceData)) return "migrate";
-  return policy.updateHubAssignment ? "reset" : "never";
+  if (!policy?.updateHubAssignment) return "never";
+  return policy.migrateDeviceData ? "migrate" : "reset";
 }
 
 export function reprovisionPolicy(word: string): Settings["reprovisionPolicy"] {
