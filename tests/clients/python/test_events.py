@@ -32,13 +32,13 @@ def send(connection_string, ca, count, start=0):
     client.shutdown()
 
 
-def read(client, device_id, count, seconds=30, **start):
-    """Events of one device from every partition, in the order received."""
+def read(client, device_id, count, seconds=30, distinct=False, **start):
+    """Events of one device from every partition, in the order received; as many different ones if asked for."""
     got, done = [], threading.Event()
 
     def on_batch(_, events):
         got.extend(e for e in events if e.system_properties[b"iothub-connection-device-id"].decode() == device_id)
-        if len(got) >= count:
+        if (len({e.body_as_str() for e in got}) if distinct else len(got)) >= count:
             done.set()
 
     # In batches: one event at a time, the SDK waits a socket time-out on each idle partition between two events.
