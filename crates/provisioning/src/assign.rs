@@ -4,8 +4,8 @@
 //! that moves is created at its new hub before the registration says so, and removed from the old one after: whatever
 //! stops the process in between, the next attempt or [`Service::finish_departures`] ends it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -301,34 +301,42 @@ impl Service {
         Ok(Choice { hub, initial_twin: decision.initial_twin, payload: decision.payload })
     }
 
-    /// Removes a device from the hub it left.
-    async fn depart(&self, now: Timestamp, departure: &Departure) {
+    /// Removes a device from the hub it left; `false` when that hub failed.
+    async fn depart(&self, now: Timestamp, departure: &Departure) -> bool {
         let linked = self.linked();
         // An unlinked hub is out of reach, and so is what it keeps.
         if let Ok(hub) = allocation::find(&departure.hub, &linked)
             && let Err(error) = hub.link.remove(now, &departure.device_id).await
         {
             warn!(id = %departure.id, hub = departure.hub, %error, "not yet removed from the hub it left");
-            return;
+            return false;
         }
         if let Err(error) = self.store.end_departure(departure).await {
             warn!(id = %departure.id, %error, "a departure was not ended");
         }
+        true
     }
 
-    /// Removes devices from hubs they left where that did not happen at once.
+    /// Removes devices from hubs they left where that did not happen at once. A hub that fails is left alone until the
+    /// next time, so that it holds up no other.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn finish_departures(self: &Arc<Self>, now: Timestamp) -> Result<(), DpsError> {
+        let mut failing = HashSet::new();
         for departure in self.store.departures(DEPARTURES_MAX).await? {
+            if failing.contains(&departure.hub) {
+                continue;
+            }
             let folded = departure.id.folded();
             match self.under_way.0.lock().entry(folded.clone()) {
                 Entry::Occupied(_) => continue,
                 Entry::Vacant(free) => free.insert(None),
             };
             let work = Work { service: Arc::clone(self), folded };
-            self.depart(now, &departure).await;
+            if !self.depart(now, &departure).await {
+                failing.insert(departure.hub);
+            }
             drop(work);
         }
         Ok(())

@@ -87,9 +87,10 @@ impl Service {
     /// When the store fails; a hub whose link cannot be read is left out with a warning.
     pub async fn restore_links(&self) -> Result<(), DpsError> {
         for hub in self.store.hub_links().await? {
-            match self.linker.link(&hub) {
-                Ok((host_name, link)) => self.admit(host_name, &hub, link)?,
-                Err(error) => tracing::warn!(%error, "a linked hub is left out"),
+            let linked = self.linker.link(&hub).map_err(DpsError::Invalid);
+            // One whose name a hub of this process has by now must not keep the process from starting.
+            if let Err(error) = linked.and_then(|(host_name, link)| self.admit(host_name, &hub, link)) {
+                tracing::warn!(%error, "a linked hub is left out");
             }
         }
         Ok(())

@@ -48,7 +48,7 @@ pub trait Store: Send + Sync {
         registration: Registration,
         departure: Option<Departure>,
     ) -> PortFuture<'_, (), StoreError>;
-    /// Departures that have not been ended.
+    /// Some of the departures that have not been ended, others each time.
     fn departures(&self, limit: usize) -> PortFuture<'_, Vec<Departure>, StoreError>;
     /// Ends one.
     fn end_departure<'a>(&'a self, departure: &'a Departure) -> PortFuture<'a, (), StoreError>;

@@ -50,7 +50,8 @@ impl Database {
     pub(crate) async fn list_departures(&self, limit: usize) -> Result<Vec<Departure>, StoreError> {
         let rows = self
             .scan(move |connection| {
-                let sql = "SELECT id, hub, device_id FROM departures LIMIT ?1";
+                // In any order: those of a hub that never answers must not be the only ones that are tried.
+                let sql = "SELECT id, hub, device_id FROM departures ORDER BY random() LIMIT ?1";
                 let mut statement = connection.prepare_cached(sql)?;
                 let rows = statement.query_map(params![limit as i64], |row| {
                     Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))

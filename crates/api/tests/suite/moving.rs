@@ -12,9 +12,9 @@ use gantry_hub::ports::{Audit, PortFuture, RefusedAccess};
 use gantry_hub::twin::{Object, Twin};
 use gantry_identity::{DeviceId, Key, KeyPair, Policies, Signer, Timestamp};
 use gantry_provisioning::{
-    AllocationPolicy, AttestationWrite, Beginning, DPS_COLLECTION, EnrollmentKey, EnrollmentWrite, IdScope, Isolated,
-    Limits, Link, LinkError, LinkedHub, Operation, Placed, Placement, Ports, Registering, RegistrationId,
-    RegistrationStatus, ReprovisionPolicy, Service, ServiceConfig, Substatus,
+    AllocationPolicy, AttestationWrite, Beginning, DPS_COLLECTION, EnrollmentKey, EnrollmentWrite, HubLink, IdScope,
+    Isolated, Limits, Link, LinkError, LinkedHub, Linker, Operation, Placed, Placement, Ports, Registering,
+    RegistrationId, RegistrationStatus, ReprovisionPolicy, Service, ServiceConfig, Substatus, Way,
 };
 use gantry_storage::Database;
 
@@ -70,6 +70,15 @@ impl Link for Memory {
     }
 }
 
+/// Every connection string leads to a hub named `b`.
+struct ToB;
+
+impl Linker for ToB {
+    fn link(&self, _: &HubLink) -> Result<Way, String> {
+        Ok(("b".to_owned(), Arc::<Memory>::default()))
+    }
+}
+
 struct Unheard;
 
 impl Audit for Unheard {
@@ -95,7 +104,7 @@ fn service(folder: &tempfile::TempDir, hubs: &[(&str, &Arc<Memory>)]) -> Arc<Ser
     let authorities = Authorities::load(documents, Arc::new(Nothing), DPS_COLLECTION).unwrap();
     let ports = Ports {
         store: database,
-        linker: Arc::new(Isolated),
+        linker: Arc::new(ToB),
         webhooks: Arc::new(Isolated),
         entropy: Arc::new(Nothing),
         audit: Arc::new(Unheard),
@@ -220,4 +229,22 @@ async fn without_a_policy_a_device_stays_unless_it_insists() {
     let insists = Registering { force: true, ..Registering::default() };
     assert_eq!(register(&service, insists).await.registration.substatus, Some(Substatus::DeviceDataMigrated));
     assert!(!a.has("motor") && b.has("motor"));
+}
+
+#[tokio::test]
+async fn a_linked_hub_that_becomes_one_of_this_process_keeps_nobody_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (Arc::<Memory>::default(), Arc::<Memory>::default());
+    let first = service(&folder, &[("a", &a)]);
+    let link = HubLink { connection_string: "x".into(), authority: None, weight: 1, takes_part: true };
+    first.link_hub(link).await.unwrap();
+    drop(first);
+    let second = service(&folder, &[("a", &a)]);
+    second.restore_links().await.unwrap();
+    let seen = |service: &Service| service.hub_views().iter().map(|hub| hub.is_own).collect::<Vec<_>>();
+    assert_eq!(seen(&second), [true, false]);
+    drop(second);
+    let third = service(&folder, &[("a", &a), ("b", &b)]);
+    third.restore_links().await.unwrap();
+    assert_eq!(seen(&third), [true, true]);
 }
