@@ -217,18 +217,17 @@ impl Service {
         let policy = reprovisioning(settings.reprovision, asked.force);
         let current = known.and_then(|known| known.assigned_hub.as_deref());
         let linked = self.linked();
-        let choice = match current {
-            Some(current) if !policy.update_hub_assignment => {
-                let Ok(hub) = allocation::find(current, &linked) else {
-                    // Unlinked since: the device was told to stay, and nobody here can look after it.
-                    registration.assigned_hub = Some(current.to_owned());
-                    registration.device_id = known.and_then(|known| known.device_id.clone());
-                    registration.substatus = Some(Substatus::ReprovisionedToInitialAssignment);
-                    return Ok(());
-                };
-                Choice { hub, initial_twin: None, payload: known.and_then(|known| known.payload.clone()) }
+        let stays = current.filter(|_| !policy.update_hub_assignment);
+        let choice = match stays.map(|current| allocation::find(current, &linked)) {
+            None => self.choose(registrant, asked, known, &linked).await?,
+            Some(Ok(hub)) => Choice { hub, initial_twin: None, payload: known.and_then(|known| known.payload.clone()) },
+            Some(Err(_)) => {
+                // Unlinked since: the device was told to stay, and nobody here can look after it.
+                registration.assigned_hub = current.map(str::to_owned);
+                registration.device_id = known.and_then(|known| known.device_id.clone());
+                registration.substatus = Some(Substatus::ReprovisionedToInitialAssignment);
+                return Ok(());
             }
-            _ => self.choose(registrant, asked, known, &linked).await?,
         };
         let moves = current.is_some_and(|current| !current.eq_ignore_ascii_case(&choice.hub.host_name));
         let resets = known.is_some() && policy.update_hub_assignment && !policy.migrate_device_data;
@@ -248,12 +247,12 @@ impl Service {
             },
         };
         let placed = choice.hub.link.place(now, &placement).await?;
-        registration.substatus = Some(match (known.is_some(), moves, placed) {
-            (true, true, _) if is_carried => Substatus::DeviceDataMigrated,
-            (true, true, _) => Substatus::DeviceDataReset,
-            (_, _, Placed::New) => Substatus::InitialAssignment,
-            (_, _, Placed::Known) if resets => Substatus::DeviceDataReset,
-            (_, _, Placed::Known) => Substatus::ReprovisionedToInitialAssignment,
+        registration.substatus = Some(match placed {
+            _ if is_carried => Substatus::DeviceDataMigrated,
+            _ if moves => Substatus::DeviceDataReset,
+            Placed::New => Substatus::InitialAssignment,
+            Placed::Known if resets => Substatus::DeviceDataReset,
+            Placed::Known => Substatus::ReprovisionedToInitialAssignment,
         });
         registration.assigned_hub = Some(choice.hub.host_name);
         registration.device_id = Some(device_id);
