@@ -392,6 +392,7 @@ fn hub(database: &Arc<Database>, log: &Arc<MemoryLog>, edition: Option<Edition>)
         log: Arc::<MemoryLog>::clone(log),
         entropy: Arc::<Counter>::default(),
         audit: Arc::new(Unheard),
+        observer: Arc::new(()),
     };
     Hub::new(config, ports).unwrap()
 }
