@@ -250,8 +250,8 @@ pub struct Ports {
 pub struct Limits {
     /// Connections on all ports together.
     pub connections_max: usize,
-    /// TLS handshakes under way at once.
-    pub handshakes_max: usize,
+    /// Peers that have not proven who they are.
+    pub newcomers_max: usize,
 }
 
 /// Where the contents of blobs are kept.

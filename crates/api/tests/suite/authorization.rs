@@ -225,7 +225,7 @@ pub(crate) fn token(policy: &str, key: Key) -> String {
 }
 
 async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {
-    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     if let Some(token) = token {
         request = request.header("authorization", token);
     }
