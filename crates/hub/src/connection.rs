@@ -114,6 +114,14 @@ pub struct MethodResponse {
     pub payload: Bytes,
 }
 
+/// What becomes of a request to a device: its answer, or that a newer connection took over before it came. The sender
+/// is dropped when the connection just ends.
+pub(crate) type Answer = Result<MethodResponse, TakenOver>;
+
+/// A newer connection of the identity took the mailbox over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TakenOver;
+
 #[derive(Debug)]
 struct Entry {
     number: u64,
@@ -121,7 +129,7 @@ struct Entry {
     sender: mpsc::Sender<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
     last_activity_ms: i64,
-    methods: HashMap<u64, oneshot::Sender<MethodResponse>>,
+    methods: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
 /// All connections of a hub. The observer is called under the lock, so that it hears of them in order.
@@ -164,7 +172,12 @@ impl Connections {
         let mut entries = self.entries.lock();
         match entries.insert(identity.clone(), entry) {
             // The receiver ends when its sender is dropped, so a full mailbox does not matter.
-            Some(older) => drop(older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)))),
+            Some(older) => {
+                let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
+                for waiting in older.methods.into_values() {
+                    let _ = waiting.send(Err(TakenOver));
+                }
+            }
             None => self.observer.connection(&identity, true),
         }
         drop(entries);
@@ -247,7 +260,7 @@ impl Connections {
         identity: &Identity,
         name: &str,
         payload: &Bytes,
-    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+    ) -> Result<oneshot::Receiver<Answer>, Undelivered> {
         let delivery = |request_id| Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
         self.request(identity, Subscriptions::METHODS, delivery)
     }
@@ -258,7 +271,7 @@ impl Connections {
         identity: &Identity,
         wanted: Subscriptions,
         delivery: impl FnOnce(u64) -> Delivery,
-    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+    ) -> Result<oneshot::Receiver<Answer>, Undelivered> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(identity).ok_or(Undelivered::Offline)?;
         if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
@@ -362,7 +375,7 @@ impl Mailbox {
         let waiting =
             self.connections.entries.lock().get_mut(self.identity()).and_then(|e| e.methods.remove(&request_id));
         if let Some(waiting) = waiting {
-            let _ = waiting.send(response);
+            let _ = waiting.send(Ok(response));
         }
     }
 
@@ -424,7 +437,22 @@ mod tests {
         assert_eq!(name, "stop");
         mailbox.answer(request_id + 1, MethodResponse { status: 1, payload: Bytes::new() });
         mailbox.answer(request_id, MethodResponse { status: 200, payload: Bytes::new() });
-        assert_eq!(waiting.await.unwrap().status, 200);
+        assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_hears_why_none_comes() {
+        let all = Arc::new(Connections::new(Arc::new(())));
+        let open = || all.open(NOW, id(), Subscriptions::METHODS);
+        let payload = Bytes::from_static(b"null");
+        let older = open();
+        let waiting = all.method(&id(), "stop", &payload).unwrap();
+        let newer = open();
+        assert_eq!(waiting.await.unwrap().unwrap_err(), TakenOver);
+        drop(older);
+        let waiting = all.method(&id(), "stop", &payload).unwrap();
+        drop(newer);
+        assert!(waiting.await.is_err(), "it just went");
     }
 
     #[tokio::test]
