@@ -22,11 +22,12 @@ apt_install() {
   command -v "$1" > /dev/null || apt_packages "$2"
 }
 
-# cargo_install COMMAND CRATE VERSION: builds a cargo tool once, outside of the repository.
+# cargo_install COMMAND CRATE VERSION: builds a cargo tool once, outside of the repository. Without optimisation: these
+# tools wait for others, and are ready minutes earlier.
 cargo_install() {
   command -v "$1" > /dev/null && return
   step "installing $2 $3"
-  cargo install --locked --root "$CACHE/tools" --version "$3" "$2"
+  cargo install --locked --debug --root "$CACHE/tools" --version "$3" "$2"
 }
 
 # python_env NAME REQUIREMENTS: makes a virtual environment for a requirements file; prints its python.

@@ -7,6 +7,7 @@ cd "$ROOT"
 apt_install cc build-essential
 apt_install curl curl
 apt_install openssl openssl
+apt_install ip iproute2
 apt_install chromium chromium
 apt_install swtpm swtpm
 cargo_install cargo-nextest cargo-nextest 0.9.143

@@ -11,9 +11,41 @@ use gantry_identity::{CertificateChain, Identity, Refusal, Rights};
 use crate::error::ApiError;
 use crate::{Api, now};
 
-/// Address of the caller, put into each request by the listener.
+/// Address of the caller, put into each request by the listener, and what is to be done once it proved who it is.
 #[derive(Clone, Debug)]
-pub struct PeerAddress(pub String);
+pub struct PeerAddress(pub String, pub OnKnown);
+
+/// What the listener does when a caller proved who it is.
+#[derive(Clone, Default)]
+pub struct OnKnown(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl OnKnown {
+    /// Calls `act`, each time.
+    pub fn new(act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(act)))
+    }
+}
+
+impl std::fmt::Debug for OnKnown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnKnown")
+    }
+}
+
+impl From<&str> for PeerAddress {
+    fn from(address: &str) -> Self {
+        Self(address.to_owned(), OnKnown::default())
+    }
+}
+
+impl PeerAddress {
+    /// The caller proved who it is.
+    pub(crate) fn is_known(&self) {
+        if let Some(act) = &self.1.0 {
+            act();
+        }
+    }
+}
 
 /// Certificates of the caller, put into each request by the listener when it presented some.
 #[derive(Clone, Debug)]
@@ -32,7 +64,9 @@ pub(crate) async fn device(
     if let Err(HubError::Unauthorized(refusal)) = &result {
         api.hub.report_refusal(now(), &identity.to_string(), &peer.0, "https device", refusal);
     }
-    Ok(result?)
+    let session = result?;
+    peer.is_known();
+    Ok(session)
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
@@ -48,13 +82,13 @@ fn claimed(headers: &HeaderMap) -> String {
 /// Lets a service call through that has `needed` at the hub.
 pub(crate) fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
     let checked = api.hub.authenticate_service(now(), token(headers), needed);
-    checked.map(drop).map_err(|refusal| refused(api, headers, peer, &refusal))
+    checked.map(|_| peer.is_known()).map_err(|refusal| refused(api, headers, peer, &refusal))
 }
 
 /// Lets an operator's call to the platform through that has `needed` at the hub.
 pub(crate) fn operator(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
     let checked = api.hub.authenticate_operator(now(), token(headers), needed);
-    checked.map(drop).map_err(|refusal| refused(api, headers, peer, &refusal))
+    checked.map(|_| peer.is_known()).map_err(|refusal| refused(api, headers, peer, &refusal))
 }
 
 fn refused(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) -> ApiError {
@@ -71,7 +105,7 @@ macro_rules! right {
             type Rejection = ApiError;
 
             async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-                let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
+                let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
                 hub(api, &parts.headers, &peer, Rights::$right).map(|()| Self)
             }
         }
@@ -86,7 +120,9 @@ right!(ServiceConnect, SERVICE_CONNECT);
 pub(crate) fn dps(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), Refusal> {
     api.provisioning.authenticate_service(now(), token(headers), needed).inspect_err(|refusal| {
         api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", refusal);
-    })
+    })?;
+    peer.is_known();
+    Ok(())
 }
 
 /// The token of a device call.

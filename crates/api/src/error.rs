@@ -184,6 +184,7 @@ impl From<HubError> for ApiError {
             HubError::NotOnline(_) => {
                 Self::new(404_103, "DeviceNotOnline", "The operation failed because the requested device isn't online.")
             }
+            HubError::TakenOver(_) => Self::new(400_027, "ConnectionForcefullyClosedOnNewConnection", message),
             HubError::TooManyMethods(_) => Self::new(403_800, "DeviceMaximumInflightMethodExceeded", message),
             HubError::TooManyStreams => Self::new(429_001, "ThrottlingException", message),
             HubError::Timeout(_) => {

@@ -26,7 +26,7 @@ use gantry_hub::Hub;
 use gantry_identity::Timestamp;
 use gantry_provisioning::{Instances, Service};
 
-pub use auth::{PeerAddress, PeerCertificate};
+pub use auth::{OnKnown, PeerAddress, PeerCertificate};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::{Containers, ImportExport};

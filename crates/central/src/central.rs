@@ -9,8 +9,9 @@ use std::sync::Arc;
 use gantry_detection::health::Assessment;
 use gantry_detection::maintenance::List;
 use gantry_hub::event::StoredEvent;
-use gantry_hub::ports::{Audit, Change, Documents, RefusedAccess, StoreError};
-use gantry_identity::Timestamp;
+use gantry_hub::ports::{Audit, Change, Documents, Observer, RefusedAccess, StoreError};
+use gantry_hub::reports::is_device_deleted;
+use gantry_identity::{Identity, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -162,6 +163,9 @@ impl Central {
             let Some(pipeline) = state.pipelines.get_mut(index) else { return };
             let judged = pipeline.apply(event);
             let is_told = state.told.get(index).is_some_and(|next| event.sequence_number < *next);
+            if is_device_deleted(event) && !is_told {
+                state.forget(event.identity.device.as_str());
+            }
             for one in &judged {
                 self.live.publish(|| point_event(one));
                 if one.point.is_anomaly() && !is_told {
@@ -281,15 +285,11 @@ impl Central {
         true
     }
 
-    /// Forgets a device that was deleted.
+    /// Forgets a device that is not registered. Deletions are heard of in [`observe`](Self::observe).
     pub fn remove(&self, device: &str) {
         let mut state = self.state.lock();
         state.pipelines.iter_mut().for_each(|pipeline| pipeline.remove(device));
-        state.list_changed |= state.list.remove(device);
-        state.reasons.remove(device);
-        if state.serviced.remove(device).is_some() {
-            state.changes.push((SERVICED, device.to_owned(), None));
-        }
+        state.forget(device);
     }
 
     /// What the fleet page shows of a device.
@@ -427,6 +427,16 @@ impl Central {
 }
 
 impl State {
+    /// Forgets what is kept of a device beside its signals.
+    fn forget(&mut self, device: &str) {
+        self.list_changed |= self.list.remove(device);
+        self.reasons.remove(device);
+        self.urgent.retain(|(_, urgent)| urgent != device);
+        if self.serviced.remove(device).is_some() {
+            self.changes.push((SERVICED, device.to_owned(), None));
+        }
+    }
+
     /// Whether a device's urgency rises to a rule's now: once, until it has fallen again.
     fn becomes_urgent(&mut self, rule_id: &str, device: &str, urgency: f64, urgency_min: f64) -> bool {
         let key = (rule_id.to_owned(), device.to_owned());
@@ -531,13 +541,19 @@ impl Central {
     pub fn not_analysed(&self) -> u64 {
         self.state.lock().pipelines.iter().map(Pipeline::not_analysed).sum()
     }
+}
 
+impl Observer for Central {
     /// Tells open pages that a device came or went.
-    pub fn publish_connection(&self, device: &Arc<str>, connected: bool) {
+    fn connection(&self, identity: &Identity, is_connected: bool) {
+        if identity.module.is_some() {
+            return;
+        }
+        let device = identity.device.as_str();
         self.live.publish(|| Live {
             name: "connection",
-            device: Some(Arc::clone(device)),
-            data: json!({ "deviceId": &**device, "connected": connected }).to_string().into(),
+            device: Some(device.into()),
+            data: json!({ "deviceId": device, "connected": is_connected }).to_string().into(),
         });
     }
 }
@@ -670,6 +686,41 @@ mod tests {
             let body = format!(r#"{{"temperature": {}, "timestamp": {time}}}"#, value(n));
             central.observe(NOW, 0, &[event(device, n, &body)]);
         }
+    }
+
+    /// The hub's own event that a device was deleted.
+    fn deletion(device: &str, sequence_number: u64) -> StoredEvent {
+        StoredEvent {
+            source: gantry_hub::event::MessageSource::Lifecycle,
+            properties: vec![("opType".into(), "deleteDeviceIdentity".into())],
+            destinations: gantry_hub::routing::Destinations::NONE,
+            ..event(device, sequence_number, "{}")
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_deleted_is_forgotten_whoever_deleted_it() {
+        let documents = Memory::default();
+        let central = fresh(&documents);
+        for device in ["gone", "stays"] {
+            feed(&central, device, if device == "gone" { 0 } else { 100 }, 100, |n| 80.0 + (n % 9) as f64);
+            assert!(central.serviced(NOW, device));
+        }
+        // A module of it going is none of this, nor is a device that says so itself.
+        let mut of_module = deletion("stays/m", 200);
+        of_module.properties[0].1 = "deleteModuleIdentity".into();
+        let mut liar = deletion("stays", 201);
+        liar.source = gantry_hub::event::MessageSource::Telemetry;
+        central.observe(NOW, 0, &[of_module, liar, deletion("gone", 202)]);
+        let listed: Vec<_> = central.maintenance().into_iter().map(|item| item.device).collect();
+        assert_eq!(listed, ["stays"]);
+        assert_eq!(central.devices().len(), 1);
+        documents.store(central.take_changes());
+        let serviced: Vec<_> = documents.all(SERVICED).unwrap().into_iter().map(|(device, _)| device).collect();
+        assert_eq!(serviced, ["stays"]);
+        // Whoever has its name next begins anew.
+        feed(&central, "gone", 203, 1, |_| 80.0);
+        assert_eq!(central.series("gone", "temperature", 10).unwrap().len(), 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use gantry_detection::Detector;
 use gantry_detection::health::{Assessment, Health, most_urgent};
 use gantry_hub::event::{MessageSource, StoredEvent};
+use gantry_hub::reports::is_device_deleted;
 use gantry_identity::Timestamp;
 
 use crate::ANOMALY_SCORE;
@@ -128,6 +129,9 @@ impl Pipeline {
             return vec![];
         }
         self.next = event.sequence_number + 1;
+        if is_device_deleted(event) {
+            self.remove(event.identity.device.as_str());
+        }
         if event.source != MessageSource::Telemetry {
             return vec![];
         }

@@ -7,6 +7,7 @@
 
 pub mod amqp;
 pub mod mqtt;
+pub mod newcomers;
 pub mod tls;
 mod twin;
 
@@ -18,6 +19,8 @@ use gantry_hub::throttle::Operation;
 use gantry_hub::{Hub, HubError, Taken};
 use gantry_identity::{CertificateChain, Timestamp};
 use gantry_provisioning::{DpsError, Instances};
+
+use newcomers::Newcomer;
 
 /// What the device side serves.
 #[derive(Clone)]
@@ -79,6 +82,17 @@ pub struct Peer {
     pub address: String,
     /// What it presented in the TLS handshake.
     pub certificate: Option<CertificateChain>,
+    /// Its place among those who have not proven who they are.
+    pub place: Option<Newcomer>,
+}
+
+impl Peer {
+    /// It proved who it is.
+    fn is_known(&self) {
+        if let Some(place) = &self.place {
+            place.is_known();
+        }
+    }
 }
 
 /// Resolves when messages are durable and their sender has had its turn.

@@ -4,6 +4,7 @@
 //! the older one is told to close. The hub does not know which protocol is at the other end.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::ports::Observer;
 use crate::streams::StreamOffer;
 
 /// Deliveries waiting for one connection. A connection that falls this far behind is closed:
@@ -112,6 +114,14 @@ pub struct MethodResponse {
     pub payload: Bytes,
 }
 
+/// What becomes of a request to a device: its answer, or that a newer connection took over before it came. The sender
+/// is dropped when the connection just ends.
+pub(crate) type Answer = Result<MethodResponse, TakenOver>;
+
+/// A newer connection of the identity took the mailbox over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TakenOver;
+
 #[derive(Debug)]
 struct Entry {
     number: u64,
@@ -119,15 +129,21 @@ struct Entry {
     sender: mpsc::Sender<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
     last_activity_ms: i64,
-    methods: HashMap<u64, oneshot::Sender<MethodResponse>>,
+    methods: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
-/// All connections of a hub.
-#[derive(Debug, Default)]
+/// All connections of a hub. The observer is called under the lock, so that it hears of them in order.
 pub(crate) struct Connections {
     entries: Mutex<HashMap<Identity, Entry>>,
     next: AtomicU64,
     changed: Notify,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("entries", &self.entries).finish_non_exhaustive()
+    }
 }
 
 /// Why something could not be handed to a device.
@@ -138,6 +154,10 @@ pub(crate) enum Undelivered {
 }
 
 impl Connections {
+    pub(crate) fn new(observer: Arc<dyn Observer>) -> Self {
+        Self { entries: Mutex::default(), next: AtomicU64::default(), changed: Notify::new(), observer }
+    }
+
     pub(crate) fn open(self: &Arc<Self>, now: Timestamp, identity: Identity, subscriptions: Subscriptions) -> Mailbox {
         let (sender, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -149,10 +169,18 @@ impl Connections {
             last_activity_ms: now.as_millis(),
             methods: HashMap::new(),
         };
-        if let Some(older) = self.entries.lock().insert(identity.clone(), entry) {
+        let mut entries = self.entries.lock();
+        match entries.insert(identity.clone(), entry) {
             // The receiver ends when its sender is dropped, so a full mailbox does not matter.
-            let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
+            Some(older) => {
+                let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
+                for waiting in older.methods.into_values() {
+                    let _ = waiting.send(Err(TakenOver));
+                }
+            }
+            None => self.observer.connection(&identity, true),
         }
+        drop(entries);
         self.changed.notify_waiters();
         let (holder, deliveries) = (Holder { identity, number }, Deliveries(receiver));
         Mailbox { connections: Arc::clone(self), holder, deliveries, subscriptions }
@@ -199,20 +227,24 @@ impl Connections {
     /// Hands something over if the identity is connected and wants it.
     pub(crate) fn deliver(&self, identity: &Identity, wanted: Subscriptions, delivery: Delivery) -> bool {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get(identity) else { return false };
+        let Some(entry) = entries.get_mut(identity) else { return false };
         if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
             return false;
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = entry.sender.try_send(Box::new(delivery)) {
-            entries.remove(identity);
-            return false;
+        let sent = entry.sender.try_send(Box::new(delivery));
+        if let Err(mpsc::error::TrySendError::Full(_)) = sent {
+            // A sender without a receiver takes its place: the connection reads what it was sent, hears that there is
+            // no more and says that it went.
+            entry.sender = mpsc::channel(1).0;
         }
-        true
+        sent.is_ok()
     }
 
     /// Ends a connection; says whether there was one.
     pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) -> bool {
-        let Some(entry) = self.entries.lock().remove(identity) else { return false };
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.remove(identity) else { return false };
+        self.observer.connection(identity, false);
         let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
         true
     }
@@ -228,7 +260,7 @@ impl Connections {
         identity: &Identity,
         name: &str,
         payload: &Bytes,
-    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+    ) -> Result<oneshot::Receiver<Answer>, Undelivered> {
         let delivery = |request_id| Delivery::Method { request_id, name: name.to_owned(), payload: payload.clone() };
         self.request(identity, Subscriptions::METHODS, delivery)
     }
@@ -239,7 +271,7 @@ impl Connections {
         identity: &Identity,
         wanted: Subscriptions,
         delivery: impl FnOnce(u64) -> Delivery,
-    ) -> Result<oneshot::Receiver<MethodResponse>, Undelivered> {
+    ) -> Result<oneshot::Receiver<Answer>, Undelivered> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(identity).ok_or(Undelivered::Offline)?;
         if !Subscriptions(entry.subscriptions.load(Ordering::Relaxed)).contains(wanted) {
@@ -252,7 +284,10 @@ impl Connections {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         let delivery = delivery(request_id);
-        entry.sender.try_send(Box::new(delivery)).map_err(|_| Undelivered::TooManyInFlight)?;
+        entry.sender.try_send(Box::new(delivery)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Undelivered::TooManyInFlight,
+            mpsc::error::TrySendError::Closed(_) => Undelivered::Offline,
+        })?;
         entry.methods.insert(request_id, sender);
         Ok(receiver)
     }
@@ -340,7 +375,7 @@ impl Mailbox {
         let waiting =
             self.connections.entries.lock().get_mut(self.identity()).and_then(|e| e.methods.remove(&request_id));
         if let Some(waiting) = waiting {
-            let _ = waiting.send(response);
+            let _ = waiting.send(Ok(response));
         }
     }
 
@@ -362,6 +397,7 @@ impl Drop for Mailbox {
         let mut entries = self.connections.entries.lock();
         if entries.get(&self.holder.identity).is_some_and(|e| e.number == self.holder.number) {
             entries.remove(&self.holder.identity);
+            self.connections.observer.connection(&self.holder.identity, false);
         }
     }
 }
@@ -379,7 +415,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_connection_takes_over() {
-        let all = Arc::new(Connections::default());
+        let all = Arc::new(Connections::new(Arc::new(())));
         let mut older = all.open(NOW, id(), Subscriptions::default());
         let newer = all.open(NOW, id(), Subscriptions::METHODS);
         assert!(matches!(older.next().await, Delivery::Close(CloseReason::TakenOver)));
@@ -391,7 +427,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_method_needs_a_subscription_and_gets_its_own_answer() {
-        let all = Arc::new(Connections::default());
+        let all = Arc::new(Connections::new(Arc::new(())));
         let mut mailbox = all.open(NOW, id(), Subscriptions::default());
         let payload = Bytes::from_static(b"null");
         assert_eq!(all.method(&id(), "stop", &payload).unwrap_err(), Undelivered::Offline);
@@ -401,12 +437,27 @@ mod tests {
         assert_eq!(name, "stop");
         mailbox.answer(request_id + 1, MethodResponse { status: 1, payload: Bytes::new() });
         mailbox.answer(request_id, MethodResponse { status: 200, payload: Bytes::new() });
-        assert_eq!(waiting.await.unwrap().status, 200);
+        assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_hears_why_none_comes() {
+        let all = Arc::new(Connections::new(Arc::new(())));
+        let open = || all.open(NOW, id(), Subscriptions::METHODS);
+        let payload = Bytes::from_static(b"null");
+        let older = open();
+        let waiting = all.method(&id(), "stop", &payload).unwrap();
+        let newer = open();
+        assert_eq!(waiting.await.unwrap().unwrap_err(), TakenOver);
+        drop(older);
+        let waiting = all.method(&id(), "stop", &payload).unwrap();
+        drop(newer);
+        assert!(waiting.await.is_err(), "it just went");
     }
 
     #[tokio::test]
     async fn a_connection_that_does_not_read_is_closed() {
-        let all = Arc::new(Connections::default());
+        let all = Arc::new(Connections::new(Arc::new(())));
         let mut mailbox = all.open(NOW, id(), Subscriptions::C2D);
         for _ in 0..MAILBOX_LEN_MAX {
             assert!(all.deliver(&id(), Subscriptions::C2D, Delivery::C2dAvailable));
@@ -416,5 +467,37 @@ mod tests {
             assert!(matches!(mailbox.next().await, Delivery::C2dAvailable));
         }
         assert!(matches!(mailbox.next().await, Delivery::Close(CloseReason::MailboxFull)));
+    }
+
+    /// Notes what it hears.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<bool>>);
+
+    impl Observer for Heard {
+        fn connection(&self, _: &Identity, is_connected: bool) {
+            self.0.lock().push(is_connected);
+        }
+    }
+
+    #[test]
+    fn an_observer_hears_of_each_coming_and_going_once() {
+        let heard = Arc::new(Heard::default());
+        let all = Arc::new(Connections::new(Arc::<Heard>::clone(&heard)));
+        let open = || all.open(NOW, id(), Subscriptions::C2D);
+        let (older, newer) = (open(), open());
+        drop(older);
+        assert_eq!(heard.0.lock().split_off(0), [true], "a connection that takes over is no coming");
+        drop(newer);
+        let cut = open();
+        assert!(all.close(&id(), CloseReason::CredentialsChanged));
+        drop(cut);
+        assert_eq!(heard.0.lock().split_off(0), [false, true, false]);
+        let full = open();
+        for _ in 0..=MAILBOX_LEN_MAX {
+            all.deliver(&id(), Subscriptions::C2D, Delivery::C2dAvailable);
+        }
+        assert!(full.is_current(), "it is connected until it has noticed");
+        drop(full);
+        assert_eq!(heard.0.lock().split_off(0), [true, false]);
     }
 }

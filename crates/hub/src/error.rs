@@ -107,6 +107,9 @@ pub enum HubError {
     /// The device is not connected or does not listen for methods.
     #[error("`{0}` is not online")]
     NotOnline(Identity),
+    /// A newer connection of the device took over while it had to answer.
+    #[error("another connection of `{0}` took over before the device had answered")]
+    TakenOver(Identity),
     /// Too many methods in flight for the device.
     #[error("too many methods in flight for `{0}`")]
     TooManyMethods(Identity),

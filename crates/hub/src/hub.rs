@@ -17,7 +17,9 @@ use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
 use crate::policies::PolicyBook;
-use crate::ports::{Audit, Documents, Entropy, EventSink, Presence, Record, RefusedAccess, Store, StoreError};
+use crate::ports::{
+    Audit, Documents, Entropy, EventSink, Observer, Presence, Record, RefusedAccess, Store, StoreError,
+};
 use crate::rehearsal::Stage;
 use crate::routing::Routes;
 use crate::service_queue::{Messaging, ServiceQueues};
@@ -66,6 +68,7 @@ pub struct Ports {
     pub log: Arc<dyn EventSink>,
     pub entropy: Arc<dyn Entropy>,
     pub audit: Arc<dyn Audit>,
+    pub observer: Arc<dyn Observer>,
 }
 
 /// One hub.
@@ -133,20 +136,20 @@ impl Hub {
     /// # Errors
     /// When they cannot be read.
     pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
-        let Ports { store, documents, log, entropy, audit } = ports;
+        let Ports { store, documents, log, entropy, audit, observer } = ports;
         let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
         let configurations = Configurations::load(Arc::clone(&documents))?;
         let policies = PolicyBook::load(Arc::clone(&documents), &config.policies)?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name)?;
-        let (connections, locks, service_queues, reports_made) = Default::default();
+        let (locks, service_queues, reports_made) = Default::default();
         Ok(Self {
             config,
             store,
             log,
             entropy,
             audit,
-            connections,
+            connections: Arc::new(Connections::new(observer)),
             locks,
             service_queues,
             authorities,

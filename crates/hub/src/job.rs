@@ -247,6 +247,7 @@ impl Outcome {
                 let code = match &error {
                     HubError::NotFound(_) => "DeviceNotFound",
                     HubError::NotOnline(_) => "DeviceNotOnline",
+                    HubError::TakenOver(_) => "ConnectionForcefullyClosedOnNewConnection",
                     HubError::Timeout(_) => "GatewayTimeout",
                     HubError::Disabled(_) => "DeviceDisabled",
                     HubError::TooManyMethods(_) => "DeviceMaximumInflightMethodExceeded",

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use gantry_identity::Identity;
+use tokio::sync::oneshot;
 
-use crate::connection::{MethodResponse, Subscriptions, Undelivered};
+use crate::connection::{Answer, MethodResponse, Subscriptions, TakenOver, Undelivered};
 use crate::device::Status;
 use crate::error::HubError;
 use crate::hub::Hub;
@@ -38,6 +39,18 @@ impl MethodCall {
     }
 }
 
+/// What a device answered, or why it did not.
+pub(crate) async fn answered(
+    identity: &Identity,
+    waiting: oneshot::Receiver<Answer>,
+) -> Result<MethodResponse, HubError> {
+    match waiting.await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(TakenOver)) => Err(HubError::TakenOver(identity.clone())),
+        Err(_) => Err(HubError::NotOnline(identity.clone())),
+    }
+}
+
 impl Hub {
     /// Resolves when the device is connected and listens for methods. Bound it with the connect time-out;
     /// when that is zero, skip it.
@@ -60,13 +73,13 @@ impl Hub {
     /// Calls a method on a connected device and resolves with its answer. Bound it with the response time-out.
     ///
     /// # Errors
-    /// [`HubError::NotFound`], [`HubError::Disabled`], [`HubError::NotOnline`] or [`HubError::TooManyMethods`].
+    /// [`HubError::NotOnline`], [`HubError::TakenOver`] or [`HubError::TooManyMethods`].
     pub async fn invoke(&self, identity: &Identity, call: &MethodCall) -> Result<MethodResponse, HubError> {
         let waiting = self.connections.method(identity, &call.name, &call.payload).map_err(|error| match error {
             Undelivered::Offline => HubError::NotOnline(identity.clone()),
             Undelivered::TooManyInFlight => HubError::TooManyMethods(identity.clone()),
         })?;
-        waiting.await.map_err(|_| HubError::NotOnline(identity.clone()))
+        answered(identity, waiting).await
     }
 
     /// Checks that a method may be called on an identity at all.

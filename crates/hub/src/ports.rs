@@ -412,6 +412,17 @@ pub trait Audit: Send + Sync {
     fn refused(&self, event: RefusedAccess);
 }
 
+/// Hears of what the hub does that is not stored.
+pub trait Observer: Send + Sync {
+    /// An identity came or went, in the order in which it happened; must not block.
+    fn connection(&self, identity: &Identity, is_connected: bool);
+}
+
+/// For a hub that nobody watches.
+impl Observer for () {
+    fn connection(&self, _: &Identity, _: bool) {}
+}
+
 /// Where random bytes come from.
 pub trait Entropy: Send + Sync {
     /// Fills the buffer.

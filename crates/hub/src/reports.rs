@@ -1,17 +1,28 @@
 //! Events the hub makes itself: twin changes, lifecycle, connection state (message routing, non-telemetry events).
 //!
-//! They are made only when a route listens to their source. A report of a write is stored in
+//! They are made only when a route listens to their source, and of every deletion, because whoever follows the log
+//! keeps something about devices and must hear that one is gone. A report of a write is stored in
 //! the transaction of that write and relayed to the log after it, so neither is lost without
 //! the other; reports of connections go straight to the log, as connections are not stored.
 
 use gantry_identity::{Identity, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::event::{Event, MessageSource, SystemProperties, Telemetry};
+use crate::event::{Event, MessageSource, StoredEvent, SystemProperties, Telemetry};
 use crate::hub::Hub;
 use crate::ports::Record;
 use crate::routing::{Added, Decision, Destinations, Message, Table};
 use crate::twin::{Object, TwinWrite};
+
+/// Property that names the operation an event reports.
+const OPERATION: &str = "opType";
+const DEVICE_DELETED: &str = "deleteDeviceIdentity";
+
+/// Whether an event says that its device was deleted, and its modules with it.
+pub fn is_device_deleted(event: &StoredEvent) -> bool {
+    let says_so = |(name, value): &(String, String)| name == OPERATION && value == DEVICE_DELETED;
+    event.source == MessageSource::Lifecycle && event.properties.iter().any(says_so)
+}
 
 /// An event of the hub's own, with where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +121,10 @@ impl Hub {
         reports
     }
 
-    /// Reports that identities were made or deleted.
+    /// Reports that identities were made, when a route listens, or deleted.
     pub(crate) fn report_lifecycle(&self, now: Timestamp, records: &[Record], is_made: bool) -> Vec<Report> {
         let table = self.routes.table();
-        if !table.listens_to(MessageSource::Lifecycle) {
+        if is_made && !table.listens_to(MessageSource::Lifecycle) {
             return vec![];
         }
         let one = |record: &Record| {
@@ -123,7 +134,7 @@ impl Hub {
                 at: now,
                 operation: match (is_module, is_made) {
                     (false, true) => "createDeviceIdentity",
-                    (false, false) => "deleteDeviceIdentity",
+                    (false, false) => DEVICE_DELETED,
                     (true, true) => "createModuleIdentity",
                     (true, false) => "deleteModuleIdentity",
                 },
@@ -132,9 +143,9 @@ impl Hub {
                 record,
                 body: &lifecycle_body(record),
             };
-            self.routed(&table, &facts)
+            self.made(&table, &facts)
         };
-        records.iter().filter_map(one).collect()
+        records.iter().map(one).filter(|report| !is_made || report.destinations != Destinations::NONE).collect()
     }
 
     /// Puts into the log that a connection came or went. Nobody waits for it.
@@ -168,11 +179,15 @@ impl Hub {
 
     /// The report, when a route takes it.
     fn routed(&self, table: &Table, facts: &Facts<'_>) -> Option<Report> {
+        Some(self.made(table, facts)).filter(|report| report.destinations != Destinations::NONE)
+    }
+
+    fn made(&self, table: &Table, facts: &Facts<'_>) -> Report {
         let identity = &facts.record.device.identity;
         let mut properties = vec![("hubName", self.name().to_owned()), ("deviceId", identity.device.to_string())];
         properties.extend(identity.module.as_ref().map(|module| ("moduleId", module.to_string())));
         properties.push(("operationTimestamp", facts.at.to_string()));
-        properties.push(("opType", facts.operation.to_owned()));
+        properties.push((OPERATION, facts.operation.to_owned()));
         properties.push(("iothub-message-schema", facts.schema.to_owned()));
         let system = SystemProperties {
             content_type: Some(facts.content_type.into()),
@@ -200,7 +215,7 @@ impl Hub {
             table.decide(&Message::new(facts.source, identity, facts.at, model_id, &message, twin.as_ref()))
         };
         (report.destinations, report.added) = (destinations, added);
-        (destinations != Destinations::NONE).then_some(report)
+        report
     }
 }
 

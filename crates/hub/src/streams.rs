@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::connection::{Delivery, Subscriptions, Undelivered};
 use crate::error::HubError;
 use crate::hub::Hub;
+use crate::methods::answered;
 
 /// Streams of one hub at once. Source: IoT Hub quotas, device streams.
 pub const STREAMS_MAX: usize = 50;
@@ -184,7 +185,7 @@ impl Hub {
     /// end the pipe with [`close_stream`](Self::close_stream) when it did not.
     ///
     /// # Errors
-    /// [`HubError::NotOnline`] or [`HubError::TooManyMethods`]: offers count among the methods in flight.
+    /// [`HubError::NotOnline`], [`HubError::TakenOver`] or [`HubError::TooManyMethods`]: offers count among the methods in flight.
     pub async fn offer_stream(&self, identity: &Identity, offer: StreamOffer) -> Result<bool, HubError> {
         let deliver = |request_id| Delivery::Stream { request_id, offer };
         let waiting = self.connections.request(identity, Subscriptions::STREAMS, deliver);
@@ -192,7 +193,7 @@ impl Hub {
             Undelivered::Offline => HubError::NotOnline(identity.clone()),
             Undelivered::TooManyInFlight => HubError::TooManyMethods(identity.clone()),
         })?;
-        let answer = waiting.await.map_err(|_| HubError::NotOnline(identity.clone()))?;
+        let answer = answered(identity, waiting).await?;
         Ok((200..300).contains(&answer.status))
     }
 

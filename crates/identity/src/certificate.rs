@@ -3,7 +3,7 @@
 //! A TLS handshake proves that the peer holds the leaf's key. Whether the leaf is good for an
 //! identity is decided here, by thumbprint or by a chain to a verified authority (device
 //! authentication reference, section 3.2). Chains are checked by `webpki`: signatures,
-//! validity, basic constraints, extended key usage. Revocation lists are not consulted, as in
+//! validity, basic constraints, extended key usage; leaves of version 1 by [`version1`]. Revocation lists are not consulted, as in
 //! the reference service.
 
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use crate::Timestamp;
+use crate::{Timestamp, version1};
 
 /// Certificates of a chain that are looked at; a longer chain is cut, and fails unless what is left suffices.
 const CHAIN_LEN_MAX: usize = 10;
@@ -146,6 +146,10 @@ impl CertificateChain {
     /// # Errors
     /// [`CertificateError::Untrusted`].
     pub fn find_authority(&self, authorities: &[&Authority], now: Timestamp) -> Result<usize, CertificateError> {
+        let parsed = parse(self.leaf())?;
+        if version1::is_version_1(&parsed) {
+            return version1::find_authority(&parsed, &self.0[1..], authorities, now);
+        }
         // `webpki` takes anchors on trust, so their dates are checked here.
         let (places, anchors): (Vec<usize>, Vec<TrustAnchor<'_>>) = (authorities.iter().enumerate())
             .filter(|(_, authority)| authority.is_valid(now))
@@ -221,7 +225,11 @@ impl Authority {
         self.not_after
     }
 
-    fn is_valid(&self, now: Timestamp) -> bool {
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
 

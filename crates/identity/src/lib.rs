@@ -13,6 +13,7 @@ mod policy;
 mod sas;
 mod time;
 mod tpm;
+mod version1;
 
 pub use certificate::{Authority, CertificateChain, CertificateError, is_thumbprint, normal_thumbprint};
 pub use connect_signature::ConnectSignature;

@@ -250,8 +250,8 @@ pub struct Ports {
 pub struct Limits {
     /// Connections on all ports together.
     pub connections_max: usize,
-    /// TLS handshakes under way at once.
-    pub handshakes_max: usize,
+    /// Peers that have not proven who they are.
+    pub newcomers_max: usize,
 }
 
 /// Where the contents of blobs are kept.
@@ -515,6 +515,9 @@ pub fn default_token_server() -> toml::Value {
     table.remove("token_server").expect("default.toml has [token_server]")
 }
 
+/// Keys a file may have that have no default.
+const WITHOUT_DEFAULT: [&str; 2] = ["hub.routing", "hubs.routing"];
+
 /// Puts a file's values in the place of those they override.
 ///
 /// # Errors
@@ -522,6 +525,9 @@ pub fn default_token_server() -> toml::Value {
 pub fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
     for (key, value) in file {
         match (base.get_mut(&key), value) {
+            (None, value) if WITHOUT_DEFAULT.contains(&format!("{at}{key}").as_str()) => {
+                base.insert(key, value);
+            }
             (None, _) => bail!("unknown key `{at}{key}`"),
             (Some(toml::Value::Table(base)), toml::Value::Table(file)) => merge(base, file, &format!("{at}{key}."))?,
             (Some(slot), value) => *slot = value,
@@ -569,6 +575,65 @@ mod tests {
             ("bind = [\"nowhere\"]\n", "bind"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    /// The examples in the comments of a configuration file: lines of a comment that are set in by three blanks, each
+    /// run of them one example, under the section it stands in unless it names one.
+    fn examples(text: &str) -> Vec<String> {
+        let (mut found, mut example, mut section) = (vec![], String::new(), "");
+        for line in text.lines().chain([""]) {
+            if let Some(line) = line.strip_prefix("#   ") {
+                if example.is_empty() && !line.starts_with('[') && !section.is_empty() {
+                    example = format!("{section}\n");
+                }
+                example.push_str(line);
+                example.push('\n');
+                continue;
+            }
+            if !example.is_empty() {
+                found.push(std::mem::take(&mut example));
+            }
+            if line.starts_with('[') {
+                section = line.split('#').next().unwrap_or_default().trim();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_example_in_the_manual_can_be_used_as_it_stands() {
+        let examples = examples(DEFAULT);
+        let about = |word: &str| examples.iter().filter(|example| example.contains(word)).count();
+        for what in ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys"] {
+            assert_eq!(about(what), 1, "an example of {what}: {examples:#?}");
+        }
+        for example in &examples {
+            load(example).unwrap_or_else(|error| panic!("{example}\n{error:#}"));
+        }
+        // All together too, but for the further hub: the whole manual without its comment signs.
+        let whole: String = examples.iter().filter(|example| !example.contains("[[hubs]]")).cloned().collect();
+        let config = load(&whole).unwrap();
+        let routing = config.hub.routing.expect("routing");
+        assert_eq!((routing.endpoints.webhooks.len(), routing.routes.len()), (1, 1));
+        assert_eq!(config.hub.ip_filter.len(), 3);
+    }
+
+    #[test]
+    fn a_further_hub_has_routing_of_its_own_and_unknown_keys_in_it_are_named() {
+        let hub = "[[hubs]]\nname = \"line-2\"\nhost_names = [\"l2\"]\n";
+        let route = "name = \"hot\"\nsource = \"DeviceMessages\"\nendpointNames = [\"events\"]\n";
+        let config = load(&format!("{hub}[[hubs.routing.routes]]\n{route}")).unwrap();
+        assert_eq!(config.hubs[0].routing.as_ref().map(|routing| routing.routes.len()), Some(1));
+        assert!(config.hub.routing.is_none());
+        for (text, expected) in [
+            (format!("[[hub.routing.routes]]\n{route}conditon = \"true\"\n"), "conditon"),
+            ("[hub.routing]\nroute = []\n".to_owned(), "route"),
+            ("[hub.routing.endpoints]\nwebhook = []\n".to_owned(), "webhook"),
+            (format!("{hub}ruoting = {{}}\n"), "unknown key `hubs.ruoting`"),
+        ] {
+            let error = format!("{:#}", load(&text).expect_err(&text));
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

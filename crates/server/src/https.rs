@@ -1,10 +1,15 @@
 //! Port 443: REST, the page, WebSockets for MQTT and AMQP, health and metrics.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -12,8 +17,10 @@ use axum::routing::{any, get};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
-use gantry_api::{Api, PeerAddress, PeerCertificate};
+use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate};
+use gantry_gateway::newcomers::Newcomer;
 use gantry_gateway::{Gateway, Peer};
+use hyper::body::{Frame, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -22,7 +29,7 @@ use tower::ServiceExt as _;
 
 use crate::amqp::Amqp;
 use crate::bridge;
-use crate::listen::{Serve, Stream};
+use crate::listen::{ANSWER_PATIENCE, Serve, Stream};
 use crate::page;
 use crate::prompt::Prompt;
 use crate::websocket::{ByteStream, MESSAGE_BYTES_MAX};
@@ -129,13 +136,68 @@ impl Serve for Https {
     }
 }
 
+/// Whose turn it is on a connection: ours while a request is under way.
+struct Turns {
+    place: Option<Newcomer>,
+    under_way: AtomicUsize,
+}
+
+impl Turns {
+    fn begin(self: &Arc<Self>) -> Turn {
+        if self.under_way.fetch_add(1, Ordering::AcqRel) == 0
+            && let Some(place) = &self.place
+        {
+            place.waits_for_us();
+        }
+        Turn(Arc::clone(self))
+    }
+}
+
+/// A request under way, until its answer is sent or given up.
+struct Turn(Arc<Turns>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(place) = &self.0.place
+        {
+            place.has_turn(ANSWER_PATIENCE);
+        }
+    }
+}
+
+/// A body with the turn it ends.
+struct Answer {
+    body: Body,
+    _turn: Turn,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Serves one connection until it ends; `of` finds the service of a host name.
 pub async fn serve(
     stream: Stream,
     peer: Peer,
     of: impl Fn(Option<&str>) -> Option<Https> + Clone + Send + Sync + 'static,
 ) {
-    let address = PeerAddress(peer.address.clone());
+    let on_known = peer.place.clone().map(|place| OnKnown::new(move || place.is_known()));
+    let address = PeerAddress(peer.address.clone(), on_known.unwrap_or_default());
+    let turns = Arc::new(Turns { place: peer.place.clone(), under_way: AtomicUsize::new(0) });
     let certificate = peer.certificate.clone().map(PeerCertificate);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let router = of(host(&request)).map(|https| https.router).unwrap_or_default();
@@ -145,7 +207,11 @@ pub async fn serve(
             request.extensions_mut().insert(certificate.clone());
         }
         request.extensions_mut().insert(peer.clone());
-        async move { router.oneshot(Request::from(request.map(axum::body::Body::new))).await }
+        let turn = turns.begin();
+        async move {
+            let response = router.oneshot(request.map(Body::new)).await?;
+            Ok::<_, Infallible>(response.map(|body| Body::new(Answer { body, _turn: turn })))
+        }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

@@ -1,26 +1,44 @@
-//! Sockets: both loopback families, TLS, bounds on connections and handshakes.
+//! Sockets: both loopback families, TLS, bounds on connections and newcomers.
+//!
+//! A handshake waits for its peer in a place among the newcomers, and for us in a queue for one of few slots, which it
+//! holds only while keys are worked with: peers that begin a handshake and go no further hold up nobody.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_gateway::Peer;
+use gantry_gateway::newcomers::{Newcomer, Newcomers, Places, Watched};
 use gantry_identity::CertificateChain;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{IpRule, admits};
 
 /// Connections the kernel holds before they are accepted.
 const BACKLOG: i32 = 4096;
+/// How long connections may take to end at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a peer keeps its place for sure before it has said hello, which it sends together with its last packet of
+/// the TCP handshake.
+const HELLO_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a peer keeps its place for sure while an answer of its own is due: a slow line's way there and back.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// Files the process needs beside its connections: logs, databases, blobs, connections of its own.
+const FILES_OF_OUR_OWN: usize = 512;
 
 /// Bounds all ports share.
 #[derive(Clone)]
@@ -29,8 +47,54 @@ pub struct Bounds {
     pub ip_filter: Arc<[IpRule]>,
     /// A permit for each open connection.
     pub connections: Arc<Semaphore>,
-    /// A permit for each handshake under way.
-    pub handshakes: Arc<Semaphore>,
+    /// How many of them there are.
+    connections_max: usize,
+    /// Peers that have not proven who they are.
+    newcomers: Arc<Newcomers>,
+    /// A permit for each handshake whose keys are worked with.
+    handshakes: Arc<Semaphore>,
+}
+
+impl Bounds {
+    /// So many connections, as far as the system lets us have them, and so many newcomers among them, half of them from
+    /// one address.
+    pub fn new(ip_filter: Arc<[IpRule]>, connections_max: usize, newcomers_max: usize) -> Self {
+        let files = usize::try_from(raise_file_limit()).unwrap_or(usize::MAX);
+        let room = files.saturating_sub(FILES_OF_OUR_OWN).max(1);
+        if room < connections_max {
+            info!(connections_max, files, "the system's limit of open files lets in fewer connections");
+        }
+        let connections_max = connections_max.min(room);
+        let total = newcomers_max.min(connections_max.div_ceil(2)).max(1);
+        Self {
+            ip_filter,
+            connections: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            newcomers: Newcomers::new(Places { total, per_address: total.div_ceil(2) }),
+            handshakes: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
+            )),
+        }
+    }
+
+    /// Waits until every connection has ended, but not for ever.
+    pub async fn drain(&self) {
+        let all = u32::try_from(self.connections_max).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, self.connections.acquire_many(all)).await;
+    }
+}
+
+/// A connection is a file: takes as many as the system allows. Says how many.
+fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            warn!(%error, "limit of open files not raised");
+            limit.current.unwrap_or(u64::MAX)
+        }
+    }
 }
 
 /// Binds a port on every address. Addresses of a family the machine lacks are skipped with a warning.
@@ -70,7 +134,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A connection after its handshake; boxed, because futures that pass it on would each keep room for it.
-pub type Stream = Box<TlsStream<TcpStream>>;
+pub type Stream = Box<TlsStream<Watched<TcpStream>>>;
 
 /// A service on one port: gets each connection after its handshake.
 pub trait Serve: Clone + Send + Sync + 'static {
@@ -79,7 +143,7 @@ pub trait Serve: Clone + Send + Sync + 'static {
 }
 
 /// Accepts connections until the task is aborted.
-pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds, service: impl Serve) {
+pub async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, bounds: Bounds, service: impl Serve) {
     loop {
         let Ok(permit) = Arc::clone(&bounds.connections).acquire_owned().await else { return };
         let (socket, address) = match listener.accept().await {
@@ -96,12 +160,14 @@ pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds
             metrics::counter!("gantry_connections_filtered").increment(1);
             continue;
         }
-        let (acceptor, handshakes, service) = (acceptor.clone(), Arc::clone(&bounds.handshakes), service.clone());
+        let place = bounds.newcomers.enter(address.ip(), HELLO_PATIENCE).await;
+        let (tls, handshakes, service) = (Arc::clone(&tls), Arc::clone(&bounds.handshakes), service.clone());
         tokio::spawn(async move {
-            match handshake(&acceptor, &handshakes, socket).await {
+            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(tls, &handshakes, socket, &place)).await;
+            match shaken.context("no handshake within 15 s").flatten() {
                 Ok(stream) => {
                     let certificate = stream.get_ref().1.peer_certificates().and_then(CertificateChain::new);
-                    let peer = Peer { address: address.to_string(), certificate };
+                    let peer = Peer { address: address.to_string(), certificate, place: Some(place) };
                     // A task of its own: what the handshake needed is freed with this one.
                     tokio::spawn(async move {
                         let _permit = permit;
@@ -114,12 +180,31 @@ pub async fn accept(listener: TcpListener, acceptor: TlsAcceptor, bounds: Bounds
     }
 }
 
-async fn handshake(acceptor: &TlsAcceptor, handshakes: &Semaphore, socket: TcpStream) -> anyhow::Result<Stream> {
+async fn handshake(
+    tls: Arc<ServerConfig>,
+    slots: &Semaphore,
+    socket: TcpStream,
+    place: &Newcomer,
+) -> anyhow::Result<Stream> {
     socket.set_nodelay(true)?;
     // A peer that vanished is noticed even by protocols without a heartbeat.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
     socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let _permit = handshakes.acquire().await?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await;
-    Ok(Box::new(accepted.context("no handshake within 15 s")??))
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), Watched::new(socket, place.clone())).await?;
+    place.waits_for_us();
+    let slot = slots.acquire().await?;
+    let mut rest = pin!(hello.into_stream(tls));
+    // The first step works with our key; after it the peer has the word.
+    let first = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
+    drop(slot);
+    place.has_turn(ANSWER_PATIENCE);
+    let stream = match first {
+        Poll::Ready(done) => done?,
+        Poll::Pending => rest.await?,
+    };
+    place.has_turn(ANSWER_PATIENCE);
+    // We have nothing to say now, so the kernel would keep the acknowledgement of the peer's last packet for 40 ms, and a
+    // peer with Nagle's algorithm (Python's MQTT and AMQP clients) its first one for as long.
+    let _ = socket2::SockRef::from(stream.get_ref().0.get_ref()).set_tcp_quickack(true);
+    Ok(Box::new(stream))
 }

@@ -5,7 +5,6 @@
 //! each partition feeds the application; one task stores what changed, publishes the
 //! maintenance list and saves checkpoints; one task carries out actions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,15 +106,15 @@ impl Processing {
             tasks.spawn(Arc::clone(&self).follow(partition));
         }
         tasks.spawn(Arc::clone(&self).act());
+        tasks.spawn(Arc::clone(&self).forget_unregistered());
         let mut timer = tokio::time::interval(FLUSH_PERIOD);
-        let (mut saved_at, mut saved_bytes, mut connected) = (Instant::now(), 0, HashMap::new());
+        let (mut saved_at, mut saved_bytes) = (Instant::now(), 0);
         while !*stopped.borrow() {
             tokio::select! {
                 _ = timer.tick() => {}
                 _ = stopped.changed() => break,
             }
             self.flush().await;
-            self.publish_connections(&mut connected);
             if let Some((used, allowed)) = self.hub.message_quota(gantry_gateway::now()) {
                 metrics::gauge!("gantry_daily_messages_used").set(used as f64);
                 metrics::gauge!("gantry_daily_messages_allowed").set(allowed as f64);
@@ -162,13 +161,13 @@ impl Processing {
         }
     }
 
-    /// Tells open pages of devices that came or went since the last call.
-    fn publish_connections(&self, known: &mut HashMap<Arc<str>, bool>) {
+    /// Forgets devices that are not registered any more, as data of older versions has them: those heard of
+    /// deletions from some callers only.
+    async fn forget_unregistered(self: Arc<Self>) {
         for device in self.central.devices() {
             let Ok(id) = DeviceId::parse(&device) else { continue };
-            let connected = self.hub.is_connected(&Identity::device(id));
-            if known.insert(Arc::clone(&device), connected) != Some(connected) {
-                self.central.publish_connection(&device, connected);
+            if let Err(HubError::NotFound(_)) = self.hub.record(&Identity::device(id)).await {
+                self.central.remove(&device);
             }
         }
     }

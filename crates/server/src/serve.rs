@@ -1,7 +1,6 @@
 //! `gantry serve`: opens stores, binds listeners, serves until told to stop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use gantry_api::Sessions;
@@ -11,9 +10,9 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::RngCore as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tracing::{info, warn};
 
 use crate::by_name::ByName;
@@ -22,9 +21,6 @@ use crate::first_start::{self, Certificates, Connections};
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::provisioning;
 use crate::unit::Unit;
-
-/// How long connections may take to end at shutdown.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 struct Listeners {
     mqtt: Vec<TcpListener>,
@@ -40,7 +36,6 @@ struct Listeners {
 pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     // Nothing this process writes is for other users.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    raise_file_limit();
     first_start::open_folder(&config.data_folder)?;
     let certificates = first_start::certificates(&config.data_folder, &config.hub.name, &config.all_host_names())?;
     let mut units = vec![];
@@ -61,15 +56,6 @@ pub async fn run(config: Config, json: bool) -> anyhow::Result<()> {
         Connections::new(&unit.config, &unit.secrets, listeners.https_port)?.write(&unit.config.data_folder)?;
     }
     serve(&config, units, instances.into(), listeners, &certificates, &connections, json).await
-}
-
-/// A connection is a file: takes as many as the system allows.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        warn!(%error, "limit of open files not raised");
-    }
 }
 
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -111,12 +97,9 @@ async fn serve(
     let tls = |alpn: &[&[u8]]| {
         gantry_gateway::tls::server_config(certificates.chain.clone(), certificates.key.clone_key(), alpn)
     };
-    let (plain, web) = (TlsAcceptor::from(tls(&[])?), TlsAcceptor::from(tls(&[b"h2", b"http/1.1"])?));
-    let bounds = Bounds {
-        ip_filter: config.hub.ip_filter.clone().into(),
-        connections: Arc::new(Semaphore::new(config.limits.connections_max)),
-        handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
-    };
+    let (plain, web) = (tls(&[])?, tls(&[b"h2", b"http/1.1"])?);
+    let limits = config.limits;
+    let bounds = Bounds::new(config.hub.ip_filter.clone().into(), limits.connections_max, limits.newcomers_max);
     let link = sign_in_token();
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -156,7 +139,7 @@ async fn serve(
         unit.hub.shut_down();
     }
     stop.send_replace(true);
-    drain(&bounds, config.limits.connections_max).await;
+    bounds.drain().await;
     for started in running {
         started.ended().await;
     }
@@ -171,19 +154,19 @@ async fn serve(
 fn accept_on(
     tasks: &mut JoinSet<()>,
     listeners: Vec<TcpListener>,
-    acceptor: &TlsAcceptor,
+    tls: &Arc<ServerConfig>,
     bounds: &Bounds,
     service: &impl Serve,
 ) {
     for listener in listeners {
-        tasks.spawn(listen::accept(listener, acceptor.clone(), bounds.clone(), service.clone()));
+        tasks.spawn(listen::accept(listener, Arc::clone(tls), bounds.clone(), service.clone()));
     }
 }
 
 /// The bench's listener: what the other one does, less TLS.
 async fn accept_plain(listener: TcpListener, gateway: Gateway) {
     while let Ok((socket, address)) = listener.accept().await {
-        let peer = Peer { address: address.to_string(), certificate: None };
+        let peer = Peer { address: address.to_string(), certificate: None, place: None };
         if socket.set_nodelay(true).is_ok() {
             tokio::spawn(gantry_gateway::mqtt::serve(socket, gateway.clone(), peer));
         }
@@ -231,10 +214,4 @@ async fn wait_for_signal() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// Waits until every connection has ended, but not for ever.
-async fn drain(bounds: &Bounds, connections_max: usize) {
-    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, bounds.connections.acquire_many(all)).await;
 }

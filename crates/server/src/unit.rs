@@ -128,6 +128,7 @@ impl Unit {
             log: Arc::new(events.clone()),
             entropy: Arc::new(SystemEntropy),
             audit: Arc::<CountedAudit>::clone(&audit),
+            observer: Arc::<Central>::clone(&central),
         };
         let hub = Arc::new(Hub::new(hub_config, ports)?);
         // With the keys of the last roll.
@@ -198,12 +199,8 @@ impl Unit {
             blobs::prepare(files).await?;
         }
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
-        let import_export = ImportExport::load(
-            Arc::clone(&self.hub),
-            Arc::clone(&self.central),
-            Arc::<Database>::clone(&self.database),
-            Arc::new(containers),
-        )?;
+        let import_export =
+            ImportExport::load(Arc::clone(&self.hub), Arc::<Database>::clone(&self.database), Arc::new(containers))?;
         import_export.settle().await?;
         Ok(Api {
             hub: Arc::clone(&self.hub),

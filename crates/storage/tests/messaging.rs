@@ -73,6 +73,7 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         log: Arc::new(Nothing),
         entropy: Arc::<Counter>::default(),
         audit: Arc::new(Nothing),
+        observer: Arc::new(()),
     };
     Hub::new(config, ports).unwrap()
 }
@@ -379,6 +380,10 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
     let stale = IfMatch::Tag("AAAAAAAAAAE=".into());
     assert!(world.hub.patch_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
 
+    // Everybody who keeps something about a device must hear that it is gone, whatever is routed.
+    world.hub.put_routing(at(6), serde_json::from_value(serde_json::json!({})).unwrap(), &IfMatch::Any).await.unwrap();
+    world.hub.delete_device(at(7), &id("quiet"), &IfMatch::Any).await.unwrap();
+
     // The process ends before anything was relayed.
     let World { hub: old, folder } = world.restart();
     drop(old);
@@ -396,5 +401,8 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
         })
         .collect();
     assert_eq!(told, [("createDeviceIdentity".to_owned(), at(2)), ("updateTwin".to_owned(), at(4))]);
-    assert!(events_of(&events, "quiet").await.is_empty(), "nobody listened yet");
+    let quiet = events_of(&events, "quiet").await;
+    assert_eq!(quiet.len(), 1, "nobody listened when it was made");
+    assert!(gantry_hub::reports::is_device_deleted(&quiet[0]));
+    assert_eq!(quiet[0].destinations, gantry_hub::routing::Destinations::NONE, "no endpoint gets it");
 }

@@ -89,3 +89,33 @@ test('consumers share partitions and checkpoints resume', { timeout: 180_000 }, 
   await resumed.close();
   assert.ok([...first, ...second].every((text) => !later.has(text)), 'what was checkpointed is not read again');
 });
+
+/**
+ * Without an ETag this client claims without any condition, so every processor that starts at the same instant is told
+ * that it owns every partition (findings/checkpoint-store-node-claims-without-condition.sh). Who owns it is decided by
+ * the condition of the next claim.
+ */
+test('of processors that start at the same instant one keeps each partition', async (t) => {
+  const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
+  const { containerClient } = await service.createContainer(`same-${randomBytes(8).toString('hex')}`);
+  t.after(() => containerClient.delete());
+  const partitions = [...Array(8).keys()].map(String);
+  const owners = ['a', 'b', 'c'];
+  /** What an owner gets of a claim of every partition. */
+  const claim = async (consumerGroup, ownerId, known = []) => {
+    const named = { fullyQualifiedNamespace: 'localhost', eventHubName: 'gantry', consumerGroup, ownerId };
+    const etag = (partitionId) => known.find((one) => one.partitionId === partitionId)?.etag;
+    const wanted = partitions.map((partitionId) => ({ ...named, partitionId, etag: etag(partitionId) }));
+    return new BlobCheckpointStore(containerClient).claimOwnership(wanted);
+  };
+  const shared = (claims) => claims.flat().map((one) => one.partitionId).sort();
+  for (let round = 0; round < 5; round += 1) {
+    const group = `round-${round}`;
+    const first = await Promise.all(owners.map((owner) => claim(group, owner)));
+    const kept = await Promise.all(owners.map((owner, n) => claim(group, owner, first[n])));
+    assert.deepEqual(shared(kept), partitions);
+    const stolen = await Promise.all(owners.map((owner) => claim(group, owner, kept.flat())));
+    assert.deepEqual(shared(stolen), partitions);
+    assert.deepEqual(await claim(group, 'late', kept.flat()), []);
+  }
+});

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import subprocess
 import tempfile
 import threading
 import uuid
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
+from azure.iot.device import IoTHubDeviceClient, Message, ProvisioningDeviceClient
 from azure.iot.hub import IoTHubRegistryManager
 from provisioningserviceclient import ProvisioningServiceClient
 from provisioningserviceclient.models import (
@@ -74,6 +75,15 @@ def device(ca, state):
     )
 
 
+def maintenance(lines, host):
+    """The devices on the maintenance list of a further hub."""
+    folder = Path(lines[host]["GANTRY_CA_FILE"]).parent.parent / f"hubs/line-{host[-1]}"
+    done = subprocess.run(
+        [os.environ["GANTRY_BIN"], "--data", str(folder), "--json", "maintenance"], capture_output=True, text=True, check=True
+    )
+    return [item["deviceId"] for item in json.loads(done.stdout)]
+
+
 @pytest.fixture
 def name():
     return f"mover-{uuid.uuid4().hex[:10]}"
@@ -123,6 +133,8 @@ def test_a_device_moves_as_its_enrollment_says(env, ca, service, lines, name, po
     client = device(ca, state)
     client.connect()
     client.patch_twin_reported_properties({"hours": 12})
+    client.send_message(Message('{"temperature": 21.5}', content_type="application/json", content_encoding="utf-8"))
+    wait_for(lambda: name in maintenance(lines, "127.0.0.2"))
     twin = old.get_twin(name)
     twin.tags, twin.properties.desired = {"hall": 2}, {"rate": 9}
     old.update_twin(name, twin)
@@ -136,9 +148,10 @@ def test_a_device_moves_as_its_enrollment_says(env, ca, service, lines, name, po
         return
     status = "deviceDataMigrated" if policy is MIGRATE else "deviceDataReset"
     assert (moved.assigned_hub, moved.sub_status) == ("127.0.0.3", status)
-    # The old hub lets go of it and does not take it back.
+    # The old hub lets go of it, forgets it and does not take it back.
     wait_for(lambda: not client.connected)
     client.shutdown()
+    wait_for(lambda: name not in maintenance(lines, "127.0.0.2"))
     with pytest.raises(Exception):
         device(ca, state).connect()
     with pytest.raises(Exception):

@@ -10,6 +10,8 @@ from azure.eventhub import EventHubConsumerClient
 from azure.eventhub.aio import EventHubConsumerClient as AsyncConsumerClient
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore as AsyncBlobCheckpointStore
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.storage.blob import BlobServiceClient
 
@@ -176,3 +178,93 @@ async def test_async_consumers_share_partitions(env, container, fleet):
     for store in stores:
         await store.close()
     assert not (first | second) & set(seen)
+
+
+def claims(container, group, owner, etags=None):
+    """A claim of every partition, as a processor makes it."""
+    named = {"fully_qualified_namespace": "localhost", "eventhub_name": "gantry", "consumer_group": group, "owner_id": owner}
+    return [{**named, "partition_id": str(n), **({"etag": etags[str(n)]} if etags else {})} for n in range(PARTITIONS)]
+
+
+def claim_together(env, container, group, owners, etags=None):
+    """What each owner gets of claims that are made at the same instant."""
+    stores = [BlobCheckpointStore.from_connection_string(env["AZURE_STORAGE_CONNECTION_STRING"], container.container_name) for _ in owners]
+    ready, got = threading.Barrier(len(owners)), {}
+
+    def claim(store, owner):
+        wanted = claims(container, group, owner, etags)
+        ready.wait()
+        got[owner] = {one["partition_id"]: one["etag"] for one in store.claim_ownership(wanted)}
+
+    threads = [threading.Thread(target=claim, args=pair) for pair in zip(stores, owners)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got
+
+
+@pytest.mark.parametrize("round", range(5))
+def test_processors_that_start_at_the_same_instant_never_own_a_partition_both(env, container, round):
+    group, owners = f"same-{round}", ["a", "b", "c"]
+    got = claim_together(env, container, group, owners)
+    assert Counter(n for mine in got.values() for n in mine) == Counter(str(n) for n in range(PARTITIONS)), got
+    # Then all try to take them over, knowing the state that the first claims left.
+    etags = {n: etag for mine in got.values() for n, etag in mine.items()}
+    again = claim_together(env, container, group, owners, etags)
+    assert Counter(n for mine in again.values() for n in mine) == Counter(str(n) for n in range(PARTITIONS)), again
+    # Who comes late with the old state gets nothing, and with no state neither.
+    assert claim_together(env, container, group, ["late"], etags) == {"late": {}}
+    assert claim_together(env, container, group, ["new"]) == {"new": {}}
+
+
+def test_async_processors_that_start_at_the_same_instant_share(env, container):
+    async def claim(owner):
+        store = AsyncBlobCheckpointStore.from_connection_string(
+            env["AZURE_STORAGE_CONNECTION_STRING"], container.container_name, connection_verify=env["GANTRY_CA_FILE"]
+        )
+        async with store:
+            return [one["partition_id"] for one in await store.claim_ownership(claims(container, "aio", owner))]
+
+    async def both():
+        return await asyncio.gather(claim("a"), claim("b"))
+
+    first, second = asyncio.run(both())
+    assert sorted(first + second) == [str(n) for n in range(PARTITIONS)], (first, second)
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_every_refused_condition_has_a_code(container, quoted):
+    """Checkpoint stores take an answer that they cannot classify for success."""
+    blob = container.get_blob_client(f"conditions-{quoted}")
+    etag = blob.upload_blob(b"1")["etag"]
+    plain = etag if quoted else etag.strip('"')
+    stale = plain.replace("0x8D", "0x8D1")
+
+    def refused(call, status, code, **conditions):
+        with pytest.raises(HttpResponseError) as raised:
+            call(**conditions)
+        answer = raised.value.response
+        assert (answer.status_code, answer.headers.get("x-ms-error-code")) == (status, code)
+
+    def condition(kind, tag):
+        return {"etag": tag, "match_condition": kind}
+
+    changed, present = condition(MatchConditions.IfNotModified, stale), {"match_condition": MatchConditions.IfMissing}
+    set_metadata = lambda **conditions: blob.set_blob_metadata({"ownerid": "x"}, **conditions)
+    refused(set_metadata, 412, "ConditionNotMet", **changed)
+    refused(set_metadata, 412, "ConditionNotMet", **present)
+    refused(lambda **c: blob.set_http_headers(**c), 412, "ConditionNotMet", **changed)
+    refused(lambda **c: blob.upload_blob(b"2", overwrite=True, **c), 412, "ConditionNotMet", **changed)
+    refused(lambda **c: blob.upload_blob(b"2", **c), 409, "BlobAlreadyExists")
+    refused(lambda **c: blob.delete_blob(**c), 412, "ConditionNotMet", **changed)
+    refused(lambda **c: blob.download_blob(**c), 412, "ConditionNotMet", **changed)
+    refused(lambda **c: blob.get_blob_properties(**c), 304, "ConditionNotMet", **condition(MatchConditions.IfModified, plain))
+    missing = container.get_blob_client("missing")
+    for conditions in ({}, present, changed):
+        refused(lambda **c: missing.set_blob_metadata({}, **c), 404, "BlobNotFound", **conditions)
+    nowhere = BlobServiceClient(f"{container.url.rsplit('/', 1)[0]}", credential=container.credential)
+    refused(lambda: nowhere.get_container_client("not-there").get_container_properties(), 404, "ContainerNotFound")
+    # What holds is carried out, with the state of the moment in either spelling.
+    done = set_metadata(**condition(MatchConditions.IfNotModified, plain))
+    assert done["etag"] != etag and blob.get_blob_properties().metadata == {"ownerid": "x"}

@@ -198,3 +198,26 @@ def test_what_a_group_does_not_cover_is_refused(platform, env, ca, enroll, servi
     for wrong in (mechanism(client_certificates=certificates(own)), mechanism(signing_certificates=certificates(own))):
         with pytest.raises(Exception):
             service.create_or_update(EnrollmentGroup.create("wrong", wrong))
+
+
+def test_leaves_of_version_1_register_and_are_let_in(platform, env, ca, enroll, registry, hub_devices, tmp_path):
+    """By group, over an intermediate too, and one by one: what `openssl x509 -req` makes without extensions."""
+    root = Signer(tmp_path, "dps-old-root", ca=True, version1=True)
+    middle = Signer(tmp_path, "dps-old-middle", issuer=root, ca=True)
+    add = gantry(platform, "certificate", "--provisioning", "add", "dps-old-root", root.file, "--verified")
+    assert add.returncode == 0, add.stderr
+    enroll(EnrollmentGroup.create("by-old-root", mechanism(ca_references=X509CAReferences(primary="dps-old-root"))))
+    alone = Signer(tmp_path, "dps-v1-alone", version1=True)
+    enroll(IndividualEnrollment.create("dps-v1-alone", mechanism(client_certificates=certificates(alone))))
+    chains = {
+        "dps-v1-root": Signer(tmp_path, "dps-v1-root", issuer=root, version1=True).chain(),
+        "dps-v1-middle": Signer(tmp_path, "dps-v1-middle", issuer=middle, version1=True).chain(middle),
+        "dps-v1-alone": alone.chain(),
+    }
+    for name, chain in chains.items():
+        hub_devices.append(name)
+        result = register(env, ca, name, chain)
+        assert result.status == "assigned", name
+        talks_at_its_hub(result, ca, chain)
+    late = Signer(tmp_path, "dps-v1-late", issuer=root, version1=True, days=-1)
+    is_refused(env, ca, registry, "dps-v1-late", late.chain())

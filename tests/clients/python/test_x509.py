@@ -176,6 +176,31 @@ def test_a_verified_authority_lets_in_its_devices(platform, registry, env, ca, t
     is_refused(client(env, ca, name, leaf.chain(middle)))
 
 
+@pytest.mark.parametrize("old_root", [False, True], ids=["root", "root-of-version-1"])
+def test_leaves_of_version_1_lead_to_a_verified_authority(platform, registry, env, ca, tmp_path, names, old_root):
+    """`openssl x509 -req` makes them when it is given no extensions, and so do the official suites."""
+    root = Signer(tmp_path, "old-root", ca=True, version1=old_root)
+    assert gantry(platform, "certificate", "add", "py-old-root", root.file, "--verified").returncode == 0
+    name = f"x509-v1-{old_root}".lower()
+    registry.create_device_with_certificate_authority(name, "enabled")
+    names.append(name)
+    leaf = Signer(tmp_path, name, issuer=root, version1=True)
+    talks(client(env, ca, name, leaf.chain()))
+    talks(client(env, ca, name, leaf.chain(root)))
+    middle = Signer(tmp_path, "old-middle", issuer=root, ca=True)
+    talks(client(env, ca, name, Signer(tmp_path, name, issuer=middle, version1=True).chain(middle)))
+    is_refused(client(env, ca, name, Signer(tmp_path, name, issuer=middle, version1=True).chain()))
+    # As with any other: the name, the time, the signature, and who may sign.
+    is_refused(client(env, ca, name, Signer(tmp_path, "another", issuer=root, version1=True).chain()))
+    is_refused(client(env, ca, name, Signer(tmp_path, name, issuer=root, version1=True, days=-1).chain()))
+    stranger = Signer(tmp_path, "old-root", ca=True, version1=old_root)
+    is_refused(client(env, ca, name, Signer(tmp_path, name, issuer=stranger, version1=True).chain(stranger)))
+    no_authority = Signer(tmp_path, "no-authority", issuer=root, version1=True)
+    is_refused(client(env, ca, name, Signer(tmp_path, name, issuer=no_authority, version1=True).chain(no_authority)))
+    assert gantry(platform, "certificate", "delete", "py-old-root").returncode == 0
+    is_refused(client(env, ca, name, leaf.chain(root)))
+
+
 def test_a_registered_intermediate_and_a_module(platform, registry, env, ca, tmp_path, names):
     root = Signer(tmp_path, "root", ca=True)
     middle = Signer(tmp_path, "plant", issuer=root, ca=True)

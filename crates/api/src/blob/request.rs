@@ -52,7 +52,7 @@ impl Call {
         let query = query(parts.uri.query().unwrap_or_default())?;
         let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        let peer = peer.map(|peer| peer.0).unwrap_or_default();
+        let peer = peer.unwrap_or("unknown".into());
         let signed = SignedRequest {
             method: parts.method.as_str(),
             path: parts.uri.path(),
@@ -60,11 +60,12 @@ impl Call {
             headers: &headers,
             date: headers::date(&headers, "x-ms-date").or_else(|| headers::date(&headers, "date")),
         };
-        let address = peer.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
+        let address = peer.0.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
         let grant =
-            authenticate(service, &signed, &target, address).map_err(|denied| report(service, &peer, &denied))?;
+            authenticate(service, &signed, &target, address).map_err(|denied| report(service, &peer.0, &denied))?;
+        peer.is_known();
         let method = parts.method.clone();
-        Ok(Self { method, target, query, headers, grant, peer, service: service.clone() })
+        Ok(Self { method, target, query, headers, grant, peer: peer.0, service: service.clone() })
     }
 
     pub(super) fn query(&self, name: &str) -> &str {

@@ -72,8 +72,12 @@ impl Caller<'_> {
         operation: &'static str,
         result: Result<T, DpsError>,
     ) -> Result<T, DpsError> {
-        if let Err(DpsError::Unauthorized(refusal)) = &result {
-            service.report_refusal(now(), id, &self.peer.0, operation, refusal);
+        match &result {
+            Ok(_) => self.peer.is_known(),
+            Err(DpsError::Unauthorized(refusal)) => {
+                service.report_refusal(now(), id, &self.peer.0, operation, refusal);
+            }
+            Err(_) => {}
         }
         result
     }

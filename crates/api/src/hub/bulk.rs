@@ -71,11 +71,7 @@ pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body
     check_len(bodies.len())?;
     take_more(&api, Operation::Identity, bodies.len().saturating_sub(1)).await?;
     let entries = bodies.into_iter().map(ImportBody::entry).collect::<Result<Vec<_>, _>>()?;
-    let deleted: Vec<_> = entries.iter().filter(|e| is_delete(e)).map(|e| e.identity.clone()).collect();
     let failures = api.hub.bulk(now(), entries).await?;
-    for identity in deleted.iter().filter(|id| !failures.iter().any(|failure| failure.identity == **id)) {
-        api.central.remove(identity.device.as_str());
-    }
     let errors: Vec<Value> = failures.into_iter().map(failure).collect();
     let is_successful = errors.is_empty();
     let body = Json(json!({ "isSuccessful": is_successful, "errors": errors, "warnings": [] }));
@@ -84,10 +80,6 @@ pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body
     }
     let name = HeaderValue::from_static("BulkRegistryOperationFailure");
     Ok((StatusCode::BAD_REQUEST, [("iothub-errorcode", name)], body).into_response())
-}
-
-fn is_delete(entry: &BulkEntry) -> bool {
-    entry.identity.module.is_none() && matches!(entry.mode, ImportMode::Delete | ImportMode::DeleteIfMatchETag)
 }
 
 fn check_len(len: usize) -> Result<(), ApiError> {

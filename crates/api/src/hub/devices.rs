@@ -97,9 +97,6 @@ pub(super) async fn delete_module(
 
 async fn delete_one(api: &Api, headers: &HeaderMap, identity: &Identity) -> Answer {
     api.hub.delete_device(now(), identity, &if_match(headers)).await?;
-    if identity.module.is_none() {
-        api.central.remove(identity.device.as_str());
-    }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -125,7 +125,10 @@ pub(super) async fn create(
     bytes: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let job = bodies::parse::<JobBody>(&bytes)?.job(&id, now())?;
-    Ok(Json(body(&api, &api.hub.create_job(job).await?)))
+    let mut answer = body(&api, &api.hub.create_job(job).await?);
+    // The reference has only queued the job by now, also one for later; whoever asks again hears `scheduled`.
+    answer["status"] = JobStatus::Queued.as_str().into();
+    Ok(Json(answer))
 }
 
 pub(super) async fn get(

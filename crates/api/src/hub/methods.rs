@@ -96,7 +96,8 @@ async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Json<
 /// Calls a method within its time-outs.
 ///
 /// # Errors
-/// [`HubError::NotOnline`] when the device does not connect, [`HubError::Timeout`] when it does not answer in time.
+/// [`HubError::NotOnline`] when the device does not connect, [`HubError::TakenOver`] when another connection of it takes
+/// over meanwhile, [`HubError::Timeout`] when it does not answer in time.
 pub async fn call_method(
     hub: &Hub,
     identity: &Identity,

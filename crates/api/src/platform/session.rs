@@ -126,14 +126,15 @@ impl FromRequestParts<Arc<Api>> for Owner {
 }
 
 async fn admit(parts: &Parts, api: &Api, needed: Rights) -> Result<(), PlatformError> {
+    let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
     if parts.headers.contains_key(header::AUTHORIZATION) {
-        let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or(PeerAddress("unknown".into()));
         return auth::operator(api, &parts.headers, &peer, needed).map_err(|_| PlatformError::unauthorized());
     }
     let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
     if !api.sessions.is_open(session, now()).await {
         return Err(PlatformError::unauthorized());
     }
+    peer.is_known();
     // A cookie is sent by the browser on its own; the header is not.
     if parts.method != Method::GET && !parts.headers.contains_key(CSRF_HEADER) {
         return Err(PlatformError::forbidden("header x-gantry-csrf is missing"));

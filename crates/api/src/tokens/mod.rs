@@ -74,7 +74,10 @@ async fn issue(
         Err(name) => return answer(StatusCode::BAD_REQUEST, "Malformed", &format!("`{name}` is given twice")),
     };
     match result {
-        Ok(token) => issued(&token),
+        Ok(token) => {
+            peer.is_known();
+            issued(&token)
+        }
         Err(denied) => refused(&denied),
     }
 }

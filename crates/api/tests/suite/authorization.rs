@@ -191,7 +191,8 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     };
     let store = Arc::<Database>::clone(&database);
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
-    let ports = Ports { store, documents, log, entropy: entropy_port, audit: Arc::clone(&audit) as _ };
+    let (audit_port, observer) = (Arc::clone(&audit) as _, Arc::new(()));
+    let ports = Ports { store, documents, log, entropy: entropy_port, audit: audit_port, observer };
     let hub = Arc::new(Hub::new(config, ports).unwrap());
     let dps = ServiceConfig {
         id_scope: IdScope::new("0ne"),
@@ -212,8 +213,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         audit,
     };
     let provisioning = Arc::new(Service::new(dps, ports, vec![linked], authorities));
-    let (jobs_hub, jobs_central) = (Arc::clone(&hub), Arc::clone(&central));
-    let import_export = ImportExport::load(jobs_hub, jobs_central, documents, Arc::new(Nothing)).unwrap();
+    let import_export = ImportExport::load(Arc::clone(&hub), documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
     (Api { hub, provisioning, instances, central, files: None, import_export, sessions }, logged)
@@ -225,7 +225,7 @@ pub(crate) fn token(policy: &str, key: Key) -> String {
 }
 
 async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {
-    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     if let Some(token) = token {
         request = request.header("authorization", token);
     }

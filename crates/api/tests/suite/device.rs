@@ -60,7 +60,7 @@ impl World {
     }
 
     async fn call(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+        let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use super::authorization::{api, token};
 
 async fn get(api: &Api, path: &str) -> (StatusCode, Value) {
-    let request = Request::builder().uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let request = Request::builder().uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     let request = request.header("authorization", token("iothubowner", Key::from_bytes([1; 32])));
     let answer = router(api.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let status = answer.status();

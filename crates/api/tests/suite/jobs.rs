@@ -132,7 +132,9 @@ async fn a_job_waits_for_its_time_and_can_be_cancelled() {
     let request = json!({ "type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": twin,
                           "startTime": "2090-01-01T00:00:00Z" });
     let made = ok(call(&api, "PUT", "/jobs/v2/later", request).await);
-    assert_eq!((&made["status"], &made["startTime"]), (&json!("scheduled"), &json!("2090-01-01T00:00:00.0000000Z")));
+    assert_eq!((&made["status"], &made["startTime"]), (&json!("queued"), &json!("2090-01-01T00:00:00.0000000Z")));
+    let asked = ok(call(&api, "GET", "/jobs/v2/later", Value::Null).await);
+    assert_eq!((&asked["status"], &asked["startTime"]), (&json!("scheduled"), &made["startTime"]));
     // One that comes after it runs at once.
     let request =
         json!({ "type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": {"tags": {"soon": true}} });

@@ -36,7 +36,7 @@ pub(crate) async fn send_as(
     etag: Option<&str>,
     body: &Value,
 ) -> Answer {
-    let request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     let mut request = request.header("authorization", token);
     if let Some(etag) = etag {
         request = request.header("if-match", etag);
@@ -56,7 +56,7 @@ pub(crate) fn device_token(scope: &str, id: &str, key: &str) -> String {
 
 /// A call of a device.
 pub(crate) async fn device(api: &Api, method: &str, path: &str, proof: Option<&str>, body: &str) -> Answer {
-    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     if let Some(token) = proof {
         request = request.header("authorization", token);
     }
@@ -159,7 +159,7 @@ async fn certificates_are_written_shown_as_info_and_kept() {
     // What was read is written back, and the device still gets in.
     assert_eq!(operator(&api, "PUT", "/enrollments/pump", &shown).await.status, 200);
     let request = Request::builder().method("PUT").uri("/0ne/registrations/pump/register");
-    let request = request.extension(PeerAddress("127.0.0.1:1".into())).extension(holder);
+    let request = request.extension(PeerAddress::from("127.0.0.1:1")).extension(holder);
     assert_eq!(send(&api, request.body(Body::empty()).unwrap()).await.status, 202);
     let mut other = shown.clone();
     other["attestation"]["x509"]["clientCertificates"]["primary"]["info"]["sha256Thumbprint"] = "00".into();

@@ -36,7 +36,7 @@ impl Answer {
 /// Calls with a header or two.
 pub(crate) async fn call_with(api: &Api, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
     let token = token("iothubowner", Key::from_bytes([1; 32]));
-    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     request = request.header("authorization", token);
     for (name, value) in headers {
         request = request.header(*name, *value);

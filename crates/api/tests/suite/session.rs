@@ -9,7 +9,7 @@ use crate::authorization::api;
 
 async fn send(api: &Api, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Response<Body> {
     let path = format!("/platform/v1{path}");
-    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use crate::authorization::{api_like, api_with_faults, token};
 
 async fn call(api: &Api, method: &str, path: &str, token: &str, body: Vec<u8>) -> (StatusCode, String, Value) {
-    let request = Request::builder().method(method).uri(path).extension(PeerAddress("127.0.0.1:1".into()));
+    let request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
     let request = request.header("authorization", token).body(Body::from(body)).unwrap();
     let response = router(api.clone()).oneshot(request).await.unwrap();
     let name = response.headers().get("iothub-errorcode").map(|name| name.to_str().unwrap().to_owned());

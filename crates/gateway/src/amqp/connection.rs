@@ -380,6 +380,7 @@ impl Head {
 
     /// Somebody proved who they are.
     pub(super) fn has_token(&mut self) {
+        self.peer.is_known();
         self.without_token_since = None;
     }
 

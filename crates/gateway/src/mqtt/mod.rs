@@ -88,7 +88,7 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     match &login {
         Login::Hub(login) => {
             let gateway = gateway.at(&login.host);
-            match Box::pin(authenticate_hub(&gateway, peer, login)).await {
+            match Box::pin(authenticate_hub(&gateway, peer, login)).await.inspect(|_| peer.is_known()) {
                 Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
                     Ok(()) => Box::pin(hub::run(wire, &gateway, session, login)).await,
                     Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
@@ -96,10 +96,12 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 Err((code, reason)) => refuse(wire, code, &reason).await,
             }
         }
-        Login::Dps(login) => match Box::pin(authenticate_dps(gateway, peer, login)).await {
-            Ok(registrant) => Box::pin(dps::run(wire, gateway, peer, registrant, login)).await,
-            Err((code, reason)) => refuse(wire, code, &reason).await,
-        },
+        Login::Dps(login) => {
+            match Box::pin(authenticate_dps(gateway, peer, login)).await.inspect(|_| peer.is_known()) {
+                Ok(registrant) => Box::pin(dps::run(wire, gateway, peer, registrant, login)).await,
+                Err((code, reason)) => refuse(wire, code, &reason).await,
+            }
+        }
     }
 }
 

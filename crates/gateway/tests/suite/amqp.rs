@@ -431,7 +431,7 @@ async fn connections_close_when_the_service_stops() {
 async fn garbage_is_answered_and_hung_up_on() {
     let world = World::new();
     let (mut ours, theirs) = tokio::io::duplex(1024);
-    let peer = gantry_gateway::Peer { address: "test".into(), certificate: None };
+    let peer = gantry_gateway::Peer { address: "test".into(), certificate: None, place: None };
     let server = tokio::spawn(gantry_gateway::amqp::serve(theirs, world.context.clone(), peer));
     tokio::io::AsyncWriteExt::write_all(&mut ours, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();

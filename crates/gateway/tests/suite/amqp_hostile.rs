@@ -200,7 +200,7 @@ async fn damaged_conversations_end_and_harm_nobody() {
             }
         }
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
-        let peer = Peer { address: "test".into(), certificate: None };
+        let peer = Peer { address: "test".into(), certificate: None, place: None };
         let server = tokio::spawn(serve(theirs, world.context.clone(), peer));
         let (mut reader, mut writer) = tokio::io::split(ours);
         writer.write_all(&bytes).await.unwrap();

@@ -248,7 +248,7 @@ impl World {
     /// A client that has opened its connection.
     pub(crate) async fn client(&self, sasl: ClientSasl) -> Client {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: "test".into(), certificate: None };
+        let peer = Peer { address: "test".into(), certificate: None, place: None };
         let server = tokio::spawn(serve(theirs, self.context.clone(), peer));
         let amqp = Connection::client(Config::client("test", "localhost"), sasl, 0);
         let (frames, dispositions, sent) = (BytesMut::new(), Vec::new(), Vec::new());
@@ -392,6 +392,7 @@ fn hub(database: &Arc<Database>, log: &Arc<MemoryLog>, edition: Option<Edition>)
         log: Arc::<MemoryLog>::clone(log),
         entropy: Arc::<Counter>::default(),
         audit: Arc::new(Unheard),
+        observer: Arc::new(()),
     };
     Hub::new(config, ports).unwrap()
 }

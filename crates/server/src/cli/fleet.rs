@@ -101,7 +101,7 @@ impl FleetArgs {
 pub(super) async fn run(connection: &Connection, output: Output, args: FleetArgs) -> anyhow::Result<()> {
     args.check()?;
     let bar = ProgressBar::new(u64::from(args.devices));
-    let fleet = Arc::new(Fleet::new(connection, &args)?);
+    let fleet = Arc::new(Fleet::new(Https::new(connection, &args)?, &args));
     let mut phases = vec![];
     let mut hubs = vec![None; args.devices as usize];
     let kinds = [("first start", false), ("after the blackout", true)];
@@ -188,14 +188,27 @@ fn round(number: f64) -> f64 {
 }
 
 /// What all devices share.
-struct Fleet {
+struct Fleet<S> {
+    service: S,
+    prefix: String,
+    speed: f64,
+}
+
+/// A provisioning service as devices see it.
+trait Asked: Send + Sync + 'static {
+    /// What a device proves itself with.
+    fn token(&self, id: &str) -> String;
+    /// The answer; `None` when there is none.
+    fn ask(&self, id: &str, token: &str, step: &Step) -> impl Future<Output = Option<Answer>> + Send;
+}
+
+/// The service over HTTPS.
+struct Https {
     http: reqwest::Client,
     /// With the scope.
     url: String,
     scope: String,
     group_key: Key,
-    prefix: String,
-    speed: f64,
     permits: Semaphore,
 }
 
@@ -226,7 +239,7 @@ struct Answer {
     body: Value,
 }
 
-impl Fleet {
+impl Https {
     fn new(connection: &Connection, args: &FleetArgs) -> anyhow::Result<Self> {
         let ca = reqwest::Certificate::from_pem(&connection.ca()?)?;
         let builder = reqwest::Client::builder().tls_certs_only([ca]).http1_only().timeout(REQUEST_TIMEOUT);
@@ -238,10 +251,14 @@ impl Fleet {
             url: format!("{}/{scope}/registrations", connection.get("GANTRY_URL")?),
             scope,
             group_key: Key::from_base64(&args.group_key).context("--group-key")?,
-            prefix: args.prefix.clone(),
-            speed: args.speed,
             permits: Semaphore::new(args.concurrency),
         })
+    }
+}
+
+impl<S: Asked> Fleet<S> {
+    fn new(service: S, args: &FleetArgs) -> Self {
+        Self { service, prefix: args.prefix.clone(), speed: args.speed }
     }
 
     /// Real time of a wait.
@@ -258,19 +275,14 @@ impl Fleet {
         known: bool,
     ) -> Result<String, String> {
         let id = format!("{}-{number}", self.prefix);
-        let signer = Signer {
-            resource: format!("{}/registrations/{id}", self.scope),
-            key: self.group_key.derive(&id),
-            policy: Some("registration".into()),
-        };
-        let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));
+        let token = self.service.token(&id);
         let mut step = if known { Step::LookUp } else { Step::Register };
         let (mut retries, mut polls) = (Retries::default(), 0);
         let mut due = traffic.lock().began + self.compressed(Wait { asked: Duration::ZERO, own: start });
         loop {
             traffic.lock().count_request(due);
             tokio::time::sleep_until(due).await;
-            let answer = self.ask(&id, &token, &step).await;
+            let answer = self.service.ask(&id, &token, &step).await;
             let wait = match judge(&step, answer) {
                 Verdict::Assigned(hub) => return Ok(hub),
                 Verdict::Failed(words) => return Err(words),
@@ -291,8 +303,18 @@ impl Fleet {
             due = Instant::now() + self.compressed(wait);
         }
     }
+}
 
-    /// The answer; `None` when there is none.
+impl Asked for Https {
+    fn token(&self, id: &str) -> String {
+        let signer = Signer {
+            resource: format!("{}/registrations/{id}", self.scope),
+            key: self.group_key.derive(id),
+            policy: Some("registration".into()),
+        };
+        signer.token(gantry_gateway::now().plus(TOKEN_LIFE))
+    }
+
     async fn ask(&self, id: &str, token: &str, step: &Step) -> Option<Answer> {
         let (method, path) = match step {
             Step::LookUp => (Method::POST, format!("/{id}")),
@@ -382,7 +404,12 @@ struct Phase {
 }
 
 impl Phase {
-    async fn run(fleet: &Arc<Fleet>, args: &FleetArgs, known: bool, bar: &ProgressBar) -> anyhow::Result<Self> {
+    async fn run<S: Asked>(
+        fleet: &Arc<Fleet<S>>,
+        args: &FleetArgs,
+        known: bool,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Self> {
         let plan = args.plan();
         let slot = (plan.window() - START_MIN).div_f64(args.speed * SLOTS as f64).max(Duration::from_millis(1));
         let began = Instant::now();
@@ -437,6 +464,10 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use clap::Parser as _;
+
     use super::*;
 
     fn answer(status: u16, retry_after: Option<u64>, body: Value) -> Option<Answer> {
@@ -472,5 +503,59 @@ mod tests {
             assert_eq!(verdict, Verdict::Again(Trouble::ServerError { retry_after }));
             assert_eq!(judge(&step, None), Verdict::Again(Trouble::Unreachable));
         }
+    }
+
+    /// Takes so many registrations a minute, as the reference service does, and looks up without a limit.
+    struct Limited {
+        began: Instant,
+        a_minute: u32,
+        windows: Mutex<HashMap<u64, u32>>,
+    }
+
+    impl Limited {
+        fn register(&self) -> Answer {
+            let passed = self.began.elapsed();
+            let mut windows = self.windows.lock();
+            let taken = windows.entry(passed.as_secs() / 60).or_default();
+            if *taken < self.a_minute {
+                *taken += 1;
+                let state = json!({ "assignedHub": "a" });
+                return answer(200, None, json!({ "status": "assigned", "registrationState": state })).unwrap();
+            }
+            answer(429, Some(60 - passed.as_secs() % 60), Value::Null).unwrap()
+        }
+    }
+
+    impl Asked for Limited {
+        fn token(&self, _: &str) -> String {
+            String::new()
+        }
+
+        async fn ask(&self, _: &str, _: &str, step: &Step) -> Option<Answer> {
+            match step {
+                Step::LookUp => answer(200, None, json!({ "status": "assigned", "assignedHub": "a" })),
+                _ => Some(self.register()),
+            }
+        }
+    }
+
+    /// More devices than may register in a minute: some are told to come back in the next, and do.
+    #[tokio::test(start_paused = true)]
+    async fn devices_that_are_throttled_come_back_when_they_are_told() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: FleetArgs,
+        }
+        let line = "fleet --devices 1100 --connections-per-second 250 --load 1 --group-key AAAA";
+        let args = Line::parse_from(line.split(' ')).args;
+        let limited = Limited { began: Instant::now(), a_minute: 1000, windows: Mutex::default() };
+        let fleet = Arc::new(Fleet::new(limited, &args));
+        let first = Phase::run(&fleet, &args, false, &ProgressBar::hidden()).await.unwrap();
+        assert_eq!(first.hubs.iter().flatten().count(), 1100);
+        assert_eq!((first.traffic.throttled, first.traffic.requests), (100, 1200), "each that is refused, once");
+        assert!((60.0..66.1).contains(&first.took.as_secs_f64()), "{:?}", first.took);
+        let second = Phase::run(&fleet, &args, true, &ProgressBar::hidden()).await.unwrap();
+        assert_eq!((second.traffic.throttled, second.traffic.requests), (0, 1100), "looking up is not limited");
     }
 }

@@ -147,3 +147,64 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor => platform::doctor(&config, output).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Commands of ours in a document or a configuration file: between backticks, and lines of fenced blocks.
+    fn commands(text: &str) -> Vec<String> {
+        let ticked = text.split('`').skip(1).step_by(2).filter(|words| words.starts_with("gantry "));
+        let mut found: Vec<String> = ticked.map(str::to_owned).collect();
+        for block in text.split("```").skip(1).step_by(2) {
+            let lines = block.lines().filter_map(|line| {
+                let at = line.find("gantry ").filter(|at| *at == 0 || line[..*at].ends_with(['/', '(']))?;
+                Some(line[at..].split(['#', '>', ')', '|']).next().unwrap_or_default().trim().to_owned())
+            });
+            found.extend(lines);
+        }
+        found
+    }
+
+    /// What is wrong with a command, when something is.
+    fn fault(command: &str) -> Option<String> {
+        let mut current = Cli::command();
+        current.build();
+        for word in command.split_whitespace().skip(1) {
+            if let Some(flag) = word.strip_prefix("--") {
+                let flag = flag.split('=').next().unwrap_or_default();
+                if !current.get_arguments().any(|known| known.get_long() == Some(flag)) {
+                    return Some(format!("`{}` has no --{flag}", current.get_name()));
+                }
+            } else if let Some(next) = current.find_subcommand(word).cloned() {
+                current = next;
+            } else if current.is_subcommand_required_set() && current.get_name() == "gantry" && !word.contains('/') {
+                return Some(format!("`gantry` has no {word}"));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn every_command_in_the_documents_exists() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec!["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md"];
+        files.extend(["crates/server/default.toml", "crates/server/token-server.toml"]);
+        let mut paths: Vec<_> = files.into_iter().map(|file| root.join(file)).collect();
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        paths.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));
+        let mut seen = 0;
+        for path in paths {
+            for command in commands(&std::fs::read_to_string(&path).unwrap()) {
+                seen += 1;
+                assert_eq!(fault(&command), None, "{}: {command}", path.display());
+            }
+        }
+        assert!(seen > 30, "only {seen} were found");
+        assert!(fault("gantry provisioning link").is_some() && fault("gantry serve --nothing").is_some());
+    }
+}

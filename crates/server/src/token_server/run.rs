@@ -1,7 +1,6 @@
 //! `gantry token-server`: the process of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
@@ -11,9 +10,7 @@ use gantry_api::tokens::{self, Role, Tokens};
 use gantry_tokens::ports::{PolicyKey, Signing};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use super::audit::{AuditLog, Reporter};
@@ -24,10 +21,8 @@ use crate::first_start::{self, Certificates};
 use crate::https::Https;
 use crate::listen::{self, Bounds};
 
-/// TLS handshakes under way at once.
-const HANDSHAKES_MAX: usize = 512;
-/// How long requests under way may take at the end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Peers that have not proven who they are.
+const NEWCOMERS_MAX: usize = 4096;
 /// Policies of a hub that can do more than connect devices.
 const TOO_MIGHTY: [&str; 4] = ["iothubowner", "service", "registryRead", "registryReadWrite"];
 
@@ -45,23 +40,18 @@ pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
     let listeners = listen::bind(&config.bind, config.port);
     let listeners = listeners.with_context(|| format!("listening on port {}", config.port))?;
     let tls = gantry_gateway::tls::server_config(certificates.chain, certificates.key, &[b"h2", b"http/1.1"])?;
-    let bounds = Bounds {
-        ip_filter: Arc::new([]),
-        connections: Arc::new(Semaphore::new(config.connections_max)),
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-    };
+    let bounds = Bounds::new(Arc::new([]), config.connections_max, NEWCOMERS_MAX);
     let service = Https::of(router(tokens.clone(), metrics));
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(config.port, |at| at.port());
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tasks.spawn(listen::accept(listener, TlsAcceptor::from(Arc::clone(&tls)), bounds.clone(), service.clone()));
+        tasks.spawn(listen::accept(listener, Arc::clone(&tls), bounds.clone(), service.clone()));
     }
     announce(&config, port, json);
     serve_signals(overrides, &tokens).await?;
     info!("stopping");
     tasks.shutdown().await;
-    let all = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, bounds.connections.acquire_many(all)).await;
+    bounds.drain().await;
     Ok(())
 }
 

@@ -38,8 +38,8 @@ fn gantry(platform: &Platform, arguments: &[&str]) -> Output {
 }
 
 /// A platform with four hubs and a group.
-fn platform(provisioning: &str) -> Platform {
-    let platform = Platform::start_with_config(GANTRY, &format!("{HUBS}{provisioning}")).expect("the platform starts");
+fn platform() -> Platform {
+    let platform = Platform::start_with_config(GANTRY, HUBS).expect("the platform starts");
     let group: Key = key(9);
     let made = gantry(&platform, &["enrollment", "create-group", "fleet", "--key", &group.to_base64()]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -75,7 +75,7 @@ fn assert_even(report: &Value, devices: f64) {
 
 #[test]
 fn a_fleet_spreads_over_hubs_and_comes_back_without_a_storm() {
-    let platform = platform("");
+    let platform = platform();
     let plan = "--devices 1000 --connections-per-second 50 --speed 8 --hubs 4";
     let (well, report, error) = fleet(&platform, plan);
     assert!(well, "{error}\n{report}");
@@ -93,7 +93,7 @@ fn a_fleet_spreads_over_hubs_and_comes_back_without_a_storm() {
 
 #[test]
 fn a_fleet_outlasts_connections_that_are_dropped() {
-    let mut platform = platform("");
+    let mut platform = platform();
     let plan = "--devices 400 --connections-per-second 20 --speed 8 --hubs 4";
     let (well, report, error) = fleet(&platform, plan);
     assert!(well, "{error}\n{report}");
@@ -118,23 +118,4 @@ fn a_fleet_outlasts_connections_that_are_dropped() {
     assert!(well, "{error}\n{report}");
     assert_even(&report, 400.0);
     assert!(number(&report, "/phases/0/unreachable") >= 200.0, "{report}");
-}
-
-/// More devices than may register in a minute: some are told to come back, which takes the rest of that minute and up
-/// to half a minute more.
-#[test]
-fn devices_that_are_throttled_come_back_when_they_are_told() {
-    let platform = platform("[provisioning]\nact_like = \"S1\"\n");
-    let throttled = ["early", "late"].into_iter().find_map(|prefix| {
-        let plan = format!("--devices 1100 --connections-per-second 250 --load 1 --hubs 4 --prefix {prefix}");
-        let (well, report, error) = fleet(&platform, &plan);
-        assert!(well, "{error}\n{report}");
-        assert_even(&report, 1100.0);
-        assert!(number(&report, "/phases/1/throttled") < 0.5, "looking up is not limited: {report}");
-        let throttled = number(&report, "/phases/0/throttled");
-        // The first fleet may come over the turn of a minute, and then as a whole; the second then cannot.
-        (throttled > 0.0).then_some((throttled, report))
-    });
-    let (throttled, report) = throttled.expect("some are throttled");
-    assert!(throttled <= 1100.0, "each is refused once at most, on average: {report}");
 }

@@ -3,6 +3,7 @@
 mod bad_credentials;
 mod bad_input;
 mod blobs;
+mod crowd;
 mod errors;
 mod fleet;
 mod full_disk;

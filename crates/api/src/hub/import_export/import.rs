@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 use gantry_blobs::{BlobError, Place};
-use gantry_hub::bulk::{BulkEntry, BulkFailure, ImportMode};
+use gantry_hub::bulk::{BulkEntry, BulkFailure};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -137,16 +137,7 @@ impl Import<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let is_deleted = |entry: &&BulkEntry| {
-            entry.identity.module.is_none() && matches!(entry.mode, ImportMode::Delete | ImportMode::DeleteIfMatchETag)
-        };
-        let deleted: Vec<_> = batch.iter().filter(is_deleted).map(|entry| entry.identity.clone()).collect();
         let failures = self.inner.hub.bulk(now(), batch).await.map_err(|error| error.to_string())?;
-        for identity in deleted {
-            if !failures.iter().any(|failure| failure.identity == identity) {
-                self.inner.central.remove(identity.device.as_str());
-            }
-        }
         for failure in failures {
             self.log.add(&described(failure)).await?;
         }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gantry_blobs::{Permission, Place};
-use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_hub::ports::{Documents, StoreError};
 use gantry_identity::Timestamp;
@@ -179,7 +178,6 @@ pub struct ImportExport {
 
 pub(super) struct Inner {
     pub(super) hub: Arc<Hub>,
-    pub(super) central: Arc<Central>,
     documents: Arc<dyn Documents>,
     containers: Arc<dyn Containers>,
     jobs: std::sync::Mutex<Jobs>,
@@ -207,7 +205,6 @@ impl ImportExport {
     /// When they cannot be read.
     pub fn load(
         hub: Arc<Hub>,
-        central: Arc<Central>,
         documents: Arc<dyn Documents>,
         containers: Arc<dyn Containers>,
     ) -> Result<Self, StoreError> {
@@ -217,7 +214,7 @@ impl ImportExport {
             jobs.put(job.map_err(|_| StoreError::Failed(format!("import or export job `{id}` cannot be read")))?);
         }
         let jobs = std::sync::Mutex::new(jobs);
-        let inner = Inner { hub, central, documents, containers, jobs, creating: tokio::sync::Mutex::default() };
+        let inner = Inner { hub, documents, containers, jobs, creating: tokio::sync::Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -64,6 +64,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Ok(session) => session,
         Err(failure) => return refuse(&mut outgoing, &failure).await,
     };
+    peer.is_known();
     if let Err(error) = take_turn(&gateway.hub, Operation::Connect).await {
         return refuse(&mut outgoing, &Failure::new(Reason::CONNECTION_RATE_EXCEEDED, None, error.to_string())).await;
     }

@@ -7,6 +7,7 @@
 
 mod amqp;
 mod connections;
+mod crowd;
 mod load;
 mod methods;
 mod registrations;
@@ -47,6 +48,8 @@ pub(super) enum BenchCommand {
     C2d(amqp::C2dArgs),
     /// Connects over TLS with SAS: connections a second, CPU and memory of each.
     Connections(connections::ConnectionsArgs),
+    /// Connects and requests of good clients beside peers that begin a handshake and go no further.
+    Crowd(crowd::CrowdArgs),
     /// Reported patches and twin reads a second, over MQTT with TLS.
     Twins(twins::TwinsArgs),
     /// Direct methods a second, over REST to connected devices and back.
@@ -89,6 +92,7 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
         BenchCommand::AmqpTelemetry(args) => amqp::telemetry(output, &args, &folder).await,
         BenchCommand::C2d(args) => amqp::c2d(output, &args, &folder).await,
         BenchCommand::Connections(args) => connections::run(output, &args, &folder).await,
+        BenchCommand::Crowd(args) => crowd::run(output, &args, &folder).await,
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
         BenchCommand::Methods(args) => methods::run(output, &args, &folder).await,
         BenchCommand::Registry(args) => registry::run(output, &args, &folder).await,
