@@ -252,9 +252,7 @@ fn lifecycle_body(record: &Record) -> Value {
     }
     body.insert("etag".into(), twin.etag_text().into());
     body.insert("version".into(), twin.version.into());
-    if identity.module.is_none() {
-        body.insert("tags".into(), Value::Object(twin.tags.clone()));
-    }
+    body.insert("tags".into(), Value::Object(twin.tags.clone()));
     let (desired, reported) = (twin.desired.with_metadata(), twin.reported.with_metadata());
     body.insert("properties".into(), json!({ "desired": desired, "reported": reported }));
     Value::Object(body)

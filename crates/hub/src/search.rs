@@ -63,9 +63,7 @@ impl<'r> Found<'r> {
             ("deviceId", None, _) if path.len() == 1 => device.identity.device.as_str().into(),
             ("status", None, _) if path.len() == 1 => device.status.as_str().into(),
             ("connectionState", None, _) if path.len() == 1 => connection_state(self.connected).into(),
-            ("tags", Some(key), _) if device.identity.module.is_none() => {
-                twin.tags.get(key).and_then(|value| find(value, &path[2..])).into()
-            }
+            ("tags", Some(key), _) => twin.tags.get(key).and_then(|value| find(value, &path[2..])).into(),
             ("properties", Some(section), Some(key)) => {
                 let section = match section {
                     "desired" => &twin.desired,

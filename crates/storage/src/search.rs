@@ -41,7 +41,7 @@ struct Predicate {
     is_single: bool,
 }
 
-fn column(path: &[Step], modules: bool) -> Option<Column> {
+fn column(path: &[Step]) -> Option<Column> {
     let name = |index: usize| match path.get(index) {
         Some(Step::Name(name)) => Some(name.as_str()),
         _ => None,
@@ -53,7 +53,7 @@ fn column(path: &[Step], modules: bool) -> Option<Column> {
         ("parentScopes", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.parent_scopes[0]"))),
         ("deviceScope", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.device_scope"))),
         ("capabilities", Some("iotEdge"), None) if path.len() == 2 => Some(Column::Json(Place::identity("$.iot_edge"))),
-        ("tags", Some(_), _) if !modules => Place::twin("$.tags", &path[1..]).map(Column::Json),
+        ("tags", Some(_), _) => Place::twin("$.tags", &path[1..]).map(Column::Json),
         ("properties", Some("desired"), Some(key)) if !key.starts_with('$') => {
             Place::twin("$.desired.values", &path[2..]).map(Column::Json)
         }
@@ -95,8 +95,8 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-fn predicate(constraint: &Constraint, modules: bool) -> Option<Predicate> {
-    let column = column(&constraint.path, modules)?;
+fn predicate(constraint: &Constraint) -> Option<Predicate> {
+    let column = column(&constraint.path)?;
     let make = |sql: String, values: Vec<SqlValue>, is_exact: bool, is_single: bool| {
         Some(Predicate { column: column.clone(), sql, values, is_exact, is_single })
     };
@@ -200,8 +200,7 @@ struct Plan {
 
 impl Database {
     fn plan(&self, connection: &Connection, search: &Search) -> rusqlite::Result<Plan> {
-        let translated: Vec<Option<Predicate>> =
-            search.constraints.iter().map(|constraint| predicate(constraint, search.modules)).collect();
+        let translated: Vec<Option<Predicate>> = search.constraints.iter().map(predicate).collect();
         let is_exact = translated.iter().all(|predicate| predicate.as_ref().is_some_and(|p| p.is_exact));
         let predicates: Vec<Predicate> = translated.into_iter().flatten().collect();
         let is_never = predicates.iter().any(|predicate| predicate.values.is_empty());
