@@ -387,8 +387,7 @@ mod tests {
             let mut one = record(&format!("d{number:02}"), "");
             let tags = json!({ "v": values[number % values.len()], "n": number, "odd-key'": number % 3, "none": {} });
             let desired = json!({ "rate": number % 7, "deep": {"list": [number, {"x": "y"}]} });
-            let write = TwinWrite { tags: Some(object(tags)), desired: Some(object(desired)) };
-            one.twin.patch(&write, NOW).unwrap();
+            one.twin.write(&TwinWrite::merging(Some(tags), Some(desired)).unwrap(), NOW).unwrap();
             one.twin.report(&object(json!({ "temperature": number as f64 / 4.0 })), NOW).unwrap();
             one.device.iot_edge = number % 5 == 0;
             one.device.parent_scopes = if number % 4 == 0 { vec!["scope".into()] } else { vec![] };
@@ -518,8 +517,7 @@ mod tests {
         let steps = steps(&database, "tags.n = 1");
         assert!(steps[0].starts_with("SEARCH") && steps[0].contains(&name), "{steps:?}");
         let place = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(50))).unwrap();
-        let write = TwinWrite { tags: Some(object(json!({"n": 1}))), desired: None };
-        all[place].twin.patch(&write, NOW).unwrap();
+        all[place].twin.write(&TwinWrite::merging(Some(json!({"n": 1})), None).unwrap(), NOW).unwrap();
         database.update(all[place].clone(), vec![]).await.unwrap();
         check(&database, &all, "devices", "tags.n = 1").await;
         check(&database, &all, "devices", "tags.n = 50").await;

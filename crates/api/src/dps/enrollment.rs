@@ -6,7 +6,7 @@ use gantry_provisioning::{
     AllocationPolicy, CustomAllocation, DpsError, EnrollmentWrite, InitialTwin, ProvisioningStatus, ReprovisionPolicy,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::attestation::AttestationBody;
 
@@ -79,7 +79,7 @@ impl EnrollmentBody {
             initial_twin: body
                 .initial_twin
                 .filter(|twin| !twin.is_null())
-                .map(|twin| initial_twin(&twin))
+                .map(|twin| InitialTwin::parse(&twin).map_err(|error| invalid(format!("initialTwin: {error}"))))
                 .transpose()?,
             iot_edge: body.capabilities.is_some_and(|c| c.get("iotEdge") == Some(&Value::Bool(true))),
             status,
@@ -108,19 +108,4 @@ impl CustomBody {
 
 fn invalid(words: impl Into<String>) -> DpsError {
     DpsError::Invalid(words.into())
-}
-
-/// `{"tags": {}, "properties": {"desired": {}}}`; Node writes metadata beside the values, which is dropped.
-fn initial_twin(twin: &Value) -> Result<InitialTwin, DpsError> {
-    let object = |value: Option<&Value>, name: &str| match value {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(object)) => {
-            Ok(object.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
-        Some(_) => Err(DpsError::Invalid(format!("initialTwin.{name} must be a JSON object"))),
-    };
-    Ok(InitialTwin {
-        tags: object(twin.get("tags"), "tags")?,
-        desired: object(twin.get("properties").and_then(|p| p.get("desired")), "properties.desired")?,
-    })
 }

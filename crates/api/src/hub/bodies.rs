@@ -4,9 +4,10 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use gantry_hub::HubError;
 use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, Status};
 use gantry_hub::ports::Record;
-use gantry_hub::twin::{Object, TwinWrite};
+use gantry_hub::twin::TwinWrite;
 use gantry_identity::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -176,9 +177,11 @@ pub(crate) fn authentication(authentication: &Authentication) -> Value {
     })
 }
 
+/// Tags and desired properties. Absent is not null, which clears a section.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct TwinBody {
+    #[serde(deserialize_with = "there")]
     tags: Option<Value>,
     properties: Option<PropertiesBody>,
 }
@@ -186,20 +189,21 @@ pub(crate) struct TwinBody {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PropertiesBody {
+    #[serde(deserialize_with = "there")]
     desired: Option<Value>,
 }
 
+fn there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
 impl TwinBody {
-    pub(crate) fn write(self) -> Result<TwinWrite, ApiError> {
-        let object = |value: Option<Value>, name: &str| match value {
-            None | Some(Value::Null) => Ok(None::<Object>),
-            Some(Value::Object(object)) => Ok(Some(object)),
-            Some(_) => Err(ApiError::invalid(format!("{name} must be a JSON object"))),
-        };
-        Ok(TwinWrite {
-            tags: object(self.tags, "tags")?,
-            desired: object(self.properties.unwrap_or_default().desired, "properties.desired")?,
-        })
+    pub(crate) fn merge(self) -> Result<TwinWrite, ApiError> {
+        Ok(TwinWrite::merging(self.tags, self.properties.unwrap_or_default().desired).map_err(HubError::from)?)
+    }
+
+    pub(crate) fn replacement(self) -> Result<TwinWrite, ApiError> {
+        Ok(TwinWrite::replacing(self.tags, self.properties.unwrap_or_default().desired).map_err(HubError::from)?)
     }
 }
 

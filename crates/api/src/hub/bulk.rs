@@ -55,7 +55,7 @@ impl ImportBody {
         };
         let device = self.device.named_elsewhere().write(&identity)?;
         let (etag, twin_etag) = (given(self.e_tag), given(self.twin_etag));
-        Ok(BulkEntry { identity, mode, etag, twin_etag, device, twin: self.twin.write()? })
+        Ok(BulkEntry { identity, mode, etag, twin_etag, device, twin: self.twin.merge()? })
     }
 }
 

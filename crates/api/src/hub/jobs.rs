@@ -68,7 +68,7 @@ fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
     let shown = twin.ok_or_else(|| ApiError::invalid("updateTwin is missing"))?;
     let body: TwinBody = serde_json::from_value(shown.clone())
         .map_err(|error| ApiError::invalid(format!("malformed updateTwin: {error}")))?;
-    Ok(Work::UpdateTwin { write: body.write()?, shown })
+    Ok(Work::UpdateTwin { write: body.merge()?, shown })
 }
 
 fn method_work(method: Option<MethodBody>) -> Result<Work, ApiError> {

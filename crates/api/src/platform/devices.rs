@@ -125,8 +125,8 @@ fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, PlatformErro
 }
 
 pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
-    let write = parse::<TwinBody>(&body)?.write().map_err(|error| PlatformError::invalid(error.words()))?;
-    let record = api.hub.patch_twin(now(), &device(&id)?, &write, &IfMatch::Absent).await?;
+    let write = parse::<TwinBody>(&body)?.merge().map_err(|error| PlatformError::invalid(error.words()))?;
+    let record = api.hub.write_twin(now(), &device(&id)?, &write, &IfMatch::Absent).await?;
     Ok(twin_answer(&api, &record))
 }
 

@@ -15,3 +15,4 @@ mod service;
 mod session;
 mod specification;
 mod throttle;
+mod twins;
