@@ -158,6 +158,8 @@ pub struct EnrollmentWrite {
     pub iot_hubs: Vec<String>,
     /// Twin of a new device.
     pub initial_twin: Option<InitialTwin>,
+    /// What the operator notes of the device of an individual enrollment; nothing reads it.
+    pub optional_device_information: Option<Object>,
     /// Whether new devices are edge devices.
     pub iot_edge: bool,
     /// Whether it may be used.
@@ -197,6 +199,7 @@ impl Default for EnrollmentWrite {
             iot_hub_host_name: None,
             iot_hubs: vec![],
             initial_twin: None,
+            optional_device_information: None,
             iot_edge: false,
             status: ProvisioningStatus::Enabled,
             reprovision: None,

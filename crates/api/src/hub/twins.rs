@@ -13,6 +13,7 @@ use super::bodies::{self, TwinBody};
 use super::{device, if_match, module};
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
@@ -84,7 +85,7 @@ async fn read(api: &Api, identity: &Identity) -> Answer {
 }
 
 async fn write(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Bytes, how: How) -> Answer {
-    let body = bodies::parse::<TwinBody>(body)?;
+    let body = bodies::parse_fields::<TwinBody>(body, &fields::TWIN)?.of(identity)?;
     let write = match how {
         How::Merge => body.merge()?,
         How::Replace => body.replacement()?,

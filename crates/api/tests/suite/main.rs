@@ -11,6 +11,7 @@ mod platform_provisioning;
 mod provisioning;
 mod query;
 mod registry;
+mod round_trip;
 mod service;
 mod session;
 mod specification;
