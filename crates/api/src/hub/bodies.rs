@@ -219,6 +219,7 @@ pub(crate) fn authentication(authentication: &Authentication) -> Value {
 pub(crate) struct TwinBody {
     device_id: Option<String>,
     module_id: Option<String>,
+    etag: Option<String>,
     #[serde(deserialize_with = "there")]
     tags: Option<Value>,
     properties: Option<PropertiesBody>,
@@ -240,6 +241,11 @@ impl TwinBody {
     pub(crate) fn of(self, identity: &Identity) -> Result<Self, ApiError> {
         check_ids(identity, self.device_id.as_deref(), self.module_id.as_deref())?;
         Ok(self)
+    }
+
+    /// The ETag, unless it is one that everything matches.
+    pub(crate) fn particular_etag(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| !matches!(*etag, "" | "*" | "\"*\""))
     }
 
     pub(crate) fn merge(self) -> Result<TwinWrite, ApiError> {

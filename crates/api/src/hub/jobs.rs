@@ -71,6 +71,10 @@ impl JobBody {
 fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
     let shown = twin.ok_or_else(|| ApiError::invalid("updateTwin is missing"))?;
     let body: TwinBody = bodies::read_fields(shown.clone(), &fields::TWIN)?;
+    // A job is an unconditional update: of many twins no one version can be meant.
+    if body.particular_etag().is_some() {
+        return Err(ApiError::invalid("updateTwin.etag must be `*`"));
+    }
     Ok(Work::UpdateTwin { write: body.merge()?, shown })
 }
 
