@@ -10,6 +10,7 @@ mod body;
 mod device;
 mod dps;
 mod error;
+mod fields;
 mod hub;
 mod platform;
 mod throttle;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use gantry_hub::twin::TwinWrite;
 use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +73,9 @@ impl Action {
                 Err(RuleError::Invalid("name of a method must have 1 to 100 characters"))
             }
             Self::Desired { patch } if !patch.is_object() => Err(RuleError::Invalid("patch must be a JSON object")),
+            Self::Desired { patch } if TwinWrite::merging(None, Some(patch.clone())).is_err() => {
+                Err(RuleError::Invalid("patch holds a key or value that no twin takes"))
+            }
             _ => Ok(()),
         }
     }

@@ -138,5 +138,12 @@ mod tests {
         assert_eq!(bad.check(), Err(RuleError::Invalid("urgencyMin must be 0 to 1")));
         let bad = Rule { id: "a b".into(), ..Rule::defaults().remove(0) };
         assert!(bad.check().is_err());
+        for (patch, is_good) in
+            [(r#"{"a":1,"b":null}"#, true), (r#"{"a#":1}"#, false), (r#"{"a":[null]}"#, false), ("null", false)]
+        {
+            let action = serde_json::from_str(&format!(r#"{{"kind":"desired","patch":{patch}}}"#)).unwrap();
+            let rule = Rule { actions: vec![action], ..Rule::defaults().remove(0) };
+            assert_eq!(rule.check().is_ok(), is_good, "{patch}");
+        }
     }
 }

@@ -170,9 +170,10 @@ impl Link for RemoteHub {
             let Some(document) = self.get("twins", device).await? else { return Ok(None) };
             let mut twin = Twin::new();
             let section = |name: &str| values(document.pointer(&format!("/properties/{name}")));
-            let write = TwinWrite { tags: Some(values(document.get("tags"))), desired: Some(section("desired")) };
             let refused = |error: gantry_hub::twin::TwinError| LinkError(error.to_string());
-            twin.replace(&write, now).map_err(refused)?;
+            let (tags, desired) = (values(document.get("tags")).into(), section("desired").into());
+            let write = TwinWrite::replacing(Some(tags), Some(desired)).map_err(refused)?;
+            twin.write(&write, now).map_err(refused)?;
             twin.report(&section("reported"), now).map_err(refused)?;
             Ok(Some(twin))
         })

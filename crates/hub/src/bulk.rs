@@ -14,7 +14,8 @@ use crate::twin::{Twin, TwinWrite};
 /// Entries worked on at once; their writes share commits.
 const CONCURRENCY: usize = 256;
 
-/// What to do with an entry (registry REST reference, "importMode").
+/// What to do with an entry (registry REST reference, "importMode"). Modes that write the identity merge what the
+/// entry says of the twin, if anything; those of the twin and of deletion look at nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ImportMode {
     /// Fails when the identity exists.
@@ -130,13 +131,15 @@ impl Hub {
         let matching = |etag: Option<String>| etag.map_or(IfMatch::Any, |etag| IfMatch::parse(Some(&etag)));
         match mode {
             ImportMode::Create => self.create_with_twin(now, &identity, device, &twin).await.map(drop),
-            ImportMode::Update => self.put_device(now, &identity, device, &IfMatch::Any).await.map(drop),
-            ImportMode::UpdateIfMatchETag => self.put_device(now, &identity, device, &matching(etag)).await.map(drop),
+            ImportMode::Update | ImportMode::UpdateIfMatchETag => {
+                let if_match = if mode == ImportMode::Update { IfMatch::Any } else { matching(etag) };
+                self.update_with_twin(now, &identity, device, &if_match, &twin, &matching(twin_etag)).await
+            }
             ImportMode::Delete => self.delete_device(now, &identity, &IfMatch::Any).await,
             ImportMode::DeleteIfMatchETag => self.delete_device(now, &identity, &matching(etag)).await,
-            ImportMode::UpdateTwin => self.patch_twin(now, &identity, &twin, &IfMatch::Any).await.map(drop),
+            ImportMode::UpdateTwin => self.write_twin(now, &identity, &twin, &IfMatch::Any).await.map(drop),
             ImportMode::UpdateTwinIfMatchETag => {
-                self.patch_twin(now, &identity, &twin, &matching(twin_etag)).await.map(drop)
+                self.write_twin(now, &identity, &twin, &matching(twin_etag)).await.map(drop)
             }
             ImportMode::CreateOrUpdate | ImportMode::CreateOrUpdateIfMatchETag => {
                 match self.create_with_twin(now, &identity, device.clone(), &twin).await {
@@ -144,13 +147,27 @@ impl Hub {
                     other => return other.map(drop),
                 }
                 let if_match = if mode == ImportMode::CreateOrUpdate { IfMatch::Any } else { matching(etag) };
-                self.put_device(now, &identity, device, &if_match).await?;
-                if twin != TwinWrite::default() {
-                    self.patch_twin(now, &identity, &twin, &IfMatch::Any).await?;
-                }
-                Ok(())
+                self.update_with_twin(now, &identity, device, &if_match, &twin, &matching(twin_etag)).await
             }
         }
+    }
+
+    /// Replaces the identity and merges into its twin. The ETag of the twin, when given, counts for itself
+    /// ("import and export IoT Hub device identities in bulk").
+    async fn update_with_twin(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        device: DeviceWrite,
+        if_match: &IfMatch,
+        twin: &TwinWrite,
+        twin_if_match: &IfMatch,
+    ) -> Result<(), HubError> {
+        self.put_device(now, identity, device, if_match).await?;
+        if !twin.is_empty() {
+            self.write_twin(now, identity, twin, twin_if_match).await?;
+        }
+        Ok(())
     }
 
     async fn create_with_twin(
@@ -161,8 +178,8 @@ impl Hub {
         write: &TwinWrite,
     ) -> Result<Record, HubError> {
         let mut twin = Twin::new();
-        if *write != TwinWrite::default() {
-            twin.patch(write, now)?;
+        if !write.is_empty() {
+            twin.write(write, now)?;
         }
         self.create(now, identity, device, twin).await
     }
@@ -179,7 +196,7 @@ impl Hub {
     ) -> Result<Record, HubError> {
         use crate::device::Authentication::Sas;
         let drawn = self.draw_keys();
-        let (_, after) = self
+        let (_, after, ()) = self
             .change(identity, |record| {
                 let Sas(keys) = &mut record.device.authentication else {
                     return Err(HubError::Invalid(format!("`{identity}` does not use keys")));

@@ -12,9 +12,8 @@ use gantry_query::{Query, Source};
 use serde_json::{Value, json};
 
 use crate::limits;
-use crate::twin::{Object, Twin, TwinWrite};
-
-const DESIRED: &str = "properties.desired";
+use crate::twin::{Object, SectionWrite};
+use crate::twin_write::{DESIRED, check_size, without_shown};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -122,6 +121,13 @@ impl Configuration {
     /// # Errors
     /// [`ConfigurationError`] says what cannot be used.
     pub fn new(id: &str, write: ConfigurationWrite, now: Timestamp, etag: u64) -> Result<Self, ConfigurationError> {
+        let made = Self::parse(id, write, now, etag)?;
+        made.content.check()?;
+        Ok(made)
+    }
+
+    /// As [`new`](Self::new), but that the content may hold what no twin takes: older versions stored it.
+    fn parse(id: &str, write: ConfigurationWrite, now: Timestamp, etag: u64) -> Result<Self, ConfigurationError> {
         check_id(id)?;
         if let Some(version) = write.schema_version.as_deref().filter(|v| !matches!(*v, "" | "1.0" | "2.0")) {
             return Err(ConfigurationError::SchemaVersion(version.to_owned()));
@@ -201,7 +207,7 @@ impl Configuration {
             priority: i32::try_from(value["priority"].as_i64()?).ok()?,
             metrics: serde_json::from_value(value["metrics"].clone()).ok()?,
         };
-        let read = Self::new(id, write, at("createdAt")?, value["etag"].as_u64()?).ok()?;
+        let read = Self::parse(id, write, at("createdAt")?, value["etag"].as_u64()?).ok()?;
         Some(Self { updated_at: at("updatedAt")?, ..read })
     }
 }
@@ -307,13 +313,32 @@ fn spread(settings: Vec<Setting>) -> Vec<Setting> {
 }
 
 fn parse_settings(part: &Object) -> Result<Vec<Setting>, ConfigurationError> {
-    let settings = part.iter().map(|(key, value)| parse_setting(key, value)).collect::<Result<Vec<_>, _>>()?;
-    // What no twin takes is refused here and not on every device.
-    let mut desired = Object::new();
-    settings.iter().for_each(|setting| put(&mut desired, &setting.path, &setting.value));
-    let write = TwinWrite { tags: None, desired: Some(desired) };
-    Twin::new().patch(&write, Timestamp::NEVER).map_err(|error| ConfigurationError::Content(error.to_string()))?;
-    Ok(settings)
+    part.iter().map(|(key, value)| parse_setting(key, value)).collect()
+}
+
+impl Content {
+    /// Whether twins take it: what none takes is refused here and not on every device.
+    pub(crate) fn check(&self) -> Result<(), ConfigurationError> {
+        match self {
+            Self::Device(settings) | Self::Module(settings) => check_settings(settings),
+            Self::Edge(modules) => modules.values().try_for_each(|settings| check_settings(settings)),
+        }
+    }
+}
+
+fn check_settings(settings: &[Setting]) -> Result<(), ConfigurationError> {
+    let mut all = Object::new();
+    let mut check = |Setting { path, value }: &Setting| {
+        // Alone, so that none hides behind another at the same place.
+        let mut one = Object::new();
+        put(&mut one, path, value, Nulls::Stay);
+        put(&mut all, path, value, Nulls::Remove);
+        SectionWrite::Merge(one).check(DESIRED)
+    };
+    let checked = settings.iter().try_for_each(&mut check);
+    checked
+        .and_then(|()| check_size(&all, DESIRED, limits::TWIN_PROPERTIES_BYTES_MAX))
+        .map_err(|error| ConfigurationError::Content(error.to_string()))
 }
 
 fn parse_setting(key: &str, value: &Value) -> Result<Setting, ConfigurationError> {
@@ -328,25 +353,37 @@ fn parse_setting(key: &str, value: &Value) -> Result<Setting, ConfigurationError
     if path.len() > limits::TWIN_DEPTH_MAX || !path.iter().all(is_name) {
         return Err(bad(format!("`{key}` is not a place in a twin")));
     }
-    if path.is_empty() && !value.is_object() {
-        return Err(bad(format!("`{key}` must be a JSON object")));
-    }
-    Ok(Setting { path, value: value.clone() })
+    let value = match value {
+        Value::Object(all) if path.is_empty() => {
+            Value::Object(without_shown(all).map(|(key, value)| (key.clone(), value.clone())).collect())
+        }
+        _ if path.is_empty() => return Err(bad(format!("`{key}` must be a JSON object"))),
+        value => value.clone(),
+    };
+    Ok(Setting { path, value })
 }
 
-/// Puts a value at a place: objects merge, null removes, anything else replaces.
-pub(crate) fn put(values: &mut Object, path: &[String], value: &Value) {
+/// What becomes of a null that is put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// What is there goes.
+    Remove,
+    /// It stays, as part of a merge patch.
+    Stay,
+}
+
+/// Puts a value at a place: objects merge, anything else replaces.
+pub(crate) fn put(values: &mut Object, path: &[String], value: &Value, nulls: Nulls) {
     let Some((name, rest)) = path.split_first() else {
         if let Value::Object(inner) = value {
-            inner.iter().filter(|(key, _)| !key.starts_with('$')).for_each(|(key, value)| {
-                put(values, std::slice::from_ref(key), value);
-            });
+            inner.iter().for_each(|(key, value)| put(values, std::slice::from_ref(key), value, nulls));
         }
         return;
     };
+    let removes = value.is_null() && nulls == Nulls::Remove;
     if rest.is_empty() {
         match value {
-            Value::Null => {
+            Value::Null if removes => {
                 values.remove(name);
                 return;
             }
@@ -356,14 +393,14 @@ pub(crate) fn put(values: &mut Object, path: &[String], value: &Value) {
                 return;
             }
         }
-    } else if value.is_null() && !values.contains_key(name) {
+    } else if removes && !values.contains_key(name) {
         return;
     }
     let node = values.entry(name.clone()).or_insert_with(|| json!({}));
     if !node.is_object() {
         *node = json!({});
     }
-    put(node.as_object_mut().expect("made an object above"), rest, value);
+    put(node.as_object_mut().expect("made an object above"), rest, value, nulls);
 }
 
 #[cfg(test)]
@@ -400,6 +437,15 @@ mod tests {
             json!({ "deviceContent": {"properties.desired.$version": 1} }),
             json!({ "deviceContent": {"properties.desired": 1} }),
             json!({ "deviceContent": {"properties.desired.a": "x".repeat(5000)} }),
+            json!({ "deviceContent": {"properties.desired.a": {"b": [1, null]}} }),
+            json!({ "deviceContent": {"properties.desired": {"a": [{"b": null}]}} }),
+            json!({ "deviceContent": {"properties.desired.a#b": 1} }),
+            json!({ "deviceContent": {"properties.desired.a#b": null} }),
+            json!({ "deviceContent": {"properties.desired.a": 1, "properties.desired.a.b#": 2} }),
+            json!({ "deviceContent": {"properties.desired": {"a.b": 1}} }),
+            json!({ "deviceContent": {"properties.desired.a": {"$version": 1}} }),
+            json!({ "modulesContent": {"$edgeAgent": {"properties.desired": {"modules": {"a#": 1}}}} }),
+            json!({ "modulesContent": {"m": {"properties.desired.list": [null]}} }),
             json!({ "deviceContent": {"properties.desired.a": 1}, "moduleContent": {"properties.desired.a": 1} }),
             json!({ "modulesContent": {"not a module": {"properties.desired.a": 1}} }),
         ] {
@@ -429,11 +475,20 @@ mod tests {
     }
 
     #[test]
+    fn what_older_versions_stored_is_read_though_no_twin_takes_it() {
+        let mut made = make("c", json!({ "deviceContent": {"properties.desired.a": 1} }), "*").unwrap();
+        made.write.content = Some(json!({ "deviceContent": {"properties.desired.a#b": [null]} }));
+        let read = Configuration::read("c", &made.document()).unwrap();
+        assert_eq!(read.write, made.write);
+        assert!(read.content.check().is_err());
+    }
+
+    #[test]
     fn values_are_put_at_their_places() {
         let mut values = json!({ "a": {"b": 1, "c": 2}, "x": 5 }).as_object().unwrap().clone();
         let mut at = |path: &str, value: Value| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            put(&mut values, &path, &value);
+            put(&mut values, &path, &value, Nulls::Remove);
             Value::Object(values.clone())
         };
         assert_eq!(at("a.b", json!({"d": 1})), json!({ "a": {"b": {"d": 1}, "c": 2}, "x": 5 }));

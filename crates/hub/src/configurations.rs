@@ -16,9 +16,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::configuration::{
-    Configuration, ConfigurationError, ConfigurationWrite, Content, Target, parse_content, put,
+    Configuration, ConfigurationError, ConfigurationWrite, Content, Nulls, Target, parse_content, put,
 };
-use crate::connection::{Delivery, Subscriptions};
 use crate::device::{DeviceWrite, IfMatch};
 use crate::error::HubError;
 use crate::hub::Hub;
@@ -26,9 +25,9 @@ use crate::limits;
 use crate::management::{Kind, Managed, Settled, difference, settle, sort};
 use crate::ports::{Documents, Record, StoreError};
 use crate::registry::{EDGE_RUNTIME, SYSTEM_MODULES, WRITE_ATTEMPTS};
-use crate::reports::TwinChange;
+use crate::reports::{Report, TwinChange};
 use crate::search::Found;
-use crate::twin::{Object, Twin, TwinWrite};
+use crate::twin::{Change, Object, SectionWrite, Twin, TwinWrite};
 
 const COLLECTION: &str = "configurations";
 /// Records brought in line at once; their writes share commits.
@@ -303,22 +302,15 @@ impl Hub {
                 }
                 None => {}
             }
-            let (after, push) = settled_record(now, &before, settled);
+            let (after, change) = settled_record(now, &before, settled);
             if after == before {
                 return Ok(());
             }
-            let reports = match push {
-                Some(_) => self.report_twin_change(now, &after, TwinChange::Replaced),
-                None => vec![],
-            };
-            match self.store.update(after, reports).await {
+            let reports = self.report_managed(now, &after, change.as_ref());
+            match self.store.update(after.clone(), reports).await {
                 Ok(()) => {
-                    if let Some((version, patch)) = push {
-                        self.connections.deliver(
-                            identity,
-                            Subscriptions::DESIRED,
-                            Delivery::Desired { version, patch },
-                        );
+                    if let Some(change) = change {
+                        self.tell_desired(&after, &change);
                     }
                     return Ok(());
                 }
@@ -327,6 +319,10 @@ impl Hub {
             }
         }
         Err(HubError::Contended(identity.clone()))
+    }
+
+    fn report_managed(&self, now: Timestamp, after: &Record, change: Option<&Change>) -> Vec<Report> {
+        change.map_or(vec![], |change| self.report_twin_change(now, after, TwinChange::Written(change)))
     }
 
     /// Makes the modules of an edge deployment and writes their desired properties.
@@ -381,28 +377,23 @@ impl Hub {
         if is_same {
             return Ok(());
         }
-        let mut push = None;
-        let report = |after: &Record| match desired {
-            Some(_) => self.report_twin_change(now, after, TwinChange::Replaced),
-            None => vec![],
-        };
+        let report = |after: &Record, change: &Option<Change>| self.report_managed(now, after, change.as_ref());
         let write_it = |record: &mut Record| {
-            push = match desired {
+            let change = match desired {
                 Some(desired) if *desired != record.twin.desired.values => {
-                    let write = TwinWrite { tags: None, desired: Some(desired.clone()) };
-                    record.twin.replace(&write, now)?
+                    let write = TwinWrite { tags: None, desired: Some(SectionWrite::Replace(desired.clone())) };
+                    Some(record.twin.write(&write, now)?)
                 }
                 _ => None,
             };
             if let Some(configurations) = configurations {
                 record.twin.managed.configurations.clone_from(configurations);
             }
-            Ok(())
+            Ok(change)
         };
-        let (_, after) = self.change_quietly(id, write_it, report).await?;
-        if let Some(patch) = push {
-            let version = after.twin.desired.version;
-            self.connections.deliver(id, Subscriptions::DESIRED, Delivery::Desired { version, patch });
+        let (_, after, change) = self.change_quietly(id, write_it, report).await?;
+        if let Some(change) = change {
+            self.tell_desired(&after, &change);
         }
         Ok(())
     }
@@ -413,13 +404,14 @@ impl Hub {
     /// [`HubError::Configuration`], [`HubError::NotFound`] or what a twin does not take.
     pub async fn apply_content(&self, now: Timestamp, device: &Identity, content: &Value) -> Result<(), HubError> {
         let bad = |why: &str| HubError::from(ConfigurationError::Content(why.to_owned()));
-        match parse_content(content)? {
+        let parsed = parse_content(content)?;
+        parsed.check()?;
+        match parsed {
             Content::Module(_) => Err(bad("moduleContent has no module here")),
             Content::Device(settings) => {
                 let mut desired = Object::new();
-                settings.iter().for_each(|setting| put_with_nulls(&mut desired, &setting.path, &setting.value));
-                let write = TwinWrite { tags: None, desired: Some(desired) };
-                self.patch_twin(now, device, &write, &IfMatch::Absent).await.map(drop)
+                settings.iter().for_each(|setting| put(&mut desired, &setting.path, &setting.value, Nulls::Stay));
+                self.write_twin(now, device, &TwinWrite::desired(desired), &IfMatch::Absent).await.map(drop)
             }
             Content::Edge(parts) => {
                 if !self.record(device).await?.device.iot_edge {
@@ -428,7 +420,7 @@ impl Hub {
                 let mut modules = BTreeMap::new();
                 for (id, settings) in parts {
                     let desired: &mut Object = modules.entry(id).or_default();
-                    settings.iter().for_each(|setting| put(desired, &setting.path, &setting.value));
+                    settings.iter().for_each(|setting| put(desired, &setting.path, &setting.value, Nulls::Remove));
                 }
                 self.deploy(now, device, &modules, None).await
             }
@@ -436,8 +428,8 @@ impl Hub {
     }
 }
 
-/// The record as management wants it, and what to push to its connection.
-fn settled_record(now: Timestamp, before: &Record, settled: Settled) -> (Record, Option<(u64, Value)>) {
+/// The record as management wants it, and what that changed.
+fn settled_record(now: Timestamp, before: &Record, settled: Settled) -> (Record, Option<Change>) {
     let mut after = before.clone();
     let patch = difference(&before.twin.desired.values, &settled.desired);
     let is_edge_agent = before.device.identity.module.as_ref().is_some_and(|m| m.as_str() == SYSTEM_MODULES[0]);
@@ -448,12 +440,11 @@ fn settled_record(now: Timestamp, before: &Record, settled: Settled) -> (Record,
         }
         return (after, None);
     }
-    let write = TwinWrite { tags: None, desired: Some(patch) };
-    match after.twin.patch(&write, now) {
-        Ok(push) => {
+    match after.twin.write(&TwinWrite::desired(patch), now) {
+        Ok(change) => {
             after.twin.managed = settled.managed;
-            let version = after.twin.desired.version;
-            (after, push.map(|patch| (version, patch)))
+            // As a whole: which of its places came from which configuration is not the listener's concern.
+            (after, Some(Change { is_replacement: true, ..change }))
         }
         Err(error) => {
             // Too large together with what is there: targeted, and not applied.
@@ -461,24 +452,6 @@ fn settled_record(now: Timestamp, before: &Record, settled: Settled) -> (Record,
             let configurations = settled.managed.configurations.into_keys().map(|id| (id, false)).collect();
             after.twin.managed = Managed { configurations, places: before.twin.managed.places.clone() };
             (after, None)
-        }
-    }
-}
-
-/// As [`put`], with nulls kept: they remove in a merge patch.
-fn put_with_nulls(values: &mut Object, path: &[String], value: &Value) {
-    match path {
-        [] => {
-            if let Value::Object(inner) = value {
-                values.extend(inner.clone());
-            }
-        }
-        [name] => drop(values.insert(name.clone(), value.clone())),
-        [name, rest @ ..] => {
-            let node = values.entry(name.clone()).or_insert_with(|| Value::Object(Object::new()));
-            if let Value::Object(inner) = node {
-                put_with_nulls(inner, rest, value);
-            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! A patch (RFC 6902) of properties and components is a merge into desired. Source: "digital
 //! twins" of Plug and Play, digital twin REST reference 2020-09-30.
 
+use std::collections::BTreeSet;
+
 use gantry_identity::{Identity, Timestamp};
 use serde_json::{Value, json};
 
@@ -14,6 +16,7 @@ use crate::hub::Hub;
 use crate::ports::Record;
 use crate::registry::WRITE_ATTEMPTS;
 use crate::twin::{METADATA, Object, Section, Twin, TwinWrite};
+use crate::twin_write::{has_null, told};
 
 const MARKER: &str = "__t";
 const COMPONENT: &str = "c";
@@ -63,7 +66,13 @@ impl Patch {
             let value = match text("op") {
                 Some("add" | "replace") => {
                     let missing = || DigitalTwinError::Value("an operation has no value".to_owned());
-                    Some(operation.get("value").cloned().ok_or_else(missing)?)
+                    let value = operation.get("value").ok_or_else(missing)?;
+                    if has_null(value) {
+                        return Err(DigitalTwinError::Value(
+                            "a twin holds no null; remove takes a property out".into(),
+                        ));
+                    }
+                    Some(value.clone())
                 }
                 Some("remove") => None,
                 _ => return Err(bad("op must be add, replace or remove")),
@@ -73,47 +82,63 @@ impl Patch {
         operations.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The merge into desired that does what the patch says.
+    /// The merge into desired that does what the patch says: of what it replaces, what is gone is named with null.
     fn desired(&self, twin: &Twin) -> Result<Object, DigitalTwinError> {
-        let mut merge = Object::new();
+        let mut values = twin.desired.values.clone();
+        let mut parts = BTreeSet::new();
         for Operation { path, value } in &self.0 {
-            match (path.as_slice(), value) {
-                ([name], Some(Value::Object(value))) if value.contains_key(METADATA) => {
-                    merge.insert(name.clone(), component(twin, name, value).into());
+            let Some((name, rest)) = path.split_first() else { continue };
+            match value {
+                Some(Value::Object(value)) if rest.is_empty() && value.contains_key(METADATA) => {
+                    let mut component = value.clone();
+                    component.remove(METADATA);
+                    component.insert(MARKER.to_owned(), COMPONENT.into());
+                    values.insert(name.clone(), component.into());
                 }
-                ([name], Some(value)) if is_component(twin, name) => {
+                Some(value) if rest.is_empty() && is_component(twin, name) => {
                     let why = format!("component `{name}` needs an object with $metadata, not {value}");
                     return Err(DigitalTwinError::Value(why));
                 }
-                ([name], value) => drop(merge.insert(name.clone(), value.clone().unwrap_or(Value::Null))),
-                ([name, rest @ ..], value) => {
-                    let node = merge.entry(name.clone()).or_insert_with(|| json!({}));
-                    if !node.is_object() {
-                        *node = json!({});
-                    }
-                    if is_component(twin, name) || !has_property(twin, name) {
-                        node[MARKER] = COMPONENT.into();
-                    }
-                    let value = value.clone().unwrap_or(Value::Null);
-                    let value = rest.iter().skip(1).rev().fold(value, |value, name| json!({ name: value }));
-                    node[&rest[0]] = value;
-                }
-                ([], _) => {}
+                value => put(&mut values, path, value.as_ref().unwrap_or(&Value::Null)),
+            }
+            if !rest.is_empty() && (is_component(twin, name) || !has_property(twin, name)) {
+                parts.insert(name);
+            }
+        }
+        let mut merge = Object::new();
+        for Operation { path, .. } in &self.0 {
+            let told = find(&values, path).map_or(Value::Null, |new| told(find(&twin.desired.values, path), new));
+            put(&mut merge, path, &told);
+        }
+        for name in parts {
+            // A device knows a part of a component by the marker beside it.
+            if let Some(Value::Object(part)) = merge.get_mut(name) {
+                part.insert(MARKER.to_owned(), COMPONENT.into());
             }
         }
         Ok(merge)
     }
 }
 
-/// A component replaced as a whole: what is not named goes.
-fn component(twin: &Twin, name: &str, value: &Object) -> Object {
-    let mut all = Object::new();
-    all.insert(MARKER.to_owned(), COMPONENT.into());
-    let old = twin.desired.values.get(name).and_then(Value::as_object);
-    let gone = old.into_iter().flat_map(Object::keys).filter(|key| *key != MARKER && !value.contains_key(*key));
-    all.extend(gone.map(|key| (key.clone(), Value::Null)));
-    all.extend(value.iter().filter(|(key, _)| *key != METADATA).map(|(key, value)| (key.clone(), value.clone())));
-    all
+fn find<'t>(values: &'t Object, path: &[String]) -> Option<&'t Value> {
+    let (name, rest) = path.split_first()?;
+    rest.iter().try_fold(values.get(name)?, |value, name| value.get(name)).filter(|value| !value.is_null())
+}
+
+/// Puts a value, or null, at a place; objects on the way there are made.
+fn put(values: &mut Object, path: &[String], value: &Value) {
+    let Some((name, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        values.insert(name.clone(), value.clone());
+        return;
+    }
+    let node = values.entry(name.clone()).or_insert_with(|| json!({}));
+    if !node.is_object() {
+        *node = json!({});
+    }
+    if let Value::Object(inner) = node {
+        put(inner, rest, value);
+    }
 }
 
 fn parse_path(text: &str) -> Result<Vec<String>, DigitalTwinError> {
@@ -242,9 +267,9 @@ impl Hub {
             if !if_match.admits(&etag) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
-            let write = TwinWrite { tags: None, desired: Some(patch.desired(&record.twin)?) };
+            let write = TwinWrite::desired(patch.desired(&record.twin)?);
             // What a path means follows the twin, so the twin must still be the one that was read.
-            match self.patch_twin(now, identity, &write, &IfMatch::Tag(etag)).await {
+            match self.write_twin(now, identity, &write, &IfMatch::Tag(etag)).await {
                 Err(HubError::PreconditionFailed(_)) => {}
                 other => return other,
             }
@@ -261,7 +286,7 @@ mod tests {
         let now = Timestamp::from_millis(1_767_225_600_000);
         let mut twin = Twin::new();
         let object = |value: Value| value.as_object().unwrap().clone();
-        twin.patch(&TwinWrite { tags: None, desired: Some(object(desired)) }, now).unwrap();
+        twin.write(&TwinWrite::desired(object(desired)), now).unwrap();
         twin.report(&object(reported), now).unwrap();
         twin
     }
@@ -291,6 +316,37 @@ mod tests {
             json!([{"op": "add", "path": "/c/a", "value": 1}, {"op": "remove", "path": "/c/b"}]),
             json!({"c": {"__t": "c", "a": 1, "b": null}}),
         );
+        check(
+            &twin,
+            json!([{"op": "add", "path": "/deep/a/b", "value": 1}, {"op": "add", "path": "/deep/a/c", "value": 2}]),
+            json!({"deep": {"__t": "c", "a": {"b": 1, "c": 2}}}),
+        );
+        check(
+            &twin,
+            json!([{"op": "add", "path": "/rate", "value": 5}, {"op": "remove", "path": "/rate"}]),
+            json!({"rate": null}),
+        );
+    }
+
+    #[test]
+    fn what_a_replaced_value_had_is_told_as_gone_at_every_level() {
+        let twin = twin(
+            json!({ "c": {"__t": "c", "o": {"x": 1, "y": 2}, "b": 2}, "plain": {"x": {"y": 1, "z": 2}, "w": 1} }),
+            json!({}),
+        );
+        let replace = |path: &str, value: Value| json!([{"op": "replace", "path": path, "value": value}]);
+        check(
+            &twin,
+            replace("/plain", json!({"x": {"y": 5}})),
+            json!({"plain": {"x": {"y": 5, "z": null}, "w": null}}),
+        );
+        check(&twin, replace("/plain/x", json!({"n": 1})), json!({"plain": {"x": {"n": 1, "y": null, "z": null}}}));
+        check(&twin, replace("/c/o", json!({"y": 3})), json!({"c": {"__t": "c", "o": {"x": null, "y": 3}}}));
+        check(
+            &twin,
+            replace("/c", json!({"o": {"x": 1}, "$metadata": {}})),
+            json!({"c": {"__t": "c", "o": {"x": 1, "y": null}, "b": null}}),
+        );
     }
 
     #[test]
@@ -300,6 +356,10 @@ mod tests {
         assert!(matches!(error(json!([])), DigitalTwinError::Patch(_)));
         assert!(matches!(error(json!([{"op": "move", "path": "/a"}])), DigitalTwinError::Patch(_)));
         assert!(matches!(error(json!([{"op": "add", "path": "/a"}])), DigitalTwinError::Value(_)));
+        for value in [json!(null), json!({"b": null}), json!([null])] {
+            let patch = json!([{"op": "add", "path": "/a", "value": value}]);
+            assert!(matches!(error(patch), DigitalTwinError::Value(_)), "{value}");
+        }
         for path in ["a", "/", "/$metadata/a", "/a//b", "/c/__t", &"/a".repeat(11)] {
             assert_eq!(error(json!([{"op": "remove", "path": path}])), DigitalTwinError::Path(path.into()));
         }

@@ -36,9 +36,7 @@ impl Record {
         put("x509Thumbprint", json!({ "primaryThumbprint": primary, "secondaryThumbprint": secondary }));
         put("modelId", twin.model_id.as_deref().unwrap_or_default().into());
         put("version", twin.version.into());
-        if device.identity.module.is_none() {
-            put("tags", Value::Object(twin.tags.clone()));
-        }
+        put("tags", Value::Object(twin.tags.clone()));
         put(
             "properties",
             json!({ "desired": twin.desired.with_metadata(), "reported": twin.reported.with_metadata() }),

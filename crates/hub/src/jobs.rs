@@ -333,7 +333,7 @@ impl Hub {
     ) -> Result<Option<MethodResponse>, HubError> {
         match work {
             Work::UpdateTwin { write, .. } => {
-                self.patch_twin(worker.now(), identity, write, &IfMatch::Any).await.map(|_| None)
+                self.write_twin(worker.now(), identity, write, &IfMatch::Any).await.map(|_| None)
             }
             Work::CallMethod { call, response, connect } => {
                 worker.call(self, identity, call, *response, *connect).await.map(Some)

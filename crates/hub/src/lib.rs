@@ -40,6 +40,7 @@ pub mod service_queue;
 pub mod streams;
 pub mod throttle;
 pub mod twin;
+mod twin_write;
 mod twins;
 
 pub use error::HubError;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gantry_query::{Document, Source};
 
-use crate::configuration::{Configuration, Content, Setting, Target, put};
+use crate::configuration::{Configuration, Content, Nulls, Setting, Target, put};
 use crate::twin::Object;
 
 /// What automatic management knows of a record.
@@ -85,7 +85,7 @@ pub(crate) fn settle(
         remove(&mut desired, &gone.split('.').collect::<Vec<_>>());
     }
     // Where places lie within each other the stronger one is put last.
-    winners.iter().rev().flatten().for_each(|setting| put(&mut desired, &setting.path, &setting.value));
+    winners.iter().rev().flatten().for_each(|setting| put(&mut desired, &setting.path, &setting.value, Nulls::Remove));
     let deployment = deployment(&targeting, &mut managed);
     Settled { desired, managed, deployment }
 }
@@ -107,7 +107,7 @@ fn deployment(targeting: &[&Configuration], managed: &mut Managed) -> Option<BTr
         if let Content::Edge(parts) = &configuration.content {
             for (id, settings) in parts {
                 let desired: &mut Object = modules.entry(id.clone()).or_default();
-                settings.iter().for_each(|Setting { path, value }| put(desired, path, value));
+                settings.iter().for_each(|Setting { path, value }| put(desired, path, value, Nulls::Remove));
             }
         }
     }

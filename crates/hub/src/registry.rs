@@ -91,7 +91,7 @@ impl Hub {
             scopes.clone().put(&mut record.device);
             Ok(())
         });
-        let (before, after) = record.await?;
+        let (before, after, ()) = record.await?;
         self.match_system_modules(now, &before, &after).await?;
         let keys_changed = before.device.authentication != after.device.authentication;
         if after.device.status == Status::Disabled || keys_changed {
@@ -280,24 +280,23 @@ impl Hub {
     }
 
     /// As [`change_and_report`](Self::change_and_report), with nothing to report.
-    pub(crate) async fn change<F>(&self, identity: &Identity, change: F) -> Result<(Record, Record), HubError>
-    where
-        F: FnMut(&mut Record) -> Result<(), HubError>,
-    {
-        self.change_and_report(identity, change, |_| vec![]).await
+    pub(crate) async fn change<T>(
+        &self,
+        identity: &Identity,
+        change: impl FnMut(&mut Record) -> Result<T, HubError>,
+    ) -> Result<(Record, Record, T), HubError> {
+        self.change_and_report(identity, change, |_, _| vec![]).await
     }
 
     /// Reads a record, lets `change` alter it and writes it, again if another writer was quicker, together with what
-    /// `report` makes of it. Returns the record before and after. Device management looks at it afterwards.
-    pub(crate) async fn change_and_report<F>(
+    /// `report` makes of it. Returns the record before and after, and what `change` says of it. Device management
+    /// looks at it afterwards.
+    pub(crate) async fn change_and_report<T>(
         &self,
         identity: &Identity,
-        change: F,
-        report: impl Fn(&Record) -> Vec<Report>,
-    ) -> Result<(Record, Record), HubError>
-    where
-        F: FnMut(&mut Record) -> Result<(), HubError>,
-    {
+        change: impl FnMut(&mut Record) -> Result<T, HubError>,
+        report: impl Fn(&Record, &T) -> Vec<Report>,
+    ) -> Result<(Record, Record, T), HubError> {
         let changed = self.change_quietly(identity, change, report).await?;
         self.configurations.note_record(identity);
         if identity.module.is_some() {
@@ -308,23 +307,20 @@ impl Hub {
     }
 
     /// As [`change_and_report`](Self::change_and_report), for management itself: nothing is noted.
-    pub(crate) async fn change_quietly<F>(
+    pub(crate) async fn change_quietly<T>(
         &self,
         identity: &Identity,
-        mut change: F,
-        report: impl Fn(&Record) -> Vec<Report>,
-    ) -> Result<(Record, Record), HubError>
-    where
-        F: FnMut(&mut Record) -> Result<(), HubError>,
-    {
+        mut change: impl FnMut(&mut Record) -> Result<T, HubError>,
+        report: impl Fn(&Record, &T) -> Vec<Report>,
+    ) -> Result<(Record, Record, T), HubError> {
         for _ in 0..WRITE_ATTEMPTS {
             let before = self.record(identity).await?;
             let mut after = before.clone();
-            change(&mut after)?;
-            match self.store.update(after.clone(), report(&after)).await {
+            let changed = change(&mut after)?;
+            match self.store.update(after.clone(), report(&after, &changed)).await {
                 Ok(()) => {
                     after.revision += 1;
-                    return Ok((before, after));
+                    return Ok((before, after, changed));
                 }
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),

@@ -12,7 +12,7 @@ use crate::event::{Event, MessageSource, StoredEvent, SystemProperties, Telemetr
 use crate::hub::Hub;
 use crate::ports::Record;
 use crate::routing::{Added, Decision, Destinations, Message, Table};
-use crate::twin::{Object, TwinWrite};
+use crate::twin::{Change, Object};
 
 /// Property that names the operation an event reports.
 const OPERATION: &str = "opType";
@@ -70,12 +70,16 @@ impl Report {
 /// What happened to a twin.
 #[derive(Clone, Copy)]
 pub(crate) enum TwinChange<'a> {
-    /// A service merged a patch.
-    Patched(&'a TwinWrite),
-    /// A service replaced sections.
-    Replaced,
+    /// A service, or what acts for it, wrote.
+    Written(&'a Change),
     /// The device reported.
     Reported(&'a Object),
+}
+
+impl TwinChange<'_> {
+    fn is_replacement(self) -> bool {
+        matches!(self, Self::Written(Change { is_replacement: true, .. }))
+    }
 }
 
 struct Facts<'a> {
@@ -97,7 +101,7 @@ impl Hub {
             let facts = Facts {
                 source: MessageSource::TwinChange,
                 at: now,
-                operation: if matches!(change, TwinChange::Replaced) { "replaceTwin" } else { "updateTwin" },
+                operation: if change.is_replacement() { "replaceTwin" } else { "updateTwin" },
                 schema: "twinChangeNotification",
                 content_type: "application/json",
                 record: after,
@@ -224,16 +228,16 @@ fn twin_change_body(after: &Record, change: TwinChange<'_>) -> Value {
     let twin = &after.twin;
     let mut body = Map::from_iter([("version".to_owned(), json!(twin.version))]);
     match change {
-        TwinChange::Replaced => {
+        TwinChange::Written(Change { is_replacement: true, .. }) => {
             body.insert("tags".into(), Value::Object(twin.tags.clone()));
             let (desired, reported) = (twin.desired.with_metadata(), twin.reported.with_metadata());
             body.insert("properties".into(), json!({ "desired": desired, "reported": reported }));
         }
-        TwinChange::Patched(write) => {
-            if let Some(tags) = &write.tags {
+        TwinChange::Written(change) => {
+            if let Some(tags) = &change.tags {
                 body.insert("tags".into(), Value::Object(tags.clone()));
             }
-            if let Some(desired) = &write.desired {
+            if let Some(desired) = &change.desired {
                 body.insert("properties".into(), json!({ "desired": section(desired, &twin.desired) }));
             }
         }
@@ -267,9 +271,7 @@ fn lifecycle_body(record: &Record) -> Value {
     }
     body.insert("etag".into(), twin.etag_text().into());
     body.insert("version".into(), twin.version.into());
-    if identity.module.is_none() {
-        body.insert("tags".into(), Value::Object(twin.tags.clone()));
-    }
+    body.insert("tags".into(), Value::Object(twin.tags.clone()));
     let (desired, reported) = (twin.desired.with_metadata(), twin.reported.with_metadata());
     body.insert("properties".into(), json!({ "desired": desired, "reported": reported }));
     Value::Object(body)
@@ -278,15 +280,18 @@ fn lifecycle_body(record: &Record) -> Value {
 /// Changed properties as operations on the digital twin: a component's are below its name.
 fn json_patch(change: TwinChange<'_>) -> Vec<Value> {
     let patch = match change {
-        TwinChange::Patched(TwinWrite { desired: Some(patch), .. }) | TwinChange::Reported(patch) => patch,
-        _ => return vec![],
+        TwinChange::Written(Change { desired: Some(patch), .. }) | TwinChange::Reported(patch) => patch,
+        TwinChange::Written(_) => return vec![],
     };
     let mut operations = vec![];
+    // In a JSON pointer (RFC 6901) `~` and `/` of a name are escaped.
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
+        let key = escaped(key);
         match value.as_object().filter(|object| object.get("__t") == Some(&json!("c"))) {
             Some(component) => {
                 let inner = component.iter().filter(|(name, _)| *name != "__t" && !name.starts_with('$'));
-                operations.extend(inner.map(|(name, value)| operation(&format!("/{key}/{name}"), value)));
+                operations.extend(inner.map(|(name, value)| operation(&format!("/{key}/{}", escaped(name)), value)));
             }
             None => operations.push(operation(&format!("/{key}"), value)),
         }
@@ -307,12 +312,13 @@ mod tests {
 
     #[test]
     fn a_patch_of_a_component_goes_below_its_name() {
-        let patch = json!({ "speed": 5, "gone": null, "pump": { "__t": "c", "flow": 2, "old": null }, "$version": 3 });
+        let patch = json!({ "speed": 5, "gone": null, "a/b~c": 1, "pump": { "__t": "c", "flow": 2, "old": null }, "$version": 3 });
         let Value::Object(patch) = patch else { panic!() };
         let operations = Value::Array(json_patch(TwinChange::Reported(&patch)));
         let expected = json!([
             { "op": "replace", "path": "/speed", "value": 5 },
             { "op": "remove", "path": "/gone" },
+            { "op": "replace", "path": "/a~1b~0c", "value": 1 },
             { "op": "replace", "path": "/pump/flow", "value": 2 },
             { "op": "remove", "path": "/pump/old" },
         ]);

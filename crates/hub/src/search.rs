@@ -1,8 +1,9 @@
 //! Queries over the registry: which records match, page by page, and what a query makes of them.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use gantry_identity::Identity;
+use gantry_identity::{Identity, Timestamp};
 use gantry_query::{Constraint, Document, Operand, Query, Run, Source, Step, Test, find};
 use serde_json::Value;
 
@@ -63,9 +64,10 @@ impl<'r> Found<'r> {
             ("deviceId", None, _) if path.len() == 1 => device.identity.device.as_str().into(),
             ("status", None, _) if path.len() == 1 => device.status.as_str().into(),
             ("connectionState", None, _) if path.len() == 1 => connection_state(self.connected).into(),
-            ("tags", Some(key), _) if device.identity.module.is_none() => {
-                twin.tags.get(key).and_then(|value| find(value, &path[2..])).into()
-            }
+            // Times the twin document calls otherwise, or does not show.
+            ("statusUpdatedTime", None, _) if path.len() == 1 => time(device.status_updated_at),
+            ("connectionStateUpdatedTime", None, _) if path.len() == 1 => time(self.record.presence.updated_at),
+            ("tags", Some(key), _) => twin.tags.get(key).and_then(|value| find(value, &path[2..])).into(),
             ("properties", Some(section), Some(key)) => {
                 let section = match section {
                     "desired" => &twin.desired,
@@ -81,6 +83,10 @@ impl<'r> Found<'r> {
             _ => return None,
         })
     }
+}
+
+fn time(at: Timestamp) -> Operand<'static> {
+    Cow::<str>::Owned(at.to_string()).into()
 }
 
 impl Document for Found<'_> {

@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::limits;
 use crate::management::Managed;
+pub use crate::twin_write::{Change, SectionWrite, TwinError, TwinWrite};
+use crate::twin_write::{DESIRED, REPORTED, TAGS, check_report, check_size, telling, without_shown};
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
@@ -20,36 +22,6 @@ pub const METADATA: &str = "$metadata";
 pub const VERSION: &str = "$version";
 const LAST_UPDATED: &str = "$lastUpdated";
 const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
-
-/// Why a write to a twin was refused.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
-pub enum TwinError {
-    /// Not a JSON object where one is needed.
-    #[error("`{0}` must be a JSON object")]
-    NotObject(String),
-    /// Key too long, empty, or with a character that is not allowed.
-    #[error("key `{0}` is not allowed in a twin")]
-    Key(String),
-    /// String value too long.
-    #[error("value of `{0}` is longer than {max} bytes", max = limits::TWIN_STRING_BYTES_MAX)]
-    StringTooLong(String),
-    /// Integer out of range.
-    #[error("integer at `{0}` is out of range")]
-    Integer(String),
-    /// Nested too deep.
-    #[error("`{0}` is nested deeper than {max} levels", max = limits::TWIN_DEPTH_MAX)]
-    TooDeep(String),
-    /// Section over its size.
-    #[error("section `{section}` has {bytes} bytes; {max} are allowed")]
-    TooLarge {
-        /// Name of the section.
-        section: &'static str,
-        /// Its size after the write.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-}
 
 /// A versioned section: desired or reported.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,16 +56,41 @@ impl Section {
         Value::Object(all)
     }
 
-    fn write(&mut self, patch: &Object, merge: bool, stamp_version: bool, now: Timestamp) {
+    fn merge(&mut self, patch: &Object, stamp_version: bool, now: Timestamp) {
+        let stamp = self.stamp(stamp_version, now);
+        merge_object(&mut self.values, &mut self.metadata, patch, &stamp);
+    }
+
+    /// Counts a write, and gives the stamp of what it writes.
+    fn stamp(&mut self, stamp_version: bool, now: Timestamp) -> Stamp {
         self.version += 1;
         let stamp = Stamp { at: now.to_string(), version: stamp_version.then_some(self.version) };
-        if !merge {
-            self.values.clear();
+        stamp.mark(&mut self.metadata);
+        stamp
+    }
+
+    /// Carries a write out; gives the merge patch that tells it.
+    fn write(&mut self, write: &SectionWrite, now: Timestamp) -> Object {
+        if !matches!(write, SectionWrite::Merge(_)) {
             self.metadata.clear();
         }
-        merge_object(&mut self.values, &mut self.metadata, patch, &stamp);
-        stamp.mark(&mut self.metadata);
+        let stamp = self.stamp(true, now);
+        write_values(&mut self.values, &mut self.metadata, write, &stamp)
     }
+}
+
+fn write_values(values: &mut Object, metadata: &mut Object, write: &SectionWrite, stamp: &Stamp) -> Object {
+    let written = match write {
+        SectionWrite::Merge(patch) => {
+            merge_object(values, metadata, patch, stamp);
+            return without_shown(patch).map(|(key, value)| (key.clone(), value.clone())).collect();
+        }
+        SectionWrite::Clear => &Object::new(),
+        SectionWrite::Replace(written) => written,
+    };
+    let old = std::mem::take(values);
+    merge_object(values, metadata, written, stamp);
+    telling(&old, values)
 }
 
 struct Stamp {
@@ -137,15 +134,6 @@ fn merge_object(values: &mut Object, metadata: &mut Object, patch: &Object, stam
     }
 }
 
-/// A write to the service-owned sections. Absent sections stay as they are.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TwinWrite {
-    /// New tags or a patch of them.
-    pub tags: Option<Object>,
-    /// New desired properties or a patch of them.
-    pub desired: Option<Object>,
-}
-
 /// The state document of one device or module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Twin {
@@ -185,45 +173,35 @@ impl Twin {
         base64::engine::general_purpose::STANDARD.encode(self.etag.to_be_bytes())
     }
 
-    /// Merges a patch into tags and desired; returns the document to push to the device, if desired changed.
+    /// Carries a write out; says what it changed.
     ///
     /// # Errors
     /// [`TwinError`]; the twin is unchanged then.
-    pub fn patch(&mut self, write: &TwinWrite, now: Timestamp) -> Result<Option<Value>, TwinError> {
-        self.write(write, true, now)
-    }
-
-    /// Replaces the sections that are present.
-    ///
-    /// # Errors
-    /// [`TwinError`]; the twin is unchanged then.
-    pub fn replace(&mut self, write: &TwinWrite, now: Timestamp) -> Result<Option<Value>, TwinError> {
-        self.write(write, false, now)
-    }
-
-    fn write(&mut self, write: &TwinWrite, merge: bool, now: Timestamp) -> Result<Option<Value>, TwinError> {
+    pub fn write(&mut self, write: &TwinWrite, now: Timestamp) -> Result<Change, TwinError> {
         let mut next = self.clone();
+        let mut change = Change { is_replacement: write.is_replacement(), ..Change::default() };
         if let Some(tags) = &write.tags {
-            check(tags, "tags")?;
-            if !merge {
-                next.tags.clear();
-            }
-            merge_object(&mut next.tags, &mut Object::new(), tags, &Stamp { at: String::new(), version: None });
-            check_size(&next.tags, "tags", limits::TWIN_TAGS_BYTES_MAX)?;
+            tags.check(TAGS)?;
+            let unstamped = Stamp { at: String::new(), version: None };
+            change.tags = Some(write_values(&mut next.tags, &mut Object::new(), tags, &unstamped));
+            check_size(&next.tags, TAGS, limits::TWIN_TAGS_BYTES_MAX)?;
         }
-        let mut push = None;
         if let Some(desired) = &write.desired {
-            check(desired, "properties.desired")?;
-            next.desired.write(desired, merge, true, now);
-            check_size(&next.desired.values, "properties.desired", limits::TWIN_PROPERTIES_BYTES_MAX)?;
-            let mut body: Object = desired.iter().filter(|(k, _)| !k.starts_with('$')).map(clone_entry).collect();
-            body.insert(VERSION.into(), next.desired.version.into());
-            push = Some(Value::Object(body));
+            desired.check(DESIRED)?;
+            change.desired = Some(next.desired.write(desired, now));
+            check_size(&next.desired.values, DESIRED, limits::TWIN_PROPERTIES_BYTES_MAX)?;
         }
         next.version += 1;
         next.etag += 1;
         *self = next;
-        Ok(push)
+        Ok(change)
+    }
+
+    /// What a connected device is told of a change, if it concerns the device.
+    pub(crate) fn push(&self, change: &Change) -> Option<Value> {
+        let mut body = change.desired.clone()?;
+        body.insert(VERSION.into(), self.desired.version.into());
+        Some(Value::Object(body))
     }
 
     /// Merges what the device reported; returns the new reported version.
@@ -231,10 +209,10 @@ impl Twin {
     /// # Errors
     /// [`TwinError`]; the twin is unchanged then.
     pub fn report(&mut self, patch: &Object, now: Timestamp) -> Result<u64, TwinError> {
-        check(patch, "properties.reported")?;
+        check_report(patch)?;
         let mut next = self.reported.clone();
-        next.write(patch, true, false, now);
-        check_size(&next.values, "properties.reported", limits::TWIN_PROPERTIES_BYTES_MAX)?;
+        next.merge(patch, false, now);
+        check_size(&next.values, REPORTED, limits::TWIN_PROPERTIES_BYTES_MAX)?;
         self.reported = next;
         Ok(self.reported.version)
     }
@@ -251,58 +229,6 @@ impl Default for Twin {
     }
 }
 
-fn clone_entry((key, value): (&String, &Value)) -> (String, Value) {
-    (key.clone(), value.clone())
-}
-
-fn check(patch: &Object, at: &str) -> Result<(), TwinError> {
-    check_depth(patch, at, 1)
-}
-
-fn check_depth(object: &Object, at: &str, depth: usize) -> Result<(), TwinError> {
-    for (key, value) in object.iter().filter(|(key, _)| depth > 1 || !matches!(key.as_str(), METADATA | VERSION)) {
-        let bad = |c: char| c.is_control() || matches!(c, '.' | ' ' | '$');
-        if key.is_empty() || key.len() > limits::TWIN_KEY_BYTES_MAX || key.contains(bad) {
-            return Err(TwinError::Key(format!("{at}.{key}")));
-        }
-        check_value(value, &format!("{at}.{key}"), depth)?;
-    }
-    Ok(())
-}
-
-fn check_value(value: &Value, at: &str, depth: usize) -> Result<(), TwinError> {
-    match value {
-        Value::Object(inner) if depth >= limits::TWIN_DEPTH_MAX && !inner.is_empty() => {
-            Err(TwinError::TooDeep(at.into()))
-        }
-        Value::Object(inner) => check_depth(inner, at, depth + 1),
-        Value::Array(_) if depth >= limits::TWIN_DEPTH_MAX => Err(TwinError::TooDeep(at.into())),
-        Value::Array(items) => items.iter().try_for_each(|item| check_value(item, at, depth + 1)),
-        Value::String(text) if text.len() > limits::TWIN_STRING_BYTES_MAX => Err(TwinError::StringTooLong(at.into())),
-        Value::Number(n) if !n.is_f64() && !n.as_i64().is_some_and(|i| limits::TWIN_INTEGER.contains(&i)) => {
-            Err(TwinError::Integer(at.into()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_size(object: &Object, section: &'static str, max: usize) -> Result<(), TwinError> {
-    let bytes = object.iter().map(|(k, v)| k.len() + size(v)).sum();
-    if bytes > max { Err(TwinError::TooLarge { section, bytes, max }) } else { Ok(()) }
-}
-
-/// Size as the reference counts it: strings in UTF-8 without control characters, numbers 8, booleans 4.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 4,
-        Value::Number(_) => 8,
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum(),
-        Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(inner) => inner.iter().map(|(k, v)| k.len() + size(v)).sum(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,8 +240,14 @@ mod tests {
         object
     }
 
-    fn desired(value: Value) -> TwinWrite {
-        TwinWrite { desired: Some(object(value)), tags: None }
+    fn patch(twin: &mut Twin, value: Value) -> Option<Value> {
+        let change = twin.write(&TwinWrite::merging(None, Some(value)).unwrap(), NOW).unwrap();
+        twin.push(&change)
+    }
+
+    fn replace(twin: &mut Twin, value: Value) -> Option<Value> {
+        let change = twin.write(&TwinWrite::replacing(None, Some(value)).unwrap(), NOW).unwrap();
+        twin.push(&change)
     }
 
     #[test]
@@ -331,8 +263,8 @@ mod tests {
     #[test]
     fn a_patch_merges_and_null_removes() {
         let mut twin = Twin::new();
-        twin.patch(&desired(json!({"a": {"b": 1, "c": 2}, "d": 3})), NOW).unwrap();
-        let push = twin.patch(&desired(json!({"a": {"b": null}, "d": null})), NOW).unwrap();
+        patch(&mut twin, json!({"a": {"b": 1, "c": 2}, "d": 3}));
+        let push = patch(&mut twin, json!({"a": {"b": null}, "d": null}));
         assert_eq!(Value::Object(twin.desired.values.clone()), json!({"a": {"c": 2}}));
         assert_eq!(push, Some(json!({"a": {"b": null}, "d": null, "$version": 3})));
         assert_eq!(twin.desired.metadata["a"]["c"]["$lastUpdatedVersion"], 2);
@@ -341,12 +273,42 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_drops_what_it_does_not_name() {
+    fn a_replacement_drops_what_it_does_not_name_and_says_so_at_every_level() {
         let mut twin = Twin::new();
-        twin.patch(&desired(json!({"a": 1})), NOW).unwrap();
-        let push = twin.replace(&desired(json!({"b": 2, "$version": 77})), NOW).unwrap();
-        assert_eq!(twin.for_device()["desired"], json!({"b": 2, "$version": 3}));
-        assert_eq!(push, Some(json!({"b": 2, "$version": 3})));
+        patch(&mut twin, json!({"a": 1, "b": 2, "o": {"p": 1, "q": {"r": 1, "s": 2}}, "l": {"x": 1}, "n": 1}));
+        let push = replace(
+            &mut twin,
+            json!({"a": 1, "c": 3, "o": {"p": 5, "q": {"s": 2}}, "l": [{"x": 1}], "n": {"y": 1}, "$version": 77}),
+        );
+        assert_eq!(
+            twin.for_device()["desired"],
+            json!({"a": 1, "c": 3, "o": {"p": 5, "q": {"s": 2}}, "l": [{"x": 1}], "n": {"y": 1}, "$version": 3})
+        );
+        assert_eq!(
+            push,
+            Some(json!({"a": 1, "b": null, "c": 3, "o": {"p": 5, "q": {"r": null, "s": 2}}, "l": [{"x": 1}],
+                        "n": {"y": 1}, "$version": 3}))
+        );
+        let mut metadata: Vec<_> = twin.desired.metadata.keys().filter(|key| !key.starts_with('$')).collect();
+        metadata.sort();
+        assert_eq!(metadata, ["a", "c", "l", "n", "o"], "metadata is that of what is there");
+        let push = replace(&mut twin, json!({}));
+        assert_eq!(push, Some(json!({"a": null, "c": null, "o": null, "l": null, "n": null, "$version": 4})));
+    }
+
+    #[test]
+    fn null_for_a_section_clears_it() {
+        let mut twin = Twin::new();
+        patch(&mut twin, json!({"a": 1, "o": {"p": 1}}));
+        twin.write(&TwinWrite::merging(Some(json!({"site": "north"})), None).unwrap(), NOW).unwrap();
+        let change = twin.write(&TwinWrite::merging(Some(Value::Null), Some(Value::Null)).unwrap(), NOW).unwrap();
+        assert_eq!(twin.push(&change), Some(json!({"a": null, "o": null, "$version": 3})));
+        assert_eq!(change.tags.map(Value::Object), Some(json!({"site": null})));
+        assert!(!change.is_replacement, "a merge that clears is still a merge");
+        assert!(twin.tags.is_empty() && twin.desired.values.is_empty());
+        let mut stamps: Vec<_> = twin.desired.metadata.keys().collect();
+        stamps.sort();
+        assert_eq!(stamps, ["$lastUpdated", "$lastUpdatedVersion"]);
     }
 
     #[test]
@@ -362,27 +324,31 @@ mod tests {
     #[test]
     fn tags_leave_desired_alone_but_raise_the_version() {
         let mut twin = Twin::new();
-        let write = TwinWrite { tags: Some(object(json!({"site": "north"}))), desired: None };
-        assert_eq!(twin.patch(&write, NOW), Ok(None));
+        let write = TwinWrite::merging(Some(json!({"site": "north"})), None).unwrap();
+        let change = twin.write(&write, NOW).unwrap();
+        assert_eq!(twin.push(&change), None);
         assert_eq!((twin.version, twin.etag, twin.desired.version), (3, 2, 1));
     }
 
-    #[track_caller]
-    fn refuse(patch: Value, error: TwinError) {
-        let mut twin = Twin::new();
-        assert_eq!(twin.patch(&desired(patch), NOW), Err(error));
-        assert_eq!(twin, Twin::new(), "a refused write changes nothing");
-    }
-
     #[test]
-    fn keys_values_and_depth_have_limits() {
-        refuse(json!({"a b": 1}), TwinError::Key("properties.desired.a b".into()));
-        refuse(json!({"a": {"$b": 1}}), TwinError::Key("properties.desired.a.$b".into()));
-        refuse(json!({"x": "y".repeat(4097)}), TwinError::StringTooLong("properties.desired.x".into()));
-        refuse(json!({"x": 4_503_599_627_370_496_i64}), TwinError::Integer("properties.desired.x".into()));
-        let nested = |depth| (0..depth).fold(json!(1), |inner, _| json!({ "a": inner }));
-        assert!(Twin::new().patch(&desired(nested(10)), NOW).is_ok());
-        assert!(matches!(Twin::new().patch(&desired(nested(11)), NOW), Err(TwinError::TooDeep(_))));
+    fn a_refused_write_changes_nothing() {
+        let full: Object = (0..40).map(|n| (format!("k{n}"), "v".repeat(1000).into())).collect();
+        let section = |value: Value| Some(SectionWrite::Merge(object(value)));
+        for write in [
+            TwinWrite { tags: section(json!({"a": 1})), desired: section(json!({"b": [null]})) },
+            TwinWrite {
+                tags: section(json!({"a": 1})),
+                desired: Some(SectionWrite::Replace(object(json!({"b": null})))),
+            },
+            TwinWrite { tags: section(json!({"a": 1})), desired: Some(SectionWrite::Replace(full)) },
+        ] {
+            let mut twin = Twin::new();
+            assert!(twin.write(&write, NOW).is_err());
+            assert_eq!(twin, Twin::new());
+        }
+        let mut twin = Twin::new();
+        assert!(twin.report(&object(json!({"a": 1, "$version": 1})), NOW).is_err());
+        assert_eq!(twin, Twin::new());
     }
 
     #[test]
@@ -404,6 +370,18 @@ mod tests {
             let mut twice = once.clone();
             twice.report(&b, NOW).unwrap();
             proptest::prop_assert_eq!(once.reported.values, twice.reported.values);
+        }
+
+        #[test]
+        fn what_is_told_makes_the_new_of_the_old(a in tree(), b in tree(), replaces: bool) {
+            let mut twin = Twin::new();
+            patch(&mut twin, a.into());
+            let mut device = Twin { reported: Section::new(), ..twin.clone() };
+            let write = if replaces { TwinWrite::replacing } else { TwinWrite::merging };
+            let Ok(write) = write(None, Some(b.into())) else { return Ok(()) };
+            let change = twin.write(&write, NOW).unwrap();
+            device.write(&TwinWrite::desired(change.desired.unwrap()), NOW).unwrap();
+            proptest::prop_assert_eq!(device.desired.values, twin.desired.values);
         }
     }
 

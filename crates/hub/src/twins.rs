@@ -9,61 +9,39 @@ use crate::error::HubError;
 use crate::hub::Hub;
 use crate::ports::Record;
 use crate::reports::TwinChange;
-use crate::twin::{Object, TwinWrite};
+use crate::twin::{Change, Object, TwinWrite};
 
 impl Hub {
-    /// Merges tags and desired properties; pushes the desired patch to a connected device.
+    /// Writes tags and desired properties; tells a connected device what changed for it.
     ///
     /// # Errors
     /// [`HubError::NotFound`], [`HubError::PreconditionFailed`] or [`HubError::Twin`].
-    pub async fn patch_twin(
+    pub async fn write_twin(
         &self,
         now: Timestamp,
         identity: &Identity,
         write: &TwinWrite,
         if_match: &IfMatch,
     ) -> Result<Record, HubError> {
-        self.write_twin(now, identity, write, if_match, true).await
-    }
-
-    /// Replaces the sections that are given.
-    ///
-    /// # Errors
-    /// As [`patch_twin`](Self::patch_twin).
-    pub async fn replace_twin(
-        &self,
-        now: Timestamp,
-        identity: &Identity,
-        write: &TwinWrite,
-        if_match: &IfMatch,
-    ) -> Result<Record, HubError> {
-        self.write_twin(now, identity, write, if_match, false).await
-    }
-
-    async fn write_twin(
-        &self,
-        now: Timestamp,
-        identity: &Identity,
-        write: &TwinWrite,
-        if_match: &IfMatch,
-        merge: bool,
-    ) -> Result<Record, HubError> {
-        let mut push = None;
-        let change = if merge { TwinChange::Patched(write) } else { TwinChange::Replaced };
         let write_it = |record: &mut Record| {
             if !if_match.admits(&record.twin.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
-            push = if merge { record.twin.patch(write, now)? } else { record.twin.replace(write, now)? };
-            Ok(())
+            Ok(record.twin.write(write, now)?)
         };
-        let report = |after: &Record| self.report_twin_change(now, after, change);
-        let (_, after) = self.change_and_report(identity, write_it, report).await?;
-        if let Some(patch) = push {
-            let version = after.twin.desired.version;
-            self.connections.deliver(identity, Subscriptions::DESIRED, Delivery::Desired { version, patch });
-        }
+        let report = |after: &Record, change: &Change| self.report_twin_change(now, after, TwinChange::Written(change));
+        let (_, after, change) = self.change_and_report(identity, write_it, report).await?;
+        self.tell_desired(&after, &change);
         Ok(after)
+    }
+
+    /// Tells a connected device what a write changed for it.
+    pub(crate) fn tell_desired(&self, after: &Record, change: &Change) {
+        if let Some(patch) = after.twin.push(change) {
+            let version = after.twin.desired.version;
+            let delivery = Delivery::Desired { version, patch };
+            self.connections.deliver(&after.device.identity, Subscriptions::DESIRED, delivery);
+        }
     }
 
     /// What a device reads: desired and reported, without tags and metadata.
@@ -77,7 +55,7 @@ impl Hub {
     /// Merges what a device reported; returns the new version of the section.
     ///
     /// # Errors
-    /// [`HubError::Twin`] names the key; nothing is changed then.
+    /// [`HubError::Twin`] names the place; nothing is changed then.
     pub async fn report(&self, now: Timestamp, identity: &Identity, patch: &Object) -> Result<u64, HubError> {
         self.report_if(now, identity, patch, None).await
     }
@@ -99,8 +77,8 @@ impl Hub {
             }
             Ok(record.twin.report(patch, now).map(drop)?)
         };
-        let report = |after: &Record| self.report_twin_change(now, after, TwinChange::Reported(patch));
-        let (_, after) = self.change_and_report(identity, write_it, report).await?;
+        let report = |after: &Record, _: &()| self.report_twin_change(now, after, TwinChange::Reported(patch));
+        let (_, after, ()) = self.change_and_report(identity, write_it, report).await?;
         Ok(after.twin.reported.version)
     }
 

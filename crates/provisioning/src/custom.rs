@@ -4,7 +4,6 @@
 //! `{"iotHubHostName", "initialTwin"?, "payload"?}`.
 
 use gantry_hub::ports::PortFuture;
-use gantry_hub::twin::Object;
 use serde_json::{Map, Value, json};
 
 use crate::allocation::CustomError;
@@ -78,25 +77,15 @@ pub(crate) fn decision(answer: &Value) -> Result<Decision, CustomError> {
     let name = name.ok_or_else(|| CustomError::NotSpecified("iotHubHostName is missing".into()))?;
     let initial_twin = match answer.get("initialTwin") {
         None | Some(Value::Null) => None,
-        Some(twin) => Some(initial_twin(twin)?),
+        Some(twin) => {
+            Some(InitialTwin::parse(twin).map_err(|error| CustomError::Failed(format!("initialTwin: {error}")))?)
+        }
     };
     let payload = answer.get("payload").filter(|payload| !payload.is_null()).cloned();
     if payload.as_ref().is_some_and(|payload| payload.to_string().len() > PAYLOAD_BYTES_MAX) {
         return Err(CustomError::Failed(format!("the payload exceeds {PAYLOAD_BYTES_MAX} bytes")));
     }
     Ok(Decision { host_name: name.to_owned(), initial_twin, payload })
-}
-
-fn initial_twin(twin: &Value) -> Result<InitialTwin, CustomError> {
-    let object = |value: Option<&Value>, name: &str| match value {
-        None | Some(Value::Null) => Ok(Object::new()),
-        Some(Value::Object(object)) => Ok(object.clone()),
-        Some(_) => Err(CustomError::Failed(format!("initialTwin.{name} is not an object"))),
-    };
-    Ok(InitialTwin {
-        tags: object(twin.get("tags"), "tags")?,
-        desired: object(twin.pointer("/properties/desired"), "properties.desired")?,
-    })
 }
 
 #[cfg(test)]
@@ -125,13 +114,13 @@ mod tests {
         for wrong in [
             json!({ "iotHubHostName": "b", "initialTwin": 5 }),
             json!({ "iotHubHostName": "b", "initialTwin": { "tags": [] } }),
+            json!({ "iotHubHostName": "b", "initialTwin": { "properties": 5 } }),
+            json!({ "iotHubHostName": "b", "initialTwin": { "tags": { "a": null } } }),
+            json!({ "iotHubHostName": "b", "initialTwin": { "properties": { "desired": { "a#": 1 } } } }),
             json!({ "iotHubHostName": "b", "payload": long }),
         ] {
             let refused = decision(&wrong);
-            assert!(
-                matches!(refused, Err(CustomError::Failed(_))) || wrong["initialTwin"] == 5,
-                "{wrong}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(CustomError::Failed(_))), "{wrong}: {refused:?}");
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use gantry_hub::twin::Object;
+use gantry_hub::twin::{Object, Twin, TwinError, TwinWrite};
 use gantry_identity::{DeviceId, Timestamp};
+use serde_json::Value;
 
 use crate::attestation::{Attestation, AttestationWrite};
 use crate::registration::{IdError, RegistrationId};
@@ -157,6 +158,8 @@ pub struct EnrollmentWrite {
     pub iot_hubs: Vec<String>,
     /// Twin of a new device.
     pub initial_twin: Option<InitialTwin>,
+    /// What the operator notes of the device of an individual enrollment; nothing reads it.
+    pub optional_device_information: Option<Object>,
     /// Whether new devices are edge devices.
     pub iot_edge: bool,
     /// Whether it may be used.
@@ -169,6 +172,25 @@ pub struct EnrollmentWrite {
     pub custom: Option<CustomAllocation>,
 }
 
+impl InitialTwin {
+    /// Reads `{tags, properties: {desired}}`. Null for a section is none; what a service was shown of it is dropped.
+    ///
+    /// # Errors
+    /// [`TwinError`] when no twin can begin so.
+    pub fn parse(document: &Value) -> Result<Self, TwinError> {
+        if !document.is_object() {
+            return Err(TwinError::NotObject("initialTwin".to_owned()));
+        }
+        let section = |at: &str| document.pointer(at).filter(|section| !section.is_null()).cloned();
+        if section("/properties").is_some_and(|properties| !properties.is_object()) {
+            return Err(TwinError::NotObject("properties".to_owned()));
+        }
+        let mut twin = Twin::new();
+        twin.write(&TwinWrite::replacing(section("/tags"), section("/properties/desired"))?, Timestamp::NEVER)?;
+        Ok(Self { tags: twin.tags, desired: twin.desired.values })
+    }
+}
+
 impl Default for EnrollmentWrite {
     fn default() -> Self {
         Self {
@@ -177,6 +199,7 @@ impl Default for EnrollmentWrite {
             iot_hub_host_name: None,
             iot_hubs: vec![],
             initial_twin: None,
+            optional_device_information: None,
             iot_edge: false,
             status: ProvisioningStatus::Enabled,
             reprovision: None,

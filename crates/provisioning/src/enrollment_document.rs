@@ -48,6 +48,9 @@ impl Enrollment {
         if let Some(twin) = &settings.initial_twin {
             put("initialTwin", json!({ "tags": twin.tags, "properties": { "desired": twin.desired } }));
         }
+        if let Some(information) = &settings.optional_device_information {
+            put("optionalDeviceInformation", Value::Object(information.clone()));
+        }
         // The tag in a body holds its own quotes.
         put("etag", format!("\"{}\"", self.etag_text()).into());
         put("provisioningStatus", settings.status.as_str().into());

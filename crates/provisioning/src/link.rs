@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, IfMatch, Status};
 use gantry_hub::ports::PortFuture;
-use gantry_hub::twin::{Twin, TwinWrite};
+use gantry_hub::twin::{Object, SectionWrite, Twin, TwinWrite};
 use gantry_hub::{Hub, HubError};
 use gantry_identity::{DeviceId, Identity, Timestamp};
 
@@ -124,8 +124,8 @@ impl Own {
             self.0.put_device(now, &identity, write, &IfMatch::Any).await?;
         }
         if placement.overwrite && record.device.status == Status::Enabled {
-            let write = TwinWrite { tags: Some(twin.tags), desired: Some(twin.desired.values) };
-            self.0.replace_twin(now, &identity, &write, &IfMatch::Any).await?;
+            let write = replacement(twin.tags, twin.desired.values);
+            self.0.write_twin(now, &identity, &write, &IfMatch::Any).await?;
         }
         Ok(Placed::Known)
     }
@@ -149,9 +149,13 @@ fn proves_alike(stored: &Authentication, write: &AuthenticationWrite) -> bool {
 fn initial_twin(initial: Option<&InitialTwin>, now: Timestamp) -> Result<Twin, HubError> {
     let mut twin = Twin::new();
     if let Some(initial) = initial {
-        twin.replace(&TwinWrite { tags: Some(initial.tags.clone()), desired: Some(initial.desired.clone()) }, now)?;
+        twin.write(&replacement(initial.tags.clone(), initial.desired.clone()), now)?;
     }
     Ok(twin)
+}
+
+fn replacement(tags: Object, desired: Object) -> TwinWrite {
+    TwinWrite { tags: Some(SectionWrite::Replace(tags)), desired: Some(SectionWrite::Replace(desired)) }
 }
 
 impl Link for Own {

@@ -233,8 +233,9 @@ impl Processing {
 
     async fn patch(&self, due: &Due, patch: &serde_json::Value) -> Result<(), DeliveryError> {
         let identity = device_of(due)?;
-        let write = TwinWrite { desired: patch.as_object().cloned(), tags: None };
-        let written = self.hub.patch_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
+        let write =
+            TwinWrite::merging(None, Some(patch.clone())).map_err(|error| DeliveryError::Never(error.to_string()))?;
+        let written = self.hub.write_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
         written.map(|_| ()).map_err(|error| delivery_error(&error))
     }
 }

@@ -375,8 +375,7 @@ pub(crate) mod tests {
         };
         let mut twin = Twin::new();
         let desired = serde_json::json!({"a": {"b": [1, 2.5, "x"]}});
-        let desired = desired.as_object().cloned();
-        twin.patch(&TwinWrite { tags: None, desired }, Timestamp::from_millis(5)).unwrap();
+        twin.write(&TwinWrite::merging(None, Some(desired)).unwrap(), Timestamp::from_millis(5)).unwrap();
         Record { device, twin, revision: 1, presence: Presence::default() }
     }
 

@@ -1,6 +1,7 @@
 //! Scheduled jobs: tables `jobs` and `job_devices`.
 //!
-//! `jobs.document` is JSON: `condition`, `kind`, `work`, `executionMaxMs`, `failure`. What is
+//! `jobs.document` is JSON: `condition`, `kind`, `work`, `executionMaxMs`, `failure`. In the work of a twin update
+//! `tags` and `desired` are what is merged, or false when the section is cleared. What is
 //! compared, counted or changed while a job runs has columns. `job_devices.outcome` is a
 //! number: 0 pending, 1 succeeded, 2 failed, 3 cancelled; `details` is JSON with `status` and
 //! `payload` (base64) of a method's response, or `code` and `description` of a failure.
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use gantry_hub::MethodCall;
 use gantry_hub::job::{DeviceJob, Job, JobStatus, Outcome, Statistics, Work, response};
 use gantry_hub::ports::{DeviceJobFilter, Fared, JobFilter, JobStore, PortFuture, StoreError};
-use gantry_hub::twin::{Object, TwinWrite};
+use gantry_hub::twin::{Object, SectionWrite, TwinWrite};
 use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Value, json};
@@ -49,7 +50,9 @@ fn module_of(identity: &Identity) -> &str {
 
 fn document(job: &Job) -> String {
     let work = match &job.work {
-        Work::UpdateTwin { write, shown } => json!({ "tags": write.tags, "desired": write.desired, "shown": shown }),
+        Work::UpdateTwin { write, shown } => {
+            json!({ "tags": section(write.tags.as_ref()), "desired": section(write.desired.as_ref()), "shown": shown })
+        }
         Work::CallMethod { call, response, connect } => json!({
             "method": call.name, "payload": STANDARD.encode(&call.payload),
             "responseMs": response.as_millis() as u64, "connectMs": connect.as_millis() as u64,
@@ -63,15 +66,30 @@ fn document(job: &Job) -> String {
 }
 
 fn read_work(work: &Value) -> Option<Work> {
-    let object = |value: &Value| value.as_object().cloned();
     if let Some(name) = work["method"].as_str() {
         let ms = |field: &str| work[field].as_u64().map(Duration::from_millis);
         let payload = STANDARD.decode(work["payload"].as_str()?).ok()?;
         let call = MethodCall { name: name.to_owned(), payload: payload.into() };
         return Some(Work::CallMethod { call, response: ms("responseMs")?, connect: ms("connectMs")? });
     }
-    let write = TwinWrite { tags: object(&work["tags"]), desired: object(&work["desired"]) };
+    let write = TwinWrite { tags: read_section(&work["tags"]), desired: read_section(&work["desired"]) };
     Some(Work::UpdateTwin { write, shown: work["shown"].clone() })
+}
+
+fn section(write: Option<&SectionWrite>) -> Value {
+    match write {
+        None => Value::Null,
+        Some(SectionWrite::Clear) => Value::Bool(false),
+        Some(SectionWrite::Merge(values) | SectionWrite::Replace(values)) => Value::Object(values.clone()),
+    }
+}
+
+fn read_section(value: &Value) -> Option<SectionWrite> {
+    match value {
+        Value::Object(patch) => Some(SectionWrite::Merge(patch.clone())),
+        Value::Bool(false) => Some(SectionWrite::Clear),
+        _ => None,
+    }
 }
 
 /// A row as read, decoded outside of the query.

@@ -41,7 +41,7 @@ struct Predicate {
     is_single: bool,
 }
 
-fn column(path: &[Step], modules: bool) -> Option<Column> {
+fn column(path: &[Step]) -> Option<Column> {
     let name = |index: usize| match path.get(index) {
         Some(Step::Name(name)) => Some(name.as_str()),
         _ => None,
@@ -53,7 +53,7 @@ fn column(path: &[Step], modules: bool) -> Option<Column> {
         ("parentScopes", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.parent_scopes[0]"))),
         ("deviceScope", None, None) if path.len() == 1 => Some(Column::Json(Place::identity("$.device_scope"))),
         ("capabilities", Some("iotEdge"), None) if path.len() == 2 => Some(Column::Json(Place::identity("$.iot_edge"))),
-        ("tags", Some(_), _) if !modules => Place::twin("$.tags", &path[1..]).map(Column::Json),
+        ("tags", Some(_), _) => Place::twin("$.tags", &path[1..]).map(Column::Json),
         ("properties", Some("desired"), Some(key)) if !key.starts_with('$') => {
             Place::twin("$.desired.values", &path[2..]).map(Column::Json)
         }
@@ -95,8 +95,8 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-fn predicate(constraint: &Constraint, modules: bool) -> Option<Predicate> {
-    let column = column(&constraint.path, modules)?;
+fn predicate(constraint: &Constraint) -> Option<Predicate> {
+    let column = column(&constraint.path)?;
     let make = |sql: String, values: Vec<SqlValue>, is_exact: bool, is_single: bool| {
         Some(Predicate { column: column.clone(), sql, values, is_exact, is_single })
     };
@@ -200,8 +200,7 @@ struct Plan {
 
 impl Database {
     fn plan(&self, connection: &Connection, search: &Search) -> rusqlite::Result<Plan> {
-        let translated: Vec<Option<Predicate>> =
-            search.constraints.iter().map(|constraint| predicate(constraint, search.modules)).collect();
+        let translated: Vec<Option<Predicate>> = search.constraints.iter().map(predicate).collect();
         let is_exact = translated.iter().all(|predicate| predicate.as_ref().is_some_and(|p| p.is_exact));
         let predicates: Vec<Predicate> = translated.into_iter().flatten().collect();
         let is_never = predicates.iter().any(|predicate| predicate.values.is_empty());
@@ -388,8 +387,7 @@ mod tests {
             let mut one = record(&format!("d{number:02}"), "");
             let tags = json!({ "v": values[number % values.len()], "n": number, "odd-key'": number % 3, "none": {} });
             let desired = json!({ "rate": number % 7, "deep": {"list": [number, {"x": "y"}]} });
-            let write = TwinWrite { tags: Some(object(tags)), desired: Some(object(desired)) };
-            one.twin.patch(&write, NOW).unwrap();
+            one.twin.write(&TwinWrite::merging(Some(tags), Some(desired)).unwrap(), NOW).unwrap();
             one.twin.report(&object(json!({ "temperature": number as f64 / 4.0 })), NOW).unwrap();
             one.device.iot_edge = number % 5 == 0;
             one.device.parent_scopes = if number % 4 == 0 { vec!["scope".into()] } else { vec![] };
@@ -519,8 +517,7 @@ mod tests {
         let steps = steps(&database, "tags.n = 1");
         assert!(steps[0].starts_with("SEARCH") && steps[0].contains(&name), "{steps:?}");
         let place = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(50))).unwrap();
-        let write = TwinWrite { tags: Some(object(json!({"n": 1}))), desired: None };
-        all[place].twin.patch(&write, NOW).unwrap();
+        all[place].twin.write(&TwinWrite::merging(Some(json!({"n": 1})), None).unwrap(), NOW).unwrap();
         database.update(all[place].clone(), vec![]).await.unwrap();
         check(&database, &all, "devices", "tags.n = 1").await;
         check(&database, &all, "devices", "tags.n = 50").await;

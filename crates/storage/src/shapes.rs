@@ -255,6 +255,8 @@ pub(crate) struct EnrollmentShape {
     iot_hub_host_name: Option<String>,
     iot_hubs: Vec<String>,
     initial_twin: Option<InitialTwinShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    optional_device_information: Option<Object>,
     iot_edge: bool,
     disabled: bool,
     reprovision: Option<(bool, bool)>,
@@ -286,6 +288,7 @@ impl From<&Enrollment> for EnrollmentShape {
                 .initial_twin
                 .as_ref()
                 .map(|t| InitialTwinShape { tags: t.tags.clone(), desired: t.desired.clone() }),
+            optional_device_information: settings.optional_device_information.clone(),
             iot_edge: settings.iot_edge,
             disabled: settings.status == ProvisioningStatus::Disabled,
             reprovision: settings.reprovision.map(|r| (r.update_hub_assignment, r.migrate_device_data)),
@@ -309,6 +312,7 @@ impl EnrollmentShape {
             iot_hub_host_name: self.iot_hub_host_name,
             iot_hubs: self.iot_hubs,
             initial_twin: self.initial_twin.map(|t| InitialTwin { tags: t.tags, desired: t.desired }),
+            optional_device_information: self.optional_device_information,
             iot_edge: self.iot_edge,
             status: if self.disabled { ProvisioningStatus::Disabled } else { ProvisioningStatus::Enabled },
             reprovision: self.reprovision.map(|(update_hub_assignment, migrate_device_data)| ReprovisionPolicy {

@@ -370,15 +370,13 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
     ]});
     world.hub.put_routing(at(1), serde_json::from_value(routing).unwrap(), &IfMatch::Any).await.unwrap();
     world.hub.put_device(at(2), &id("new"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
-    let tags = |site: &str| {
-        let tags = serde_json::json!({ "site": site }).as_object().cloned();
-        gantry_hub::twin::TwinWrite { tags, desired: None }
-    };
-    world.hub.patch_twin(at(3), &id("new"), &tags("paris"), &IfMatch::Any).await.unwrap();
-    world.hub.patch_twin(at(4), &id("new"), &tags("lyon"), &IfMatch::Any).await.unwrap();
+    let tags =
+        |site: &str| gantry_hub::twin::TwinWrite::merging(Some(serde_json::json!({ "site": site })), None).unwrap();
+    world.hub.write_twin(at(3), &id("new"), &tags("paris"), &IfMatch::Any).await.unwrap();
+    world.hub.write_twin(at(4), &id("new"), &tags("lyon"), &IfMatch::Any).await.unwrap();
     // A write that is refused reports nothing.
     let stale = IfMatch::Tag("AAAAAAAAAAE=".into());
-    assert!(world.hub.patch_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
+    assert!(world.hub.write_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
 
     // Everybody who keeps something about a device must hear that it is gone, whatever is routed.
     world.hub.put_routing(at(6), serde_json::from_value(serde_json::json!({})).unwrap(), &IfMatch::Any).await.unwrap();

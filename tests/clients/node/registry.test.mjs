@@ -18,6 +18,23 @@ test('errors have the classes of the reference', async (t) => {
   await assert.rejects(registry.create({ deviceId }), (error) => error.name === 'DeviceAlreadyExistsError');
 });
 
+test('null takes a property out of a twin, and clears a section', async (t) => {
+  const { deviceId } = await freshDevice(t);
+  await registry.addModule({ deviceId, moduleId: 'm' });
+  const values = (section) => Object.fromEntries(Object.entries(section).filter(([key]) => !key.startsWith('$')));
+  for (const read of [() => registry.getTwin(deviceId), () => registry.getModuleTwin(deviceId, 'm')]) {
+    const twin = (await read()).responseBody;
+    await twin.update({ tags: { a: 1, b: 2 }, properties: { desired: { c: { d: 1, e: 2 } } } });
+    assert.deepEqual(twin.tags, { a: 1, b: 2 });
+    await twin.update({ tags: { a: null }, properties: { desired: { c: { d: null } } } });
+    assert.deepEqual([twin.tags, values(twin.properties.desired)], [{ b: 2 }, { c: { e: 2 } }]);
+    await twin.update({ tags: null });
+    assert.deepEqual([twin.tags, values(twin.properties.desired)], [{}, { c: { e: 2 } }]);
+    await twin.update({ properties: { desired: null } });
+    assert.deepEqual(values((await read()).responseBody.properties.desired), {});
+  }
+});
+
 test('queries page through everything', async (t) => {
   const ids = [];
   for (let n = 0; n < 5; n += 1) {

@@ -110,8 +110,15 @@ def test_modules(registry, device):
     created = registry.create_module_with_sas(name, "pump", "", "", "")
     assert registry.get_module(name, "pump").generation_id == created.generation_id
     assert [m.module_id for m in registry.get_modules(name)] == ["pump"]
-    registry.update_module_twin(name, "pump", Twin(properties=TwinProperties(desired={"speed": 3})), "*")
-    assert registry.get_module_twin(name, "pump").properties.desired["speed"] == 3
+    twin = Twin(tags={"place": "roof"}, properties=TwinProperties(desired={"speed": 3}))
+    registry.update_module_twin(name, "pump", twin, "*")
+    twin = registry.get_module_twin(name, "pump")
+    assert (twin.properties.desired["speed"], twin.tags) == (3, {"place": "roof"})
+    found = registry.query_iot_hub(QuerySpecification(query=f"SELECT * FROM devices.modules WHERE deviceId = '{name}' AND tags.place = 'roof'"))
+    assert [row.module_id for row in found.items] == ["pump"]
+    # The whole twin may be written back as it was read.
+    registry.replace_module_twin(name, "pump", twin, "*")
+    assert registry.get_module_twin(name, "pump").tags == {"place": "roof"}
     registry.delete_module(name, "pump")
     assert registry.get_modules(name) == []
 

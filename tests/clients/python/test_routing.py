@@ -10,7 +10,7 @@ import fastavro
 import pytest
 import requests
 from azure.eventhub import EventHubConsumerClient
-from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message
 from azure.iot.hub.models import Twin, TwinProperties
 
 from conftest import wait_for
@@ -90,6 +90,33 @@ def test_routes_choose_by_property_body_and_twin_and_the_fallback_takes_the_rest
     assert numbers(read(stream(env, "lyon"), name, 3, starting_position="-1")) == [1, 2, 3]
     rest = read(stream(env, "gantry"), name, 1, starting_position="-1")
     assert numbers(rest) == [5] and rest[0].properties == {b"hub": b"gantry"}
+
+
+def test_enrichments_stamp_primitives_of_the_senders_own_twin(env, ca, device, registry, routing):
+    name, connection_string = device
+    key = registry.create_module_with_sas(name, "pump", "", "", "").authentication.symmetric_key.primary_key
+    desired = {"sensor": {"name": "s1", "parts": {"n": 1}}, "rate": 2.5}
+    registry.update_twin(name, Twin(tags={"site": "lyon", "list": [1]}, properties=TwinProperties(desired=desired)), "*")
+    registry.update_module_twin(name, "pump", Twin(tags={"site": "roof", "on": True}), "*")
+    paths = {
+        "site": "$twin.tags.site", "on": "$twin.tags.on", "list": "$twin.tags.list", "section": "$twin.tags",
+        "object": "$twin.properties.desired.sensor", "leaf": "$twin.properties.desired.sensor.name",
+        "rate": "$twin.properties.desired.rate",
+    }
+    routing({
+        "endpoints": {"eventHubs": [{"name": "stamped"}]},
+        "routes": [route("all", f"$connectionDeviceId = '{name}'", "stamped")],
+        "enrichments": [{"key": k, "value": v, "endpointNames": ["stamped"]} for k, v in paths.items()],
+    })
+    send(connection_string, ca, [({"n": 1}, {})])
+    module = connection_string.partition(";SharedAccessKey=")[0] + f";ModuleId=pump;SharedAccessKey={key}"
+    client = IoTHubModuleClient.create_from_connection_string(module, server_verification_cert=ca)
+    client.send_message(Message(json.dumps({"n": 2})))
+    client.shutdown()
+    read_properties = {numbers([e])[0]: e.properties for e in read(stream(env, "stamped"), name, 2, starting_position="-1")}
+    stamped = {n: {k.decode(): v.decode() for k, v in all.items()} for n, all in read_properties.items()}
+    assert stamped[1] == paths | {"site": "lyon", "leaf": "s1", "rate": "2.5"}
+    assert stamped[2] == paths | {"site": "roof", "on": "true"}
 
 
 def test_without_fallback_what_no_route_takes_reaches_nobody(env, ca, device, routing):

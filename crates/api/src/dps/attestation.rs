@@ -68,7 +68,16 @@ impl AttestationBody {
     /// The attestation as the service takes it.
     pub(super) fn write(self) -> Result<AttestationWrite, DpsError> {
         let kind = self.r#type.as_deref().unwrap_or(if self.x509.is_some() { "x509" } else { "symmetricKey" });
-        match kind.to_ascii_lowercase().as_str() {
+        let kind = kind.to_ascii_lowercase();
+        let there = [
+            ("symmetrickey", self.symmetric_key.as_ref().is_some_and(KeysBody::is_given)),
+            ("x509", self.x509.is_some()),
+            ("tpm", self.tpm.is_some()),
+        ];
+        if there.into_iter().any(|(other, is_given)| is_given && other != kind) {
+            return Err(invalid("attestation holds something of another type than its own"));
+        }
+        match kind.as_str() {
             "symmetrickey" => self.symmetric_key.unwrap_or_default().write(),
             "x509" => self.x509.unwrap_or_default().write().map(AttestationWrite::X509),
             "tpm" => self.tpm.unwrap_or_default().write(),
@@ -79,6 +88,10 @@ impl AttestationBody {
 }
 
 impl KeysBody {
+    fn is_given(&self) -> bool {
+        [&self.primary_key, &self.secondary_key].into_iter().flatten().any(|key| !key.is_empty())
+    }
+
     fn write(self) -> Result<AttestationWrite, DpsError> {
         match AuthenticationWrite::sas(self.primary_key.as_deref(), self.secondary_key.as_deref()) {
             Ok(AuthenticationWrite::Sas(keys)) => Ok(AttestationWrite::SymmetricKey(keys)),

@@ -1,14 +1,17 @@
 //! Enrollments as operators write them.
 
 use axum::body::Bytes;
+use gantry_hub::twin::Object;
 use gantry_identity::DeviceId;
 use gantry_provisioning::{
-    AllocationPolicy, CustomAllocation, DpsError, EnrollmentWrite, InitialTwin, ProvisioningStatus, ReprovisionPolicy,
+    AllocationPolicy, CustomAllocation, DpsError, EnrollmentKey, EnrollmentWrite, InitialTwin, ProvisioningStatus,
+    ReprovisionPolicy,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::attestation::AttestationBody;
+use crate::fields;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -18,7 +21,8 @@ pub(crate) struct EnrollmentBody {
     pub(super) etag: Option<String>,
     device_id: Option<String>,
     attestation: Option<AttestationBody>,
-    capabilities: Option<Value>,
+    capabilities: Option<CapabilitiesBody>,
+    optional_device_information: Option<Object>,
     iot_hub_host_name: Option<String>,
     iot_hubs: Option<Vec<String>>,
     initial_twin: Option<Value>,
@@ -26,6 +30,12 @@ pub(crate) struct EnrollmentBody {
     reprovision_policy: Option<ReprovisionBody>,
     allocation_policy: Option<String>,
     custom_allocation_definition: Option<CustomBody>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct CapabilitiesBody {
+    iot_edge: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -51,12 +61,33 @@ impl Default for ReprovisionBody {
 impl EnrollmentBody {
     /// Reads a body.
     pub(crate) fn read(body: &Bytes) -> Result<Self, DpsError> {
-        serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))
+        let body = serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))?;
+        Self::of(body)
     }
 
-    /// The enrollment as the service takes it.
-    pub(crate) fn write(self) -> Result<EnrollmentWrite, DpsError> {
+    /// Reads JSON.
+    pub(super) fn of(body: Value) -> Result<Self, DpsError> {
+        let body = fields::ENROLLMENT.read(body).map_err(invalid)?;
+        serde_json::from_value(body).map_err(|error| invalid(format!("malformed body: {error}")))
+    }
+
+    /// The enrollment of a key as the service takes it.
+    pub(crate) fn write(self, key: &EnrollmentKey) -> Result<EnrollmentWrite, DpsError> {
         let body = self;
+        let same = |given: Option<&String>, id: &str| given.is_none_or(|given| given.eq_ignore_ascii_case(id));
+        let (registration, group) = (body.registration_id.as_ref(), body.enrollment_group_id.as_ref());
+        match key {
+            EnrollmentKey::Individual(id) if !same(registration, id.as_str()) || group.is_some() => {
+                return Err(invalid("registrationId differs from the id in the path, or enrollmentGroupId is there"));
+            }
+            EnrollmentKey::Group(id) if !same(group, id.as_str()) || registration.is_some() => {
+                return Err(invalid("enrollmentGroupId differs from the id in the path, or registrationId is there"));
+            }
+            EnrollmentKey::Group(_) if body.device_id.is_some() || body.optional_device_information.is_some() => {
+                return Err(invalid("deviceId and optionalDeviceInformation belong to individual enrollments"));
+            }
+            EnrollmentKey::Individual(_) | EnrollmentKey::Group(_) => {}
+        }
         let attestation = body.attestation.map(AttestationBody::write).transpose()?.unwrap_or_default();
         let policy = |word: &str| {
             let expected = "allocationPolicy must be hashed, geoLatency, static or custom";
@@ -79,9 +110,10 @@ impl EnrollmentBody {
             initial_twin: body
                 .initial_twin
                 .filter(|twin| !twin.is_null())
-                .map(|twin| initial_twin(&twin))
+                .map(|twin| InitialTwin::parse(&twin).map_err(|error| invalid(format!("initialTwin: {error}"))))
                 .transpose()?,
-            iot_edge: body.capabilities.is_some_and(|c| c.get("iotEdge") == Some(&Value::Bool(true))),
+            optional_device_information: body.optional_device_information,
+            iot_edge: body.capabilities.is_some_and(|c| c.iot_edge),
             status,
             reprovision: body.reprovision_policy.map(|r| ReprovisionPolicy {
                 update_hub_assignment: r.update_hub_assignment,
@@ -96,7 +128,8 @@ impl EnrollmentBody {
 impl CustomBody {
     fn write(self) -> Result<Option<CustomAllocation>, DpsError> {
         if self.webhook_url.is_empty() {
-            return Ok(None);
+            let is_empty = self.api_version.is_empty();
+            return if is_empty { Ok(None) } else { Err(invalid("customAllocationDefinition.webhookUrl is missing")) };
         }
         let url = url::Url::parse(&self.webhook_url).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
         if url.is_none_or(|url| url.host().is_none()) {
@@ -108,19 +141,4 @@ impl CustomBody {
 
 fn invalid(words: impl Into<String>) -> DpsError {
     DpsError::Invalid(words.into())
-}
-
-/// `{"tags": {}, "properties": {"desired": {}}}`; Node writes metadata beside the values, which is dropped.
-fn initial_twin(twin: &Value) -> Result<InitialTwin, DpsError> {
-    let object = |value: Option<&Value>, name: &str| match value {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(object)) => {
-            Ok(object.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
-        Some(_) => Err(DpsError::Invalid(format!("initialTwin.{name} must be a JSON object"))),
-    };
-    Ok(InitialTwin {
-        tags: object(twin.get("tags"), "tags")?,
-        desired: object(twin.get("properties").and_then(|p| p.get("desired")), "properties.desired")?,
-    })
 }

@@ -68,7 +68,8 @@ macro_rules! operations {
             body: Bytes,
         ) -> Answer {
             allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
-            let (key, write) = ($key(&id)?, EnrollmentBody::read(&body)?.write()?);
+            let key = $key(&id)?;
+            let write = EnrollmentBody::read(&body)?.write(&key)?;
             let stored = api.provisioning.put_enrollment(now(), key, write, &if_match(&headers)).await?;
             Ok(Json(document(&api, &stored, Keys::Shown).await?).into_response())
         }
@@ -132,13 +133,11 @@ pub(crate) async fn document(api: &Api, enrollment: &Enrollment, keys: Keys) -> 
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BulkBody {
     mode: String,
-    #[serde(default)]
-    enrollments: Vec<EnrollmentBody>,
-    #[serde(default)]
-    enrollment_groups: Vec<EnrollmentBody>,
+    enrollments: Option<Vec<Value>>,
+    enrollment_groups: Option<Vec<Value>>,
 }
 
 /// How the records of a bulk call are written.
@@ -186,20 +185,20 @@ async fn bulk(api: &Api, body: &Bytes, kind: EnrollmentKind) -> Answer {
     let body: BulkBody =
         serde_json::from_slice(body).map_err(|error| DpsError::Invalid(format!("malformed body: {error}")))?;
     let mode = BulkMode::parse(&body.mode)?;
-    let (all, name) = match kind {
-        EnrollmentKind::Individual => (body.enrollments, "registrationId"),
-        EnrollmentKind::Group => (body.enrollment_groups, "enrollmentGroupId"),
+    let (all, others, name) = match kind {
+        EnrollmentKind::Individual => (body.enrollments, body.enrollment_groups, "registrationId"),
+        EnrollmentKind::Group => (body.enrollment_groups, body.enrollments, "enrollmentGroupId"),
     };
+    let all = all.unwrap_or_default();
+    if others.is_some_and(|others| !others.is_empty()) {
+        return Err(DpsError::Invalid("enrollments and enrollmentGroups have a bulk operation each".into()).into());
+    }
     if all.is_empty() || all.len() > BULK_MAX {
         return Err(DpsError::Invalid(format!("a bulk operation takes 1 to {BULK_MAX} records")).into());
     }
     let mut errors = vec![];
     for one in all {
-        let id = match kind {
-            EnrollmentKind::Individual => one.registration_id.clone(),
-            EnrollmentKind::Group => one.enrollment_group_id.clone(),
-        };
-        let id = id.unwrap_or_default();
+        let id = one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Err(error) = bulk_one(api, kind, mode, &id, one).await {
             errors.push(json!({ name: id, "errorCode": error.code(), "errorStatus": error.to_string() }));
         }
@@ -207,13 +206,8 @@ async fn bulk(api: &Api, body: &Bytes, kind: EnrollmentKind) -> Answer {
     Ok(Json(json!({ "isSuccessful": errors.is_empty(), "errors": errors })).into_response())
 }
 
-async fn bulk_one(
-    api: &Api,
-    kind: EnrollmentKind,
-    mode: BulkMode,
-    id: &str,
-    body: EnrollmentBody,
-) -> Result<(), DpsError> {
+async fn bulk_one(api: &Api, kind: EnrollmentKind, mode: BulkMode, id: &str, body: Value) -> Result<(), DpsError> {
+    let body = EnrollmentBody::of(body)?;
     let key = if kind == EnrollmentKind::Individual { individual(id)? } else { group(id)? };
     let etag = body.etag.clone().filter(|etag| !etag.is_empty());
     let of_body = || etag.as_deref().map_or(IfMatch::Any, |etag| IfMatch::parse(Some(etag)));
@@ -227,7 +221,8 @@ async fn bulk_one(
     if !matches!(mode, BulkMode::Create) {
         api.provisioning.enrollment(&key).await?;
     }
-    api.provisioning.put_enrollment(now(), key, body.write()?, &if_match).await.map(drop)
+    let write = body.write(&key)?;
+    api.provisioning.put_enrollment(now(), key, write, &if_match).await.map(drop)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,20 +1,35 @@
 //! JSON bodies of the hub's service API.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use gantry_hub::HubError;
 use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, Status};
 use gantry_hub::ports::Record;
-use gantry_hub::twin::{Object, TwinWrite};
+use gantry_hub::twin::TwinWrite;
 use gantry_identity::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+use crate::fields::Fields;
 
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("malformed body: {error}")))
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(malformed)
+}
+
+/// Reads an object of which every field is known.
+pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(body: &[u8], fields: &Fields) -> Result<T, ApiError> {
+    read_fields(parse(body)?, fields)
+}
+
+/// As [`parse_fields`], of JSON.
+pub(crate) fn read_fields<T: serde::de::DeserializeOwned>(body: Value, fields: &Fields) -> Result<T, ApiError> {
+    serde_json::from_value(fields.read(body).map_err(ApiError::invalid)?).map_err(malformed)
+}
+
+fn malformed(error: serde_json::Error) -> ApiError {
+    ApiError::invalid(format!("malformed body: {error}"))
 }
 
 #[derive(Deserialize, Default)]
@@ -66,18 +81,13 @@ impl DeviceBody {
     }
 
     pub(crate) fn write(self, identity: &Identity) -> Result<DeviceWrite, ApiError> {
-        let same = |given: &Option<String>, id: &str| given.as_deref().is_none_or(|given| given == id);
-        if !same(&self.device_id, identity.device.as_str())
-            || !identity.module.as_ref().is_none_or(|module| same(&self.module_id, module.as_str()))
-        {
-            return Err(ApiError::invalid("id in the body differs from the id in the path"));
-        }
+        check_ids(identity, self.device_id.as_deref(), self.module_id.as_deref())?;
         let status = match self.status.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None | Some("enabled") => Status::Enabled,
             Some("disabled") => Status::Disabled,
             Some(_) => return Err(ApiError::invalid("status must be enabled or disabled")),
         };
-        Ok(DeviceWrite {
+        let write = DeviceWrite {
             status,
             status_reason: self.status_reason.filter(|reason| !reason.is_empty()),
             authentication: self
@@ -87,8 +97,31 @@ impl DeviceBody {
             device_scope: self.device_scope.filter(|scope| !scope.is_empty()),
             parent_scopes: self.parent_scopes.unwrap_or_default(),
             managed_by: self.managed_by.filter(|by| !by.is_empty()),
-        })
+        };
+        match &identity.module {
+            None if write.managed_by.is_some() => Err(ApiError::invalid("managedBy belongs to modules")),
+            Some(_) if !is_plain(&write) => Err(ApiError::invalid(
+                "status, statusReason, capabilities, deviceScope and parentScopes belong to devices",
+            )),
+            _ => Ok(write),
+        }
     }
+}
+
+/// Whether it holds nothing that devices alone have. Clients send the defaults with modules too.
+fn is_plain(write: &DeviceWrite) -> bool {
+    let DeviceWrite { authentication, managed_by, .. } = write.clone();
+    DeviceWrite { authentication, managed_by, ..DeviceWrite::default() } == *write
+}
+
+/// Whether the ids in a body, where it has them, are those of its path.
+fn check_ids(identity: &Identity, device_id: Option<&str>, module_id: Option<&str>) -> Result<(), ApiError> {
+    let same = |given: Option<&str>, id: &str| given.is_none_or(|given| given.is_empty() || given == id);
+    let module = identity.module.as_ref().map_or("", |module| module.as_str());
+    if same(device_id, identity.device.as_str()) && same(module_id, module) {
+        return Ok(());
+    }
+    Err(ApiError::invalid("id in the body differs from the id in the path"))
 }
 
 impl AuthenticationBody {
@@ -101,12 +134,16 @@ impl AuthenticationBody {
             None if primary.is_some() || secondary.is_some() => "selfSigned",
             None => "sas",
         };
-        match kind.to_ascii_lowercase().as_str() {
-            "sas" => {
-                let keys = self.symmetric_key.unwrap_or_default();
-                AuthenticationWrite::sas(keys.primary_key.as_deref(), keys.secondary_key.as_deref())
-                    .map_err(|error| ApiError::invalid(format!("symmetricKey: {error}")))
-            }
+        let keys = self.symmetric_key.unwrap_or_default();
+        let has_keys = [&keys.primary_key, &keys.secondary_key].into_iter().flatten().any(|key| !key.is_empty());
+        let has_thumbprints = primary.is_some() || secondary.is_some();
+        let kind = kind.to_ascii_lowercase();
+        if has_keys && kind != "sas" || has_thumbprints && kind != "selfsigned" {
+            return Err(ApiError::invalid("authentication holds keys or thumbprints of another type than its own"));
+        }
+        match kind.as_str() {
+            "sas" => AuthenticationWrite::sas(keys.primary_key.as_deref(), keys.secondary_key.as_deref())
+                .map_err(|error| ApiError::invalid(format!("symmetricKey: {error}"))),
             "selfsigned" => {
                 for thumbprint in [&primary, &secondary].into_iter().flatten() {
                     let hex = thumbprint.bytes().filter(|b| *b != b':').all(|b| b.is_ascii_hexdigit());
@@ -176,9 +213,14 @@ pub(crate) fn authentication(authentication: &Authentication) -> Value {
     })
 }
 
+/// Tags and desired properties. Absent is not null, which clears a section.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct TwinBody {
+    device_id: Option<String>,
+    module_id: Option<String>,
+    etag: Option<String>,
+    #[serde(deserialize_with = "there")]
     tags: Option<Value>,
     properties: Option<PropertiesBody>,
 }
@@ -186,20 +228,32 @@ pub(crate) struct TwinBody {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PropertiesBody {
+    #[serde(deserialize_with = "there")]
     desired: Option<Value>,
 }
 
+fn there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
 impl TwinBody {
-    pub(crate) fn write(self) -> Result<TwinWrite, ApiError> {
-        let object = |value: Option<Value>, name: &str| match value {
-            None | Some(Value::Null) => Ok(None::<Object>),
-            Some(Value::Object(object)) => Ok(Some(object)),
-            Some(_) => Err(ApiError::invalid(format!("{name} must be a JSON object"))),
-        };
-        Ok(TwinWrite {
-            tags: object(self.tags, "tags")?,
-            desired: object(self.properties.unwrap_or_default().desired, "properties.desired")?,
-        })
+    /// Checks that it is about a device or module, where it says so.
+    pub(crate) fn of(self, identity: &Identity) -> Result<Self, ApiError> {
+        check_ids(identity, self.device_id.as_deref(), self.module_id.as_deref())?;
+        Ok(self)
+    }
+
+    /// The ETag, unless it is one that everything matches.
+    pub(crate) fn particular_etag(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| !matches!(*etag, "" | "*" | "\"*\""))
+    }
+
+    pub(crate) fn merge(self) -> Result<TwinWrite, ApiError> {
+        Ok(TwinWrite::merging(self.tags, self.properties.unwrap_or_default().desired).map_err(HubError::from)?)
+    }
+
+    pub(crate) fn replacement(self) -> Result<TwinWrite, ApiError> {
+        Ok(TwinWrite::replacing(self.tags, self.properties.unwrap_or_default().desired).map_err(HubError::from)?)
     }
 }
 

@@ -18,6 +18,7 @@ use super::bodies::{self, DeviceBody, TwinBody};
 use super::{device, module};
 use crate::auth::RegistryWrite;
 use crate::error::ApiError;
+use crate::fields;
 use crate::throttle::take_more;
 use crate::{Api, now};
 
@@ -28,9 +29,9 @@ pub(crate) struct ImportBody {
     id: String,
     #[serde(default)]
     module_id: Option<String>,
-    #[serde(default, alias = "etag")]
+    #[serde(default)]
     e_tag: Option<String>,
-    #[serde(default, rename = "twinETag", alias = "twinEtag")]
+    #[serde(default, rename = "twinETag")]
     twin_etag: Option<String>,
     #[serde(default)]
     import_mode: Option<String>,
@@ -41,6 +42,14 @@ pub(crate) struct ImportBody {
 }
 
 impl ImportBody {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// When a field is not known or cannot be read.
+    pub(crate) fn read(entry: Value) -> Result<Self, ApiError> {
+        bodies::read_fields(entry, &fields::BULK_ENTRY)
+    }
+
     /// The domain's entry.
     ///
     /// # Errors
@@ -55,7 +64,7 @@ impl ImportBody {
         };
         let device = self.device.named_elsewhere().write(&identity)?;
         let (etag, twin_etag) = (given(self.e_tag), given(self.twin_etag));
-        Ok(BulkEntry { identity, mode, etag, twin_etag, device, twin: self.twin.write()? })
+        Ok(BulkEntry { identity, mode, etag, twin_etag, device, twin: self.twin.merge()? })
     }
 }
 
@@ -67,10 +76,11 @@ fn identity(id: &str, module_id: Option<&str>) -> Result<Identity, ApiError> {
 }
 
 pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body: Bytes) -> Result<Response, ApiError> {
-    let bodies: Vec<ImportBody> = bodies::parse(&body)?;
+    let bodies: Vec<Value> = bodies::parse(&body)?;
     check_len(bodies.len())?;
     take_more(&api, Operation::Identity, bodies.len().saturating_sub(1)).await?;
-    let entries = bodies.into_iter().map(ImportBody::entry).collect::<Result<Vec<_>, _>>()?;
+    let entry = |body| ImportBody::read(body).and_then(ImportBody::entry);
+    let entries = bodies.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
     let failures = api.hub.bulk(now(), entries).await?;
     let errors: Vec<Value> = failures.into_iter().map(failure).collect();
     let is_successful = errors.is_empty();
@@ -103,14 +113,14 @@ fn failure(failure: BulkFailure) -> Value {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RegenerateBody {
     policy_key: String,
     devices: Vec<NameBody>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NameBody {
     id: String,
     module_id: Option<String>,

@@ -20,6 +20,7 @@ use super::bodies;
 use super::{device, if_match};
 use crate::auth::{RegistryRead, RegistryWrite};
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
@@ -77,13 +78,13 @@ fn text(value: Value) -> Result<String, ApiError> {
     }
 }
 
-/// A line of an import file.
+/// A configuration as it is sent, or a line of an import file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImportBody {
     #[serde(default)]
     import_mode: Option<String>,
-    #[serde(default, alias = "eTag")]
+    #[serde(default)]
     etag: Option<String>,
     #[serde(flatten)]
     body: ConfigurationBody,
@@ -108,8 +109,7 @@ pub(crate) fn exported(configuration: &Configuration) -> Value {
 
 /// Creates or changes the configuration of a line of an import file.
 pub(crate) async fn import(hub: &Hub, line: &[u8]) -> Result<(), ApiError> {
-    let line = serde_json::from_slice::<ImportBody>(line);
-    let line = line.map_err(|error| ApiError::invalid(format!("malformed line: {error}")))?;
+    let line: ImportBody = bodies::parse_fields(line, &fields::CONFIGURATION)?;
     let id = line.body.id.clone().ok_or_else(|| ApiError::invalid("id is missing"))?;
     let if_match = match line.import_mode.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "createorupdate") => IfMatch::Any,
@@ -181,7 +181,11 @@ pub(super) async fn put(
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer {
-    let write = bodies::parse::<ConfigurationBody>(&bytes)?.write(&id)?;
+    let sent: ImportBody = bodies::parse_fields(&bytes, &fields::CONFIGURATION)?;
+    if sent.import_mode.is_some() {
+        return Err(ApiError::invalid("importMode belongs to import files"));
+    }
+    let write = sent.body.write(&id)?;
     let if_match = if_match(&headers);
     let configuration = api.hub.put_configuration(now(), &id, write, &if_match).await?;
     let mut response = bodies::with_etag(body(&api, &configuration).await?, &configuration.etag_text());
@@ -202,7 +206,7 @@ pub(super) async fn delete(
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct TestBody {
     target_condition: Option<String>,
     custom_metric_queries: Option<Map<String, Value>>,
@@ -226,6 +230,7 @@ pub(super) async fn apply(
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer {
-    api.hub.apply_content(now(), &device(&id)?, &bodies::parse(&bytes)?).await?;
+    let content: Value = bodies::parse_fields(&bytes, &fields::CONTENT)?;
+    api.hub.apply_content(now(), &device(&id)?, &content).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -15,6 +15,7 @@ use super::bodies::{self, DeviceBody};
 use super::{device, if_match, module};
 use crate::auth::{RegistryRead, RegistryWrite, ServiceConnect};
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
@@ -71,7 +72,7 @@ pub(super) async fn put_module(
 }
 
 async fn put_one(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Bytes) -> Answer {
-    let write = bodies::parse::<DeviceBody>(body)?.write(identity)?;
+    let write = bodies::parse_fields::<DeviceBody>(body, &fields::IDENTITY)?.write(identity)?;
     let record = api.hub.put_device(now(), identity, write, &if_match(headers)).await?;
     let body = bodies::device(&record, api.hub.is_connected(identity));
     Ok(bodies::with_etag(body, &record.device.etag_text()))

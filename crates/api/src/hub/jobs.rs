@@ -23,13 +23,14 @@ use super::methods::{MethodBody, MethodTimeouts, call_method};
 use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 /// Jobs on a page when the caller does not say.
 const PAGE_DEFAULT: usize = 100;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JobBody {
     job_id: Option<String>,
     r#type: String,
@@ -52,8 +53,11 @@ impl JobBody {
             _ => return Err(ApiError::invalid("queryCondition is missing; `*` means all devices")),
         };
         let work = match self.r#type.to_ascii_lowercase().as_str() {
-            "scheduleupdatetwin" => twin_work(self.update_twin)?,
-            "scheduledevicemethod" => method_work(self.cloud_to_device_method)?,
+            "scheduleupdatetwin" if self.cloud_to_device_method.is_none() => twin_work(self.update_twin)?,
+            "scheduledevicemethod" if self.update_twin.is_none() => method_work(self.cloud_to_device_method)?,
+            "scheduleupdatetwin" | "scheduledevicemethod" => {
+                return Err(ApiError::invalid("updateTwin and cloudToDeviceMethod belong to one type of job each"));
+            }
             _ => return Err(ApiError::invalid("type must be scheduleUpdateTwin or scheduleDeviceMethod")),
         };
         let start = self.start_time.filter(|text| !text.is_empty());
@@ -66,9 +70,12 @@ impl JobBody {
 
 fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
     let shown = twin.ok_or_else(|| ApiError::invalid("updateTwin is missing"))?;
-    let body: TwinBody = serde_json::from_value(shown.clone())
-        .map_err(|error| ApiError::invalid(format!("malformed updateTwin: {error}")))?;
-    Ok(Work::UpdateTwin { write: body.write()?, shown })
+    let body: TwinBody = bodies::read_fields(shown.clone(), &fields::TWIN)?;
+    // A job is an unconditional update: of many twins no one version can be meant.
+    if body.particular_etag().is_some() {
+        return Err(ApiError::invalid("updateTwin.etag must be `*`"));
+    }
+    Ok(Work::UpdateTwin { write: body.merge()?, shown })
 }
 
 fn method_work(method: Option<MethodBody>) -> Result<Work, ApiError> {

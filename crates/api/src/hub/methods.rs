@@ -20,7 +20,7 @@ use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MethodBody {
     method_name: String,
     payload: Option<Box<RawValue>>,

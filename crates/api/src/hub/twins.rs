@@ -13,6 +13,7 @@ use super::bodies::{self, TwinBody};
 use super::{device, if_match, module};
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
@@ -84,11 +85,10 @@ async fn read(api: &Api, identity: &Identity) -> Answer {
 }
 
 async fn write(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Bytes, how: How) -> Answer {
-    let write = bodies::parse::<TwinBody>(body)?.write()?;
-    let if_match = if_match(headers);
-    let record = match how {
-        How::Merge => api.hub.patch_twin(now(), identity, &write, &if_match).await?,
-        How::Replace => api.hub.replace_twin(now(), identity, &write, &if_match).await?,
+    let body = bodies::parse_fields::<TwinBody>(body, &fields::TWIN)?.of(identity)?;
+    let write = match how {
+        How::Merge => body.merge()?,
+        How::Replace => body.replacement()?,
     };
-    Ok(answer(api, &record))
+    Ok(answer(api, &api.hub.write_twin(now(), identity, &write, &if_match(headers)).await?))
 }

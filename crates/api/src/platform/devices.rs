@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::error::PlatformError;
 use super::session::User;
-use crate::hub::bodies::TwinBody;
+use crate::fields;
+use crate::hub::bodies::{self, TwinBody};
 use crate::hub::methods::{MethodTimeouts, call_method};
 use crate::{Api, now};
 
@@ -125,8 +126,10 @@ fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, PlatformErro
 }
 
 pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
-    let write = parse::<TwinBody>(&body)?.write().map_err(|error| PlatformError::invalid(error.words()))?;
-    let record = api.hub.patch_twin(now(), &device(&id)?, &write, &IfMatch::Absent).await?;
+    let id = device(&id)?;
+    let twin = bodies::parse_fields::<TwinBody>(&body, &fields::TWIN).and_then(|twin| twin.of(&id)?.merge());
+    let write = twin.map_err(|error| PlatformError::invalid(error.words()))?;
+    let record = api.hub.write_twin(now(), &id, &write, &IfMatch::Absent).await?;
     Ok(twin_answer(&api, &record))
 }
 

@@ -117,7 +117,8 @@ async fn put<K: Kind>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let (key, write) = (K::key(&id)?, EnrollmentBody::read(&body)?.write()?);
+    let key = K::key(&id)?;
+    let write = EnrollmentBody::read(&body)?.write(&key)?;
     let stored = api.provisioning.put_enrollment(now(), key, write, &if_match(&headers)).await?;
     Ok(Json(document(&api, &stored, Keys::Hidden).await?))
 }

@@ -202,6 +202,37 @@ async fn a_job_that_was_interrupted_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_job_clears_what_it_says_is_null_on_devices_and_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    devices(&api, 2).await;
+    ok(call(&api, "PUT", "/devices/d000/modules/m", json!({})).await);
+    ok(call(&api, "PATCH", "/twins/d000/modules/m", json!({ "tags": {"n": 7}, "properties": {"desired": {"a": 1}} }))
+        .await);
+    let _runner = Runner::new(&api);
+    let twin = json!({ "tags": null, "properties": {"desired": {"b": 2}}, "etag": "*" });
+    for (id, condition) in [("devices", "*"), ("modules", "FROM devices.modules WHERE tags.n = 7")] {
+        let request = json!({ "type": "scheduleUpdateTwin", "queryCondition": condition, "updateTwin": twin });
+        ok(call(&api, "PUT", &format!("/jobs/v2/{id}"), request).await);
+        assert_eq!(ended(&api, id).await["deviceJobStatistics"]["failedCount"], 0);
+    }
+    for (path, desired) in
+        [("d000", json!({"b": 2})), ("d001", json!({"b": 2})), ("d000/modules/m", json!({"a": 1, "b": 2}))]
+    {
+        let twin = ok(call(&api, "GET", &format!("/twins/{path}"), Value::Null).await);
+        assert_eq!(twin["tags"], json!({}), "{path}");
+        let found = twin["properties"]["desired"].as_object().unwrap();
+        let found: Value = found
+            .iter()
+            .filter(|(key, _)| !key.starts_with('$'))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        assert_eq!(found, desired, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn jobs_are_listed_newest_first_page_by_page() {
     let folder = tempfile::tempdir().unwrap();
     let api = api(&folder);
@@ -241,6 +272,10 @@ async fn what_cannot_be_run_is_refused() {
         json!({ "type": "export", "queryCondition": "*" }),
         json!({ "type": "scheduleUpdateTwin", "updateTwin": twin, "queryCondition": "*", "startTime": "soon" }),
         json!({ "jobId": "other", "type": "scheduleUpdateTwin", "updateTwin": twin, "queryCondition": "*" }),
+        json!({ "type": "scheduleUpdateTwin", "updateTwin": {"tags": {}, "etag": "AAAAAAAAAAE="}, "queryCondition": "*" }),
+        json!({ "type": "scheduleUpdateTwin", "updateTwin": {"tags": {"a": [null]}}, "queryCondition": "*" }),
+        json!({ "type": "scheduleUpdateTwin", "updateTwin": {"tags": {"a#": 1}}, "queryCondition": "*" }),
+        json!({ "type": "scheduleUpdateTwin", "updateTwin": twin, "cloudToDeviceMethod": {"methodName": "m"}, "queryCondition": "*" }),
     ] {
         let answer = call(&api, "PUT", "/jobs/v2/j", request.clone()).await;
         assert_eq!(answer.error(), (400, "ArgumentInvalid"), "{request}");

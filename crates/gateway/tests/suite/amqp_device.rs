@@ -587,17 +587,14 @@ async fn a_twin_is_read_reported_and_heard_of() {
     let (_, _, answer) = client.delivery(answers).await;
     assert_eq!(answer.message_annotation("status"), Some(&Value::Int(400)));
 
-    let change = |value: i64| async move {
-        let desired = json!({ "speed": value }).as_object().cloned();
-        TwinWrite { tags: None, desired }
-    };
+    let change = |value: i64| TwinWrite::merging(None, Some(json!({ "speed": value }))).unwrap();
     // Before PUT nothing is told; what comes first is the answer to PUT.
-    world.hub.patch_twin(gantry_gateway::now(), &id, &change(1).await, &IfMatch::Absent).await.unwrap();
+    world.hub.write_twin(gantry_gateway::now(), &id, &change(1), &IfMatch::Absent).await.unwrap();
     let notify = "/notifications/twin/properties/desired";
     client.send(requests, &twin_request("PUT", Some(notify), " ", number.clone())).await;
     let (_, _, answer) = client.delivery(answers).await;
     assert_eq!(answer.message_annotation("status"), Some(&Value::Int(200)));
-    world.hub.patch_twin(gantry_gateway::now(), &id, &change(2).await, &IfMatch::Absent).await.unwrap();
+    world.hub.write_twin(gantry_gateway::now(), &id, &change(2), &IfMatch::Absent).await.unwrap();
     let (_, _, told) = client.delivery(answers).await;
     assert_eq!(told.message_annotation("resource"), Some(&"/properties/desired".into()));
     assert_eq!(told.message_annotation("version"), Some(&Value::Int(3)));
@@ -606,7 +603,7 @@ async fn a_twin_is_read_reported_and_heard_of() {
     assert_eq!(patch, json!({"speed": 2, "$version": 3}));
     client.send(requests, &twin_request("DELETE", Some(notify), " ", number.clone())).await;
     client.delivery(answers).await;
-    world.hub.patch_twin(gantry_gateway::now(), &id, &change(3).await, &IfMatch::Absent).await.unwrap();
+    world.hub.write_twin(gantry_gateway::now(), &id, &change(3), &IfMatch::Absent).await.unwrap();
     client.send(requests, &twin_request("GET", None, " ", number.clone())).await;
     let (_, _, answer) = client.delivery(answers).await;
     assert_eq!(answer.properties.unwrap().correlation_id, Some(number), "no change was told in between");

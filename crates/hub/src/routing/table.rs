@@ -81,7 +81,7 @@ struct Enriching {
 #[derive(Debug)]
 enum EnrichmentValue {
     Text(String),
-    /// Steps from the twin document, and the text to stamp when they lead nowhere.
+    /// Steps from the twin document, and the text to stamp when they lead to no primitive.
     Twin {
         path: Vec<String>,
         literal: String,
@@ -204,9 +204,10 @@ impl EnrichmentValue {
             Self::Twin { path, literal } => {
                 let found = twin.and_then(|twin| path.iter().try_fold(twin, |value, step| value.get(step)));
                 match found {
-                    None | Some(Value::Null) => literal.clone(),
                     Some(Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
+                    Some(primitive @ (Value::Bool(_) | Value::Number(_))) => primitive.to_string(),
+                    // Only primitives are stamped (message enrichments, limitations).
+                    None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => literal.clone(),
                 }
             }
         }
@@ -289,14 +290,30 @@ mod tests {
                 enrichment("site", "$twin.tags.site", &["one"]),
                 enrichment("rate", "$twin.properties.desired.rate", &["one"]),
                 enrichment("lost", "$twin.tags.floor", &["one"]),
+                enrichment("on", "$twin.tags.on", &["one"]),
+                enrichment("object", "$twin.tags.place", &["one"]),
+                enrichment("array", "$twin.tags.list", &["one"]),
+                enrichment("section", "$twin.tags", &["one"]),
+                enrichment("empty", "$twin.tags.empty", &["one"]),
                 enrichment("other", "x", &["two"]),
             ],
         }));
         assert!(table.uses_twin() && !table.is_plain());
-        let twin = json!({ "tags": { "site": "lyon" }, "properties": { "desired": { "rate": 5 } } });
+        let twin = json!({ "tags": { "site": "lyon", "on": true, "place": {"x": 1}, "list": [1], "empty": "" }, "properties": { "desired": { "rate": 5 } } });
         let decision = decide(&table, D2C, "", Some(&twin));
         let added: Vec<_> = decision.added.iter().map(|a| (a.name.as_str(), a.value.as_str())).collect();
-        assert_eq!(added, [("hub", "plant"), ("site", "lyon"), ("rate", "5"), ("lost", "$twin.tags.floor")]);
+        let expected = [
+            ("hub", "plant"),
+            ("site", "lyon"),
+            ("rate", "5"),
+            ("lost", "$twin.tags.floor"),
+            ("on", "true"),
+            ("object", "$twin.tags.place"),
+            ("array", "$twin.tags.list"),
+            ("section", "$twin.tags"),
+            ("empty", ""),
+        ];
+        assert_eq!(added, expected);
         let elsewhere = decide(&table, D2C, "", None);
         assert_eq!(elsewhere.destinations, Destinations::BUILT_IN);
         assert_eq!(elsewhere.added.len(), 1);

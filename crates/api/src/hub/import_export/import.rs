@@ -15,7 +15,7 @@ use super::jobs::{Files, Inner, Progress};
 use super::lines::{Lines, TooLong};
 use crate::error::ApiError;
 use crate::hub::bulk::ImportBody;
-use crate::hub::configurations;
+use crate::hub::{bodies, configurations};
 use crate::now;
 
 const ERROR_LOG: &str = "importErrors.log";
@@ -101,8 +101,7 @@ impl Import<'_> {
                     let imported = configurations::import(&self.inner.hub, text).await;
                     return self.note(imported.err(), kind).await;
                 }
-                let body = serde_json::from_slice::<ImportBody>(text);
-                body.map_err(|error| ApiError::invalid(format!("malformed line: {error}"))).and_then(ImportBody::entry)
+                bodies::parse(text).and_then(ImportBody::read).and_then(ImportBody::entry)
             }
             Err(TooLong) => Err(ApiError::invalid("the line is too long")),
         };

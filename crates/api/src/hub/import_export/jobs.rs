@@ -81,6 +81,9 @@ pub(crate) struct Request {
     include_configurations: Option<bool>,
     #[serde(default)]
     configurations_blob_name: Option<String>,
+    /// The identity of `identityBased` authentication.
+    #[serde(default)]
+    identity: Option<serde_json::Value>,
 }
 
 /// A job as the REST API shows it (`JobProperties`) and as it is kept. Addresses are without signatures.
@@ -277,7 +280,7 @@ impl ImportExport {
 
     async fn prepare(&self, request: Request) -> Result<(Job, Work), JobError> {
         let authentication = request.storage_authentication_type.as_deref().unwrap_or("keyBased");
-        if !authentication.eq_ignore_ascii_case("keyBased") {
+        if !authentication.eq_ignore_ascii_case("keyBased") || request.identity.is_some() {
             return Err(JobError::NotImplemented("identityBased storage authentication"));
         }
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

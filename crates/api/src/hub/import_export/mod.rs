@@ -28,6 +28,7 @@ use super::bodies;
 use crate::Api;
 use crate::auth::{self, PeerAddress, RegistryRead, RegistryWrite};
 use crate::error::ApiError;
+use crate::fields;
 
 /// Opens the container a job names by an address with a signature.
 pub trait Containers: Send + Sync {
@@ -67,7 +68,7 @@ pub(super) async fn create(
     auth::hub(&api, &headers, &peer, Rights::REGISTRY_WRITE)?;
     // An export shows keys, and an import may read what it wrote.
     auth::hub(&api, &headers, &peer, Rights::REGISTRY_READ)?;
-    let request: Request = bodies::parse(&body)?;
+    let request: Request = bodies::parse_fields(&body, &fields::IMPORT_EXPORT)?;
     Ok(Json(api.import_export.create(request).await?))
 }
 

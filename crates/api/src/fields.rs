@@ -1,0 +1,282 @@
+//! The fields of bodies services write: what is read, and what clients were shown and send back.
+//!
+//! Clients send whole objects back, so the reference takes what is not theirs to write and
+//! ignores it: `shown`. What is in neither list is refused by name, so that nothing that is
+//! accepted is dropped. Names are read without regard to case, as the reference reads them:
+//! clients with `SymmetricKey` are about. Source: published OpenAPI, models of the SDKs.
+
+use serde_json::{Map, Value};
+
+/// The fields of one object.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    /// Read as they are.
+    taken: &'static [&'static str],
+    /// Objects with fields of their own.
+    inner: &'static [(&'static str, &'static Fields)],
+    /// Accepted and ignored.
+    shown: &'static [&'static str],
+}
+
+const NOTHING: Fields = Fields { taken: &[], inner: &[], shown: &[] };
+
+const SYMMETRIC_KEY: Fields = Fields { taken: &["primaryKey", "secondaryKey"], ..NOTHING };
+const CAPABILITIES: Fields = Fields { taken: &["iotEdge"], ..NOTHING };
+const TWIN_PROPERTIES: Fields = Fields { taken: &["desired"], shown: &["reported"], ..NOTHING };
+const AUTHENTICATION: Fields = Fields {
+    taken: &["type"],
+    inner: &[
+        ("symmetricKey", &SYMMETRIC_KEY),
+        ("x509Thumbprint", &Fields { taken: &["primaryThumbprint", "secondaryThumbprint"], ..NOTHING }),
+    ],
+    ..NOTHING
+};
+
+/// A device or module in the registry.
+pub(crate) const IDENTITY: Fields = Fields {
+    taken: &["deviceId", "moduleId", "status", "statusReason", "deviceScope", "parentScopes", "managedBy"],
+    inner: &[("authentication", &AUTHENTICATION), ("capabilities", &CAPABILITIES)],
+    shown: &[
+        "generationId",
+        "etag",
+        "connectionState",
+        "connectionStateUpdatedTime",
+        "statusUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+    ],
+};
+
+/// An entry of a bulk call or a line of an import file.
+pub(crate) const BULK_ENTRY: Fields = Fields {
+    taken: &[
+        "id",
+        "moduleId",
+        "eTag",
+        "importMode",
+        "status",
+        "statusReason",
+        "deviceScope",
+        "parentScopes",
+        "managedBy",
+        "twinETag",
+        "tags",
+    ],
+    inner: &[("authentication", &AUTHENTICATION), ("capabilities", &CAPABILITIES), ("properties", &TWIN_PROPERTIES)],
+    shown: &[
+        "generationId",
+        "connectionState",
+        "connectionStateUpdatedTime",
+        "statusUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+    ],
+};
+
+/// A twin.
+pub(crate) const TWIN: Fields = Fields {
+    taken: &["deviceId", "moduleId", "etag", "tags"],
+    inner: &[("properties", &TWIN_PROPERTIES)],
+    shown: &[
+        "version",
+        "deviceEtag",
+        "status",
+        "statusReason",
+        "statusUpdateTime",
+        "statusUpdatedTime",
+        "connectionState",
+        "connectionStateUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authenticationType",
+        "x509Thumbprint",
+        "modelId",
+        "capabilities",
+        "deviceScope",
+        "parentScopes",
+        "configurations",
+    ],
+};
+
+/// What a configuration writes.
+pub(crate) const CONTENT: Fields = Fields { taken: &["deviceContent", "moduleContent", "modulesContent"], ..NOTHING };
+
+/// A configuration, or a line of its import file.
+pub(crate) const CONFIGURATION: Fields = Fields {
+    taken: &["id", "schemaVersion", "labels", "targetCondition", "priority", "etag", "importMode"],
+    inner: &[("content", &CONTENT), ("metrics", &Fields { taken: &["queries"], shown: &["results"], ..NOTHING })],
+    // `contentType` is a constant of older clients.
+    shown: &["createdTimeUtc", "lastUpdatedTimeUtc", "systemMetrics", "contentType"],
+};
+
+/// An import or export job.
+pub(crate) const IMPORT_EXPORT: Fields = Fields {
+    taken: &[
+        "type",
+        "inputBlobContainerUri",
+        "inputBlobName",
+        "outputBlobContainerUri",
+        "outputBlobName",
+        "excludeKeysInExport",
+        "storageAuthenticationType",
+        "identity",
+        "includeConfigurations",
+        "configurationsBlobName",
+    ],
+    shown: &["jobId", "startTimeUtc", "endTimeUtc", "status", "progress", "failureReason"],
+    ..NOTHING
+};
+
+const CERTIFICATE: Fields = Fields {
+    taken: &["certificate"],
+    inner: &[(
+        "info",
+        &Fields {
+            taken: &["sha256Thumbprint"],
+            shown: &[
+                "subjectName",
+                "sha1Thumbprint",
+                "issuerName",
+                "notBeforeUtc",
+                "notAfterUtc",
+                "serialNumber",
+                "version",
+            ],
+            ..NOTHING
+        },
+    )],
+    ..NOTHING
+};
+const CERTIFICATES: Fields = Fields { inner: &[("primary", &CERTIFICATE), ("secondary", &CERTIFICATE)], ..NOTHING };
+const ATTESTATION: Fields = Fields {
+    taken: &["type"],
+    inner: &[
+        ("symmetricKey", &SYMMETRIC_KEY),
+        ("tpm", &Fields { taken: &["endorsementKey", "storageRootKey"], ..NOTHING }),
+        (
+            "x509",
+            &Fields {
+                inner: &[
+                    ("clientCertificates", &CERTIFICATES),
+                    ("signingCertificates", &CERTIFICATES),
+                    ("caReferences", &Fields { taken: &["primary", "secondary"], ..NOTHING }),
+                ],
+                ..NOTHING
+            },
+        ),
+    ],
+    ..NOTHING
+};
+
+/// An individual enrollment or an enrollment group.
+pub(crate) const ENROLLMENT: Fields = Fields {
+    taken: &[
+        "registrationId",
+        "enrollmentGroupId",
+        "etag",
+        "deviceId",
+        "iotHubHostName",
+        "iotHubs",
+        "provisioningStatus",
+        "allocationPolicy",
+        "optionalDeviceInformation",
+    ],
+    inner: &[
+        ("attestation", &ATTESTATION),
+        ("capabilities", &CAPABILITIES),
+        (
+            "initialTwin",
+            &Fields {
+                taken: &["tags"],
+                inner: &[("properties", &Fields { taken: &["desired"], ..NOTHING })],
+                ..NOTHING
+            },
+        ),
+        ("reprovisionPolicy", &Fields { taken: &["updateHubAssignment", "migrateDeviceData"], ..NOTHING }),
+        ("customAllocationDefinition", &Fields { taken: &["webhookUrl", "apiVersion"], ..NOTHING }),
+    ],
+    shown: &["registrationState", "createdDateTimeUtc", "lastUpdatedDateTimeUtc"],
+};
+
+impl Fields {
+    /// The object with its names as they are published and without what is only shown. Values that are no objects
+    /// are for their reader to refuse.
+    ///
+    /// # Errors
+    /// Names a field that is not known, or is there twice.
+    pub(crate) fn read(&self, value: Value) -> Result<Value, String> {
+        self.read_at(value, "")
+    }
+
+    fn read_at(&self, value: Value, at: &str) -> Result<Value, String> {
+        let Value::Object(object) = value else { return Ok(value) };
+        let mut all = Map::new();
+        for (key, value) in object {
+            let same = |name: &str| name.eq_ignore_ascii_case(&key);
+            let (name, value) = if let Some((name, inner)) = self.inner.iter().find(|(name, _)| same(name)) {
+                (*name, inner.read_at(value, &format!("{at}{name}."))?)
+            } else if let Some(name) = self.taken.iter().find(|name| same(name)) {
+                (*name, value)
+            } else if self.shown.iter().any(|name| same(name)) {
+                continue;
+            } else {
+                return Err(format!("`{at}{key}` is not a field"));
+            };
+            if all.insert(name.to_owned(), value).is_some() {
+                return Err(format!("`{at}{name}` is there twice"));
+            }
+        }
+        Ok(Value::Object(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_are_read_without_case_and_what_is_only_shown_is_left_out() {
+        let body = json!({ "DeviceID": "d", "generationId": "1", "eTag": "x", "Authentication": {"SymmetricKey": {"PrimaryKey": "k"}} });
+        let read = json!({ "deviceId": "d", "authentication": {"symmetricKey": {"primaryKey": "k"}} });
+        assert_eq!(IDENTITY.read(body), Ok(read));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        for (fields, body, name) in [
+            (&IDENTITY, json!({ "colour": 1 }), "`colour`"),
+            (
+                &IDENTITY,
+                json!({ "authentication": {"symmetricKey": {"thirdKey": 1}} }),
+                "`authentication.symmetricKey.thirdKey`",
+            ),
+            (&TWIN, json!({ "properties": {"wanted": {}} }), "`properties.wanted`"),
+            (&TWIN, json!({ "desired": {} }), "`desired`"),
+            (&BULK_ENTRY, json!({ "deviceId": "d" }), "`deviceId`"),
+            (&CONFIGURATION, json!({ "content": {"x": 1} }), "`content.x`"),
+            (
+                &ENROLLMENT,
+                json!({ "initialTwin": {"properties": {"reported": {}}} }),
+                "`initialTwin.properties.reported`",
+            ),
+        ] {
+            assert!(fields.read(body.clone()).unwrap_err().starts_with(name), "{body}");
+        }
+        assert!(IDENTITY.read(json!({ "status": "enabled", "Status": "disabled" })).is_err());
+    }
+
+    #[test]
+    fn no_name_is_in_two_lists() {
+        fn check(fields: &Fields) {
+            let inner = fields.inner.iter().map(|(name, _)| *name);
+            let mut names: Vec<_> = fields.taken.iter().chain(fields.shown).copied().chain(inner).collect();
+            let len = names.len();
+            names.sort_by_key(|name| name.to_ascii_lowercase());
+            names.dedup_by_key(|name| name.to_ascii_lowercase());
+            assert_eq!(names.len(), len, "{fields:?}");
+            fields.inner.iter().for_each(|(_, inner)| check(inner));
+        }
+        [IDENTITY, BULK_ENTRY, TWIN, CONFIGURATION, IMPORT_EXPORT, ENROLLMENT].iter().for_each(check);
+    }
+}
