@@ -207,7 +207,9 @@ impl Credential {
                 AuthenticationWrite::Sas(Some(KeyPair { primary: key.clone(), secondary: key.clone() }))
             }
             Self::Certificate { leaf, .. } => {
-                AuthenticationWrite::SelfSigned { primary: Some(leaf.sha256_thumbprint.clone()), secondary: None }
+                // The reference registers the one certificate as both; programs that read the registry count on it.
+                let thumbprint = || Some(leaf.sha256_thumbprint.clone());
+                AuthenticationWrite::SelfSigned { primary: thumbprint(), secondary: thumbprint() }
             }
         }
     }

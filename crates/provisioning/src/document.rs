@@ -100,6 +100,7 @@ impl DpsError {
             Self::Conflict(_) => 409_201,
             Self::PreconditionFailed => 412_001,
             Self::Invalid(_) => 400_004,
+            Self::Malformed(_) => 400_012,
             Self::NotImplemented(_) => 501_001,
             Self::Failed(_) => 500_001,
         }

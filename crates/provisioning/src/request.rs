@@ -1,6 +1,6 @@
 //! What a device says when it asks: the same body over MQTT, AMQP and HTTPS.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::assign::Registering;
 use crate::registration::RegistrationId;
@@ -16,7 +16,7 @@ impl Registering {
     /// Reads a request's body. It may be blank; otherwise it is JSON and names no other registration id than `id`.
     ///
     /// # Errors
-    /// [`DpsError::Invalid`], or [`DpsError::NotImplemented`] for what Gantry does not do.
+    /// [`DpsError::Malformed`] or [`DpsError::Invalid`], or [`DpsError::NotImplemented`] for what Gantry does not do.
     pub fn read(body: &[u8], id: &RegistrationId) -> Result<Self, DpsError> {
         if body.len() > DEVICE_BODY_BYTES_MAX {
             return Err(DpsError::Invalid(format!("the body exceeds {DEVICE_BODY_BYTES_MAX} bytes")));
@@ -24,18 +24,25 @@ impl Registering {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let mut body: Value =
-            serde_json::from_slice(body).map_err(|error| DpsError::Invalid(format!("malformed body: {error}")))?;
+        let mut body: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
         let mut take = |field: &str| body.get_mut(field).map(Value::take).filter(|value| !value.is_null());
         match take("registrationId") {
             Some(Value::String(given)) if given.eq_ignore_ascii_case(id.as_str()) => {}
             None => {}
-            Some(_) => return Err(DpsError::Invalid("registrationId differs from the one that asks".into())),
+            Some(Value::String(_)) => {
+                return Err(DpsError::Invalid("registrationId differs from the one that asks".into()));
+            }
+            Some(_) => return Err(DpsError::Malformed("registrationId is not text".into())),
         }
         if take("csr").is_some() {
             return Err(DpsError::NotImplemented("certificate issuance (csr)"));
         }
-        Ok(Self { payload: take("payload"), force: false })
+        let payload = take("payload");
+        if payload.as_ref().is_some_and(|payload| !payload.is_object()) {
+            return Err(DpsError::Malformed("payload is not an object".into()));
+        }
+        Ok(Self { payload, force: false })
     }
 }
 
@@ -85,8 +92,20 @@ mod tests {
         }
         let with_payload = read(br#"{"registrationId":"Pump-1","payload":{"model":"x"}}"#).unwrap();
         assert_eq!(with_payload.payload, Some(serde_json::json!({"model": "x"})));
-        for body in ["{", "\u{0}", r#"{"registrationId":"other"}"#, r#"{"registrationId":7}"#] {
-            assert!(matches!(read(body.as_bytes()), Err(DpsError::Invalid(_))), "{body}");
+        let other = read(br#"{"registrationId":"other"}"#);
+        assert!(matches!(other, Err(DpsError::Invalid(_))), "{other:?}");
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_or_of_other_types_is_malformed() {
+        for body in ["{", "\u{0}", "[]", "\"text\"", "7", "null", "{}{}", r#"{"registrationId":7}"#] {
+            assert!(matches!(read(body.as_bytes()), Err(DpsError::Malformed(_))), "{body}");
+        }
+        for payload in ["7", "\"text\"", "[]", "[{}]", "true"] {
+            let body = format!(r#"{{"registrationId":"pump-1","payload":{payload}}}"#);
+            let refused = read(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.code(), 400_012, "{body}");
+            assert!(refused.to_string().contains("payload"), "{refused}");
         }
     }
 

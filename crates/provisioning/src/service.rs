@@ -50,6 +50,9 @@ pub enum DpsError {
     /// An argument cannot be used; says which.
     #[error("{0}")]
     Invalid(String),
+    /// A body is no JSON, or of other types than it should be; says where.
+    #[error("deserialization error: {0}")]
+    Malformed(String),
     /// The reference has it; Gantry does not yet.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),

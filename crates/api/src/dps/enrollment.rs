@@ -61,14 +61,14 @@ impl Default for ReprovisionBody {
 impl EnrollmentBody {
     /// Reads a body.
     pub(crate) fn read(body: &Bytes) -> Result<Self, DpsError> {
-        let body = serde_json::from_slice(body).map_err(|error| invalid(format!("malformed body: {error}")))?;
+        let body = serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
         Self::of(body)
     }
 
     /// Reads JSON.
     pub(super) fn of(body: Value) -> Result<Self, DpsError> {
         let body = fields::ENROLLMENT.read(body).map_err(invalid)?;
-        serde_json::from_value(body).map_err(|error| invalid(format!("malformed body: {error}")))
+        serde_json::from_value(body).map_err(|error| DpsError::Malformed(error.to_string()))
     }
 
     /// The enrollment of a key as the service takes it.

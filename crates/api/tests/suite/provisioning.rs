@@ -133,14 +133,48 @@ async fn what_a_device_gets_wrong_has_the_documented_shape() {
     refused(&device(&api, "PUT", &register("fan"), Some(&good), "{}").await, 401, 401_002);
     refused(&device(&api, "PUT", &register("pump."), Some(&good), "{}").await, 400, 400_004);
     let large = format!(r#"{{"payload":"{}"}}"#, "x".repeat(96 * 1024));
-    for body in ["{", r#"{"registrationId":"fan"}"#, large.as_str()] {
+    for body in [r#"{"registrationId":"fan"}"#, large.as_str()] {
         refused(&device(&api, "PUT", &register("pump"), Some(&good), body).await, 400, 400_004);
+    }
+    for body in ["{", "[]", r#"{"registrationId":"pump","payload":7}"#, r#"{"payload":[{}]}"#] {
+        refused(&device(&api, "PUT", &register("pump"), Some(&good), body).await, 400, 400_012);
     }
     let request = r#"{"registrationId":"pump","csr":"MIIB"}"#;
     refused(&device(&api, "PUT", &register("pump"), Some(&good), request).await, 501, 501_001);
     refused(&device(&api, "POST", "/0ne/registrations/pump", Some(&good), request).await, 400, 400_004);
     refused(&device(&api, "GET", "/0ne/registrations/pump/operations/5.0", Some(&good), "").await, 404, 404_203);
     refused(&operator(&api, "GET", "/registrations/pump", &Value::Null).await, 404, 404_202);
+}
+
+#[tokio::test]
+async fn a_query_gives_every_enrollment_whatever_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let keys = json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": KEY, "secondaryKey": KEY } });
+    for path in ["/enrollments/pump", "/enrollments/fan", "/enrollmentGroups/plant"] {
+        assert_eq!(enroll(&api, path, keys.clone()).await.status, 200);
+    }
+    let queries = [
+        json!({ "query": "SELECT * FROM enrollments" }),
+        json!({ "query": "" }),
+        json!({ "query": "select *" }),
+        json!({ "query": "SELECT * FROM enrollments WHERE registrationId = 'nobody'" }),
+        json!({ "query": "anything" }),
+        json!({ "query": null }),
+        json!({}),
+    ];
+    for query in &queries {
+        for (path, count) in [("/enrollments/query", 2), ("/enrollmentGroups/query", 1)] {
+            let found = operator(&api, "POST", path, query).await;
+            assert_eq!((found.status.as_u16(), found.body.as_array().map(Vec::len)), (200, Some(count)), "{query}");
+        }
+        let none = operator(&api, "POST", "/registrations/plant/query", query).await;
+        assert_eq!((none.status.as_u16(), &none.body), (200, &json!([])), "{query}");
+    }
+    for wrong in [json!({ "query": 7 }), json!({ "sql": "SELECT *" }), json!([])] {
+        refused(&operator(&api, "POST", "/enrollments/query", &wrong).await, 400, 400_012);
+    }
+    refused(&enroll(&api, "/enrollments/pump", json!(7)).await, 400, 400_012);
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl Head {
                 service.report_refusal(at, id, &self.peer.address, "amqp dps sasl", refusal);
                 Outcome::Auth
             }
-            DpsError::Invalid(_) => Outcome::Auth,
+            DpsError::Invalid(_) | DpsError::Malformed(_) => Outcome::Auth,
             _ => Outcome::SystemTemporary,
         };
         self.sasl_decided(outcome);

@@ -56,6 +56,7 @@ fn provisioning_failures() -> Vec<(&'static str, DpsError)> {
         ("exists already", DpsError::Conflict(words())),
         ("etag of an enrollment", DpsError::PreconditionFailed),
         ("bad argument, certificate or key", DpsError::Invalid(words())),
+        ("body that is no JSON, or of other types", DpsError::Malformed(words())),
         ("throttled", DpsError::Throttled { retry_after: std::time::Duration::from_secs(1) }),
         ("store or hub failed", DpsError::Failed(words())),
         ("not implemented", DpsError::NotImplemented("words")),
