@@ -4,6 +4,7 @@
 //! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
 //! codes and errors into HTTP.
 
+mod api_version;
 mod auth;
 pub mod blob;
 mod body;
@@ -61,8 +62,13 @@ pub fn routes(api: Api) -> Routes {
         router
             .route_layer(from_fn_with_state(Arc::clone(&state), throttle::take_turn))
             .route_layer(from_fn(body::read_whole::<ApiError>))
+            .route_layer(from_fn(api_version::of_hub))
     });
-    let provisioning = dps::routes().layered(|router| router.route_layer(from_fn(body::read_whole::<dps::DpsFailure>)));
+    let provisioning = dps::routes().layered(|router| {
+        router
+            .route_layer(from_fn(body::read_whole::<dps::DpsFailure>))
+            .route_layer(from_fn(api_version::of_provisioning))
+    });
     let platform = platform::routes()
         .layered(|router| router.route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)));
     // The bound is in `body`; extractors need none of their own.

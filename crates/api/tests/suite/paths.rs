@@ -1,4 +1,4 @@
-//! The real table of routes, walked: every operation in every spelling of its path.
+//! The real table of routes, walked: every operation in every spelling of its path, and with every kind of version.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -98,4 +98,53 @@ async fn ids_are_taken_to_the_letter() {
     }
     let listed = ok(call(&api, "GET", "/devices/?top=100", Value::Null).await);
     assert_eq!(listed.as_array().map(Vec::len), Some(ids.len()), "no device was made under another name");
+}
+
+/// What a head answers to a call whose version it does not take; the platform's API has none.
+fn refusal(path: &str) -> Option<Value> {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    match first {
+        "platform" => None,
+        "X1" | "registrations" | "enrollments" | "enrollmentGroups" => {
+            Some(json!([[null, "400004"], 400_004, null, false]))
+        }
+        _ => Some(json!([["InvalidProtocolVersion", null], null, null, true])),
+    }
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_a_version_it_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let wrong = [
+        "",
+        "?",
+        "?api-version",
+        "?api-version=",
+        "?api-version=latest",
+        "?api-version=2021-4-12",
+        "?api-version=2021-04-12x",
+        "?api-version=2099-01-01",
+        "?api-version=1999-01-01",
+        "?api-version=2020-01-01",
+        "?api_version=2021-04-12",
+        "?api-version=2018-04-01&api-version=2018-04-01",
+    ];
+    let (operations, router) = (operations(&api), routes(api).into_router());
+    for (method, path) in operations {
+        for query in wrong {
+            let (status, error) = answer(&router, &method, &format!("{path}{query}")).await;
+            match refusal(&path) {
+                Some(expected) => {
+                    assert_eq!((status, error), (StatusCode::BAD_REQUEST, expected), "{method} {path}{query}")
+                }
+                // A version is nothing to it: it answers as without.
+                None => assert_eq!((status, error), answer(&router, &method, &path).await, "{method} {path}{query}"),
+            }
+        }
+        for query in ["?api-version=2018-04-01", "?top=1&API-VERSION=2018-04-01", "?api-version=2018%2D04-01"] {
+            let (_, error) = answer(&router, &method, &format!("{path}{query}")).await;
+            assert_ne!(Some(error), refusal(&path), "{method} {path}{query}");
+        }
+    }
 }
