@@ -4,6 +4,7 @@
 //! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
 //! codes and errors into HTTP.
 
+mod api_version;
 mod auth;
 pub mod blob;
 mod body;
@@ -13,13 +14,13 @@ mod error;
 mod fields;
 mod hub;
 mod platform;
+mod routes;
 mod throttle;
 pub mod tokens;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use gantry_central::Central;
@@ -34,6 +35,7 @@ pub use hub::import_export::{Containers, ImportExport};
 pub use hub::jobs::JobWorker;
 pub use hub::methods::{MethodTimeouts, call_method};
 pub use platform::session::Sessions;
+pub use routes::{Route, Routes};
 
 /// What the service side serves.
 #[derive(Clone)]
@@ -55,25 +57,24 @@ pub struct Api {
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
-pub fn router(api: Api) -> Router {
+pub fn routes(api: Api) -> Routes {
     let state = Arc::new(api);
-    Router::new()
-        .merge(
-            device::routes()
-                .merge(hub::routes())
-                .route_layer(from_fn_with_state(Arc::clone(&state), throttle::take_turn))
-                .route_layer(from_fn(body::read_whole::<ApiError>)),
-        )
-        .merge(dps::routes().route_layer(from_fn(body::read_whole::<dps::DpsFailure>)))
-        .merge(platform::routes().route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)))
-        // The bound is in `body`; extractors need none of their own.
-        .layer(DefaultBodyLimit::disable())
-        .with_state(state)
-}
-
-/// Makes a request's path one of the routes where clients differ in case. Call it before the router.
-pub fn fold_path(uri: &mut axum::http::Uri) {
-    device::fold_words(uri);
+    let hub = device::routes().merge(hub::routes()).layered(|router| {
+        router
+            .route_layer(from_fn_with_state(Arc::clone(&state), throttle::take_turn))
+            .route_layer(from_fn(body::read_whole::<ApiError>))
+            .route_layer(from_fn(api_version::of_hub))
+    });
+    let provisioning = dps::routes().layered(|router| {
+        router
+            .route_layer(from_fn(body::read_whole::<dps::DpsFailure>))
+            .route_layer(from_fn(api_version::of_provisioning))
+    });
+    let platform = platform::routes()
+        .layered(|router| router.route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)));
+    // The bound is in `body`; extractors need none of their own.
+    let all = hub.merge(provisioning).merge(platform).layered(|router| router.layer(DefaultBodyLimit::disable()));
+    all.with_state(state)
 }
 
 /// The wall clock.

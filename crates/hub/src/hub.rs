@@ -387,7 +387,7 @@ impl Hub {
         let policies = self.policies();
         let policy = policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
-        self.covered(&claims, "")?;
+        claims.require_host(&self.config.host_names)?;
         require(policy.rights, needed, &policy.name)?;
         Ok(Principal { policy: policy.name.clone(), rights: policy.rights, expires_at: claims.expires_at })
     }

@@ -224,6 +224,22 @@ impl Claims {
         }
         Err(Refusal::Resource { presented: self.resource.clone(), needed })
     }
+
+    /// Whether the token is for one of `hosts`, whatever path it names: the token of a policy opens everything the
+    /// policy may do there. Azure IoT Explorer signs `{host}/devices/query` once and uses it for every operation.
+    ///
+    /// # Errors
+    /// [`Refusal::Resource`] tells both sides.
+    pub fn require_host<'a>(&self, hosts: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
+        let mut needed = "";
+        for host in hosts {
+            if covers(host, &self.resource) {
+                return Ok(());
+            }
+            needed = host;
+        }
+        Err(Refusal::Resource { presented: self.resource.clone(), needed: needed.to_owned() })
+    }
 }
 
 fn decode(field: &'static str, raw: &str) -> Result<String, SasError> {
@@ -344,6 +360,24 @@ mod tests {
         check("hub/devices/dev1/modules/m", "hub/devices/dev1", false);
         check("hub:443", "hub/devices", true);
         check("other", "hub/devices", false);
+    }
+
+    #[test]
+    fn a_policys_token_is_for_a_host_whatever_path_it_names() {
+        let check = |resource: &str, good: bool| {
+            let claims =
+                Claims { resource: resource.into(), policy: Some("service".into()), expires_at: Timestamp::NEVER };
+            let hosts = ["other".to_owned(), "hub".to_owned()];
+            assert_eq!(claims.require_host(&hosts).is_ok(), good, "{resource}");
+        };
+        for path in ["", "/", "/devices/query", "/devices/d1", "/messages/events", "/twins/d/api-version=2016-11-14"] {
+            check(&format!("HUB{path}"), true);
+            check(&format!("hub:443{path}"), true);
+            check(&format!("hub.else.where{path}"), false);
+            check(&format!("hu{path}"), false);
+        }
+        check("", false);
+        check("/hub", false);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`Service`].
 
 mod allocation;
+mod api_version;
 mod assign;
 mod attest;
 mod attestation;
@@ -23,6 +24,7 @@ mod request;
 mod service;
 
 pub use allocation::CustomError;
+pub use api_version::check_api_version;
 pub use assign::{Operation, Registering};
 pub use attest::Registrant;
 pub use attestation::{

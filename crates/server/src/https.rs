@@ -13,11 +13,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
-use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate};
+use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes};
 use gantry_gateway::newcomers::Newcomer;
 use gantry_gateway::{Gateway, Peer};
 use hyper::body::{Frame, SizeHint};
@@ -52,8 +51,8 @@ struct Shared {
 
 impl Https {
     /// A service of these routes alone.
-    pub fn of(router: Router) -> Self {
-        Self { router }
+    pub fn of(routes: Routes) -> Self {
+        Self { router: routes.into_router() }
     }
 
     /// Joins the API with the page, WebSockets, health and metrics.
@@ -66,19 +65,19 @@ impl Https {
         metrics: PrometheusHandle,
     ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
-        let own = Router::new()
-            .route("/$iothub/websocket", any(upgrade))
-            .route("/$servicebus/websocket", any(upgrade))
-            .route("/$servicebus/websocket/", any(upgrade))
-            .route("/bridges/{id}", any(bridge_end))
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(|| async { "ready\n" }))
-            .route("/metrics", get(render_metrics))
+        let own = Routes::new()
+            .any("/$iothub/websocket", upgrade)
+            .any("/$servicebus/websocket", upgrade)
+            .any("/bridges/{id}", bridge_end)
+            .get("/healthz", || async { "ok\n" })
+            .get("/readyz", || async { "ready\n" })
+            .get("/metrics", render_metrics)
             .with_state(shared);
-        let tokens = tokens.map(tokens::router).unwrap_or_default();
-        let router = gantry_api::router(api).merge(own).merge(tokens).fallback(page::serve);
-        let router = router.layer(from_fn_with_state(blobs, divert));
-        Self { router }
+        let tokens = tokens.map(tokens::routes).unwrap_or_default();
+        let routes = gantry_api::routes(api).merge(own).merge(tokens);
+        // Before paths are read: names of blobs are data.
+        let layer = from_fn_with_state(blobs, divert);
+        Self { router: routes.layered(|router| router.fallback(page::serve)).into_router().layer(layer) }
     }
 }
 
@@ -201,7 +200,6 @@ pub async fn serve(
     let certificate = peer.certificate.clone().map(PeerCertificate);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let router = of(host(&request)).map(|https| https.router).unwrap_or_default();
-        gantry_api::fold_path(request.uri_mut());
         request.extensions_mut().insert(address.clone());
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());

@@ -9,20 +9,19 @@ mod telemetry;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use gantry_identity::{DeviceId, Identity};
 
 use crate::auth::{self, PeerAddress, PeerCertificate};
 use crate::error::ApiError;
+use crate::routes::Routes;
 use crate::{Api, now};
 use lock::Settlement;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/devices/{id}/messages/{*rest}", any(messages))
+pub(crate) fn routes() -> Routes<Arc<Api>> {
+    Routes::new().any("/devices/{id}/messages/{*rest}", messages)
 }
 
 /// A call about messages of a device.
@@ -77,53 +76,5 @@ impl Call {
             [bound, rest @ ..] if is(bound, "devicebound") => Settlement::read(method, uri, rest).map(Self::Settle),
             _ => Err(ApiError::no_such_path(uri.path())),
         }
-    }
-}
-
-/// Words of a device's paths that clients write in other cases, made those of the routes.
-pub(crate) fn fold_words(uri: &mut Uri) {
-    const WORDS: [&str; 6] = ["devices", "messages", "modules", "events", "devicebound", "files"];
-    let path = uri.path();
-    let mut segments = path.split('/').skip(1);
-    let is_device = segments.next().is_some_and(|first| first.eq_ignore_ascii_case("devices"));
-    if !is_device {
-        return;
-    }
-    // Ids are at the second place and, of modules, at the fourth; they keep their case.
-    let of_module = path.split('/').nth(3).is_some_and(|word| word.eq_ignore_ascii_case("modules"));
-    let fold = |(at, segment): (usize, &str)| {
-        let is_id = at == 2 || (at == 4 && of_module);
-        let word = WORDS.iter().find(|word| !is_id && segment.eq_ignore_ascii_case(word));
-        word.map_or_else(|| segment.to_owned(), |word| (*word).to_owned())
-    };
-    let folded: Vec<String> = path.split('/').enumerate().map(fold).collect();
-    let folded = folded.join("/");
-    if folded == path {
-        return;
-    }
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    if let Ok(folded) = format!("{folded}{query}").parse() {
-        *uri = folded;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(path: &str, expected: &str) {
-        let mut uri: Uri = path.parse().unwrap();
-        fold_words(&mut uri);
-        assert_eq!(uri.to_string(), expected);
-    }
-
-    #[test]
-    fn words_are_folded_and_ids_are_not() {
-        check("/Devices/Events/Messages/Events?api-version=A", "/devices/Events/messages/events?api-version=A");
-        check("/DEVICES/d/modules/Messages/x", "/devices/d/modules/Messages/x");
-        check("/devices/d/messages/deviceBound/AbC/abandon", "/devices/d/messages/devicebound/AbC/abandon");
-        check("/twins/Devices", "/twins/Devices");
-        check("/", "/");
     }
 }

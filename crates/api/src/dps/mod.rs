@@ -8,38 +8,35 @@ pub(crate) mod service;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use gantry_hub::device::IfMatch;
 use gantry_provisioning::DpsError;
 
 use crate::body::BodyError;
+use crate::routes::Routes;
 use crate::{Api, now};
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    let individual = get(service::get_individual).put(service::put_individual).delete(service::delete_individual);
-    let group = || get(service::get_group).put(service::put_group).delete(service::delete_group);
-    let mut router = Router::new()
-        .route("/{scope}/registrations/{id}/register", put(device::register))
-        .route("/{scope}/registrations/{id}/operations/{operation}", get(device::operation))
-        .route("/{scope}/registrations/{id}", post(device::look_up))
-        .route("/enrollments", post(service::bulk_individual))
-        .route("/enrollments/query", post(service::query_individual))
-        .route("/enrollments/{id}", individual)
-        .route("/enrollments/{id}/attestationmechanism", post(service::keys_of_individual))
-        .route("/registrations/{id}", get(service::get_registration).delete(service::delete_registration))
-        .route("/registrations/{id}/query", post(service::query_registrations));
-    // SDKs write the group's path in both spellings.
-    for base in ["/enrollmentGroups", "/enrollmentgroups"] {
-        router = router
-            .route(base, post(service::bulk_group))
-            .route(&format!("{base}/query"), post(service::query_group))
-            .route(&format!("{base}/{{id}}"), group())
-            .route(&format!("{base}/{{id}}/attestationmechanism"), post(service::keys_of_group));
-    }
-    router
+pub(crate) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .put("/{scope}/registrations/{id}/register", device::register)
+        .get("/{scope}/registrations/{id}/operations/{operation}", device::operation)
+        .post("/{scope}/registrations/{id}", device::look_up)
+        .post("/enrollments", service::bulk_individual)
+        .post("/enrollments/query", service::query_individual)
+        .get("/enrollments/{id}", service::get_individual)
+        .put("/enrollments/{id}", service::put_individual)
+        .delete("/enrollments/{id}", service::delete_individual)
+        .post("/enrollments/{id}/attestationmechanism", service::keys_of_individual)
+        .post("/enrollmentGroups", service::bulk_group)
+        .post("/enrollmentGroups/query", service::query_group)
+        .get("/enrollmentGroups/{id}", service::get_group)
+        .put("/enrollmentGroups/{id}", service::put_group)
+        .delete("/enrollmentGroups/{id}", service::delete_group)
+        .post("/enrollmentGroups/{id}/attestationmechanism", service::keys_of_group)
+        .get("/registrations/{id}", service::get_registration)
+        .delete("/registrations/{id}", service::delete_registration)
+        .post("/registrations/{id}/query", service::query_registrations)
 }
 
 /// A DPS error as HTTP.

@@ -16,59 +16,63 @@ mod twins;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{HeaderMap, header};
-use axum::routing::{any, delete, get, post};
 use gantry_hub::device::IfMatch;
 use gantry_identity::{DeviceId, Identity, ModuleId};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::routes::Routes;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    let device = get(devices::get).put(devices::put).delete(devices::delete);
-    let module = get(devices::get_module).put(devices::put_module).delete(devices::delete_module);
-    let twin = get(twins::get).patch(twins::patch).put(twins::put);
-    let module_twin = get(twins::get_module).patch(twins::patch_module).put(twins::put_module);
-    let configuration = get(configurations::get).put(configurations::put).delete(configurations::delete);
-    Router::new()
-        .route("/devices", get(devices::list).post(bulk::registry))
-        .route("/devices/", get(devices::list))
-        .route("/devices/query", post(query::query))
-        .route("/devices/{id}", device)
-        .route("/devices/{id}/modules", get(devices::list_modules))
-        .route("/devices/{id}/modules/{mid}", module)
-        .route("/devices/{id}/commands", delete(devices::purge))
-        .route("/devices/{id}/files", post(files::begin))
-        .route("/devices/{id}/files/", post(files::begin))
-        .route("/devices/{id}/files/notifications", post(files::complete))
-        .route("/devices/{id}/files/notifications/", post(files::complete))
-        .route("/devices/{id}/files/notifications/{correlation_id}", post(files::complete_by_path))
-        .route("/devices/{id}/applyConfigurationContent", post(configurations::apply))
-        .route("/devices/keys/regenerate", post(bulk::regenerate_keys))
-        .route("/statistics/devices", get(devices::statistics))
-        .route("/statistics/service", get(devices::service_statistics))
-        .route("/twins/{id}", twin)
-        .route("/twins/{id}/streams/{name}", post(streams::create))
-        .route("/twins/{id}/modules/{mid}/streams/{name}", post(streams::create_for_module))
-        .route("/twins/{id}/modules/{mid}", module_twin)
-        .route("/twins/{id}/methods", post(methods::invoke))
-        .route("/twins/{id}/modules/{mid}/methods", post(methods::invoke_module))
-        .route("/jobs/v2/query", get(jobs::query))
-        .route("/jobs/v2/{id}", get(jobs::get).put(jobs::create))
-        .route("/jobs/v2/{id}/cancel", post(jobs::cancel))
-        .route("/configurations", get(configurations::list))
-        .route("/configurations/", get(configurations::list))
-        .route("/configurations/testQueries", post(configurations::test_queries))
-        .route("/configurations/{id}", configuration)
-        .route("/jobs/create", post(import_export::create))
-        .route("/jobs", get(import_export::list))
-        .route("/jobs/", get(import_export::list))
-        .route("/jobs/{id}", get(import_export::get).delete(import_export::cancel))
-        .route("/messages/{*rest}", any(service_queues::call))
-        .route("/digitaltwins/{id}", get(digital_twins::get).patch(digital_twins::patch))
-        .route("/digitaltwins/{id}/commands/{name}", post(digital_twins::root_command))
-        .route("/digitaltwins/{id}/components/{component}/commands/{name}", post(digital_twins::component_command))
+pub(crate) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .get("/devices", devices::list)
+        .post("/devices", bulk::registry)
+        .post("/devices/query", query::query)
+        .post("/devices/keys/regenerate", bulk::regenerate_keys)
+        .get("/devices/{id}", devices::get)
+        .put("/devices/{id}", devices::put)
+        .delete("/devices/{id}", devices::delete)
+        .get("/devices/{id}/modules", devices::list_modules)
+        .get("/devices/{id}/modules/{mid}", devices::get_module)
+        .put("/devices/{id}/modules/{mid}", devices::put_module)
+        .delete("/devices/{id}/modules/{mid}", devices::delete_module)
+        .delete("/devices/{id}/commands", devices::purge)
+        .post("/devices/{id}/files", files::begin)
+        .post("/devices/{id}/files/notifications", files::complete)
+        .post("/devices/{id}/files/notifications/{correlation_id}", files::complete_by_path)
+        .post("/devices/{id}/applyConfigurationContent", configurations::apply)
+        .get("/statistics/devices", devices::statistics)
+        .get("/statistics/service", devices::service_statistics)
+        .get("/twins/{id}", twins::get)
+        .patch("/twins/{id}", twins::patch)
+        .put("/twins/{id}", twins::put)
+        .get("/twins/{id}/modules/{mid}", twins::get_module)
+        .patch("/twins/{id}/modules/{mid}", twins::patch_module)
+        .put("/twins/{id}/modules/{mid}", twins::put_module)
+        .post("/twins/{id}/methods", methods::invoke)
+        .post("/twins/{id}/modules/{mid}/methods", methods::invoke_module)
+        // The name of a stream may hold a slash.
+        .post("/twins/{id}/streams/{*name}", streams::create)
+        .post("/twins/{id}/modules/{mid}/streams/{*name}", streams::create_for_module)
+        .get("/jobs/v2/query", jobs::query)
+        .get("/jobs/v2/{id}", jobs::get)
+        .put("/jobs/v2/{id}", jobs::create)
+        .post("/jobs/v2/{id}/cancel", jobs::cancel)
+        .post("/jobs/create", import_export::create)
+        .get("/jobs", import_export::list)
+        .get("/jobs/{id}", import_export::get)
+        .delete("/jobs/{id}", import_export::cancel)
+        .get("/configurations", configurations::list)
+        .post("/configurations/testQueries", configurations::test_queries)
+        .get("/configurations/{id}", configurations::get)
+        .put("/configurations/{id}", configurations::put)
+        .delete("/configurations/{id}", configurations::delete)
+        .any("/messages/{*rest}", service_queues::call)
+        .get("/digitaltwins/{id}", digital_twins::get)
+        .patch("/digitaltwins/{id}", digital_twins::patch)
+        .post("/digitaltwins/{id}/commands/{name}", digital_twins::root_command)
+        .post("/digitaltwins/{id}/components/{component}/commands/{name}", digital_twins::component_command)
 }
 
 fn device(id: &str) -> Result<Identity, ApiError> {

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use gantry_hub::authorities::{Authorities, Entry};
 use gantry_hub::device::IfMatch;
 use gantry_identity::Authority;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use super::error::PlatformError;
 use super::session::Owner;
 use crate::hub::if_match;
+use crate::routes::Routes;
 use crate::{Api, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
@@ -77,12 +77,14 @@ impl Trusting for AtProvisioning {
     }
 }
 
-pub(super) fn routes<T: Trusting>() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/certificates", get(list::<T>))
-        .route("/certificates/{name}", get(show::<T>).put(put::<T>).delete(delete::<T>))
-        .route("/certificates/{name}/generateVerificationCode", post(draw_code::<T>))
-        .route("/certificates/{name}/verify", post(verify::<T>))
+pub(super) fn routes<T: Trusting>() -> Routes<Arc<Api>> {
+    Routes::new()
+        .get("/certificates", list::<T>)
+        .get("/certificates/{name}", show::<T>)
+        .put("/certificates/{name}", put::<T>)
+        .delete("/certificates/{name}", delete::<T>)
+        .post("/certificates/{name}/generateVerificationCode", draw_code::<T>)
+        .post("/certificates/{name}/verify", verify::<T>)
 }
 
 async fn list<T: Trusting>(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {

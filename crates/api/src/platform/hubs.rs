@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get};
-use axum::{Json, Router};
 use gantry_provisioning::{DpsError, HubLink, HubView};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::error::PlatformError;
 use super::session::Owner;
 use crate::Api;
+use crate::routes::Routes;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -60,8 +60,8 @@ impl From<DpsError> for PlatformError {
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/hubs", get(list).post(link)).route("/hubs/{name}", delete(unlink))
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new().get("/hubs", list).post("/hubs", link).delete("/hubs/{name}", unlink)
 }
 
 async fn list(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {

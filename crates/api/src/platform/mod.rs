@@ -14,41 +14,46 @@ pub(crate) mod session;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::{get, post, put};
-
 use crate::Api;
+use crate::routes::Routes;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    let routes = Router::new()
-        .route("/session", get(session::show).post(session::sign_in).delete(session::sign_out))
-        .route("/fleet", get(devices::fleet))
-        .route("/maintenance", get(devices::maintenance))
-        .route("/maintenance/{id}/serviced", post(devices::serviced))
-        .route("/devices/{id}/signals", get(devices::signals))
-        .route("/devices/{id}/series", get(devices::series))
-        .route("/devices/{id}/twin", get(devices::twin).patch(devices::patch_twin))
-        .route("/devices/{id}/methods", post(devices::invoke))
-        .route("/alerts", get(alerts::list))
-        .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
-        .route("/alerts/{id}/close", post(alerts::close))
-        .route("/security", get(alerts::security))
-        .route("/rules", get(alerts::rules))
-        .route("/rules/{id}", put(alerts::put_rule).delete(alerts::delete_rule))
+pub(crate) fn routes() -> Routes<Arc<Api>> {
+    let routes = Routes::new()
+        .get("/session", session::show)
+        .post("/session", session::sign_in)
+        .delete("/session", session::sign_out)
+        .get("/fleet", devices::fleet)
+        .get("/maintenance", devices::maintenance)
+        .post("/maintenance/{id}/serviced", devices::serviced)
+        .get("/devices/{id}/signals", devices::signals)
+        .get("/devices/{id}/series", devices::series)
+        .get("/devices/{id}/twin", devices::twin)
+        .patch("/devices/{id}/twin", devices::patch_twin)
+        .post("/devices/{id}/methods", devices::invoke)
+        .get("/alerts", alerts::list)
+        .post("/alerts/{id}/acknowledge", alerts::acknowledge)
+        .post("/alerts/{id}/close", alerts::close)
+        .get("/security", alerts::security)
+        .get("/rules", alerts::rules)
+        .put("/rules/{id}", alerts::put_rule)
+        .delete("/rules/{id}", alerts::delete_rule)
         .merge(certificates::routes::<certificates::AtHub>())
         .nest(
             "/provisioning",
             certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()).merge(provisioning::routes()),
         )
-        .route("/policies", get(policies::list))
-        .route("/policies/{name}/roll", post(policies::roll))
-        .route("/routing", get(routing::get).put(routing::put))
-        .route("/routing/validate/{code}", get(routing::validate))
-        .route("/routing/health", get(routing::health))
-        .route("/routing/testnew", post(routing::test_new))
-        .route("/routing/testall", post(routing::test_all))
-        .route("/faults", get(faults::get).put(faults::put).delete(faults::delete))
-        .route("/live", get(live::live))
-        .route("/monitor", get(live::monitor));
-    Router::new().nest("/platform/v1", routes)
+        .get("/policies", policies::list)
+        .post("/policies/{name}/roll", policies::roll)
+        .get("/routing", routing::get)
+        .put("/routing", routing::put)
+        .get("/routing/validate/{code}", routing::validate)
+        .get("/routing/health", routing::health)
+        .post("/routing/testnew", routing::test_new)
+        .post("/routing/testall", routing::test_all)
+        .get("/faults", faults::get)
+        .put("/faults", faults::put)
+        .delete("/faults", faults::delete)
+        .get("/live", live::live)
+        .get("/monitor", live::monitor);
+    Routes::new().nest("/platform/v1", routes)
 }

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use gantry_identity::KeyPair;
 use gantry_provisioning::{
     Attestation, DpsError, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
@@ -21,6 +20,7 @@ use super::session::Owner;
 use crate::dps::enrollment::EnrollmentBody;
 use crate::dps::service::{document, group, individual};
 use crate::hub::if_match;
+use crate::routes::Routes;
 use crate::{Api, now};
 
 /// Items of a page where the caller does not say.
@@ -56,22 +56,26 @@ impl Kind for Group {
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/instance", get(instance))
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .get("/instance", instance)
         .merge(of_kind::<Individual>("/enrollments"))
         .merge(of_kind::<Group>("/enrollmentGroups"))
-        .route("/enrollments/{id}/deviceKey", post(key_of_device))
-        .route("/enrollmentGroups/{id}/deviceKey", post(derive_key))
-        .route("/enrollmentGroups/{id}/registrations", get(registrations))
-        .route("/registrations/{id}", get(registration).delete(delete_registration))
+        .post("/enrollments/{id}/deviceKey", key_of_device)
+        .post("/enrollmentGroups/{id}/deviceKey", derive_key)
+        .get("/enrollmentGroups/{id}/registrations", registrations)
+        .get("/registrations/{id}", registration)
+        .delete("/registrations/{id}", delete_registration)
 }
 
-fn of_kind<K: Kind>(base: &str) -> Router<Arc<Api>> {
-    Router::new()
-        .route(base, get(list::<K>))
-        .route(&format!("{base}/{{id}}"), get(show::<K>).put(put::<K>).delete(delete::<K>))
-        .route(&format!("{base}/{{id}}/attestationmechanism"), post(keys::<K>))
+fn of_kind<K: Kind>(base: &str) -> Routes<Arc<Api>> {
+    let one = format!("{base}/{{id}}");
+    Routes::new()
+        .get(base, list::<K>)
+        .get(&one, show::<K>)
+        .put(&one, put::<K>)
+        .delete(&one, delete::<K>)
+        .post(&format!("{one}/attestationmechanism"), keys::<K>)
 }
 
 async fn instance(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {

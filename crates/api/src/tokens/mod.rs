@@ -7,17 +7,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use gantry_tokens::{Denied, Presented, Request, Token, TokenServer};
 use parking_lot::RwLock;
 use serde_json::json;
 
 use crate::auth::{PeerAddress, PeerCertificate};
 use crate::now;
+use crate::routes::Routes;
 
 /// Path of the one operation.
 pub const PATH: &str = "/sts/azure/token/operations";
@@ -53,8 +53,8 @@ impl Tokens {
 }
 
 /// The route. Requests must carry a [`PeerAddress`] extension.
-pub fn router(tokens: Tokens) -> Router {
-    Router::new().route(PATH, get(issue)).with_state(tokens)
+pub fn routes(tokens: Tokens) -> Routes {
+    Routes::new().get(PATH, issue).with_state(tokens)
 }
 
 async fn issue(

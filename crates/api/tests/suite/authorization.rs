@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions, router};
+use axum::middleware::map_request;
+use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions};
 use gantry_blobs::{Permission, Place};
 use gantry_central::Central;
 use gantry_central::pipeline::Pipeline;
@@ -217,6 +219,19 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
     (Api { hub, provisioning, instances, central, files: None, import_export, sessions }, logged)
+}
+
+/// The API as its clients reach it. A call that names no version asks for one that hub and provisioning know.
+pub(crate) fn router(api: Api) -> Router {
+    let versioned = map_request(|mut request: Request<Body>| async {
+        let uri = request.uri().to_string();
+        if !uri.contains("api-version") {
+            let separator = if uri.contains('?') { '&' } else { '?' };
+            *request.uri_mut() = format!("{uri}{separator}api-version=2018-04-01").parse().unwrap();
+        }
+        request
+    });
+    gantry_api::routes(api).into_router().layer(versioned)
 }
 
 pub(crate) fn token(policy: &str, key: Key) -> String {

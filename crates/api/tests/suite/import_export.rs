@@ -2,13 +2,13 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress, router};
+use gantry_api::{Api, PeerAddress};
 use gantry_identity::Key;
 use gantry_storage::Database;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::authorization::{api, token};
+use super::authorization::{api, router, token};
 
 async fn get(api: &Api, path: &str) -> (StatusCode, Value) {
     let request = Request::builder().uri(path).extension(PeerAddress::from("127.0.0.1:1"));

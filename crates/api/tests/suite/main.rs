@@ -7,6 +7,7 @@ mod digital_twins;
 mod import_export;
 mod jobs;
 mod moving;
+mod paths;
 mod platform_provisioning;
 mod provisioning;
 mod query;

@@ -2,13 +2,13 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress, PeerCertificate, router};
+use gantry_api::{Api, PeerAddress, PeerCertificate};
 use gantry_identity::{CertificateChain, Key, Signer, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::authorization::{api, token};
+use crate::authorization::{api, router, token};
 use crate::service::Answer;
 
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

@@ -2,14 +2,14 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use gantry_api::{Api, PeerAddress, router};
+use gantry_api::{Api, PeerAddress};
 use gantry_hub::connection::{Mailbox, Subscriptions};
 use gantry_hub::{Hub, HubError, Presented};
 use gantry_identity::{Identity, Key, Signer, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::authorization::token;
+use crate::authorization::{router, token};
 
 /// The key of the devices these tests connect.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

@@ -2,10 +2,10 @@
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use gantry_api::{Api, PeerAddress, now, router};
+use gantry_api::{Api, PeerAddress, now};
 use tower::ServiceExt as _;
 
-use crate::authorization::api;
+use crate::authorization::{api, router};
 
 async fn send(api: &Api, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Response<Body> {
     let path = format!("/platform/v1{path}");

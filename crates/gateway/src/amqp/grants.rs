@@ -7,6 +7,15 @@ use super::ports::Grant;
 /// Most audiences a connection holds tokens for.
 const GRANTS_MAX: usize = 1_024;
 
+/// What a token must be for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A node of the hub: a policy's token is good whatever path it names, as over HTTP.
+    Hub,
+    /// An entity of the event stream, or a queue: Event Hubs and Service Bus narrow tokens to the path they name.
+    Entity(String),
+}
+
 /// Tokens by audience; SASL PLAIN counts as one that cannot be renewed.
 #[derive(Default)]
 pub(super) struct Grants {
@@ -60,14 +69,16 @@ impl Grants {
         self.by_audience.iter().find(fits).map(|held| &*held.token)
     }
 
-    /// Whether some token that has not expired covers `path` and gives `right`.
-    pub(super) fn require(&self, now: Timestamp, path: &str, right: Rights) -> Result<(), Refusal> {
+    /// Whether some token that has not expired gives `right` over `scope`.
+    pub(super) fn require(&self, now: Timestamp, scope: &Scope, right: Rights) -> Result<(), Refusal> {
         let mut best = Refusal::Missing;
         for Held { grant, .. } in &self.by_audience {
             if now >= grant.expires_at {
                 best = Refusal::Expired(grant.expires_at);
-            } else if !covers(&grant.resource, path) {
-                best = Refusal::Resource { presented: grant.resource.clone(), needed: path.to_owned() };
+            } else if let Scope::Entity(path) = scope
+                && !covers(&grant.resource, path)
+            {
+                best = Refusal::Resource { presented: grant.resource.clone(), needed: path.clone() };
             } else if !grant.rights.contains(right) {
                 best = Refusal::Right { policy: grant.policy.clone(), right: right.to_string() };
             } else {
@@ -115,7 +126,9 @@ pub(super) fn covers(resource: &str, path: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PATH: &str = "hub/ConsumerGroups/$Default/Partitions/1";
+    fn partition() -> Scope {
+        Scope::Entity("hub/ConsumerGroups/$Default/Partitions/1".into())
+    }
 
     fn grant(resource: &str, expires: i64) -> Grant {
         Grant {
@@ -130,7 +143,7 @@ mod tests {
     fn check(resource: &str, covered: bool) {
         let mut grants = Grants::default();
         grants.put("a", grant(resource, 10), "");
-        let result = grants.require(Timestamp::from_millis(9), PATH, Rights::SERVICE_CONNECT);
+        let result = grants.require(Timestamp::from_millis(9), &partition(), Rights::SERVICE_CONNECT);
         assert_eq!(result.is_ok(), covered, "{resource}: {result:?}");
     }
 
@@ -146,14 +159,26 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_the_hub_take_a_policys_token_whatever_path_it_names() {
+        for resource in ["localhost", "localhost/messages/events", "localhost/devices/query", "localhost/devices/d1"] {
+            let mut grants = Grants::default();
+            grants.put("a", grant(resource, 10), "");
+            let at = Timestamp::from_millis(9);
+            assert!(grants.require(at, &Scope::Hub, Rights::SERVICE_CONNECT).is_ok(), "{resource}");
+            assert!(grants.require(at, &Scope::Hub, Rights::DEVICE_CONNECT).is_err(), "{resource}");
+        }
+        assert!(Grants::default().require(Timestamp::NEVER, &Scope::Hub, Rights::SERVICE_CONNECT).is_err());
+    }
+
+    #[test]
     fn a_token_ends_at_its_expiry() {
         let mut grants = Grants::default();
         grants.put("a", grant("localhost", 10), "");
         let (before, at) = (Timestamp::from_millis(9), Timestamp::from_millis(10));
-        assert!(grants.require(before, PATH, Rights::SERVICE_CONNECT).is_ok());
-        assert_eq!(grants.require(at, PATH, Rights::SERVICE_CONNECT), Err(Refusal::Expired(at)));
+        assert!(grants.require(before, &partition(), Rights::SERVICE_CONNECT).is_ok());
+        assert_eq!(grants.require(at, &partition(), Rights::SERVICE_CONNECT), Err(Refusal::Expired(at)));
         assert!(!grants.expire(before) && grants.expire(at));
-        assert_eq!(grants.require(before, PATH, Rights::SERVICE_CONNECT), Err(Refusal::Missing));
+        assert_eq!(grants.require(before, &partition(), Rights::SERVICE_CONNECT), Err(Refusal::Missing));
     }
 
     #[test]
@@ -168,7 +193,7 @@ mod tests {
     fn the_policy_needs_the_right() {
         let mut grants = Grants::default();
         grants.put("a", Grant { rights: Rights::DEVICE_CONNECT, ..grant("localhost", 10) }, "");
-        let result = grants.require(Timestamp::from_millis(1), PATH, Rights::SERVICE_CONNECT);
+        let result = grants.require(Timestamp::from_millis(1), &partition(), Rights::SERVICE_CONNECT);
         assert!(matches!(result, Err(Refusal::Right { .. })));
     }
 

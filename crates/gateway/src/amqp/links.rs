@@ -13,7 +13,7 @@ use tracing::debug;
 use super::address::Address;
 use super::connection::{Done, Head};
 use super::device::DeviceLink;
-use super::grants::Grants;
+use super::grants::{Grants, Scope};
 use super::partition::Partition;
 use super::service_queue::ServiceLink;
 use super::{c2d, condition};
@@ -38,8 +38,8 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) session: SessionId,
-    /// The path a token must cover; none for `$cbs`.
-    needed: Option<String>,
+    /// What a token must be for; none for `$cbs`.
+    needed: Option<Scope>,
     pub(super) kind: LinkKind,
 }
 
@@ -112,12 +112,12 @@ impl Link {
 
     /// Whether a token still covers it.
     pub(super) fn is_authorized(&self, grants: &Grants, now: Timestamp) -> bool {
-        self.needed.as_ref().is_none_or(|path| grants.require(now, path, Rights::SERVICE_CONNECT).is_ok())
+        self.needed.as_ref().is_none_or(|scope| grants.require(now, scope, Rights::SERVICE_CONNECT).is_ok())
     }
 }
 
-fn management_path(entity: &str) -> String {
-    format!("{entity}/$management")
+fn management(entity: &str) -> Scope {
+    Scope::Entity(format!("{entity}/$management"))
 }
 
 impl Head {
@@ -134,8 +134,8 @@ impl Head {
         if let Address::Registration(scope, id) = &parsed {
             return self.attach_registration(request, scope, id);
         }
-        if let Some(path) = self.path(&parsed)
-            && let Err(refusal) = self.grants.require((self.context.now)(), &path, Rights::SERVICE_CONNECT)
+        if let Some(scope) = self.scope(&parsed)
+            && let Err(refusal) = self.grants.require((self.context.now)(), &scope, Rights::SERVICE_CONNECT)
         {
             debug!(peer = %self.peer.address, %address, %refusal, "link refused");
             let claimed = self.grants.claimed().to_owned();
@@ -172,33 +172,33 @@ impl Head {
 
     /// Whether a token covers the properties of an endpoint.
     pub(super) fn may_manage(&self, entity: &str) -> bool {
-        let (now, path) = ((self.context.now)(), management_path(entity));
-        self.grants.require(now, &path, Rights::SERVICE_CONNECT).is_ok()
+        self.grants.require((self.context.now)(), &management(entity), Rights::SERVICE_CONNECT).is_ok()
     }
 
-    /// The path a token must cover for an address.
-    fn path(&self, address: &Address) -> Option<String> {
+    /// What a token must be for, for an address.
+    fn scope(&self, address: &Address) -> Option<Scope> {
         match address {
             Address::Cbs => None,
             // The address does not say of which endpoint: of one that a token covers.
             Address::Management => {
                 let entities = self.context.stream.entities();
                 let covered = entities.iter().find(|entity| self.may_manage(entity));
-                Some(management_path(covered.unwrap_or(&self.context.entity)))
+                Some(management(covered.unwrap_or(&self.context.entity)))
             }
             Address::Partition { entity, group, partition } => {
-                Some(format!("{entity}/ConsumerGroups/{group}/Partitions/{partition}"))
+                Some(Scope::Entity(format!("{entity}/ConsumerGroups/{group}/Partitions/{partition}")))
             }
-            Address::HubEvents(rest) => Some(format!("messages/events/{rest}")),
-            Address::DeviceBound => Some("messages/devicebound".into()),
-            Address::Queue(name, None) => Some(name.clone()),
-            Address::Queue(name, Some(subscription)) => Some(format!("{name}/Subscriptions/{subscription}")),
-            Address::Feedback => Some("messages/serviceBound/feedback".into()),
-            Address::FileNotifications => Some("messages/serviceBound/filenotifications".into()),
+            Address::Queue(name, None) => Some(Scope::Entity(name.clone())),
+            Address::Queue(name, Some(subscription)) => {
+                Some(Scope::Entity(format!("{name}/Subscriptions/{subscription}")))
+            }
+            Address::HubEvents(_) | Address::DeviceBound | Address::Feedback | Address::FileNotifications => {
+                Some(Scope::Hub)
+            }
             // Devices have tokens of their own.
             Address::Device(..) | Address::Registration(..) => None,
             // Nobody learns what exists without a token.
-            Address::Unknown => Some(String::new()),
+            Address::Unknown => Some(Scope::Hub),
         }
     }
 
@@ -225,7 +225,7 @@ impl Head {
             Role::Receiver => request.attach.source.as_ref().and_then(|source| source.address.as_deref()),
             Role::Sender => request.attach.target.as_ref().and_then(|target| target.address.as_deref()),
         };
-        let needed = self.path(&Address::parse(address.unwrap_or_default()));
+        let needed = self.scope(&Address::parse(address.unwrap_or_default()));
         let (link, session) = (request.link, request.session);
         // Partitions and answers are sent settled, so there the receiver settles first whatever it asked for.
         let rcv_settle_mode = match &kind {

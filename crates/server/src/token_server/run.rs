@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use axum::Router;
 use axum::http::header;
-use axum::routing::get;
+use gantry_api::Routes;
 use gantry_api::tokens::{self, Role, Tokens};
 use gantry_tokens::ports::{PolicyKey, Signing};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -41,7 +40,7 @@ pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
     let listeners = listeners.with_context(|| format!("listening on port {}", config.port))?;
     let tls = gantry_gateway::tls::server_config(certificates.chain, certificates.key, &[b"h2", b"http/1.1"])?;
     let bounds = Bounds::new(Arc::new([]), config.connections_max, NEWCOMERS_MAX);
-    let service = Https::of(router(tokens.clone(), metrics));
+    let service = Https::of(routes(tokens.clone(), metrics));
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(config.port, |at| at.port());
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -55,15 +54,15 @@ pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(tokens: Tokens, metrics: PrometheusHandle) -> Router {
+fn routes(tokens: Tokens, metrics: PrometheusHandle) -> Routes {
     let render = move || async move {
         metrics.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
     };
-    tokens::router(tokens)
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
-        .route("/metrics", get(render))
+    tokens::routes(tokens)
+        .get("/healthz", || async { "ok\n" })
+        .get("/readyz", || async { "ready\n" })
+        .get("/metrics", render)
 }
 
 /// What the configuration says, with everything it names read.
