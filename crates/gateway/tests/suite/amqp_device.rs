@@ -20,7 +20,7 @@ use gantry_identity::Identity;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::amqp_world::{Client, World, device_token, plain, policy_token};
+use super::amqp_world::{Client, World, device_token, own_token, plain, policy_token};
 
 const D2C_BYTES_MAX: usize = 256 * 1024;
 
@@ -263,6 +263,103 @@ async fn every_way_in_is_open_to_those_who_prove_themselves() {
     assert!(events[3].auth_method.contains(r#""scope":"hub""#), "{}", events[3].auth_method);
 }
 
+/// Some clients percent-encode ids in addresses and resources, others write them as they are, and an id may hold an
+/// escape itself.
+#[tokio::test]
+async fn an_id_with_an_escape_is_itself_however_it_is_written() {
+    let world = World::real();
+    let encode = gantry_identity::encode_component;
+    // The last two are each other's reading.
+    let names = ["a%2Fb", "100%", "per%25cent", "q!*'()$,x", "dev/m%2Fx", "a%41b", "aAb"];
+    for name in names {
+        world.register(name.split('/').next().unwrap()).await;
+        if name.contains('/') {
+            world.register(name).await;
+        }
+    }
+    for name in names {
+        let id = Identity::parse(name).unwrap();
+        let encoded = match &id.module {
+            None => format!("devices/{}", encode(id.device.as_str())),
+            Some(module) => format!("devices/{}/modules/{}", encode(id.device.as_str()), encode(module.as_str())),
+        };
+        let plain_resource = id.resource();
+        for (resource, path) in [
+            (&plain_resource, &plain_resource),
+            (&plain_resource, &encoded),
+            (&encoded, &encoded),
+            (&encoded, &plain_resource),
+        ] {
+            let mut client = world.client(ClientSasl::None).await;
+            let audience = format!("localhost/{resource}");
+            let answer = client.put_token(&audience, &own_token(&audience, 3600)).await;
+            assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)), "{resource}");
+            let events = client.send_to(&format!("amqps://localhost:5671/{path}/messages/events")).await.unwrap();
+            assert_eq!(client.send(events, &event(name)).await, DeliveryState::Accepted);
+            let logged = world.log.events.lock().unwrap().last().unwrap().clone();
+            assert_eq!((&logged.identity, &logged.body[..]), (&id, name.as_bytes()), "{resource} {path}");
+            let link = client.receive_from(&format!("/{path}/messages/devicebound"), 1).await.unwrap();
+            send_c2d(&world, &id, "m").await;
+            assert_eq!(client.message(link).await.body, Body::Data(vec![Bytes::from_static(b"hello")]));
+        }
+        let user = |name: &str| plain(&format!("{name}@sas.gantry"), &device_token(&id, 3600));
+        let mut client = world.client(user(name)).await;
+        telemetry_link(&mut client, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_connects_who_is_registered_of_two_readings() {
+    let world = World::real();
+    for name in ["n@m", "n%40m", "a%41b"] {
+        world.register(name).await;
+    }
+    let mut client = world.owner().await;
+    // An address is encoded, unless there is nobody of that name.
+    for (written, expected) in [("n%40m", "n@m"), ("n%2540m", "n%40m"), ("a%41b", "a%41b"), ("a%2541b", "a%41b")] {
+        let link = client.send_to(&format!("/devices/{written}/messages/events")).await.unwrap();
+        assert_eq!(client.send(link, &event("x")).await, DeliveryState::Accepted);
+        let sender = world.log.events.lock().unwrap().last().unwrap().identity.to_string();
+        assert_eq!(sender, expected, "{written}");
+    }
+    let error = client.send_to("/devices/x%40y/messages/events").await.unwrap_err();
+    assert_eq!(error.condition, "amqp:unauthorized-access");
+    // A policy's token for one device is for no other reading of its name.
+    let mut client = world.client(ClientSasl::None).await;
+    let audience = "localhost/devices/n%40m";
+    client.put_token(audience, &policy_token("device", audience, 3600)).await;
+    let link = client.send_to("/devices/n%40m/messages/events").await.unwrap();
+    assert_eq!(client.send(link, &event("y")).await, DeliveryState::Accepted);
+    let sender = world.log.events.lock().unwrap().last().unwrap().identity.to_string();
+    assert_eq!(sender, "n%40m");
+}
+
+#[tokio::test]
+async fn a_service_names_recipients_with_escapes_in_both_ways() {
+    let world = World::real();
+    let mut client = world.owner().await;
+    let link = client.send_to("/messages/devicebound").await.unwrap();
+    let to = |to: &str| Message {
+        properties: Some(Properties {
+            to: Some(format!("/devices/{to}/messages/devicebound")),
+            ..Properties::default()
+        }),
+        ..event("hello")
+    };
+    for (name, encoded) in
+        [("a%2Fb", "a%252Fb"), ("a%41b", "a%2541b"), ("100%", "100%25"), ("d/m%25", "d/modules/m%2525")]
+    {
+        world.register(name.split('/').next().unwrap()).await;
+        let id = if name.contains('/') { world.register(name).await } else { Identity::parse(name).unwrap() };
+        let written = id.resource().replacen("devices/", "", 1);
+        for spelling in [encoded, &written] {
+            assert_eq!(client.send(link, &to(spelling)).await, DeliveryState::Accepted, "{spelling}");
+        }
+        assert_eq!(world.hub.record(&id).await.unwrap().presence.c2d_count, 2, "{name}");
+    }
+    assert_eq!(rejected(client.send(link, &to("x%41y")).await).condition, condition::NOT_FOUND);
+}
+
 #[tokio::test]
 async fn those_who_do_not_stay_out() {
     let world = World::real();
@@ -271,6 +368,9 @@ async fn those_who_do_not_stay_out() {
         ("d1@sas.gantry", device_token(&module, 3600)),
         ("d1@sas.gantry", "rubbish".to_owned()),
         ("nobody@sas.gantry", device_token(&device, 3600)),
+        ("no body@sas.gantry", device_token(&device, 3600)),
+        ("@sas.gantry", device_token(&device, 3600)),
+        ("d1/m1/x@sas.gantry", device_token(&device, 3600)),
         ("d1@sas.other", device_token(&device, 3600)),
         ("d1", device_token(&device, 3600)),
     ] {
@@ -282,6 +382,8 @@ async fn those_who_do_not_stay_out() {
     for (identity, token, status) in [
         (&device, device_token(&module, 3600), 200),
         (&device, device_token(&Identity::parse("nobody").unwrap(), 3600), 404),
+        (&device, own_token("localhost/devices/no%20body", 3600), 404),
+        (&device, own_token("localhost/devices//modules/", 3600), 401),
         (&device, policy_token("service", "localhost", 3600), 200),
         (&device, "rubbish".to_owned(), 401),
     ] {
