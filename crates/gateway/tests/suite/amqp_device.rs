@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_amqp::connection::{AttachOptions, ClientSasl, LinkId};
-use gantry_amqp::message::FORMAT_BATCH;
+use gantry_amqp::message::{FORMAT_BATCH, encode_data};
 use gantry_amqp::{
     Body, DeliveryState, ErrorCondition, Event, Message, MessageId, Properties, ReceiverSettleMode, Role, Source,
-    Symbol, Target, Value, condition,
+    Symbol, Target, Value, condition, encode,
 };
 use gantry_hub::MethodCall;
 use gantry_hub::c2d::{Ack, C2dMessage, Settle};
@@ -137,6 +137,106 @@ async fn telemetry_is_stored_with_all_it_says() {
     ];
     assert_eq!(fields, expected);
     assert_eq!(logged.properties, [("level".to_owned(), "5".to_owned())], "what the hub stamps cannot be set");
+}
+
+/// Ids of the four types, and the texts everybody else gets to see.
+fn ids() -> [(MessageId, &'static str); 5] {
+    [
+        (MessageId::Ulong(u64::MAX), "18446744073709551615"),
+        (MessageId::Uuid(Uuid::from_u128(0xabc)), "00000000-0000-0000-0000-000000000abc"),
+        (MessageId::Binary(Bytes::from_static(b"\x00\xff\xa1")), "00FFA1"),
+        (MessageId::Binary(Bytes::new()), ""),
+        (MessageId::String("ü/1".into()), "ü/1"),
+    ]
+}
+
+#[tokio::test]
+async fn ids_of_every_type_are_stored_as_text() {
+    let world = World::real();
+    for name in ["d1", "d1/m1"] {
+        let id = world.register(name).await;
+        let mut client = world.device(&id).await;
+        let link = telemetry_link(&mut client, &id).await;
+        for (message_id, text) in ids() {
+            let [message_id, correlation_id] = [Some(message_id.clone()), Some(message_id)];
+            let properties = Some(Properties { message_id, correlation_id, ..Properties::default() });
+            assert_eq!(client.send(link, &Message { properties, ..event("{}") }).await, DeliveryState::Accepted);
+            let fields = world.log.events.lock().unwrap().last().unwrap().fields.clone();
+            assert_eq!((fields[0].as_deref(), fields[1].as_deref()), (Some(text), Some(text)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_of_every_type_reach_devices_and_come_back_in_feedback() {
+    let world = World::real();
+    let mut service = world.owner().await;
+    let link = service.send_to("/messages/devicebound").await.unwrap();
+    for name in ["d1", "d1/m1"] {
+        let id = world.register(name).await;
+        for (message_id, text) in ids() {
+            let message = Message {
+                properties: Some(Properties {
+                    to: Some(format!("/{}/messages/devicebound", id.resource())),
+                    message_id: Some(message_id.clone()),
+                    correlation_id: Some(message_id),
+                    ..Properties::default()
+                }),
+                ..event("hello")
+            };
+            assert_eq!(service.send(link, &message).await, DeliveryState::Accepted);
+            // As MQTT and HTTPS take it from the queue.
+            let now = gantry_gateway::now();
+            let locked = world.hub.receive_c2d(now, &id, None).await.unwrap().unwrap();
+            let queued = &locked.message.message;
+            assert_eq!((queued.message_id.as_deref(), queued.correlation_id.as_deref()), (Some(text), Some(text)));
+            world.hub.release_c2d(&id, locked.token);
+            let mut device = world.device(&id).await;
+            let queue = c2d_link(&mut device, &id, 1, ReceiverSettleMode::First).await;
+            let (delivery, _, message) = device.delivery(queue).await;
+            let properties = message.properties.unwrap();
+            let expected = Some(MessageId::String(text.into()));
+            assert_eq!((&properties.message_id, &properties.correlation_id), (&expected, &expected));
+            device.amqp.settle(queue, delivery, DeliveryState::Accepted);
+            device.flush().await;
+            drained(&world, &id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_of_other_types_are_refused_and_the_links_go_on() {
+    let world = World::real();
+    let id = world.register("d1").await;
+    let mut device = world.device(&id).await;
+    let events = telemetry_link(&mut device, &id).await;
+    let mut service = world.owner().await;
+    let queue = service.send_to("/messages/devicebound").await.unwrap();
+    for wrong in
+        [Value::Int(42), Value::Uint(42), Value::Long(42), Value::Boolean(true), "s".into(), Value::List(vec![])]
+    {
+        // message-id, user-id, to, subject, reply-to, correlation-id
+        for at in [0, 5] {
+            let wrong = match &wrong {
+                Value::String(text) => Value::Symbol(Symbol::from(text.clone())),
+                other => other.clone(),
+            };
+            let mut fields = vec![Value::Null; 6];
+            fields[2] = "/devices/d1/messages/devicebound".into();
+            fields[at] = wrong;
+            let mut bytes = Vec::new();
+            encode::descriptor(&mut bytes, 0x73);
+            encode::value(&mut bytes, &Value::List(fields));
+            encode_data(&mut bytes, b"hello");
+            for (client, link) in [(&mut device, events), (&mut service, queue)] {
+                let refused = rejected(client.send_bytes(link, 0, &bytes).await);
+                assert_eq!(refused.condition, condition::DECODE_ERROR);
+            }
+        }
+    }
+    assert_eq!(device.send(events, &event("{}")).await, DeliveryState::Accepted);
+    assert_eq!(world.log.bodies(), ["{}"]);
+    assert_eq!(world.hub.record(&id).await.unwrap().presence.c2d_count, 0);
 }
 
 #[tokio::test]
