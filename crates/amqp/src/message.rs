@@ -111,12 +111,13 @@ impl MessageId {
     }
 }
 
+/// The text of an id where everything is text: bytes are hex in capitals, as in the reference's own AMQP library.
 impl std::fmt::Display for MessageId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ulong(n) => write!(f, "{n}"),
             Self::Uuid(id) => write!(f, "{id}"),
-            Self::Binary(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Binary(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02X}")),
             Self::String(text) => f.write_str(text),
         }
     }

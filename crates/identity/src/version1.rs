@@ -7,7 +7,7 @@
 //! strictly where `webpki` has rules that need extensions of the leaf: key usage must allow signing, and name
 //! constraints and critical extensions beyond these end a path.
 
-use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use webpki::{ALL_VERIFICATION_ALGS, RawPublicKeyEntity};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
@@ -85,8 +85,12 @@ impl Search<'_> {
         self.signatures_left -= 1;
         let key = SubjectPublicKeyInfoDer::from(issuer.public_key().raw);
         let Ok(key) = RawPublicKeyEntity::try_from(&key) else { return false };
+        // One identifier may stand for several curves of the issuer's key.
+        let declared = certificate.signature_algorithm.algorithm.as_bytes();
+        let is_declared = |one: &&&dyn SignatureVerificationAlgorithm| matches!(one.signature_alg_id().as_ref(), [6, _, rest @ ..] if rest.starts_with(declared));
         let signature = &certificate.signature_value.data;
-        ALL_VERIFICATION_ALGS.iter().any(|one| key.verify_signature(*one, tbs.as_ref(), signature).is_ok())
+        let mut declared = ALL_VERIFICATION_ALGS.iter().filter(is_declared);
+        declared.any(|one| key.verify_signature(*one, tbs.as_ref(), signature).is_ok())
     }
 }
 
@@ -234,6 +238,30 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         broken.der = CertificateDer::from(bytes);
         assert!(found(&[&broken], &[&root], day(5)).is_err());
+    }
+
+    #[test]
+    fn a_signature_is_of_the_algorithm_it_says() {
+        let root = authority("root", None, |_| {});
+        let leaf = version_1("d1", Some(&root), 2..9);
+        // ecdsa-with-SHA384 in both places, over a signature with SHA-256: the signer signs what says so.
+        let (sha256, sha384) = ([0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3]);
+        let told = |der: &[u8]| {
+            let places = der.windows(8).enumerate().filter(|(_, window)| *window == sha256).map(|(place, _)| place);
+            let mut der = der.to_vec();
+            for place in places.collect::<Vec<_>>() {
+                der[place..place + 8].copy_from_slice(&sha384);
+            }
+            der
+        };
+        let parsed = parse(&leaf.der).unwrap();
+        let tbs = told(parsed.tbs_certificate.as_ref());
+        let signature = tlv(3, &[vec![0], root.key.sign(&tbs).unwrap()].concat());
+        let algorithm = tlv(0x30, &tlv(6, &sha384));
+        let lying =
+            Made { der: tlv(0x30, &[tbs, algorithm, signature].concat()).into(), ..version_1("d1", None, 2..9) };
+        assert!(found(&[&lying], &[&root], day(5)).is_err());
+        assert_eq!(found(&[&leaf], &[&root], day(5)), Ok(0));
     }
 
     #[test]

@@ -4,9 +4,10 @@ import { test } from 'node:test';
 import { EventHubConsumerClient, earliestEventPosition } from '@azure/event-hubs';
 import WebSocket from 'ws';
 import iotDevice from 'azure-iot-device';
+import amqp from 'azure-iot-device-amqp';
 import mqtt from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env, freshDevice, waitFor } from './platform.mjs';
+import { env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const { Client, Message } = iotDevice;
 
@@ -64,5 +65,29 @@ for (const transport of ['Amqp', 'AmqpWs']) {
     assert.equal(got[0].messageId, 'c2d-1');
     assert.equal(got[0].properties.getValue('level'), '2');
     await assert.rejects(service.send('no-such-device', message));
+  });
+}
+
+// The SDK writes ids into AMQP addresses as they are, and percent-encodes them in recipients.
+for (const id of ['a%2Fb', 'a%41b', '100%', "n@m.et#st!*'()"]) {
+  test(`a device called ${id} talks over amqp and is talked to`, async (t) => {
+    const deviceId = `${id}-${process.pid}`;
+    const { responseBody } = await registry.create({ deviceId });
+    t.after(() => registry.delete(deviceId));
+    const key = responseBody.authentication.symmetricKey.primaryKey;
+    const connectionString = `HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};SharedAccessKey=${key}`;
+    const device = Client.fromConnectionString(connectionString, amqp.Amqp);
+    await device.open();
+    t.after(() => device.close());
+    await device.sendEvent(new Message('{}'));
+    assert.equal((await device.getTwin()).properties.desired.$version, 1);
+    const got = [];
+    device.on('message', (message) => { got.push(message); device.complete(message); });
+    const service = iothub.Client.fromConnectionString(env.IOTHUB_CONNECTION_STRING, iothub.Amqp);
+    await service.open();
+    t.after(() => service.close());
+    await service.send(deviceId, new Message('hello'));
+    await waitFor(() => got.length === 1);
+    assert.equal(got[0].data.toString(), 'hello');
   });
 }

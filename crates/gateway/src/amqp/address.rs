@@ -1,7 +1,8 @@
 //! Link addresses: what a link is for.
 //!
 //! Clients write a path with or without a leading slash, or a whole URI; some percent-encode it. Words of the path
-//! are compared without case, names keep theirs.
+//! are compared without case, names keep theirs. An id may hold a `%` itself: then what a client that does not encode
+//! writes has two readings, and the registry knows which one it is.
 
 use gantry_identity::{DeviceId, Identity, ModuleId};
 use percent_encoding::percent_decode_str;
@@ -43,8 +44,8 @@ pub(super) enum Address {
     Feedback,
     /// `messages/serviceBound/filenotifications`: file uploads.
     FileNotifications,
-    /// `devices/{id}/...` or `devices/{id}/modules/{id}/...`.
-    Device(Identity, DeviceNode),
+    /// `devices/{id}/...` or `devices/{id}/modules/{id}/...`; every reading of the ids, the likeliest first.
+    Device(Vec<Identity>, DeviceNode),
     /// `{queue}` or `{topic}/Subscriptions/{subscription}`: what routes send there, if there is such an endpoint.
     Queue(String, Option<String>),
     /// `{scope}/registrations/{id}`: a device at the provisioning service.
@@ -57,8 +58,14 @@ impl Address {
     /// Reads an address.
     pub(super) fn parse(address: &str) -> Self {
         let path = address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, p)| p));
+        let written = segments(path);
+        if written.first().is_some_and(|word| word.eq_ignore_ascii_case("devices"))
+            && let Some(device) = Self::device(&written)
+        {
+            return device;
+        }
         let path = percent_decode_str(path).decode_utf8_lossy();
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let segments = segments(&path);
         let word = |at: usize, word: &str| segments.get(at).is_some_and(|segment| segment.eq_ignore_ascii_case(word));
         match segments.len() {
             1 if word(0, "$cbs") => Self::Cbs,
@@ -89,13 +96,14 @@ impl Address {
     }
 
     fn device(segments: &[&str]) -> Option<Self> {
-        let device = DeviceId::parse(segments.get(1)?).ok()?;
         let (module, rest) = match segments.get(2..)? {
-            [modules, module, rest @ ..] if modules.eq_ignore_ascii_case("modules") => {
-                (Some(ModuleId::parse(module).ok()?), rest)
-            }
+            [modules, module, rest @ ..] if modules.eq_ignore_ascii_case("modules") => (Some(*module), rest),
             rest => (None, rest),
         };
+        let readings = readings(segments.get(1)?, module);
+        if readings.is_empty() {
+            return None;
+        }
         let is = |words: &[&str]| {
             rest.len() == words.len() && rest.iter().zip(words).all(|(found, word)| found.eq_ignore_ascii_case(word))
         };
@@ -110,8 +118,24 @@ impl Address {
         } else {
             return None;
         };
-        Some(Self::Device(Identity { device, module }, node))
+        Some(Self::Device(readings, node))
     }
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
+}
+
+/// Whom ids name: as percent-encoded ones, then as they are written, if that is somebody else.
+pub(super) fn readings(device: &str, module: Option<&str>) -> Vec<Identity> {
+    let read = |decode: fn(&str) -> Option<String>| {
+        let device = DeviceId::parse(&decode(device)?).ok()?;
+        let module = module.map(|id| ModuleId::parse(&decode(id)?).ok()).map_or(Some(None), |id| id.map(Some))?;
+        Some(Identity { device, module })
+    };
+    let decoded = read(|id| Some(percent_decode_str(id).decode_utf8().ok()?.into_owned()));
+    let written = read(|id| Some(id.to_owned())).filter(|written| decoded.as_ref() != Some(written));
+    decoded.into_iter().chain(written).collect()
 }
 
 #[cfg(test)]
@@ -155,15 +179,34 @@ mod tests {
 
     #[test]
     fn nodes_of_devices_and_modules_are_known() {
-        let device = |id: &str, node| Address::Device(Identity::parse(id).unwrap(), node);
+        let device = |id: &str, node| Address::Device(vec![Identity::parse(id).unwrap()], node);
         check("/devices/d/messages/events", &device("d", DeviceNode::Events));
-        check("amqps://h:5671/devices/a%2Cb/messages/deviceBound", &device("a,b", DeviceNode::DeviceBound));
+        check("amqps://h:5671%2Fdevices/d/twin", &Address::Unknown);
         check("/Devices/D/modules/m/methods/devicebound", &device("D/m", DeviceNode::Methods));
         check("devices/d/twin/", &device("d", DeviceNode::Twin));
+        check("%2Fdevices%2Fd%2Ftwin", &device("d", DeviceNode::Twin));
         check("/devices/d/modules/m/twin", &device("d/m", DeviceNode::Twin));
         for wrong in ["/devices/d", "/devices/d/twin/x", "/devices/d/modules/m", "/devices/a b/twin"] {
             check(wrong, &Address::Unknown);
         }
+    }
+
+    #[test]
+    fn an_escape_in_an_id_is_read_both_ways() {
+        let both = |segment: &str, expected: &[&str]| {
+            let expected: Vec<_> = expected.iter().map(|id| Identity::parse(id).unwrap()).collect();
+            check(&format!("amqps://h:5671/devices/{segment}/twin"), &Address::Device(expected, DeviceNode::Twin));
+        };
+        both("n%40m.et%23st", &["n@m.et#st", "n%40m.et%23st"]);
+        both("n@m.et#st?", &["n@m.et#st?"]);
+        both("a%2Cb/modules/m%2B", &["a,b/m+", "a%2Cb/m%2B"]);
+        // Only one of them can be an id.
+        both("a%2Fb", &["a%2Fb"]);
+        both("a%252Fb", &["a%2Fb", "a%252Fb"]);
+        both("a/modules/%20", &["a/%20"]);
+        both("100%", &["100%"]);
+        both("%ff", &["%ff"]);
+        both("100%25", &["100%", "100%25"]);
     }
 
     #[test]

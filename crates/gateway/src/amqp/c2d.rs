@@ -2,19 +2,21 @@
 
 use gantry_amqp::{ErrorCondition, Message, MessageId, Value, condition};
 use gantry_hub::c2d::{Ack, C2dMessage};
-use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
-use percent_encoding::percent_decode_str;
+use gantry_identity::{Identity, Timestamp};
+
+use super::address::readings;
 
 /// Application property that asks for feedback.
 const ACK: &str = "iothub-ack";
 
-/// Reads an encoded message: for whom, and what.
-pub(super) fn read(message: &Message) -> Result<(Identity, C2dMessage), ErrorCondition> {
+/// Reads an encoded message: for whom, which may have two readings, and what.
+pub(super) fn read(message: &Message) -> Result<(Vec<Identity>, C2dMessage), ErrorCondition> {
     let properties = message.properties.clone().unwrap_or_default();
-    let identity = properties.to.as_deref().and_then(recipient);
-    let identity = identity.ok_or_else(|| {
-        argument("property `to` must be /devices/{id}/messages/devicebound or name a module in the same way")
-    })?;
+    let recipients = recipients(properties.to.as_deref().unwrap_or_default());
+    if recipients.is_empty() {
+        let text = "property `to` must be /devices/{id}/messages/devicebound or name a module in the same way";
+        return Err(argument(text));
+    }
     let body = message.body.to_bytes().ok_or_else(|| argument("the body must be data, text or binary"))?;
     let mut c2d = C2dMessage {
         message_id: properties.message_id.as_ref().map(MessageId::to_string),
@@ -38,30 +40,25 @@ pub(super) fn read(message: &Message) -> Result<(Identity, C2dMessage), ErrorCon
             c2d.properties.push((name.to_owned(), value));
         }
     }
-    Ok((identity, c2d))
+    Ok((recipients, c2d))
 }
 
 /// `/devices/{id}/messages/devicebound` or `/devices/{id}/modules/{id}/messages/devicebound`; ids may be
 /// percent-encoded.
-fn recipient(to: &str) -> Option<Identity> {
+fn recipients(to: &str) -> Vec<Identity> {
     let segments: Vec<&str> = to.split('/').filter(|segment| !segment.is_empty()).collect();
     let (words, device, module) = match *segments.as_slice() {
         [devices, device, messages, bound] => ([devices, "modules", messages, bound], device, None),
         [devices, device, modules, module, messages, bound] => {
             ([devices, modules, messages, bound], device, Some(module))
         }
-        _ => return None,
+        _ => return vec![],
     };
     let expected = ["devices", "modules", "messages", "devicebound"];
-    if !words.iter().zip(expected).all(|(word, expected)| word.eq_ignore_ascii_case(expected)) {
-        return None;
+    match words.iter().zip(expected).all(|(word, expected)| word.eq_ignore_ascii_case(expected)) {
+        true => readings(device, module),
+        false => vec![],
     }
-    let device = DeviceId::parse(&percent_decode_str(device).decode_utf8().ok()?).ok()?;
-    let module = match module {
-        Some(module) => Some(ModuleId::parse(&percent_decode_str(module).decode_utf8().ok()?).ok()?),
-        None => None,
-    };
-    Some(Identity { device, module })
 }
 
 /// A simple value as devices get it: as text.
@@ -91,21 +88,23 @@ mod tests {
     use gantry_amqp::{Body, Properties};
 
     #[track_caller]
-    fn check(to: &str, expected: Option<&str>) {
-        assert_eq!(recipient(to).map(|identity| identity.to_string()).as_deref(), expected, "{to}");
+    fn check(to: &str, expected: &[&str]) {
+        let found: Vec<_> = recipients(to).iter().map(Identity::to_string).collect();
+        assert_eq!(found, expected, "{to}");
     }
 
     #[test]
     fn recipients_are_read_in_every_form() {
-        check("/devices/d1/messages/devicebound", Some("d1"));
-        check("/devices/d1/messages/deviceBound", Some("d1"));
-        check("devices/a%2Cb/messages/devicebound", Some("a,b"));
-        check("/devices/d1/modules/m1/messages/devicebound", Some("d1/m1"));
+        check("/devices/d1/messages/devicebound", &["d1"]);
+        check("/devices/d1/messages/deviceBound", &["d1"]);
+        check("devices/a%2Cb/messages/devicebound", &["a,b", "a%2Cb"]);
+        check("devices/a%2Fb/messages/devicebound", &["a%2Fb"]);
+        check("/devices/d1/modules/m1/messages/devicebound", &["d1/m1"]);
         for wrong in ["", "/", "devices", "/devices/d1", "/devices/d1/messages", "/devices//messages/devicebound"] {
-            check(wrong, None);
+            check(wrong, &[]);
         }
-        check("/devices/a b/messages/devicebound", None);
-        check("/devices/d1/twins/m1/messages/devicebound", None);
+        check("/devices/a b/messages/devicebound", &[]);
+        check("/devices/d1/twins/m1/messages/devicebound", &[]);
     }
 
     #[test]
@@ -125,8 +124,8 @@ mod tests {
             body: Body::Data(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]),
             ..Message::default()
         };
-        let (identity, c2d) = read(&message).unwrap();
-        assert_eq!(identity.to_string(), "d1");
+        let (recipients, c2d) = read(&message).unwrap();
+        assert_eq!(recipients, [Identity::parse("d1").unwrap()]);
         assert_eq!(c2d.message_id.as_deref(), Some("7"));
         assert_eq!((c2d.ack, c2d.expires_at), (Ack::Full, Some(Timestamp::from_millis(5))));
         assert_eq!(c2d.properties, [("level".to_owned(), "3".to_owned()), ("on".to_owned(), "true".to_owned())]);

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use super::address::readings;
 use super::device::{DeviceDone, Devices};
 use super::dps::{Dps, DpsDone, registration_of};
 use super::grants::Grants;
@@ -132,7 +133,8 @@ type Evictions = (mpsc::UnboundedSender<LinkId>, mpsc::UnboundedReceiver<LinkId>
 /// Whom a user name of SASL PLAIN names.
 enum User<'u> {
     Policy(&'u str),
-    Device(Identity),
+    /// Every reading of the name.
+    Device(Vec<Identity>),
 }
 
 enum Progress {
@@ -448,7 +450,7 @@ impl Head {
             return self.check_registrant_token(scope, id, plain.password);
         }
         let user = match self.plain_user(&plain.user) {
-            Ok(User::Device(identity)) => return self.check_own_token(identity, plain.password, None),
+            Ok(User::Device(readings)) => return self.check_own_token(readings, plain.password, None),
             Ok(User::Policy(policy)) => Ok(policy),
             Err(refusal) => Err(refusal),
         };
@@ -499,7 +501,15 @@ impl Head {
         let scope = scope.strip_prefix("sas.").ok_or_else(unknown)?;
         let (hub, user) = match scope.strip_prefix("root.") {
             Some(hub) => (hub, User::Policy(name)),
-            None => (scope, User::Device(Identity::parse(name).map_err(|_| unknown())?)),
+            None => {
+                let (device, module) = name.split_once('/').map_or((name, None), |(device, id)| (device, Some(id)));
+                // As it is written first: nobody has to encode a user name.
+                let readings: Vec<_> = readings(device, module).into_iter().rev().collect();
+                if readings.is_empty() {
+                    return Err(unknown());
+                }
+                (scope, User::Device(readings))
+            }
         };
         // Tools take the first label of the host name for the hub's name.
         let first_label = self.context.stream_host.split('.').next().unwrap_or_default();

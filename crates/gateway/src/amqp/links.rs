@@ -86,7 +86,7 @@ impl Answers {
 /// Messages of one link, queued one after the other to keep their order. Bounded by the link's credit.
 #[derive(Debug, Default)]
 pub(super) struct C2dQueue {
-    waiting: VecDeque<(DeliveryId, bool, Identity, C2dMessage)>,
+    waiting: VecDeque<(DeliveryId, bool, Vec<Identity>, C2dMessage)>,
     busy: bool,
 }
 
@@ -128,8 +128,8 @@ impl Head {
         };
         let address = address.unwrap_or_default();
         let parsed = Address::parse(&address);
-        if let Address::Device(identity, node) = parsed {
-            return self.attach_device(request, identity, node);
+        if let Address::Device(readings, node) = parsed {
+            return self.attach_device(request, readings, node);
         }
         if let Address::Registration(scope, id) = &parsed {
             return self.attach_registration(request, scope, id);
@@ -333,9 +333,9 @@ impl Head {
     fn c2d(&mut self, delivery: &Delivery, message: &Message) {
         match c2d::read(message) {
             Err(error) => self.settle(delivery, DeliveryState::Rejected(Some(error))),
-            Ok((identity, message)) => {
+            Ok((recipients, message)) => {
                 if let Some(LinkKind::C2d(queue)) = self.links.get_mut(&delivery.link).map(|link| &mut link.kind) {
-                    queue.waiting.push_back((delivery.delivery_id, delivery.settled, identity, message));
+                    queue.waiting.push_back((delivery.delivery_id, delivery.settled, recipients, message));
                 }
                 self.send_next_c2d(delivery.link);
             }
@@ -347,11 +347,17 @@ impl Head {
         if queue.busy {
             return;
         }
-        let Some((delivery_id, settled, identity, message)) = queue.waiting.pop_front() else { return };
+        let Some((delivery_id, settled, recipients, message)) = queue.waiting.pop_front() else { return };
         queue.busy = true;
         let context = self.context.clone();
         self.work.push(Box::pin(async move {
-            let result = context.c2d.send((context.now)(), identity, message).await;
+            let mut result = Ok(());
+            for recipient in recipients {
+                result = context.c2d.send((context.now)(), recipient, message.clone()).await;
+                if !matches!(result, Err(HubError::NotFound(_))) {
+                    break;
+                }
+            }
             Ok(Done::Sent(Sent { link, delivery_id, settled, result }))
         }));
     }

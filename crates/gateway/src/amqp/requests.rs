@@ -6,7 +6,7 @@ use gantry_identity::SharedAccessSignature;
 use tracing::debug;
 
 use super::connection::Head;
-use super::device::identity_of;
+use super::device::identities_of;
 use super::links::{Link, LinkKind, Node};
 use super::management::{self, Answer};
 
@@ -67,9 +67,9 @@ impl Head {
         };
         if let Ok(signature) = SharedAccessSignature::parse(&request.token)
             && signature.policy().is_none()
-            && let Some(identity) = identity_of(signature.resource())
+            && let Some(readings) = identities_of(signature.resource())
         {
-            return self.check_own_token(identity, request.token, Some(asked));
+            return self.check_own_token(readings, request.token, Some(asked));
         }
         let now = (self.context.now)();
         let answer = match self.context.authorizer.check(now, &request.token) {

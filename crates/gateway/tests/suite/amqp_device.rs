@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_amqp::connection::{AttachOptions, ClientSasl, LinkId};
-use gantry_amqp::message::FORMAT_BATCH;
+use gantry_amqp::message::{FORMAT_BATCH, encode_data};
 use gantry_amqp::{
     Body, DeliveryState, ErrorCondition, Event, Message, MessageId, Properties, ReceiverSettleMode, Role, Source,
-    Symbol, Target, Value, condition,
+    Symbol, Target, Value, condition, encode,
 };
 use gantry_hub::MethodCall;
 use gantry_hub::c2d::{Ack, C2dMessage, Settle};
@@ -20,7 +20,7 @@ use gantry_identity::Identity;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::amqp_world::{Client, World, device_token, plain, policy_token};
+use super::amqp_world::{Client, World, device_token, own_token, plain, policy_token};
 
 const D2C_BYTES_MAX: usize = 256 * 1024;
 
@@ -137,6 +137,106 @@ async fn telemetry_is_stored_with_all_it_says() {
     ];
     assert_eq!(fields, expected);
     assert_eq!(logged.properties, [("level".to_owned(), "5".to_owned())], "what the hub stamps cannot be set");
+}
+
+/// Ids of the four types, and the texts everybody else gets to see.
+fn ids() -> [(MessageId, &'static str); 5] {
+    [
+        (MessageId::Ulong(u64::MAX), "18446744073709551615"),
+        (MessageId::Uuid(Uuid::from_u128(0xabc)), "00000000-0000-0000-0000-000000000abc"),
+        (MessageId::Binary(Bytes::from_static(b"\x00\xff\xa1")), "00FFA1"),
+        (MessageId::Binary(Bytes::new()), ""),
+        (MessageId::String("ü/1".into()), "ü/1"),
+    ]
+}
+
+#[tokio::test]
+async fn ids_of_every_type_are_stored_as_text() {
+    let world = World::real();
+    for name in ["d1", "d1/m1"] {
+        let id = world.register(name).await;
+        let mut client = world.device(&id).await;
+        let link = telemetry_link(&mut client, &id).await;
+        for (message_id, text) in ids() {
+            let [message_id, correlation_id] = [Some(message_id.clone()), Some(message_id)];
+            let properties = Some(Properties { message_id, correlation_id, ..Properties::default() });
+            assert_eq!(client.send(link, &Message { properties, ..event("{}") }).await, DeliveryState::Accepted);
+            let fields = world.log.events.lock().unwrap().last().unwrap().fields.clone();
+            assert_eq!((fields[0].as_deref(), fields[1].as_deref()), (Some(text), Some(text)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_of_every_type_reach_devices_and_come_back_in_feedback() {
+    let world = World::real();
+    let mut service = world.owner().await;
+    let link = service.send_to("/messages/devicebound").await.unwrap();
+    for name in ["d1", "d1/m1"] {
+        let id = world.register(name).await;
+        for (message_id, text) in ids() {
+            let message = Message {
+                properties: Some(Properties {
+                    to: Some(format!("/{}/messages/devicebound", id.resource())),
+                    message_id: Some(message_id.clone()),
+                    correlation_id: Some(message_id),
+                    ..Properties::default()
+                }),
+                ..event("hello")
+            };
+            assert_eq!(service.send(link, &message).await, DeliveryState::Accepted);
+            // As MQTT and HTTPS take it from the queue.
+            let now = gantry_gateway::now();
+            let locked = world.hub.receive_c2d(now, &id, None).await.unwrap().unwrap();
+            let queued = &locked.message.message;
+            assert_eq!((queued.message_id.as_deref(), queued.correlation_id.as_deref()), (Some(text), Some(text)));
+            world.hub.release_c2d(&id, locked.token);
+            let mut device = world.device(&id).await;
+            let queue = c2d_link(&mut device, &id, 1, ReceiverSettleMode::First).await;
+            let (delivery, _, message) = device.delivery(queue).await;
+            let properties = message.properties.unwrap();
+            let expected = Some(MessageId::String(text.into()));
+            assert_eq!((&properties.message_id, &properties.correlation_id), (&expected, &expected));
+            device.amqp.settle(queue, delivery, DeliveryState::Accepted);
+            device.flush().await;
+            drained(&world, &id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_of_other_types_are_refused_and_the_links_go_on() {
+    let world = World::real();
+    let id = world.register("d1").await;
+    let mut device = world.device(&id).await;
+    let events = telemetry_link(&mut device, &id).await;
+    let mut service = world.owner().await;
+    let queue = service.send_to("/messages/devicebound").await.unwrap();
+    for wrong in
+        [Value::Int(42), Value::Uint(42), Value::Long(42), Value::Boolean(true), "s".into(), Value::List(vec![])]
+    {
+        // message-id, user-id, to, subject, reply-to, correlation-id
+        for at in [0, 5] {
+            let wrong = match &wrong {
+                Value::String(text) => Value::Symbol(Symbol::from(text.clone())),
+                other => other.clone(),
+            };
+            let mut fields = vec![Value::Null; 6];
+            fields[2] = "/devices/d1/messages/devicebound".into();
+            fields[at] = wrong;
+            let mut bytes = Vec::new();
+            encode::descriptor(&mut bytes, 0x73);
+            encode::value(&mut bytes, &Value::List(fields));
+            encode_data(&mut bytes, b"hello");
+            for (client, link) in [(&mut device, events), (&mut service, queue)] {
+                let refused = rejected(client.send_bytes(link, 0, &bytes).await);
+                assert_eq!(refused.condition, condition::DECODE_ERROR);
+            }
+        }
+    }
+    assert_eq!(device.send(events, &event("{}")).await, DeliveryState::Accepted);
+    assert_eq!(world.log.bodies(), ["{}"]);
+    assert_eq!(world.hub.record(&id).await.unwrap().presence.c2d_count, 0);
 }
 
 #[tokio::test]
@@ -263,6 +363,103 @@ async fn every_way_in_is_open_to_those_who_prove_themselves() {
     assert!(events[3].auth_method.contains(r#""scope":"hub""#), "{}", events[3].auth_method);
 }
 
+/// Some clients percent-encode ids in addresses and resources, others write them as they are, and an id may hold an
+/// escape itself.
+#[tokio::test]
+async fn an_id_with_an_escape_is_itself_however_it_is_written() {
+    let world = World::real();
+    let encode = gantry_identity::encode_component;
+    // The last two are each other's reading.
+    let names = ["a%2Fb", "100%", "per%25cent", "q!*'()$,x", "dev/m%2Fx", "a%41b", "aAb"];
+    for name in names {
+        world.register(name.split('/').next().unwrap()).await;
+        if name.contains('/') {
+            world.register(name).await;
+        }
+    }
+    for name in names {
+        let id = Identity::parse(name).unwrap();
+        let encoded = match &id.module {
+            None => format!("devices/{}", encode(id.device.as_str())),
+            Some(module) => format!("devices/{}/modules/{}", encode(id.device.as_str()), encode(module.as_str())),
+        };
+        let plain_resource = id.resource();
+        for (resource, path) in [
+            (&plain_resource, &plain_resource),
+            (&plain_resource, &encoded),
+            (&encoded, &encoded),
+            (&encoded, &plain_resource),
+        ] {
+            let mut client = world.client(ClientSasl::None).await;
+            let audience = format!("localhost/{resource}");
+            let answer = client.put_token(&audience, &own_token(&audience, 3600)).await;
+            assert_eq!(answer.application_property("status-code"), Some(&Value::Int(200)), "{resource}");
+            let events = client.send_to(&format!("amqps://localhost:5671/{path}/messages/events")).await.unwrap();
+            assert_eq!(client.send(events, &event(name)).await, DeliveryState::Accepted);
+            let logged = world.log.events.lock().unwrap().last().unwrap().clone();
+            assert_eq!((&logged.identity, &logged.body[..]), (&id, name.as_bytes()), "{resource} {path}");
+            let link = client.receive_from(&format!("/{path}/messages/devicebound"), 1).await.unwrap();
+            send_c2d(&world, &id, "m").await;
+            assert_eq!(client.message(link).await.body, Body::Data(vec![Bytes::from_static(b"hello")]));
+        }
+        let user = |name: &str| plain(&format!("{name}@sas.gantry"), &device_token(&id, 3600));
+        let mut client = world.client(user(name)).await;
+        telemetry_link(&mut client, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_connects_who_is_registered_of_two_readings() {
+    let world = World::real();
+    for name in ["n@m", "n%40m", "a%41b"] {
+        world.register(name).await;
+    }
+    let mut client = world.owner().await;
+    // An address is encoded, unless there is nobody of that name.
+    for (written, expected) in [("n%40m", "n@m"), ("n%2540m", "n%40m"), ("a%41b", "a%41b"), ("a%2541b", "a%41b")] {
+        let link = client.send_to(&format!("/devices/{written}/messages/events")).await.unwrap();
+        assert_eq!(client.send(link, &event("x")).await, DeliveryState::Accepted);
+        let sender = world.log.events.lock().unwrap().last().unwrap().identity.to_string();
+        assert_eq!(sender, expected, "{written}");
+    }
+    let error = client.send_to("/devices/x%40y/messages/events").await.unwrap_err();
+    assert_eq!(error.condition, "amqp:unauthorized-access");
+    // A policy's token for one device is for no other reading of its name.
+    let mut client = world.client(ClientSasl::None).await;
+    let audience = "localhost/devices/n%40m";
+    client.put_token(audience, &policy_token("device", audience, 3600)).await;
+    let link = client.send_to("/devices/n%40m/messages/events").await.unwrap();
+    assert_eq!(client.send(link, &event("y")).await, DeliveryState::Accepted);
+    let sender = world.log.events.lock().unwrap().last().unwrap().identity.to_string();
+    assert_eq!(sender, "n%40m");
+}
+
+#[tokio::test]
+async fn a_service_names_recipients_with_escapes_in_both_ways() {
+    let world = World::real();
+    let mut client = world.owner().await;
+    let link = client.send_to("/messages/devicebound").await.unwrap();
+    let to = |to: &str| Message {
+        properties: Some(Properties {
+            to: Some(format!("/devices/{to}/messages/devicebound")),
+            ..Properties::default()
+        }),
+        ..event("hello")
+    };
+    for (name, encoded) in
+        [("a%2Fb", "a%252Fb"), ("a%41b", "a%2541b"), ("100%", "100%25"), ("d/m%25", "d/modules/m%2525")]
+    {
+        world.register(name.split('/').next().unwrap()).await;
+        let id = if name.contains('/') { world.register(name).await } else { Identity::parse(name).unwrap() };
+        let written = id.resource().replacen("devices/", "", 1);
+        for spelling in [encoded, &written] {
+            assert_eq!(client.send(link, &to(spelling)).await, DeliveryState::Accepted, "{spelling}");
+        }
+        assert_eq!(world.hub.record(&id).await.unwrap().presence.c2d_count, 2, "{name}");
+    }
+    assert_eq!(rejected(client.send(link, &to("x%41y")).await).condition, condition::NOT_FOUND);
+}
+
 #[tokio::test]
 async fn those_who_do_not_stay_out() {
     let world = World::real();
@@ -271,6 +468,9 @@ async fn those_who_do_not_stay_out() {
         ("d1@sas.gantry", device_token(&module, 3600)),
         ("d1@sas.gantry", "rubbish".to_owned()),
         ("nobody@sas.gantry", device_token(&device, 3600)),
+        ("no body@sas.gantry", device_token(&device, 3600)),
+        ("@sas.gantry", device_token(&device, 3600)),
+        ("d1/m1/x@sas.gantry", device_token(&device, 3600)),
         ("d1@sas.other", device_token(&device, 3600)),
         ("d1", device_token(&device, 3600)),
     ] {
@@ -282,6 +482,8 @@ async fn those_who_do_not_stay_out() {
     for (identity, token, status) in [
         (&device, device_token(&module, 3600), 200),
         (&device, device_token(&Identity::parse("nobody").unwrap(), 3600), 404),
+        (&device, own_token("localhost/devices/no%20body", 3600), 404),
+        (&device, own_token("localhost/devices//modules/", 3600), 401),
         (&device, policy_token("service", "localhost", 3600), 200),
         (&device, "rubbish".to_owned(), 401),
     ] {

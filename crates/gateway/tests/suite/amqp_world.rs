@@ -422,7 +422,12 @@ fn provisioning(database: Arc<Database>, hub: &Arc<Hub>) -> Service {
 
 /// The token of a device or module, signed with its own key.
 pub(crate) fn device_token(identity: &Identity, secs: u64) -> String {
-    token(&format!("localhost/{}", identity.resource()), Key::from_bytes([7; 32]), None, secs)
+    own_token(&format!("localhost/{}", identity.resource()), secs)
+}
+
+/// A token signed with the key of all devices, for a resource in any spelling.
+pub(crate) fn own_token(resource: &str, secs: u64) -> String {
+    token(resource, Key::from_bytes([7; 32]), None, secs)
 }
 
 /// A token signed with the key of a policy.

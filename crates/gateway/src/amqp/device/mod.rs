@@ -24,7 +24,7 @@ use gantry_hub::{Hub, HubError, Presented, Session};
 use gantry_identity::{Identity, Refusal, Rights, Timestamp};
 use tracing::debug;
 
-use super::address::DeviceNode;
+use super::address::{DeviceNode, readings};
 use super::connection::{Done, Head};
 use super::links::{Link, LinkKind, MESSAGE_SIZE_MAX};
 use super::management::Answer;
@@ -145,6 +145,8 @@ pub(super) struct TokenChecked {
 
 /// The outcome of coming in.
 pub(super) struct Connected {
+    /// The reading its links wait under.
+    asked: Identity,
     identity: Identity,
     by_policy: bool,
     result: Result<(Session, Mailbox), HubError>,
@@ -188,19 +190,39 @@ impl Devices {
     }
 }
 
-/// The identity a token names with its resource `host/devices/{id}[/modules/{id}]`.
-pub(super) fn identity_of(resource: &str) -> Option<Identity> {
+/// Whom a token names with its resource `host/devices/{id}[/modules/{id}]`: every reading, as some clients encode the
+/// ids before they encode the resource.
+pub(super) fn identities_of(resource: &str) -> Option<Vec<Identity>> {
     let mut segments = resource.split('/').skip(1);
     let (devices, device) = (segments.next()?, segments.next()?);
     if !devices.eq_ignore_ascii_case("devices") {
         return None;
     }
-    let text = match (segments.next(), segments.next()) {
-        (None, _) => device.to_owned(),
-        (Some("modules"), Some(module)) => format!("{device}/{module}"),
+    let module = match (segments.next(), segments.next(), segments.next()) {
+        (None, ..) => None,
+        (Some("modules"), Some(module), None) => Some(module),
         _ => return None,
     };
-    Identity::parse(&text).ok()
+    // The resource was decoded already, so that they are likeliest as they stand.
+    let readings: Vec<_> = readings(device, module).into_iter().rev().collect();
+    (!readings.is_empty()).then_some(readings)
+}
+
+/// Lets in whom a token or certificate proves, of all readings of a name.
+async fn authenticate(
+    hub: &Hub,
+    now: fn() -> Timestamp,
+    readings: &[Identity],
+    presented: Presented<'_>,
+) -> (Identity, Result<Session, HubError>) {
+    let mut first_error = None;
+    for identity in readings {
+        match hub.authenticate_device(now(), identity, presented).await {
+            Ok(session) => return (identity.clone(), Ok(session)),
+            Err(error) => first_error = first_error.or(Some((identity.clone(), Err(error)))),
+        }
+    }
+    first_error.expect("a name has a reading")
 }
 
 impl Head {
@@ -236,11 +258,16 @@ impl Head {
     }
 
     /// Checks a token an identity signed itself.
-    pub(super) fn check_own_token(&mut self, identity: Identity, token: String, asked: Option<super::requests::Asked>) {
+    pub(super) fn check_own_token(
+        &mut self,
+        readings: Vec<Identity>,
+        token: String,
+        asked: Option<super::requests::Asked>,
+    ) {
         let (hub, now) = (Arc::clone(&self.context.hub), self.context.now);
         self.work.push(Box::pin(async move {
             let presented = Presented { token: Some(&token), certificate: None };
-            let result = hub.authenticate_device(now(), &identity, presented).await;
+            let (identity, result) = authenticate(&hub, now, &readings, presented).await;
             Ok(Done::Device(DeviceDone::Token(TokenChecked { identity, token, result, asked })))
         }));
     }
@@ -275,31 +302,43 @@ impl Head {
         self.devices.expects(Some(grant.expires_at));
     }
 
-    /// Somebody asks for a link of a device.
-    pub(super) fn attach_device(&mut self, request: AttachRequest, identity: Identity, node: DeviceNode) {
-        if self.devices.connected.contains_key(&identity) {
-            self.open_device_link(request, &identity, node);
+    /// Somebody asks for a link of a device: of the one that is known here, if its name has two readings.
+    pub(super) fn attach_device(&mut self, request: AttachRequest, mut readings: Vec<Identity>, node: DeviceNode) {
+        let devices = &self.devices;
+        let is_known =
+            |identity: &&Identity| devices.connected.contains_key(*identity) || devices.tokens.contains_key(*identity);
+        if let Some(known) = readings.iter().find(is_known).cloned() {
+            readings = vec![known];
+        }
+        let Some(asked) = readings.first().cloned() else { return };
+        if self.devices.connected.contains_key(&asked) {
+            self.open_device_link(request, &asked, node);
             return;
         }
-        let first = !self.devices.connecting.contains_key(&identity);
+        let first = !self.devices.connecting.contains_key(&asked);
         let model_id = model_id(&request);
-        self.devices.connecting.entry(identity.clone()).or_default().push((request, node));
+        self.devices.connecting.entry(asked.clone()).or_default().push((request, node));
         if first {
-            self.connect_device(identity, model_id);
+            self.connect_device(asked, readings, model_id);
         }
     }
 
-    fn connect_device(&mut self, identity: Identity, model_id: Option<String>) {
+    fn connect_device(&mut self, asked: Identity, readings: Vec<Identity>, model_id: Option<String>) {
         let (hub, now) = (Arc::clone(&self.context.hub), self.context.now);
-        let own = self.devices.tokens.get(&identity).map(|token| token.text.to_string());
+        let own = self.devices.tokens.get(&asked).map(|token| token.text.to_string());
         let by_policy = own.is_none();
-        let token = own.or_else(|| self.grants.device_token(now(), &identity.resource()).map(str::to_owned));
+        let of_policy = || {
+            let covering = |identity: &Identity| self.grants.device_token(now(), &identity.resource());
+            readings.iter().find_map(covering).map(str::to_owned)
+        };
+        let token = own.or_else(of_policy);
         let by_policy = by_policy && token.is_some();
         let certificate = self.peer.certificate.clone();
         self.work.push(Box::pin(async move {
+            let presented = Presented { token: token.as_deref(), certificate: certificate.as_ref() };
+            let (identity, session) = authenticate(&hub, now, &readings, presented).await;
             let connect = async {
-                let presented = Presented { token: token.as_deref(), certificate: certificate.as_ref() };
-                let mut session = hub.authenticate_device(now(), &identity, presented).await?;
+                let mut session = session?;
                 take_turn(&hub, Operation::Connect).await?;
                 session.model_id = model_id;
                 // What a persistent MQTT session subscribed to is not touched.
@@ -308,13 +347,13 @@ impl Head {
                 Ok((session, mailbox))
             };
             let result = connect.await;
-            Ok(Done::Device(DeviceDone::Connected(Box::new(Connected { identity, by_policy, result }))))
+            Ok(Done::Device(DeviceDone::Connected(Box::new(Connected { asked, identity, by_policy, result }))))
         }));
     }
 
     fn connected(&mut self, connected: Connected) {
-        let Connected { identity, by_policy, result } = connected;
-        let waiting = self.devices.connecting.remove(&identity).unwrap_or_default();
+        let Connected { asked, identity, by_policy, result } = connected;
+        let waiting = self.devices.connecting.remove(&asked).unwrap_or_default();
         let (session, mut mailbox) = match result {
             Ok(pair) => pair,
             Err(error) => {
