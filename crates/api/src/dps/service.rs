@@ -13,7 +13,7 @@ use gantry_provisioning::{
     DpsError, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::enrollment::EnrollmentBody;
 use super::{DpsFailure, if_match, with_header};
@@ -243,17 +243,19 @@ fn page(items: Vec<Value>, limit: usize, last: Option<String>, item_type: &'stat
     }
 }
 
-/// A query. The reference passes its text over, whatever it says, and gives every enrollment; SDKs and the command
-/// line's IoT extension leave it empty.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueryBody {
-    #[serde(default, rename = "query")]
-    _query: Option<String>,
+/// Checks that a body is a query. The reference passes its text over, whatever it says, and gives every enrollment; SDKs
+/// and the command line's IoT extension leave it empty.
+fn check_query(body: &[u8]) -> Result<(), DpsError> {
+    let body: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+    match body.iter().find(|(name, value)| *name != "query" || !(value.is_string() || value.is_null())) {
+        Some((name, _)) => Err(DpsError::Malformed(format!("`{name}`: a query is text in `query`"))),
+        None => Ok(()),
+    }
 }
 
 async fn query(api: &Api, headers: &HeaderMap, body: &Bytes, kind: EnrollmentKind) -> Answer {
-    let _: QueryBody = serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+    check_query(body)?;
     let limit = page_size(headers);
     let found = api.provisioning.enrollments(kind, header(headers, "x-ms-continuation"), limit).await?;
     let last = found.last().map(|e| e.key.as_str().to_owned());
