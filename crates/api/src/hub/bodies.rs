@@ -1,7 +1,7 @@
 //! JSON bodies of the hub's service API.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, Status};
@@ -201,6 +201,12 @@ impl TwinBody {
             desired: object(self.properties.unwrap_or_default().desired, "properties.desired")?,
         })
     }
+}
+
+/// An answer that is JSON already, as far as we know.
+pub(crate) fn json_text(text: impl Into<Body>) -> Response {
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    ([(header::CONTENT_TYPE, json)], text.into()).into_response()
 }
 
 /// A JSON answer with its ETag in quotes.
