@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gantry_hub::twin::TwinWrite;
 use gantry_identity::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::rules::RuleError;
@@ -35,15 +35,19 @@ pub enum Action {
     Method {
         /// Method name.
         name: String,
-        /// Payload.
-        #[serde(default)]
-        payload: Value,
+        /// Payload; `null` is one, and not the same as none.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        payload: Option<Value>,
     },
     /// Merge desired properties into the device's twin.
     Desired {
         /// The patch.
         patch: Value,
     },
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl Action {
@@ -150,6 +154,20 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_without_payload_is_not_one_with_null() {
+        let left_out = r#"{"kind":"method","name":"stop"}"#;
+        let null = r#"{"kind":"method","name":"stop","payload":null}"#;
+        for text in [left_out, null] {
+            let action: Action = serde_json::from_str(text).unwrap();
+            let Action::Method { payload, .. } = &action else { panic!() };
+            assert_eq!(payload.is_some(), text == null);
+            assert_eq!(serde_json::to_string(&action).unwrap(), text);
+            let task = serde_json::to_string(&Task::new(action.clone(), Timestamp::from_millis(0))).unwrap();
+            assert_eq!(serde_json::from_str::<Task>(&task).unwrap().action, action);
+        }
+    }
 
     #[test]
     fn retries_back_off_and_end() {

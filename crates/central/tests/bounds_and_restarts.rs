@@ -78,7 +78,7 @@ fn rule(when: When) -> Rule {
         enabled: true,
         when,
         severity: Severity::Critical,
-        actions: vec![Action::Method { name: "reduceLoad".into(), payload: serde_json::Value::Null }],
+        actions: vec![Action::Method { name: "reduceLoad".into(), payload: Some(serde_json::Value::Null) }],
     }
 }
 

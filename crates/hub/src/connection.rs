@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use bytes::Bytes;
 use gantry_identity::{Identity, Timestamp};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::ports::Observer;
@@ -110,8 +110,19 @@ pub enum Delivery {
 pub struct MethodResponse {
     /// The device's own status.
     pub status: i32,
-    /// JSON text, possibly empty.
+    /// JSON text, possibly empty; but a device may answer anything.
     pub payload: Bytes,
+}
+
+impl MethodResponse {
+    /// The answer as a part of a document. What is not JSON is a text, and nothing is `null`.
+    pub fn document(&self) -> Value {
+        let payload = match self.payload.trim_ascii() {
+            b"" => Value::Null,
+            json => serde_json::from_slice(json).unwrap_or_else(|_| String::from_utf8_lossy(&self.payload).into()),
+        };
+        json!({ "status": self.status, "payload": payload })
+    }
 }
 
 /// What becomes of a request to a device: its answer, or that a newer connection took over before it came. The sender

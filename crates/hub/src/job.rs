@@ -309,8 +309,7 @@ impl DeviceJob {
         }
         match &self.outcome {
             Outcome::Succeeded(Some(response)) => {
-                let payload: Value = serde_json::from_slice(&response.payload).unwrap_or(Value::Null);
-                all["outcome"] = json!({ "deviceMethodResponse": {"status": response.status, "payload": payload} });
+                all["outcome"] = json!({ "deviceMethodResponse": response.document() });
             }
             Outcome::Succeeded(None) => all["outcome"] = json!({}),
             Outcome::Failed { code, description } => {

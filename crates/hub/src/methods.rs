@@ -18,7 +18,7 @@ use crate::limits;
 pub struct MethodCall {
     /// Method name.
     pub name: String,
-    /// JSON text.
+    /// JSON text; empty when the caller named no payload, which is not `null`.
     pub payload: Bytes,
 }
 

@@ -211,7 +211,10 @@ impl Processing {
         let outcome = match &task.action {
             Action::Webhook { .. } => self.webhook.deliver(&task.action, &due.alert).await,
             Action::Email { .. } => self.mail.deliver(&task.action, &due.alert).await,
-            Action::Method { name, payload } => self.invoke(&due, name, payload.to_string()).await,
+            Action::Method { name, payload } => {
+                let payload = payload.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.invoke(&due, name, payload).await
+            }
             Action::Desired { patch } => self.patch(&due, patch).await,
         };
         if let Err(error) = &outcome {

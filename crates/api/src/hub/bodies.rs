@@ -1,6 +1,7 @@
 //! JSON bodies of the hub's service API.
 
 use axum::Json;
+use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
@@ -255,6 +256,12 @@ impl TwinBody {
     pub(crate) fn replacement(self) -> Result<TwinWrite, ApiError> {
         Ok(TwinWrite::replacing(self.tags, self.properties.unwrap_or_default().desired).map_err(HubError::from)?)
     }
+}
+
+/// An answer that is JSON already, as far as we know.
+pub(crate) fn json_text(text: impl Into<Body>) -> Response {
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    ([(header::CONTENT_TYPE, json)], text.into()).into_response()
 }
 
 /// A JSON answer with its ETag in quotes.

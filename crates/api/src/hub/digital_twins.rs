@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::bodies;
-use super::methods::{MethodTimeouts, call_method};
+use super::methods::{MethodTimeouts, answered, call_method};
 use super::{device, if_match};
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
@@ -77,8 +77,10 @@ pub(super) async fn component_command(
 }
 
 async fn invoke(api: &Api, identity: &Identity, name: &str, timeouts: &Timeouts, payload: Bytes) -> Answer {
-    let payload = if payload.trim_ascii().is_empty() { Bytes::from_static(b"null") } else { payload };
-    bodies::parse::<Value>(&payload)?;
+    // A command without a request has no payload, which is not `null`.
+    if !payload.is_empty() {
+        bodies::parse::<Value>(&payload)?;
+    }
     let response = timeouts.response_timeout_in_seconds.filter(|secs| *secs != 0);
     let connect = timeouts.connect_timeout_in_seconds.unwrap_or(0);
     if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
@@ -92,11 +94,7 @@ async fn invoke(api: &Api, identity: &Identity, name: &str, timeouts: &Timeouts,
         response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
     };
     let answer = call_method(&api.hub, identity, &MethodCall::new(name, payload)?, timeouts).await?;
-    let body = if answer.payload.trim_ascii().is_empty() { Bytes::from_static(b"null") } else { answer.payload };
-    bodies::parse::<Value>(&body)
-        .map_err(|_| ApiError::invalid("the device answered with something that is not JSON"))?;
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    let mut response = ([(header::CONTENT_TYPE, json)], body).into_response();
+    let mut response = bodies::json_text(answered(&answer.payload).to_vec());
     response.headers_mut().insert("x-ms-command-statuscode", HeaderValue::from(answer.status));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         response.headers_mut().insert("x-ms-request-id", id);

@@ -97,15 +97,17 @@ fn body(api: &Api, job: &Job) -> Value {
     put("type", job.work.kind().into());
     match &job.work {
         Work::UpdateTwin { shown, .. } => put("updateTwin", shown.clone()),
-        Work::CallMethod { call, response, connect } => put(
-            "cloudToDeviceMethod",
-            json!({
+        Work::CallMethod { call, response, connect } => {
+            let mut method = json!({
                 "methodName": call.name,
-                "payload": serde_json::from_slice::<Value>(&call.payload).unwrap_or_default(),
                 "responseTimeoutInSeconds": response.as_secs(),
                 "connectTimeoutInSeconds": connect.as_secs(),
-            }),
-        ),
+            });
+            if !call.payload.is_empty() {
+                method["payload"] = serde_json::from_slice(&call.payload).unwrap_or_default();
+            }
+            put("cloudToDeviceMethod", method)
+        }
     };
     put("status", job.status.as_str().into());
     if let Some(failure) = &job.failure {

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use gantry_hub::connection::MethodResponse;
 use gantry_hub::{Hub, HubError, MethodCall, limits};
 use gantry_identity::Identity;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::bodies;
 use super::{device, module};
@@ -19,11 +18,17 @@ use crate::Api;
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
+/// A payload as its sender wrote it. One that is left out stays empty: `null` is a payload.
+pub(crate) fn payload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    Ok(Bytes::from(String::from(Box::<str>::from(Box::<RawValue>::deserialize(deserializer)?))))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MethodBody {
     method_name: String,
-    payload: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "payload")]
+    payload: Bytes,
     response_timeout_in_seconds: Option<u64>,
     connect_timeout_in_seconds: Option<u64>,
 }
@@ -42,8 +47,7 @@ impl MethodBody {
         if connect > *limits::METHOD_TIMEOUT_SECS.end() {
             return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
         }
-        let payload = self.payload.as_ref().map_or("null", |raw| raw.get());
-        let call = MethodCall::new(&self.method_name, Bytes::copy_from_slice(payload.as_bytes()))?;
+        let call = MethodCall::new(&self.method_name, self.payload)?;
         let timeouts = MethodTimeouts {
             connect: Duration::from_secs(connect),
             response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
@@ -66,7 +70,7 @@ pub(super) async fn invoke(
     _: ServiceConnect,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     invoke_on(&api, &device(&id)?, &body).await.map_err(ApiError::for_method)
 }
 
@@ -75,22 +79,22 @@ pub(super) async fn invoke_module(
     _: ServiceConnect,
     Path((id, mid)): Path<(String, String)>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     invoke_on(&api, &module(&id, &mid)?, &body).await.map_err(ApiError::for_method)
 }
 
-async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Json<Value>, ApiError> {
+async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Response, ApiError> {
     let body: MethodBody = bodies::parse(body)?;
     let (call, timeouts) = body.call()?;
-    let answer = call_method(&api.hub, identity, &call, timeouts).await?;
-    // An empty answer is null; anything else must be JSON.
-    let payload = if answer.payload.trim_ascii().is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&answer.payload)
-            .map_err(|_| ApiError::invalid("the device answered with something that is not JSON"))?
-    };
-    Ok(Json(json!({ "status": answer.status, "payload": payload })))
+    let MethodResponse { status, payload } = call_method(&api.hub, identity, &call, timeouts).await?;
+    // The device's words stand in the answer as they came, JSON or not, for the device did what it was told.
+    let payload = String::from_utf8_lossy(answered(&payload));
+    Ok(bodies::json_text(format!("{{\"status\":{status},\"payload\":{payload}}}")))
+}
+
+/// What a device answered; nothing counts as `null`.
+pub(super) fn answered(payload: &[u8]) -> &[u8] {
+    if payload.trim_ascii().is_empty() { b"null" } else { payload }
 }
 
 /// Calls a method within its time-outs.

@@ -19,7 +19,7 @@ use super::error::PlatformError;
 use super::session::User;
 use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
-use crate::hub::methods::{MethodTimeouts, call_method};
+use crate::hub::methods::{MethodTimeouts, call_method, payload};
 use crate::{Api, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
@@ -137,19 +137,18 @@ pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): P
 #[serde(rename_all = "camelCase")]
 struct Invocation {
     method_name: String,
-    #[serde(default)]
-    payload: Value,
+    #[serde(default, deserialize_with = "payload")]
+    payload: Bytes,
     response_timeout_in_seconds: Option<u64>,
 }
 
 pub(super) async fn invoke(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
     let body: Invocation = parse(&body)?;
-    let call = MethodCall::new(&body.method_name, body.payload.to_string().into())?;
+    let call = MethodCall::new(&body.method_name, body.payload)?;
     let (first, last) = (*limits::METHOD_TIMEOUT_SECS.start(), *limits::METHOD_TIMEOUT_SECS.end());
     let response = body.response_timeout_in_seconds.unwrap_or(30).clamp(first, last);
     let timeouts =
         MethodTimeouts { connect: std::time::Duration::ZERO, response: std::time::Duration::from_secs(response) };
     let answer = call_method(&api.hub, &device(&id)?, &call, timeouts).await?;
-    let payload = serde_json::from_slice(&answer.payload).unwrap_or(Value::Null);
-    Ok(Json(json!({ "status": answer.status, "payload": payload })))
+    Ok(Json(answer.document()))
 }

@@ -59,7 +59,8 @@ async fn commands_are_methods_of_the_device_or_of_a_component() {
     let mut mailbox = connect(&api.hub, "d").await;
     tokio::spawn(async move {
         while let Delivery::Method { request_id, name, payload } = mailbox.next().await {
-            let payload = format!(r#"["{name}",{}]"#, String::from_utf8_lossy(&payload));
+            let payload = if payload.is_empty() { "null".into() } else { String::from_utf8_lossy(&payload) };
+            let payload = format!(r#"["{name}",{payload}]"#);
             mailbox.answer(request_id, MethodResponse { status: 203, payload: payload.into() });
         }
     });

@@ -12,10 +12,10 @@ use crate::authorization::api;
 use crate::service::{KEY, call, call_with, connect, ok};
 
 /// Runs the hub's jobs until it is dropped.
-struct Runner(AbortHandle);
+pub(crate) struct Runner(AbortHandle);
 
 impl Runner {
-    fn new(api: &Api) -> Self {
+    pub(crate) fn new(api: &Api) -> Self {
         let hub = Arc::clone(&api.hub);
         Self(tokio::spawn(async move { hub.run_jobs(&JobWorker).await.unwrap() }).abort_handle())
     }
@@ -50,11 +50,11 @@ async fn wait_for(api: &Api, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the job comes to that state")
 }
 
-async fn ended(api: &Api, id: &str) -> Value {
+pub(crate) async fn ended(api: &Api, id: &str) -> Value {
     wait_for(api, id, |job| ["completed", "failed", "cancelled"].contains(&job["status"].as_str().unwrap())).await
 }
 
-async fn outcomes(api: &Api, condition: &str) -> Vec<Value> {
+pub(crate) async fn outcomes(api: &Api, condition: &str) -> Vec<Value> {
     let query = json!({ "query": format!("SELECT * FROM devices.jobs WHERE {condition}") });
     let answer = call_with(api, "POST", "/devices/query", &query, &[("x-ms-max-item-count", "1000")]).await;
     assert_eq!(answer.header("x-ms-item-type"), Some("DeviceJob"));

@@ -6,6 +6,7 @@ mod device;
 mod digital_twins;
 mod import_export;
 mod jobs;
+mod methods;
 mod moving;
 mod paths;
 mod platform_provisioning;

@@ -155,7 +155,12 @@ impl Client {
         };
         let response = check(request.send().await.map_err(explain)?).await?;
         let bytes = response.bytes().await?;
-        if bytes.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&bytes)?) }
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        // A device may answer a method with anything.
+        let what = || format!("the answer is not JSON: {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).with_context(what)
     }
 
     /// Opens a stream of server-sent events.

@@ -63,9 +63,8 @@ pub(super) enum MethodCommand {
         id: String,
         /// Method name.
         name: String,
-        /// Payload, JSON.
-        #[arg(default_value = "null")]
-        payload: String,
+        /// Payload, JSON; without one the device gets an empty body.
+        payload: Option<String>,
         /// Seconds to wait for the answer, 5 to 300.
         #[arg(long, default_value_t = 30)]
         timeout: u64,
@@ -124,8 +123,10 @@ pub(super) async fn twin(client: &Client, output: Output, command: TwinCommand) 
 
 pub(super) async fn method(client: &Client, output: Output, command: MethodCommand) -> anyhow::Result<()> {
     let MethodCommand::Invoke { id, name, payload, timeout } = command;
-    let payload = parse("payload", &payload)?;
-    let body = json!({ "methodName": name, "payload": payload, "responseTimeoutInSeconds": timeout });
+    let mut body = json!({ "methodName": name, "responseTimeoutInSeconds": timeout });
+    if let Some(payload) = payload {
+        body["payload"] = parse("payload", &payload)?;
+    }
     let answer = client.hub(Method::POST, &format!("{}/methods", path("twins", &id)), Some(&body)).await?;
     output.json(&answer);
     Ok(())
