@@ -608,7 +608,7 @@ fn monitored(event: &StoredEvent) -> Live {
     let body = serde_json::from_slice::<Value>(&event.body)
         .unwrap_or_else(|_| String::from_utf8_lossy(&event.body).into_owned().into());
     let properties: serde_json::Map<_, _> =
-        event.properties.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        event.properties.iter().map(|(name, value)| (name.clone(), value.as_deref().into())).collect();
     let data = json!({
         "deviceId": event.identity.device.as_str(),
         "moduleId": event.identity.module.as_ref().map(|m| m.as_str()),
@@ -692,7 +692,7 @@ mod tests {
     fn deletion(device: &str, sequence_number: u64) -> StoredEvent {
         StoredEvent {
             source: gantry_hub::event::MessageSource::Lifecycle,
-            properties: vec![("opType".into(), "deleteDeviceIdentity".into())],
+            properties: vec![("opType".into(), Some("deleteDeviceIdentity".into()))],
             destinations: gantry_hub::routing::Destinations::NONE,
             ..event(device, sequence_number, "{}")
         }
@@ -708,7 +708,7 @@ mod tests {
         }
         // A module of it going is none of this, nor is a device that says so itself.
         let mut of_module = deletion("stays/m", 200);
-        of_module.properties[0].1 = "deleteModuleIdentity".into();
+        of_module.properties[0].1 = Some("deleteModuleIdentity".into());
         let mut liar = deletion("stays", 201);
         liar.source = gantry_hub::event::MessageSource::Telemetry;
         central.observe(NOW, 0, &[of_module, liar, deletion("gone", 202)]);

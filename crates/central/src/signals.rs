@@ -35,7 +35,7 @@ pub fn read(event: &StoredEvent) -> Option<Sample> {
     if values.is_empty() {
         return None;
     }
-    let property = |name: &str| event.properties.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+    let property = |name: &str| event.properties.iter().find(|(k, _)| k == name).and_then(|(_, v)| v.as_deref());
     let at = TIME_NAMES
         .iter()
         .find_map(|name| instant(body.get(name)?))

@@ -147,7 +147,8 @@ fn document(event: &StoredEvent, hub: &str, topic: &str) -> Value {
 }
 
 fn data(event: &StoredEvent, hub: &str) -> (&'static str, Value) {
-    let operation = event.properties.iter().find(|(name, _)| name == "opType").map_or("", |(_, value)| value);
+    let operation = event.properties.iter().find(|(name, _)| name == "opType");
+    let operation = operation.and_then(|(_, value)| value.as_deref()).unwrap_or_default();
     let body = || serde_json::from_slice::<Value>(&event.body).unwrap_or_default();
     let about = |name: &str, value: Value| {
         let module = event.identity.module.as_ref().map(|module| module.as_str());
@@ -196,6 +197,6 @@ fn telemetry(event: &StoredEvent) -> Value {
     put(names::MESSAGE_SOURCE, Some(event.source.as_str()));
     put(names::SUBJECT, system.subject.as_deref());
     let properties: Map<String, Value> =
-        event.properties.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        event.properties.iter().map(|(name, value)| (name.clone(), value.as_deref().into())).collect();
     json!({ "body": body, "properties": properties, "systemProperties": facts })
 }

@@ -191,7 +191,8 @@ fn filled(format: &str, now: Timestamp) -> String {
 }
 
 fn size(event: &StoredEvent) -> u64 {
-    let properties: usize = event.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let properties: usize =
+        event.properties.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
     let system: usize = event.system.fields().iter().flatten().map(|value| value.len()).sum();
     (event.body.len() + properties + system) as u64
 }
@@ -224,11 +225,13 @@ fn system_properties(event: &StoredEvent) -> Vec<(&'static str, String)> {
     all
 }
 
-fn avro<'a>(event: &StoredEvent, properties: impl Iterator<Item = (&'a str, &'a str)>) -> Avro {
+fn avro<'a>(event: &StoredEvent, properties: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Avro {
     let map = |pairs: Vec<(String, String)>| {
         Avro::Map(pairs.into_iter().map(|(name, value)| (name, Avro::String(value))).collect())
     };
-    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // The reference's schema has texts only.
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let properties = properties.map(|(name, value)| (name.to_owned(), text(value))).collect();
     let system = system_properties(event).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Avro::Record(vec![
         ("EnqueuedTimeUtc".into(), Avro::String(event.enqueued_at.to_string())),
@@ -239,7 +242,7 @@ fn avro<'a>(event: &StoredEvent, properties: impl Iterator<Item = (&'a str, &'a 
 }
 
 /// One line; its body is JSON when the message says so and it is, base64 otherwise.
-fn json_line<'a>(event: &StoredEvent, properties: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+fn json_line<'a>(event: &StoredEvent, properties: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let properties: Map<_, _> = properties.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
     let system = system_properties(event).into_iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
     let head = json!({
@@ -326,7 +329,11 @@ mod tests {
                 message_id: Some("m".into()),
                 ..SystemProperties::default()
             },
-            properties: vec![("level".into(), "high".into())],
+            properties: vec![
+                ("level".into(), Some("high".into())),
+                ("null".into(), None),
+                ("empty".into(), Some("".into())),
+            ],
             destinations: Destinations::of(2),
             added: vec![
                 Added { destinations: Destinations::of(2), name: "hub".into(), value: "plant".into() },
@@ -383,7 +390,7 @@ mod tests {
         let mut found = line(body, Some("utf-8"));
         assert_eq!(found["Body"], json!({ "t": 21.5 }));
         assert_eq!(found["EnqueuedTimeUtc"], "2026-01-02T03:04:05.6780000Z");
-        assert_eq!(found["Properties"], json!({ "level": "high", "hub": "plant" }));
+        assert_eq!(found["Properties"], json!({ "level": "high", "null": null, "empty": "", "hub": "plant" }));
         assert_eq!(found["SystemProperties"]["connectionDeviceId"], "d1");
         assert_eq!(found["SystemProperties"]["contentEncoding"], "utf-8");
         found = line(body, None);

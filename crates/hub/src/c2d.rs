@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gantry_identity::Timestamp;
 
+use crate::event::properties_size;
 use crate::limits;
 
 /// Which outcomes the sender wants to hear of.
@@ -72,8 +73,8 @@ pub struct C2dMessage {
     pub expires_at: Option<Timestamp>,
     /// Feedback wanted.
     pub ack: Ack,
-    /// Application properties.
-    pub properties: Vec<(String, String)>,
+    /// Application properties; one without a value is null, which is not empty.
+    pub properties: Vec<(String, Option<String>)>,
     /// The body.
     pub body: Bytes,
 }
@@ -84,7 +85,7 @@ impl C2dMessage {
         let system =
             [&self.message_id, &self.correlation_id, &self.user_id, &self.content_type, &self.content_encoding];
         let system: usize = system.into_iter().flatten().map(String::len).sum();
-        self.body.len() + system + self.properties.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
+        self.body.len() + system + properties_size(&self.properties)
     }
 
     /// Sets the expiry the service would: `ttl` from now when absent, two days at most.

@@ -122,8 +122,32 @@ impl SystemProperties<'_> {
     }
 }
 
-/// Application properties in the order sent.
-pub type Properties<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+/// Application properties in the order sent. One without a value is null, which is not empty.
+pub type Properties<'a> = Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>;
+
+/// The places of properties that are null, for records whose values are texts: those who read a record without
+/// looking at them see empty values.
+pub fn nulls<N, V>(properties: &[(N, Option<V>)]) -> Vec<usize> {
+    let is_null = |(at, (_, value)): (usize, &(N, Option<V>))| value.is_none().then_some(at);
+    properties.iter().enumerate().filter_map(is_null).collect()
+}
+
+/// Properties of a record, with [`nulls`] where they were.
+pub fn with_nulls(properties: Vec<(String, String)>, nulls: &[usize]) -> Vec<(String, Option<String>)> {
+    let mut all: Vec<_> = properties.into_iter().map(|(name, value)| (name, Some(value))).collect();
+    for at in nulls {
+        if let Some((_, value)) = all.get_mut(*at) {
+            *value = None;
+        }
+    }
+    all
+}
+
+/// What properties count for in a message's size.
+pub(crate) fn properties_size<N: AsRef<str>, V: AsRef<str>>(properties: &[(N, Option<V>)]) -> usize {
+    let size = |(name, value): &(N, Option<V>)| name.as_ref().len() + value.as_ref().map_or(0, |v| v.as_ref().len());
+    properties.iter().map(size).sum()
+}
 
 /// A device-to-cloud message as a head hands it in.
 #[derive(Clone, Debug, Default)]
@@ -140,8 +164,7 @@ impl Telemetry<'_> {
     /// Size as the service counts it: body, system property values, application names and values.
     pub fn size(&self) -> usize {
         let system: usize = self.system.fields().iter().flatten().map(|v| v.len()).sum();
-        let application: usize = self.properties.iter().map(|(k, v)| k.len() + v.len()).sum();
-        self.body.len() + system + application
+        self.body.len() + system + properties_size(&self.properties)
     }
 }
 
@@ -189,8 +212,8 @@ pub struct StoredEvent {
     pub model_id: Option<String>,
     /// System properties.
     pub system: SystemProperties<'static>,
-    /// Application properties.
-    pub properties: Vec<(String, String)>,
+    /// Application properties; one without a value is null.
+    pub properties: Vec<(String, Option<String>)>,
     /// Which endpoints it goes to.
     pub destinations: Destinations,
     /// What is added to it on the way there.
@@ -201,10 +224,10 @@ pub struct StoredEvent {
 
 impl StoredEvent {
     /// Application properties as an endpoint gets them: those of the message, then those added for it.
-    pub fn properties_for(&self, endpoint: Destinations) -> impl Iterator<Item = (&str, &str)> {
+    pub fn properties_for(&self, endpoint: Destinations) -> impl Iterator<Item = (&str, Option<&str>)> {
         let added = self.added.iter().filter(move |added| added.destinations.meets(endpoint));
-        let added = added.map(|added| (added.name.as_str(), added.value.as_str()));
-        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(added)
+        let added = added.map(|added| (added.name.as_str(), Some(added.value.as_str())));
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_deref())).chain(added)
     }
 }
 

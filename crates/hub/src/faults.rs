@@ -110,7 +110,7 @@ impl Fault {
     fn of(message: &Telemetry<'_>) -> Option<Self> {
         let property = |wanted: &str| {
             let found = message.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            found.map(|(_, value)| value.as_ref())
+            found.and_then(|(_, value)| value.as_deref())
         };
         let seconds = |name: &str, default: u64| {
             let given = property(name).and_then(|text| text.trim().parse().ok());
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn fault(properties: &[(&str, &str)]) -> Option<Fault> {
-        let properties = properties.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let properties = properties.iter().map(|(k, v)| ((*k).into(), Some((*v).into()))).collect();
         Fault::of(&Telemetry { properties, ..Telemetry::default() })
     }
 

@@ -20,7 +20,8 @@ const DEVICE_DELETED: &str = "deleteDeviceIdentity";
 
 /// Whether an event says that its device was deleted, and its modules with it.
 pub fn is_device_deleted(event: &StoredEvent) -> bool {
-    let says_so = |(name, value): &(String, String)| name == OPERATION && value == DEVICE_DELETED;
+    let says_so =
+        |(name, value): &(String, Option<String>)| name == OPERATION && value.as_deref() == Some(DEVICE_DELETED);
     event.source == MessageSource::Lifecycle && event.properties.iter().any(says_so)
 }
 
@@ -62,7 +63,7 @@ impl Report {
     }
 
     fn message(&self) -> Telemetry<'_> {
-        let properties = self.properties.iter().map(|(name, value)| ((*name).into(), value.as_str().into()));
+        let properties = self.properties.iter().map(|(name, value)| ((*name).into(), Some(value.as_str().into())));
         Telemetry { system: self.system.clone(), properties: properties.collect(), body: &self.body }
     }
 }

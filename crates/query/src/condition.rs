@@ -12,8 +12,8 @@ use crate::path::find;
 
 /// Where a condition finds the parts of a message. What is absent is undefined.
 pub trait Lookup {
-    /// An application property; names are compared without case.
-    fn property(&self, name: &str) -> Option<Cow<'_, str>>;
+    /// An application property, which may be null; names are compared without case.
+    fn property(&self, name: &str) -> Operand<'_>;
     /// A system property, such as `contentType` or `iothub-message-source`, without its `$`.
     fn system(&self, name: &str) -> Option<Cow<'_, str>>;
     /// The body as JSON, when content type and encoding say that it is.
@@ -92,7 +92,7 @@ struct Message<'m, L>(&'m L);
 impl<L: Lookup> Scope for Message<'_, L> {
     fn resolve<'a>(&'a self, reference: &'a Reference) -> Operand<'a> {
         match reference {
-            Reference::Property(name) => self.0.property(name).into(),
+            Reference::Property(name) => self.0.property(name),
             Reference::System(name) => self.0.system(name).into(),
             Reference::Body(path) => self.0.body().and_then(|body| find(body, path)).into(),
             Reference::Twin(path) => self.0.twin().and_then(|twin| find(twin, path)).into(),
@@ -139,9 +139,12 @@ mod tests {
     }
 
     impl Lookup for Example {
-        fn property(&self, name: &str) -> Option<Cow<'_, str>> {
-            let all = [("level", "storm"), ("temperature", "21.5"), ("$odd", "x"), ("a.b", "dots")];
-            all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| (*value).into())
+        fn property(&self, name: &str) -> Operand<'_> {
+            if name == "null" {
+                return Operand::Null;
+            }
+            let all = [("level", "storm"), ("temperature", "21.5"), ("$odd", "x"), ("a.b", "dots"), ("empty", "")];
+            all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value).into()
         }
 
         fn system(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -183,6 +186,17 @@ mod tests {
             ("{$odd} = 'x'", true),
             ("{level} = 'storm'", true),
             ("a.b = 'dots'", true),
+            ("null = null", true),
+            ("{null} = null", true),
+            ("{null} = ''", false),
+            ("is_null({null})", true),
+            ("is_defined({null})", true),
+            ("{null} = undefined", false),
+            ("empty = ''", true),
+            ("empty = null", false),
+            ("is_null(empty)", false),
+            ("missing = null", false),
+            ("is_defined(missing)", false),
             ("$contentType = 'application/json' AND $dt-subject = 'thermo'", true),
             ("$body.Weather.Temperature > 40", true),
             ("$body.Weather.Temperature > $twin.properties.desired.limit", true),

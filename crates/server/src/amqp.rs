@@ -73,7 +73,7 @@ fn created_at(folder: &Path) -> Timestamp {
 pub fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
     for added in std::mem::take(&mut event.added) {
         if added.destinations.meets(endpoint) {
-            event.properties.push((added.name, added.value));
+            event.properties.push((added.name, Some(added.value)));
         }
     }
     event

@@ -15,6 +15,8 @@
 //! str  name   str32 value  (str32: u32 length)
 //! u8   number of properties added by routing, then of each:
 //! u16  endpoints that get it   str name   str32 value
+//!      (one for no endpoint: its value is the places of application properties that are null, as `0,3`;
+//!      they are empty above, and empty to who does not know this)
 //! ...  the body: the rest of the record
 //! ```
 //!
@@ -25,11 +27,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties};
+use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties, nulls, with_nulls};
 use gantry_hub::routing::{Added, Destinations};
 use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
 
 const VERSION: u8 = 2;
+const NOWHERE: Destinations = Destinations(0);
 const SOURCES: [MessageSource; 5] = [
     MessageSource::Telemetry,
     MessageSource::TwinChange,
@@ -70,11 +73,15 @@ pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&u16::try_from(properties.len()).unwrap_or(u16::MAX).to_le_bytes());
     for (name, value) in properties.iter().take(usize::from(u16::MAX)) {
         put_str(out, name);
-        put_str32(out, value);
+        put_str32(out, value.as_deref().unwrap_or_default());
     }
+    let nulls: Vec<String> = nulls(properties).iter().map(ToString::to_string).collect();
+    let nulls = Added { destinations: NOWHERE, name: "null".to_owned(), value: nulls.join(",") };
+    let nulls = Some(&nulls).filter(|nulls| !nulls.value.is_empty());
     // Enrichments are ten at most.
-    out.push(u8::try_from(event.added.len()).unwrap_or(u8::MAX));
-    for added in event.added.iter().take(usize::from(u8::MAX)) {
+    let added = event.added.iter().chain(nulls);
+    out.push(u8::try_from(added.clone().count()).unwrap_or(u8::MAX));
+    for added in added.take(usize::from(u8::MAX)) {
         out.extend_from_slice(&added.destinations.0.to_le_bytes());
         put_str(out, &added.name);
         put_str32(out, &added.value);
@@ -114,9 +121,15 @@ pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, byt
     }
     let count = if version == 1 { 0 } else { *fields.take(1)?.first()? };
     let mut added = Vec::with_capacity(usize::from(count).min(16));
+    let mut nulls = Vec::new();
     for _ in 0..count {
         let destinations = Destinations(fields.u16()?);
-        added.push(Added { destinations, name: fields.text()?.to_owned(), value: fields.text32()?.to_owned() });
+        let (name, value) = (fields.text()?, fields.text32()?);
+        if destinations == NOWHERE {
+            nulls.extend(value.split(',').filter_map(|at| at.parse::<usize>().ok()));
+        } else {
+            added.push(Added { destinations, name: name.to_owned(), value: value.to_owned() });
+        }
     }
     let body = bytes.slice(bytes.len() - fields.0.len()..);
     Some(StoredEvent {
@@ -129,7 +142,7 @@ pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, byt
         auth_method,
         model_id,
         system,
-        properties,
+        properties: with_nulls(properties, &nulls),
         destinations,
         added,
         body,
@@ -191,7 +204,7 @@ mod tests {
                 output_name: Some("out".into()),
                 ..Default::default()
             },
-            properties: vec![("a".into(), "b".into()), ("empty".into(), "".into())],
+            properties: vec![("a".into(), Some("b".into())), ("null".into(), None), ("empty".into(), Some("".into()))],
             body: b"{\"temperature\":20}",
         };
         let added = Added { destinations: Destinations(4), name: "site".into(), value: "lyon".into() };
@@ -212,14 +225,17 @@ mod tests {
         let stored = decode(3, 7, 5, &bytes).unwrap();
         assert_eq!((stored.partition, stored.sequence_number, &stored.identity), (3, 7, &identity));
         assert_eq!(stored.system.fields(), message.system.fields());
-        assert_eq!(stored.properties, [("a".into(), "b".into()), ("empty".into(), String::new())]);
+        assert_eq!(
+            stored.properties,
+            [("a".into(), Some("b".into())), ("null".into(), None), ("empty".into(), Some(String::new()))]
+        );
         assert_eq!(stored.body, message.body);
         assert_eq!(
             (stored.source, stored.destinations, &stored.added[..]),
             (event.source, event.destinations, &[added][..])
         );
-        assert_eq!(stored.properties_for(Destinations(4)).count(), 3);
-        assert_eq!(stored.properties_for(Destinations(1)).count(), 2);
+        assert_eq!(stored.properties_for(Destinations(4)).count(), 4);
+        assert_eq!(stored.properties_for(Destinations(1)).count(), 3);
         for len in 0..bytes.len() - message.body.len() {
             assert_eq!(decode(0, 0, 0, &bytes.slice(..len)), None, "cut at {len}");
         }
@@ -238,6 +254,6 @@ mod tests {
         old.extend_from_slice(b"body");
         let stored = decode(0, 1, 5, &Bytes::from(old)).unwrap();
         assert_eq!((stored.source, stored.destinations), (MessageSource::Telemetry, Destinations::BUILT_IN));
-        assert_eq!((stored.properties, &stored.body[..]), (vec![("a".into(), "b".into())], &b"body"[..]));
+        assert_eq!((stored.properties, &stored.body[..]), (vec![("a".into(), Some("b".into()))], &b"body"[..]));
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use gantry_hub::c2d::{Ack, C2dMessage};
 use gantry_hub::device::{Authentication, Device, Status};
+use gantry_hub::event::{nulls, with_nulls};
 use gantry_hub::management::Managed;
 use gantry_hub::ports::StoreError;
 use gantry_hub::twin::{Object, Section, Twin};
@@ -210,8 +211,15 @@ pub(crate) struct C2dShape {
     content_type: Option<String>,
     content_encoding: Option<String>,
     ack: String,
+    /// A null one is empty here, and named by its place in `nulls`.
     properties: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nulls: Vec<usize>,
     pub(crate) generation_id: String,
+}
+
+fn texts(properties: &[(String, Option<String>)]) -> Vec<(String, String)> {
+    properties.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect()
 }
 
 impl C2dShape {
@@ -224,7 +232,8 @@ impl C2dShape {
             content_type: message.content_type.clone(),
             content_encoding: message.content_encoding.clone(),
             ack: message.ack.as_str().to_owned(),
-            properties: message.properties.clone(),
+            properties: texts(&message.properties),
+            nulls: nulls(&message.properties),
         }
     }
 
@@ -237,7 +246,7 @@ impl C2dShape {
             content_encoding: self.content_encoding,
             expires_at: Some(Timestamp::from_millis(expires_at)),
             ack: Ack::parse(&self.ack).unwrap_or_default(),
-            properties: self.properties,
+            properties: with_nulls(self.properties, &self.nulls),
             body: body.into(),
         }
     }
@@ -387,5 +396,22 @@ impl RegistrationShape {
             updated_at: Timestamp::from_millis(self.updated_at),
             etag: self.etag,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queued_message_keeps_nulls_and_older_versions_read_it() {
+        let properties = vec![("a".into(), None), ("b".into(), Some(String::new())), ("c".into(), Some("x".into()))];
+        let message = C2dMessage { properties, ..C2dMessage::default() };
+        let written = serde_json::to_value(C2dShape::new(&message, "7".into())).unwrap();
+        assert_eq!(written["properties"], serde_json::json!([["a", ""], ["b", ""], ["c", "x"]]));
+        let read: C2dShape = serde_json::from_value(written).unwrap();
+        assert_eq!(read.read(0, vec![]).properties, message.properties);
+        let old: C2dShape = serde_json::from_str(r#"{"properties":[["a",""]],"generation_id":"7"}"#).unwrap();
+        assert_eq!(old.read(0, vec![]).properties, [("a".to_owned(), Some(String::new()))]);
     }
 }

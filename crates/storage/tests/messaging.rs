@@ -394,7 +394,7 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
         .await
         .into_iter()
         .map(|event| {
-            let operation = event.properties.iter().find(|(name, _)| name == "opType").unwrap().1.clone();
+            let operation = event.properties.iter().find(|(name, _)| name == "opType").unwrap().1.clone().unwrap();
             (operation, event.enqueued_at)
         })
         .collect();

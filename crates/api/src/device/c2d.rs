@@ -67,7 +67,8 @@ fn write(headers: &mut HeaderMap, identity: &Identity, enqueued: &Enqueued) {
         // A name that cannot be in a header is written as in a URL.
         let name = plain.or_else(|| lock::name(&format!("iothub-app-{}", utf8_percent_encode(name, NON_ALPHANUMERIC))));
         if let Some(name) = name {
-            headers.append(name, lock::value(value));
+            // A header cannot be null.
+            headers.append(name, lock::value(value.as_deref().unwrap_or_default()));
         }
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

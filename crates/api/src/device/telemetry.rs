@@ -28,7 +28,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 struct Item {
     body: String,
     #[serde(default)]
-    properties: BTreeMap<String, String>,
+    properties: BTreeMap<String, Option<String>>,
     #[serde(default = "yes", alias = "base64encoded")]
     base64_encoded: bool,
 }
@@ -77,7 +77,7 @@ fn decoded(item: &Item) -> Result<Vec<u8>, ApiError> {
 fn batched<'a>(item: &'a Item, body: &'a [u8]) -> Telemetry<'a> {
     let mut message = Telemetry { body, ..Telemetry::default() };
     for (name, value) in &item.properties {
-        set(&mut message, name.into(), value.into());
+        set(&mut message, name.into(), value.as_deref().map(Cow::from));
     }
     message
 }
@@ -85,13 +85,13 @@ fn batched<'a>(item: &'a Item, body: &'a [u8]) -> Telemetry<'a> {
 fn single<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Telemetry<'a> {
     let mut message = Telemetry { body, ..Telemetry::default() };
     for (name, value) in headers {
-        set(&mut message, name.as_str().into(), String::from_utf8_lossy(value.as_bytes()));
+        set(&mut message, name.as_str().into(), Some(String::from_utf8_lossy(value.as_bytes())));
     }
     message
 }
 
 /// Sets a property by the name of its header; other headers are not ours.
-fn set<'a>(message: &mut Telemetry<'a>, name: Cow<'a, str>, value: Cow<'a, str>) {
+fn set<'a>(message: &mut Telemetry<'a>, name: Cow<'a, str>, value: Option<Cow<'a, str>>) {
     let system = &mut message.system;
     let slot = match name.to_ascii_lowercase().as_str() {
         "iothub-messageid" => &mut system.message_id,
@@ -112,5 +112,5 @@ fn set<'a>(message: &mut Telemetry<'a>, name: Cow<'a, str>, value: Cow<'a, str>)
         }
         _ => return,
     };
-    *slot = Some(value);
+    *slot = value;
 }

@@ -114,17 +114,24 @@ struct MemoryLog(Arc<Mutex<Vec<Logged>>>);
 pub(crate) struct Logged {
     pub(crate) identity: Identity,
     pub(crate) fields: Vec<Option<String>>,
-    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) properties: Vec<(String, Option<String>)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl EventSink for MemoryLog {
     fn append(&self, events: &[Event<'_>]) -> Append {
-        self.0.lock().unwrap().extend(events.iter().map(|event| Logged {
-            identity: event.identity.clone(),
-            fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
-            properties: event.message.properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
-            body: event.message.body.to_vec(),
+        self.0.lock().unwrap().extend(events.iter().map(|event| {
+            Logged {
+                identity: event.identity.clone(),
+                fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
+                properties: event
+                    .message
+                    .properties
+                    .iter()
+                    .map(|(k, v)| (k.to_string(), v.as_ref().map(ToString::to_string)))
+                    .collect(),
+                body: event.message.body.to_vec(),
+            }
         }));
         Box::pin(std::future::ready(Ok(())))
     }

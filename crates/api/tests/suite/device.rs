@@ -104,6 +104,7 @@ async fn a_message_keeps_its_properties() {
         ("iothub-creationtimeutc", "2026-01-01T00:00:00Z"),
         ("dt-subject", "thermostat"),
         ("iothub-app-level", "5"),
+        ("iothub-app-empty", ""),
         ("iothub-app-iothub-connection-device-id", "somebody else"),
         ("content-type", "application/octet-stream"),
         ("x-other", "not ours"),
@@ -117,7 +118,10 @@ async fn a_message_keeps_its_properties() {
     let (kind, encoding) = (Some("application/json"), Some("utf-8"));
     let expected = [Some("m"), Some("c"), Some("u"), kind, encoding, None, time, Some("thermostat"), None, None];
     assert_eq!(fields, expected);
-    assert_eq!(logged.properties, [("level".to_owned(), "5".to_owned())]);
+    assert_eq!(
+        logged.properties,
+        [("level".to_owned(), Some("5".to_owned())), ("empty".to_owned(), Some(String::new()))]
+    );
 }
 
 #[tokio::test]
@@ -133,12 +137,19 @@ async fn words_of_paths_are_known_in_any_case() {
 async fn a_batch_is_taken_whole_or_not_at_all() {
     let world = World::new().await;
     let batch = [("content-type", "application/vnd.microsoft.iothub.json; charset=utf-8")];
-    let good = r#"[{"body":"YQ==","properties":{"iothub-app-Level":"1","iothub-messageid":"a"}},
+    let good = r#"[{"body":"YQ==","properties":{"iothub-app-Level":"1","iothub-app-Null":null,"iothub-app-Empty":"","iothub-messageid":"a","iothub-correlationid":null}},
         {"body":"b","base64Encoded":false}, {"body":"Yw==","base64Encoded":true,"properties":{}}]"#;
     assert_eq!(world.device("POST", EVENTS, &batch, good).await.status, StatusCode::NO_CONTENT);
     assert_eq!(world.bodies(), ["a", "b", "c"]);
     let first = world.log.lock().unwrap()[0].clone();
-    assert_eq!(first.properties, [("Level".to_owned(), "1".to_owned())]);
+    assert_eq!(
+        first.properties,
+        [
+            ("Empty".to_owned(), Some(String::new())),
+            ("Level".to_owned(), Some("1".to_owned())),
+            ("Null".to_owned(), None)
+        ]
+    );
     assert_eq!(first.fields[0].as_deref(), Some("a"));
     for wrong in ["", "{}", "[]", r#"[{"body":"*"}]"#, r#"[{"body":"YQ=="},{"properties":{}}]"#, "[1]"] {
         let answer = world.device("POST", EVENTS, &batch, wrong).await;
@@ -175,7 +186,11 @@ async fn a_polled_message_says_all_and_is_completed() {
         user_id: Some("u".into()),
         content_type: Some("text/plain".into()),
         ack: Ack::Full,
-        properties: vec![("level".into(), "5".into()), ("a b".into(), "line\nbreak".into())],
+        properties: vec![
+            ("level".into(), Some("5".into())),
+            ("a b".into(), Some("line\nbreak".into())),
+            ("null".into(), None),
+        ],
         body: Bytes::from_static(b"hello"),
         ..C2dMessage::default()
     };
@@ -190,6 +205,7 @@ async fn a_polled_message_says_all_and_is_completed() {
     assert_eq!(answer.header("iothub-ack"), Some("full"));
     assert_eq!(answer.header("iothub-contenttype"), Some("text/plain"));
     assert_eq!(answer.header("iothub-app-level"), Some("5"));
+    assert_eq!(answer.header("iothub-app-null"), Some(""), "a header cannot be null");
     assert_eq!(answer.header("iothub-app-a%20b"), Some("line%0Abreak"));
     assert!(answer.header("iothub-expiry").is_some() && answer.header("iothub-enqueuedtime").is_some());
     assert!(answer.header("iothub-sequencenumber").is_some());

@@ -1,5 +1,7 @@
 //! Cloud-to-device messages as services send them to `/messages/devicebound`.
 
+use std::borrow::Cow;
+
 use gantry_amqp::{ErrorCondition, Message, MessageId, Value, condition};
 use gantry_hub::c2d::{Ack, C2dMessage};
 use gantry_identity::{Identity, Timestamp};
@@ -34,10 +36,10 @@ pub(super) fn read(message: &Message) -> Result<(Vec<Identity>, C2dMessage), Err
             return Err(argument("application properties must be of simple types"));
         };
         if name.eq_ignore_ascii_case(ACK) {
-            let ack = Ack::parse(&value.to_ascii_lowercase());
+            let ack = value.map_or(Some(Ack::None), |word| Ack::parse(&word.to_ascii_lowercase()));
             c2d.ack = ack.ok_or_else(|| argument("`iothub-ack` must be none, positive, negative or full"))?;
         } else {
-            c2d.properties.push((name.to_owned(), value));
+            c2d.properties.push((name.to_owned(), value.map(Cow::into_owned)));
         }
     }
     Ok((recipients, c2d))
@@ -61,10 +63,11 @@ fn recipients(to: &str) -> Vec<Identity> {
     }
 }
 
-/// A simple value as devices get it: as text.
-pub(super) fn text(value: &Value) -> Option<String> {
-    Some(match value {
-        Value::Null => String::new(),
+/// A simple value as devices get it: as text, or null. `None` when it is not simple.
+pub(super) fn text(value: &Value) -> Option<Option<Cow<'_, str>>> {
+    let text = match value {
+        Value::Null => return Some(None),
+        Value::String(_) | Value::Symbol(_) => return Some(value.as_str().map(Cow::Borrowed)),
         Value::Boolean(flag) => flag.to_string(),
         Value::Ulong(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
@@ -72,9 +75,9 @@ pub(super) fn text(value: &Value) -> Option<String> {
         Value::Char(letter) => letter.to_string(),
         Value::Uuid(id) => id.to_string(),
         Value::Timestamp(at) => Timestamp::from_millis(*at).to_string(),
-        Value::String(_) | Value::Symbol(_) => value.as_str()?.to_owned(),
         other => other.as_i64()?.to_string(),
-    })
+    };
+    Some(Some(text.into()))
 }
 
 fn argument(text: &str) -> ErrorCondition {
@@ -120,6 +123,8 @@ mod tests {
                 ("iothub-ack".into(), "Full".into()),
                 ("level".into(), Value::Int(3)),
                 ("on".into(), true.into()),
+                ("null".into(), Value::Null),
+                ("empty".into(), "".into()),
             ],
             body: Body::Data(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]),
             ..Message::default()
@@ -128,7 +133,8 @@ mod tests {
         assert_eq!(recipients, [Identity::parse("d1").unwrap()]);
         assert_eq!(c2d.message_id.as_deref(), Some("7"));
         assert_eq!((c2d.ack, c2d.expires_at), (Ack::Full, Some(Timestamp::from_millis(5))));
-        assert_eq!(c2d.properties, [("level".to_owned(), "3".to_owned()), ("on".to_owned(), "true".to_owned())]);
+        let properties: Vec<_> = c2d.properties.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        assert_eq!(properties, [("level", Some("3")), ("on", Some("true")), ("null", None), ("empty", Some(""))]);
         assert_eq!(&c2d.body[..], b"ab");
     }
 

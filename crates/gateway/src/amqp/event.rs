@@ -139,7 +139,7 @@ fn write_application_properties(out: &mut Vec<u8>, event: &StoredEvent) {
     message::encode_application_properties(out, |out| {
         for (name, value) in &event.properties {
             encode::string(out, name);
-            encode::string(out, value);
+            encode::string_or_null(out, value.as_deref());
         }
         if let Some(creation_time) = creation_time {
             encode::string(out, names::CREATION_TIME);
@@ -231,7 +231,8 @@ mod tests {
         event.identity = Identity::parse("motor-1/edge").unwrap();
         event.model_id = Some("dtmi:x;1".into());
         event.system = system;
-        event.properties = vec![("level".into(), "5".into())];
+        event.properties =
+            vec![("level".into(), Some("5".into())), ("null".into(), None), ("empty".into(), Some("".into()))];
         let message = read(&event, None);
         let properties = message.properties.clone().unwrap();
         assert_eq!(properties.message_id, Some(gantry_amqp::MessageId::String("m".into())));
@@ -243,6 +244,8 @@ mod tests {
         assert_eq!(message.message_annotation("dt-subject"), Some(&"thermostat".into()));
         assert_eq!(message.message_annotation("iothub-connection-module-id"), Some(&"edge".into()));
         assert_eq!(message.application_property("level"), Some(&"5".into()));
+        assert_eq!(message.application_property("null"), Some(&Value::Null));
+        assert_eq!(message.application_property("empty"), Some(&"".into()));
         assert_eq!(message.application_property("iothub-creation-time-utc"), Some(&"2026-11-23T00:00:00Z".into()));
     }
 

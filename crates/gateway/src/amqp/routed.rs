@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gantry_amqp::{Body, Header, Message, MessageId, Properties, Symbol, Value};
 use gantry_hub::LockToken;
-use gantry_hub::event::names;
+use gantry_hub::event::{names, with_nulls};
 use gantry_hub::service_queue::ServiceMessage;
 use gantry_identity::Timestamp;
 use serde::Deserialize;
@@ -28,6 +28,7 @@ struct Kept {
     content_encoding: Option<String>,
     subject: Option<String>,
     properties: Vec<(String, String)>,
+    nulls: Vec<usize>,
     body: String,
 }
 
@@ -54,7 +55,8 @@ pub(super) fn write(token: LockToken, message: &ServiceMessage, until: Option<Ti
     ];
     // Service Bus carries these as application properties: its clients show no annotations.
     let own = texts.into_iter().filter_map(|(name, text)| Some((Value::from(name), Value::from(text?))));
-    let properties = kept.properties.into_iter().map(|(name, value)| (Value::from(name), Value::from(value)));
+    let properties = with_nulls(kept.properties, &kept.nulls).into_iter();
+    let properties = properties.map(|(name, value)| (Value::from(name), value.map_or(Value::Null, Value::from)));
     Message {
         header: Some(Header { delivery_count: message.delivery_count, ..Header::default() }),
         message_annotations: annotations,

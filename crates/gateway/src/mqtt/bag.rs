@@ -22,12 +22,12 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, BagError> {
 }
 
 /// Reads the bag of a telemetry topic into `message`. A repeated name keeps its last value;
-/// a stray `%` stays as it is; a name without `=` has an empty value.
+/// a stray `%` stays as it is; a name without `=` is null, and for a system property the same as none.
 pub(super) fn read<'a>(bag: &'a str, message: &mut Telemetry<'a>) -> Result<(), BagError> {
     let bag = bag.strip_suffix('/').unwrap_or(bag);
     for pair in bag.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decoded(name)?, decoded(value)?);
+        let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+        let (name, value) = (decoded(name)?, value.map(decoded).transpose()?);
         let system = &mut message.system;
         let slot = match name.as_ref() {
             "$.mid" => &mut system.message_id,
@@ -48,7 +48,7 @@ pub(super) fn read<'a>(bag: &'a str, message: &mut Telemetry<'a>) -> Result<(), 
                 continue;
             }
         };
-        *slot = Some(value);
+        *slot = value;
     }
     split_content_type(message);
     Ok(())
@@ -90,7 +90,10 @@ pub(super) fn write(device_id: &str, message: &C2dMessage) -> String {
         let _ = write!(bag, "&iothub-ack={}", message.ack.as_str());
     }
     for (name, value) in &message.properties {
-        let _ = write!(bag, "&{}={}", encode(name), encode(value));
+        let _ = write!(bag, "&{}", encode(name));
+        if let Some(value) = value {
+            let _ = write!(bag, "={}", encode(value));
+        }
     }
     bag
 }
@@ -102,13 +105,19 @@ mod tests {
     #[test]
     fn system_and_application_properties_are_told_apart() {
         let mut message = Telemetry::default();
-        read("%24.mid=1&$.ct=application%2Fjson&alert=a%20b&dt-subject=comp&x=1+2&x=3&bare&100%=y/", &mut message)
-            .unwrap();
+        read(
+            "%24.mid=1&$.ct=application%2Fjson&alert=a%20b&dt-subject=comp&x=1+2&x=3&bare&%24.cid&empty=&100%=y/",
+            &mut message,
+        )
+        .unwrap();
         assert_eq!(message.system.message_id.as_deref(), Some("1"));
         assert_eq!(message.system.content_type.as_deref(), Some("application/json"));
         assert_eq!(message.system.subject.as_deref(), Some("comp"));
-        let properties: Vec<_> = message.properties.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
-        assert_eq!(properties, [("alert", "a b"), ("x", "3"), ("bare", ""), ("100%", "y")]);
+        let properties: Vec<_> = message.properties.iter().map(|(k, v)| (k.as_ref(), v.as_deref())).collect();
+        let expected =
+            [("alert", Some("a b")), ("x", Some("3")), ("bare", None), ("empty", Some("")), ("100%", Some("y"))];
+        assert_eq!(properties, expected);
+        assert_eq!(message.system.correlation_id, None);
     }
 
     #[test]
@@ -137,13 +146,17 @@ mod tests {
             message_id: Some("a/b c".into()),
             expires_at: Some(gantry_identity::Timestamp::from_millis(0)),
             ack: Ack::Full,
-            properties: vec![("k&".into(), "v=+".into())],
+            properties: vec![
+                ("k&".into(), Some("v=+".into())),
+                ("null".into(), None),
+                ("empty".into(), Some(String::new())),
+            ],
             ..Default::default()
         };
         assert_eq!(
             write("d1", &message),
             "%24.to=%2Fdevices%2Fd1%2Fmessages%2FdeviceBound&%24.mid=a%2Fb%20c\
-             &%24.exp=1970-01-01T00%3A00%3A00.0000000Z&iothub-ack=full&k%26=v%3D%2B"
+             &%24.exp=1970-01-01T00%3A00%3A00.0000000Z&iothub-ack=full&k%26=v%3D%2B&null&empty="
         );
     }
 }

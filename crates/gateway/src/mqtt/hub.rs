@@ -396,9 +396,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
         if bag::read(bag, &mut message).is_err() {
             return;
         }
-        message.properties.push((names::MESSAGE_TYPE.into(), "Will".into()));
+        message.properties.push((names::MESSAGE_TYPE.into(), Some("Will".into())));
         if will.retain {
-            message.properties.push((names::MQTT_RETAIN.into(), "true".into()));
+            message.properties.push((names::MQTT_RETAIN.into(), Some("true".into())));
         }
         let stored = match self.hub.telemetry(now(), &self.session, &[message]) {
             Ok(taken) => taken.append.await.map_err(HubError::from),
@@ -425,7 +425,7 @@ impl<'a> Batch<'a> {
         let mut message = Telemetry { body: publish.payload, ..Telemetry::default() };
         bag::read(bag, &mut message).map_err(|error| End::Protocol(error.to_string()))?;
         if publish.retain {
-            message.properties.push((names::MQTT_RETAIN.into(), "true".into()));
+            message.properties.push((names::MQTT_RETAIN.into(), Some("true".into())));
         }
         self.messages.push(message);
         if publish.qos == QoS::AtLeastOnce {

@@ -381,7 +381,7 @@ async fn c2d_messages_are_accepted_when_they_are_queued() {
     let sent = world.outbox.sent.lock().unwrap();
     let bodies: Vec<_> = sent.iter().map(|message| message.body[0]).collect();
     assert_eq!((bodies, sent[0].ack), (vec![0, 1, 2], Ack::Full));
-    assert_eq!(sent[0].properties, [("level".to_owned(), "5".to_owned())]);
+    assert_eq!(sent[0].properties, [("level".to_owned(), Some("5".to_owned()))]);
 }
 
 #[tokio::test]

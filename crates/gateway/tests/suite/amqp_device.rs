@@ -75,7 +75,11 @@ async fn send_c2d(world: &World, identity: &Identity, message_id: &str) {
         message_id: Some(message_id.into()),
         correlation_id: Some("c".into()),
         ack: Ack::Full,
-        properties: vec![("level".into(), "5".into())],
+        properties: vec![
+            ("level".into(), Some("5".into())),
+            ("null".into(), None),
+            ("empty".into(), Some(String::new())),
+        ],
         body: Bytes::from_static(b"hello"),
         ..C2dMessage::default()
     };
@@ -112,6 +116,8 @@ async fn telemetry_is_stored_with_all_it_says() {
         }),
         application_properties: vec![
             ("level".into(), Value::Int(5)),
+            ("null".into(), Value::Null),
+            ("empty".into(), "".into()),
             ("iothub-creation-time-utc".into(), "2026-01-01T00:00:00Z".into()),
             ("iothub-connection-device-id".into(), "somebody else".into()),
         ],
@@ -136,7 +142,9 @@ async fn telemetry_is_stored_with_all_it_says() {
         None,
     ];
     assert_eq!(fields, expected);
-    assert_eq!(logged.properties, [("level".to_owned(), "5".to_owned())], "what the hub stamps cannot be set");
+    let properties = [("level", Some("5")), ("null", None), ("empty", Some(""))];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+    assert_eq!(logged.properties, properties, "what the hub stamps cannot be set");
 }
 
 /// Ids of the four types, and the texts everybody else gets to see.
@@ -608,6 +616,8 @@ async fn a_c2d_message_comes_with_all_it_says_and_is_settled_second() {
     assert!(matches!(message.message_annotation("x-opt-sequence-number"), Some(Value::Ulong(_))));
     assert_eq!(message.application_property("iothub-ack"), Some(&"full".into()));
     assert_eq!(message.application_property("level"), Some(&"5".into()));
+    assert_eq!(message.application_property("null"), Some(&Value::Null));
+    assert_eq!(message.application_property("empty"), Some(&"".into()));
     let properties = message.properties.unwrap();
     assert_eq!(properties.to.as_deref(), Some("/devices/d1/messages/devicebound"));
     assert_eq!(properties.message_id, Some(MessageId::String("m1".into())));

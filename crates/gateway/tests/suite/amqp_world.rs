@@ -69,7 +69,7 @@ impl MemoryStream {
                 auth_method: "{}".into(),
                 model_id: None,
                 system: SystemProperties::default(),
-                properties: vec![("n".into(), sequence_number.to_string())],
+                properties: vec![("n".into(), Some(sequence_number.to_string()))],
                 destinations: gantry_hub::routing::Destinations::BUILT_IN,
                 added: vec![],
                 body: body.clone(),
@@ -315,7 +315,7 @@ pub(crate) struct LoggedEvent {
     pub(crate) auth_method: String,
     pub(crate) model_id: Option<String>,
     pub(crate) fields: Vec<Option<String>>,
-    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) properties: Vec<(String, Option<String>)>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -332,7 +332,12 @@ impl EventSink for MemoryLog {
             auth_method: event.auth_method.to_owned(),
             model_id: event.model_id.map(str::to_owned),
             fields: event.message.system.fields().iter().map(|field| field.map(str::to_owned)).collect(),
-            properties: event.message.properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            properties: event
+                .message
+                .properties
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.as_ref().map(ToString::to_string)))
+                .collect(),
             body: event.message.body.to_vec(),
         });
         self.events.lock().unwrap().extend(logged);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use gantry_identity::{Identity, Timestamp};
-use gantry_query::Lookup;
+use gantry_query::{Lookup, Operand};
 use serde_json::Value;
 
 use crate::event::{MessageSource, Telemetry};
@@ -42,9 +42,10 @@ impl<'a> Message<'a> {
 }
 
 impl Lookup for Message<'_> {
-    fn property(&self, name: &str) -> Option<Cow<'_, str>> {
+    fn property(&self, name: &str) -> Operand<'_> {
         let mut properties = self.message.properties.iter().rev();
-        properties.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| Cow::Borrowed(value.as_ref()))
+        let found = properties.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_deref().map_or(Operand::Null, Operand::from)).into()
     }
 
     fn system(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -239,7 +239,8 @@ mod tests {
             content_encoding: Some("UTF-8".into()),
             ..SystemProperties::default()
         };
-        let telemetry = Telemetry { system, properties: vec![("Level".into(), "high".into())], body: body.as_bytes() };
+        let telemetry =
+            Telemetry { system, properties: vec![("Level".into(), Some("high".into()))], body: body.as_bytes() };
         table.decide(&Message::new(source, &identity, Timestamp::from_millis(0), None, &telemetry, twin))
     }
 

@@ -18,7 +18,7 @@ pub struct TestMessage {
     /// The body, as text.
     pub body: Option<String>,
     /// Application properties.
-    pub app_properties: BTreeMap<String, String>,
+    pub app_properties: BTreeMap<String, Option<String>>,
     /// System properties (`contentType`, `contentEncoding`, `connectionDeviceId`, …).
     pub system_properties: BTreeMap<String, String>,
 }
@@ -60,7 +60,8 @@ impl TestMessage {
             subject: field("dt-subject"),
             ..SystemProperties::default()
         };
-        let properties = self.app_properties.iter().map(|(k, v)| (k.clone().into(), v.clone().into())).collect();
+        let properties =
+            self.app_properties.iter().map(|(k, v)| (k.as_str().into(), v.as_deref().map(Into::into))).collect();
         let body = self.body.as_deref().unwrap_or_default().as_bytes();
         let telemetry = Telemetry { system, properties, body };
         let device = field("connectionDeviceId").and_then(|id: std::borrow::Cow<'_, str>| DeviceId::parse(&id).ok());

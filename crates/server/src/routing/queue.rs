@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use gantry_central::actions::DeliveryError;
 use gantry_endpoints::Sink;
 use gantry_hub::Hub;
-use gantry_hub::event::StoredEvent;
+use gantry_hub::event::{StoredEvent, nulls};
 use gantry_hub::service_queue::ServiceQueue;
 use gantry_identity::Timestamp;
 use serde_json::json;
@@ -58,6 +58,8 @@ impl Sink for Queue {
 /// An event as the AMQP head reads it (`gateway/src/amqp/routed.rs`).
 fn document(event: &StoredEvent) -> String {
     let system = &event.system;
+    let texts = event.properties.iter().map(|(name, value)| (name, value.as_deref().unwrap_or_default()));
+    let properties: Vec<_> = texts.collect();
     json!({
         "deviceId": event.identity.device.as_str(),
         "moduleId": event.identity.module.as_ref().map(|module| module.as_str()),
@@ -72,7 +74,8 @@ fn document(event: &StoredEvent) -> String {
         "contentType": system.content_type,
         "contentEncoding": system.content_encoding,
         "subject": system.subject,
-        "properties": event.properties,
+        "properties": properties,
+        "nulls": nulls(&event.properties),
         "body": STANDARD.encode(&event.body),
     })
     .to_string()

@@ -60,7 +60,7 @@ async fn a_kept_session_keeps_subscriptions_and_messages_over_reconnect_and_rest
 }
 
 fn property<'a>(event: &'a StoredEvent, name: &str) -> Option<&'a str> {
-    event.properties.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    event.properties.iter().find(|(n, _)| n == name).and_then(|(_, value)| value.as_deref())
 }
 
 #[tokio::test(flavor = "multi_thread")]

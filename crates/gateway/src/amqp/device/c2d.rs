@@ -245,8 +245,11 @@ fn write(identity: &Identity, token: LockToken, enqueued: &Enqueued) -> Message 
     let symbol = |text: &Option<String>| {
         text.as_deref().filter(|text| text.is_ascii()).map(|text| Symbol::from(text.to_owned()))
     };
-    let mut application_properties: Vec<(Value, Value)> =
-        message.properties.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+    let mut application_properties: Vec<(Value, Value)> = message
+        .properties
+        .iter()
+        .map(|(name, value)| (name.as_str().into(), value.as_deref().map_or(Value::Null, Value::from)))
+        .collect();
     if message.ack != Ack::None {
         application_properties.push(("iothub-ack".into(), message.ack.as_str().into()));
     }

@@ -122,6 +122,10 @@ fn read(delivery: &Delivery) -> Result<Vec<Message>, ErrorCondition> {
     for message in &mut messages {
         let body = message.body.to_bytes().ok_or_else(|| argument("the body must be data, text or binary"))?;
         message.body = Body::Data(vec![body]);
+        let is_simple = |(name, value): &(Value, Value)| name.as_str().is_some() && text(value).is_some();
+        if !message.application_properties.iter().all(is_simple) {
+            return Err(argument("application properties must be of simple types"));
+        }
         let bytes = telemetry(message).size();
         if bytes > limits::D2C_BYTES_MAX {
             let error = HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX };
@@ -153,11 +157,11 @@ fn telemetry(message: &Message) -> Telemetry<'_> {
     system.subject = annotation(names::SUBJECT);
     system.interface_id = annotation(names::INTERFACE_ID);
     for (name, value) in &message.application_properties {
-        let Some(name) = name.as_str() else { continue };
-        let Some(value) = value.as_str().map(Cow::Borrowed).or_else(|| text(value).map(Cow::Owned)) else { continue };
+        // Others were refused.
+        let (Some(name), Some(value)) = (name.as_str(), text(value)) else { continue };
         match name {
-            names::OUTPUT_NAME => telemetry.system.output_name = Some(value),
-            names::CREATION_TIME => telemetry.system.creation_time = Some(value),
+            names::OUTPUT_NAME => telemetry.system.output_name = value,
+            names::CREATION_TIME => telemetry.system.creation_time = value,
             name if names::is_stamped(name) => {}
             name => telemetry.properties.push((Cow::Borrowed(name), value)),
         }

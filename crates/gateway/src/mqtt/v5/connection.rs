@@ -436,7 +436,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
         let Ok(Some(decoded)) = decode(will, usize::MAX) else { return };
         let Packet::Publish(publish) = decoded.packet else { return };
         let Ok(mut message) = telemetry(&publish.properties, publish.payload) else { return };
-        message.properties.push((names::MESSAGE_TYPE.into(), "Will".into()));
+        message.properties.push((names::MESSAGE_TYPE.into(), Some("Will".into())));
         let stored = match self.gateway.hub.telemetry(now(), &self.session, &[message]) {
             Ok(taken) => taken.append.await.map_err(HubError::from),
             Err(error) => Err(error),

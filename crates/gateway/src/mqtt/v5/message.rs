@@ -36,7 +36,7 @@ pub(super) fn telemetry<'a>(properties: &Properties<'a>, payload: &'a [u8]) -> R
                 // The hub stamps these; a sender cannot.
                 if !names::is_stamped(name) {
                     message.properties.retain(|(known, _)| known != name);
-                    message.properties.push((name.into(), value.into()));
+                    message.properties.push((name.into(), Some(value.into())));
                 }
                 continue;
             }
@@ -79,7 +79,8 @@ pub(super) fn command(enqueued: &Enqueued) -> Option<Vec<(Cow<'_, str>, Cow<'_, 
         }
     }
     for (name, value) in &message.properties {
-        properties.push((format!("{APPLICATION}{name}").into(), value.into()));
+        // A user property cannot be null.
+        properties.push((format!("{APPLICATION}{name}").into(), value.as_deref().unwrap_or_default().into()));
     }
     let fits = |text: &str| u16::try_from(text.len()).is_ok() && !text.contains('\0');
     let content_type = message.content_type.as_deref().is_none_or(fits);
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(message.system.content_type.as_deref(), Some("text"));
         assert_eq!(message.system.message_id.as_deref(), Some("m"));
         assert_eq!(message.system.creation_time.as_deref(), Some("1970-01-01T00:00:00.0000000Z"));
-        assert_eq!(message.properties, [("a b".into(), "2".into())]);
+        assert_eq!(message.properties, [("a b".into(), Some("2".into()))]);
     }
 
     #[test]
@@ -129,7 +130,7 @@ mod tests {
             delivery_count: 1,
             enqueued_at: Timestamp::from_millis(5),
             generation_id: String::new(),
-            message: C2dMessage { properties: vec![(name, "v".into())], ..Default::default() },
+            message: C2dMessage { properties: vec![(name, Some("v".into()))], ..Default::default() },
         };
         let good = with("n".into());
         let properties = command(&good).unwrap();
