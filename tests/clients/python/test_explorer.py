@@ -85,10 +85,20 @@ def test_the_life_of_a_device(explorer, name, env, ca):
     client.on_method_request_received = lambda request: client.send_method_response(
         MethodResponse.create_from_method_request(request, 200, {"got": request.payload})
     )
+    # This SDK cannot subscribe to messages of a device with `#` or `+` in its id (findings/device-id-with-wildcard.sh).
+    received, can_receive = [], not {"#", "+"} & set(name)
+    if can_receive:
+        client.on_message_received = received.append
     client.connect()
     try:
         call = {"methodName": "reboot", "payload": {"in": 5}, "connectTimeoutInSeconds": 5, "responseTimeoutInSeconds": 10}
         assert explorer("POST", f"twins/{name}/methods", call) == (200, {"status": 200, "payload": {"got": {"in": 5}}})
+        # Its message has no body in the answer, and its path is encoded once more than the others.
+        sent = f"devices/{quote(name)}/messages/deviceBound"
+        assert explorer("POST", sent, "hello", {"iothub-app-level": "5"}) == (204, None)
+        if can_receive:
+            message = wait_for(lambda: received and received[0])
+            assert (message.data, message.custom_properties) == (b'"hello"', {"level": "5"})
         assert explorer("GET", f"digitaltwins/{name}")[1]["$dtId"] == name
         patch = [{"op": "add", "path": "/speed", "value": 7}]
         assert explorer("PATCH", f"digitaltwins/{name}", patch)[0] in (200, 202)

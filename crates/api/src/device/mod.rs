@@ -1,10 +1,11 @@
-//! Devices over HTTPS: telemetry in, cloud-to-device messages out.
+//! Devices over HTTPS: telemetry in, cloud-to-device messages out; and services that send those.
 //!
 //! A call proves itself like a connection does, by token or certificate. Paths are those of the reference; their
 //! words are compared without case, because SDKs differ.
 
 mod c2d;
 pub(crate) mod lock;
+mod send;
 mod telemetry;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use gantry_identity::{DeviceId, Identity};
+use gantry_identity::{DeviceId, Identity, Rights};
 
 use crate::auth::{self, PeerAddress, PeerCertificate};
 use crate::error::ApiError;
@@ -38,6 +39,12 @@ async fn messages(
     let Some(peer) = parts.extensions.get::<PeerAddress>() else {
         return Err(ApiError::unauthorized());
     };
+    // The one call here that a service makes.
+    if parts.method == Method::POST && matches!(segments[..], [bound] if bound.eq_ignore_ascii_case("devicebound")) {
+        auth::hub(&api, &parts.headers, peer, Rights::SERVICE_CONNECT)?;
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        return send::post(&api, &identity, &parts.headers, body).await;
+    }
     let certificate = parts.extensions.get::<PeerCertificate>();
     let session = auth::device(&api, &parts.headers, peer, certificate, &identity).await?;
     match Call::read(&parts.method, &parts.uri, &segments)? {

@@ -54,6 +54,7 @@ pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
     ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
     ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
     ("POST", "/devices", r#"[{"id":"b","importMode":"createOrUpdate"}]"#, Rights::REGISTRY_WRITE),
+    ("POST", "/devices/d/messages/devicebound", "hello", Rights::SERVICE_CONNECT),
     ("POST", "/devices/keys/regenerate", r#"{"policyKey":"both","devices":[{"id":"d"}]}"#, Rights::REGISTRY_WRITE),
     ("POST", "/devices/d/applyConfigurationContent", "{}", Rights::REGISTRY_WRITE),
     ("GET", "/configurations", "", Rights::REGISTRY_READ),

@@ -299,7 +299,9 @@ async fn what_is_not_there_is_said() {
     let world = World::new().await;
     for (method, path, expected) in [
         ("GET", EVENTS, (405, "GenericMethodNotAllowed")),
-        ("POST", BOUND, (405, "GenericMethodNotAllowed")),
+        ("PUT", BOUND, (405, "GenericMethodNotAllowed")),
+        // A service's call: a device's token is none.
+        ("POST", BOUND, (401, "IotHubUnauthorized")),
         ("DELETE", "/devices/d1/messages/devicebound/rubbish", (412, "DeviceMessageLockLost")),
         ("PUT", "/devices/d1/messages/devicebound/x", (405, "GenericMethodNotAllowed")),
         ("POST", "/devices/d1/messages/devicebound/x/renew", (404, "GenericNotFound")),
@@ -310,4 +312,42 @@ async fn what_is_not_there_is_said() {
     }
     assert_eq!(world.service("GET", "/messages/serviceBound/other").await.error(), (404, "GenericNotFound"));
     assert_eq!(world.service("PUT", "/messages/serviceBound/feedback").await.error(), (405, "GenericMethodNotAllowed"));
+}
+
+#[tokio::test]
+async fn a_service_sends_to_a_device_with_one_post() {
+    let world = World::new().await;
+    let owner = token("service", Key::from_bytes([1; 32]));
+    let headers = [
+        ("iothub-messageid", "m1"),
+        ("iothub-correlationid", "c1"),
+        ("iothub-ack", "Full"),
+        ("iothub-expiry", "2099-01-01T00:00:00Z"),
+        ("iothub-contenttype", "text/plain"),
+        ("iothub-app-level", "5"),
+        ("content-type", "application/json"),
+    ];
+    let sent = world.call("POST", BOUND, &owner, &headers, b"hello".to_vec()).await;
+    assert_eq!((sent.status, sent.body.len()), (StatusCode::NO_CONTENT, 0));
+    let got = world.device("GET", BOUND, &[], "").await;
+    assert_eq!(&got.body[..], b"hello");
+    for (name, value) in &headers[..3] {
+        assert_eq!(got.header(name).map(str::to_ascii_lowercase).as_deref(), Some(value.to_ascii_lowercase().as_str()));
+    }
+    assert_eq!((got.header("iothub-app-level"), got.header("iothub-contenttype")), (Some("5"), Some("text/plain")));
+    for wrong in [("iothub-ack", "maybe"), ("iothub-expiry", "tomorrow"), ("iothub-expiry", "2001-01-01T00:00:00Z")] {
+        let answer = world.call("POST", BOUND, &owner, &[wrong], vec![]).await;
+        assert_eq!(answer.error(), (400, "ArgumentInvalid"), "{wrong:?}");
+    }
+    let nobody = "/devices/nobody/messages/deviceBound";
+    assert_eq!(world.call("POST", nobody, &owner, &[], vec![]).await.error(), (404, "DeviceNotFound"));
+    // The id as it is comes first; only then what it is decoded once more.
+    for (id, path) in [("d%23", "d%2523"), ("d#", "d%23"), ("e#", "e%2523")] {
+        let device = Identity::parse(id).unwrap();
+        world.api.hub.put_device(gantry_api::now(), &device, DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
+        let path = format!("/devices/{path}/messages/deviceBound");
+        assert_eq!(world.call("POST", &path, &owner, &[], vec![]).await.status, StatusCode::NO_CONTENT, "{path}");
+        let waiting = world.api.hub.receive_c2d(gantry_api::now(), &device, None).await.unwrap();
+        assert!(waiting.is_some(), "{id}");
+    }
 }

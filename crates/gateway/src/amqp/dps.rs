@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gantry_amqp::connection::{Accept, AttachRequest, Delivery, DeliveryId, LinkId, Outgoing};
+use gantry_amqp::message::lookup;
 use gantry_amqp::sasl::Outcome;
 use gantry_amqp::{
     Body, DeliveryState, ErrorCondition, Message, MessageId, Properties, ReceiverSettleMode, Role, Symbol, Value,
@@ -16,7 +17,9 @@ use gantry_amqp::{
 };
 use gantry_hub::Presented;
 use gantry_identity::{Refusal, Timestamp};
-use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId, Service};
+use gantry_provisioning::{
+    DpsError, RETRY_AFTER_SECS, Registering, Registrant, RegistrationId, Service, check_api_version,
+};
 use serde_json::Value as Json;
 use tracing::debug;
 
@@ -30,6 +33,8 @@ const REQUESTS_MAX: u32 = 10;
 /// Links that may wait for their device to prove itself.
 const WAITING_MAX: usize = 10;
 
+/// Link property with the version of the API.
+const API_VERSION: &str = "com.microsoft:api-version";
 const OPERATION_TYPE: &str = "iotdps-operation-type";
 const OPERATION_ID: &str = "iotdps-operation-id";
 const FORCE: &str = "iotdps-forceRegistration";
@@ -194,6 +199,15 @@ impl Head {
         if !self.amqp.has_link(request.link) {
             // The peer gave up while its device was being checked.
             return;
+        }
+        // It may be left out, and only the link that asks is refused: the Node client cannot take a second refusal.
+        let version = lookup(&request.attach.properties, API_VERSION).and_then(Value::as_str);
+        if request.attach.role == Role::Sender
+            && version.is_some()
+            && let Err(error) = check_api_version(version)
+        {
+            let refusal = of_dps(&error, (self.context.now)());
+            return self.amqp.refuse_attach(request, refusal);
         }
         let kind = match request.attach.role {
             Role::Sender => LinkKind::Registration,
@@ -371,6 +385,7 @@ mod tests {
             false,
         );
         check(DpsError::Invalid("x".into()), "com.microsoft:argument-error", 400_004, false);
+        check(DpsError::Malformed("x".into()), "com.microsoft:argument-error", 400_012, false);
         let throttled = DpsError::Throttled { retry_after: std::time::Duration::from_secs(9) };
         check(throttled, "com.microsoft:device-container-throttled", 429_001, true);
         check(DpsError::NotImplemented("x"), "amqp:not-implemented", 501_001, false);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS};
-use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, Service};
+use gantry_provisioning::{DpsError, RETRY_AFTER_SECS, Registering, Registrant, Service, check_api_version};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             let request = read(&decoded.packet)?;
             wire.consume(len);
             match request {
-                Request::Publish(publish) => answer(wire, service, &registrant, &publish).await,
+                Request::Publish(publish) => answer(wire, service, &registrant, login, &publish).await,
                 Request::Subscribe { packet_id, codes } => {
                     gantry_mqtt::encode_suback(wire.output(), packet_id, &codes);
                 }
@@ -96,13 +96,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     service: &Arc<Service>,
     registrant: &Registrant,
+    login: &DpsLogin,
     publish: &OwnedPublish,
 ) {
     if publish.packet_id != 0 {
         gantry_mqtt::encode_puback(wire.output(), publish.packet_id);
     }
     let rid = parameter(&publish.topic, "$rid").unwrap_or_default();
-    let (status, parameters, body) = match handle(service, registrant, publish).await {
+    let (status, parameters, body) = match handle(service, registrant, login, publish).await {
         Ok((status, body)) => {
             let wait = if status == 202 { format!("&retry-after={RETRY_AFTER_SECS}") } else { String::new() };
             (status, wait, body)
@@ -125,8 +126,10 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 async fn handle(
     service: &Arc<Service>,
     registrant: &Registrant,
+    login: &DpsLogin,
     publish: &OwnedPublish,
 ) -> Result<(u32, Value), DpsError> {
+    check_api_version(login.api_version.as_deref())?;
     if publish.topic.starts_with(REGISTER) {
         let force =
             parameter(&publish.topic, "forceRegistration").is_some_and(|word| word.eq_ignore_ascii_case("true"));

@@ -29,6 +29,8 @@ pub(super) struct HubLogin {
 pub(super) struct DpsLogin {
     pub(super) id_scope: String,
     pub(super) registration_id: String,
+    /// The version of the API; a missing or unknown one is told in the answers.
+    pub(super) api_version: Option<String>,
     pub(super) password: Option<String>,
     pub(super) keep_alive_secs: u16,
 }
@@ -82,13 +84,14 @@ impl Login {
         let password = connect.password.map(|p| std::str::from_utf8(p).map_err(|_| LoginError::Password));
         let password = password.transpose()?.filter(|p| !p.is_empty()).map(str::to_owned);
         if let Some((id_scope, rest)) = user_name.split_once("/registrations/") {
-            let registration_id = rest.split('/').next().unwrap_or_default();
+            let (registration_id, query) = rest.split_once('/').unwrap_or((rest, ""));
             if registration_id != connect.client_id {
                 return Err(LoginError::UserName);
             }
             return Ok(Self::Dps(DpsLogin {
                 id_scope: id_scope.to_owned(),
                 registration_id: registration_id.to_owned(),
+                api_version: parameter(query.strip_prefix('?').unwrap_or(query), "api-version"),
                 password,
                 keep_alive_secs: connect.keep_alive_secs,
             }));
@@ -117,6 +120,13 @@ impl Login {
             will,
         }))
     }
+}
+
+/// A parameter, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut values = pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    Some(percent_decode_str(values.next()?).decode_utf8_lossy().into_owned())
 }
 
 fn model_id(query: &str) -> Option<String> {
@@ -168,6 +178,18 @@ mod tests {
         let login = Login::read(&connect("r1", "0ne1/registrations/r1/api-version=2019-03-31&ClientVersion=x"));
         let Ok(Login::Dps(login)) = login else { panic!() };
         assert_eq!((login.id_scope.as_str(), login.registration_id.as_str()), ("0ne1", "r1"));
+        for (rest, version) in [
+            ("/api-version=2019-03-31&ClientVersion=x", Some("2019-03-31")),
+            ("/?ClientVersion=x&api-version=2021-06-01", Some("2021-06-01")),
+            ("/api-version=", Some("")),
+            ("/ClientVersion=x", None),
+            ("", None),
+        ] {
+            let Ok(Login::Dps(login)) = Login::read(&connect("r1", &format!("0ne1/registrations/r1{rest}"))) else {
+                panic!("{rest}")
+            };
+            assert_eq!(login.api_version.as_deref(), version, "{rest}");
+        }
         assert_eq!(Login::read(&connect("r2", "0ne1/registrations/r1/x")), Err(LoginError::UserName));
     }
 
