@@ -51,7 +51,8 @@ pub enum DpsError {
     #[error("{0}")]
     Invalid(String),
     /// A body is no JSON, or of other types than it should be; says where.
-    #[error("deserialization error: {0}")]
+    // The reference's words, which programs look for.
+    #[error("Deserialization error: {0}")]
     Malformed(String),
     /// The reference has it; Gantry does not yet.
     #[error("not implemented: {0}")]

@@ -73,6 +73,8 @@ pub(super) enum Done {
     ServiceSettled(service_queue::Settled),
     /// Something about a device at the provisioning service.
     Dps(DpsDone),
+    /// A link that is to be at another address was answered.
+    Redirected(LinkId, ErrorCondition),
 }
 
 /// The service's end of one connection.
@@ -431,6 +433,7 @@ impl Head {
             Ok(Done::Received(received)) => self.service_received(received),
             Ok(Done::ServiceSettled(settled)) => self.service_settled(settled),
             Ok(Done::Dps(done)) => self.dps_done(done),
+            Ok(Done::Redirected(link, error)) => self.redirected(link, error),
             // Its link is gone.
             Err(Aborted) => {}
         }

@@ -55,6 +55,8 @@ pub(super) enum LinkKind {
     C2d(C2dQueue),
     /// The client takes feedback or file notifications.
     Service(ServiceLink),
+    /// It is told where the stream is.
+    Redirected,
     /// A link of a device.
     Device(Box<DeviceLink>),
     /// A device sends requests to the provisioning service.
@@ -150,8 +152,11 @@ impl Head {
                 self.attach_partition(request, &entity, &group, &partition);
             }
             (Address::HubEvents(rest), _) => {
-                let error = self.redirect(&rest);
-                self.amqp.refuse_attach(request, error);
+                let (link, error) = (request.link, self.redirect(&rest));
+                self.accept(request, LinkKind::Redirected);
+                // Sent apart from the attach: Azure IoT Explorer waits for the link first and looks for the redirect
+                // then, and would never see one that came with it.
+                self.work.push(Box::pin(std::future::ready(Ok(Done::Redirected(link, error)))));
             }
             (Address::DeviceBound, Role::Sender) => self.accept(request, LinkKind::C2d(C2dQueue::default())),
             (Address::Feedback, Role::Receiver) => self.attach_queue(request, ServiceQueue::Feedback),
@@ -262,6 +267,13 @@ impl Head {
             Some(LinkKind::Device(link)) => self.device_link_removed(id, *link),
             Some(LinkKind::Service(link)) => self.service_link_removed(link),
             _ => {}
+        }
+    }
+
+    /// The client of a link is told where to go.
+    pub(super) fn redirected(&mut self, link: LinkId, error: ErrorCondition) {
+        if self.links.remove(&link).is_some() {
+            self.amqp.detach(link, error);
         }
     }
 
