@@ -6,6 +6,7 @@
 //! and errors into those of its protocols.
 
 pub mod amqp;
+pub mod hang_up;
 pub mod mqtt;
 pub mod newcomers;
 pub mod tls;

@@ -51,18 +51,26 @@ pub fn join(hub: &Hub, peer: &Peer, id: &str, headers: &HeaderMap, upgrade: WebS
 /// Carries bytes both ways until either side ends.
 async fn carry(socket: WebSocket, end: End) {
     let End { sender, receiver, mut stopped } = end;
-    let (mut sink, stream) = socket.split();
+    let (mut sink, mut stream) = socket.split();
     tokio::select! {
-        () = incoming(stream, sender) => {}
+        () = incoming(&mut stream, sender) => {}
         () = outgoing(&mut sink, receiver) => {}
         // Only dropped, never changed.
         _ = stopped.changed() => {}
     }
-    let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.close()).await;
+    let parting = async {
+        sink.close().await?;
+        // Closed by both, so that nothing said last is thrown away.
+        while let Some(message) = stream.next().await {
+            message?;
+        }
+        Ok::<_, axum::Error>(())
+    };
+    let _ = tokio::time::timeout(WRITE_TIMEOUT, parting).await;
 }
 
 /// From the socket to the other end. The socket is read only when there is room for what it says.
-async fn incoming(mut stream: SplitStream<WebSocket>, sender: mpsc::Sender<Piece>) {
+async fn incoming(stream: &mut SplitStream<WebSocket>, sender: mpsc::Sender<Piece>) {
     loop {
         let Ok(room) = sender.reserve().await else {
             // The other end is gone; what it sent is still on its way out.

@@ -17,6 +17,7 @@ use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes};
+use gantry_gateway::hang_up::Lingering;
 use gantry_gateway::newcomers::Newcomer;
 use gantry_gateway::{Gateway, Peer};
 use hyper::body::{Frame, SizeHint};
@@ -214,7 +215,7 @@ pub async fn serve(
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
-    let stream = TokioIo::new(Prompt::new(stream, HEADER_TIMEOUT));
+    let stream = TokioIo::new(Prompt::new(Lingering::new(stream), HEADER_TIMEOUT));
     let served = server.serve_connection_with_upgrades(stream, TowerToHyperService::new(service));
     if let Err(error) = served.await {
         tracing::debug!(%error, "https connection ended");

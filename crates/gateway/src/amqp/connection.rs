@@ -32,6 +32,7 @@ use super::partition::Batch;
 use super::ports::Grant;
 use super::{AmqpContext, condition, service_queue};
 use crate::Peer;
+use crate::hang_up::hang_up;
 
 /// Bytes read at once, through a buffer of the thread: an idle connection has none of its own.
 const INPUT_LEN: usize = 64 * 1024;
@@ -54,10 +55,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection may stay without a token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a peer may take to hang up after the connection was closed. Hanging up first, while it still sends, would
-/// make its system throw away the reason we gave.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Something that was waited for.
 pub(super) enum Done {
@@ -184,20 +181,6 @@ async fn evicted(evictions: &mut Option<Evictions>) -> LinkId {
     }
 }
 
-/// Says that nothing follows, and waits a little for the peer to say the same.
-async fn hang_up<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let parting = async {
-        writer.shutdown().await?;
-        while !read(reader, None).await?.is_empty() {}
-        Ok(())
-    };
-    tokio::time::timeout(LINGER_TIMEOUT, parting).await.unwrap_or(Ok(()))
-}
-
 impl Head {
     pub(super) fn new(context: Arc<AmqpContext>, peer: Peer) -> Self {
         let mut config = Config::server(context.hub_name.clone());
@@ -241,7 +224,7 @@ impl Head {
             }
             let closed = self.amqp.is_closed();
             if closed && output.is_empty() && !output.flushing {
-                return Box::pin(hang_up(&mut reader, &mut writer)).await;
+                return Box::pin(hang_up(&mut tokio::io::join(&mut reader, &mut writer))).await;
             }
             let room = output.bytes.len() - output.written + self.amqp.output_len() < OUTPUT_HIGH;
             let may_read = room && !closed && self.stores_in_flight < STORES_IN_FLIGHT_MAX;

@@ -41,14 +41,14 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway:
         Ok(Err(end)) => Err(end),
         Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
     };
-    let _ = wire.close().await;
-    metrics::gauge!("gantry_mqtt_connections").decrement(1.0);
     match end {
         Ok(()) | Err(End::Closed) => debug!(peer = %peer.address, "connection closed"),
         Err(End::Io(error)) => debug!(peer = %peer.address, %error, "connection lost"),
         Err(End::Refused(reason)) => debug!(peer = %peer.address, %reason, "connection refused"),
         Err(End::Protocol(reason)) => info!(peer = %peer.address, %reason, "connection closed for cause"),
     }
+    let _ = wire.close().await;
+    metrics::gauge!("gantry_mqtt_connections").decrement(1.0);
 }
 
 /// A CONNECT, or why it is refused.

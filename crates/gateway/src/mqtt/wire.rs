@@ -14,6 +14,8 @@ use gantry_hub::limits;
 use gantry_mqtt::{Connack, ConnectReturnCode, Decoded, Publish, QoS, decode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
+use crate::hang_up::hang_up;
+
 /// Largest packet: a whole message plus topic, names and framing.
 pub(super) const PACKET_BYTES_MAX: usize = limits::D2C_BYTES_MAX + 70 * 1024;
 /// How long a peer may refuse to read what we write.
@@ -130,6 +132,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     pub(super) async fn close(&mut self) -> io::Result<()> {
-        tokio::time::timeout(Duration::from_secs(2), self.stream.shutdown()).await.unwrap_or(Ok(()))
+        Box::pin(hang_up(&mut self.stream)).await
     }
 }

@@ -137,6 +137,20 @@ async fn bad_requests_are_refused_in_the_shape_of_the_reference() {
 }
 
 /// Garbage of many kinds, by number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_all_before_it_listens_hears_why() {
+    let (platform, _) = platform_with(&[]).await;
+    let body = vec![b'x'; 8 << 20];
+    for (path, status) in [("/devices/d1?api-version=2021-04-12", "413"), ("/nothing", "404")] {
+        let mut socket = platform.tls(platform.https_port(), b"http/1.1").await.unwrap();
+        let head = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        socket.write(head.as_bytes()).await.unwrap();
+        socket.write(&body).await.expect("it may say all");
+        let answer = String::from_utf8(socket.read_to_end().await.unwrap()).unwrap();
+        assert!(answer.lines().next().unwrap_or_default().contains(status), "{path}: {answer}");
+    }
+}
+
 fn garbage(n: usize) -> Vec<u8> {
     let starts: [&[u8]; 6] = [
         b"\x10\xff\xff\xff\xff",

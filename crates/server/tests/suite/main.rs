@@ -9,6 +9,7 @@ mod fleet;
 mod full_disk;
 mod kill9;
 mod mqtt5;
+mod paths;
 mod sessions;
 mod slow;
 mod token_server;
