@@ -49,6 +49,11 @@ async function operate(page) {
   await page.fill("#method", "reduceLoad");
   await page.getByRole("button", { name: "Call", exact: true }).click();
   await page.getByText("Status 200").waitFor();
+  // Without payload.
+  await page.fill("#payload", "");
+  await page.getByRole("button", { name: "Call", exact: true }).click();
+  await page.getByText("Waiting for the device").waitFor({ state: "hidden" });
+  await page.getByText("Status 200").waitFor();
   await page.getByRole("button", { name: "Acknowledge" }).first().click();
   await page.locator(".alert .state", { hasText: "acknowledged" }).first().waitFor();
   await page.getByRole("button", { name: "Mark as serviced" }).click();

@@ -45,9 +45,9 @@ export function signInToken(text: string): string | null {
 
 export type JsonResult = { ok: true; value: unknown } | { ok: false; error: string };
 
-/** Parses JSON for an editor; `objectOnly` refuses anything but an object. */
+/** Parses JSON for an editor; `objectOnly` refuses anything but an object; otherwise no text is no value. */
 export function parseJson(text: string, objectOnly: boolean): JsonResult {
-  if (!text.trim()) return objectOnly ? { ok: false, error: "Enter a JSON object, for example {}." } : { ok: true, value: null };
+  if (!text.trim()) return objectOnly ? { ok: false, error: "Enter a JSON object, for example {}." } : { ok: true, value: undefined };
   try {
     const value: unknown = JSON.parse(text);
     if (objectOnly && (value === null || typeof value !== "object" || Array.isArray(value)))

@@ -83,7 +83,9 @@ describe("format", () => {
   it("refuses what is not an object where one is needed", () => {
     expect(parseJson("[1]", true).ok).toBe(false);
     expect(parseJson("{", false).ok).toBe(false);
-    expect(parseJson("", false)).toEqual({ ok: true, value: null });
+    // A method without payload is not a method with null.
+    expect(parseJson("", false)).toEqual({ ok: true, value: undefined });
+    expect(parseJson("null", false)).toEqual({ ok: true, value: null });
   });
   it("makes the merge patch between two sections", () => {
     expect(mergePatch({ a: 1, b: { c: 1, d: 2 }, e: [1] }, { b: { c: 1, d: 3 }, e: [1], f: 4 })).toEqual({ a: null, b: { d: 3 }, f: 4 });
