@@ -22,12 +22,19 @@ apt_install() {
   command -v "$1" > /dev/null || apt_packages "$2"
 }
 
-# cargo_install COMMAND CRATE VERSION: builds a cargo tool once, outside of the repository. Without optimisation: these
-# tools wait for others, and are ready minutes earlier.
-cargo_install() {
-  command -v "$1" > /dev/null && return
-  step "installing $2 $3"
-  cargo install --locked --debug --root "$CACHE/tools" --version "$3" "$2"
+# cargo_tools: the cargo commands of the tests, in the versions of tools.txt; from source where no wheel fits the machine.
+cargo_tools() {
+  local python name version
+  if python=$(python_env tools "$ROOT/scripts/tools.txt"); then
+    PATH=$(dirname "$python"):$PATH
+    return
+  fi
+  sed -n 's/^astral-dev-toolchain-\([a-z-]*\)==\([0-9.]*\).*/\1 \2/p' "$ROOT/scripts/tools.txt" | while read -r name version; do
+    [ -x "$CACHE/tools/bin/$name" ] && continue
+    step "building $name $version"
+    # Without optimisation: these tools wait for others.
+    cargo install --locked --debug --root "$CACHE/tools" --version "$version" "$name"
+  done
 }
 
 # python_env NAME REQUIREMENTS: makes a virtual environment for a requirements file; prints its python.
@@ -38,8 +45,7 @@ python_env() {
     rm -rf "$folder"
     # Debian's own Python has its venv module in a package of its own.
     python3 -c 'import ensurepip' 2> /dev/null || apt_packages python3-venv >&2
-    python3 -m venv "$folder" >&2
-    "$folder/bin/pip" install -q --disable-pip-version-check -r "$2" >&2
+    { python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check -r "$2"; } >&2 || return
     touch "$folder/done"
   fi
   echo "$folder/bin/python"

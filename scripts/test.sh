@@ -10,8 +10,7 @@ apt_install openssl openssl
 apt_install ip iproute2
 apt_install chromium chromium
 apt_install swtpm swtpm
-cargo_install cargo-nextest cargo-nextest 0.9.143
-cargo_install cargo-deny cargo-deny 0.20.2
+cargo_tools
 
 step "page: install, check, unit tests, build"
 scripts/web.sh
