@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::body::BodyArgs;
 use super::server::{Server, start_gantry};
 use super::{Figures, register};
 use crate::cli::amqp_client::AmqpClient;
@@ -35,9 +36,8 @@ pub(in crate::cli) struct AmqpTelemetryArgs {
     /// Devices connected.
     #[arg(long, default_value_t = 50)]
     connections: usize,
-    /// Bytes of each message body.
-    #[arg(long, default_value_t = 256)]
-    size: usize,
+    #[command(flatten)]
+    body: BodyArgs,
     /// Messages in flight on each connection.
     #[arg(long, default_value_t = 100)]
     window: usize,
@@ -82,8 +82,8 @@ pub(super) async fn telemetry(output: Output, args: &AmqpTelemetryArgs, folder: 
     let (cpu, started) = (server.cpu()?, Instant::now());
     let until = started + Duration::from_secs(args.seconds);
     let mut tasks = JoinSet::new();
-    for (client, id) in clients {
-        tasks.spawn(send_telemetry(client, id, args.size, args.window, until));
+    for (n, (client, id)) in clients.into_iter().enumerate() {
+        tasks.spawn(send_telemetry(client, id, args.body.bodies(n)?, args.window, until));
     }
     let (mut acked, mut latencies) = (0, vec![]);
     while let Some(done) = tasks.join_next().await {
@@ -117,19 +117,23 @@ pub(super) async fn telemetry(output: Output, args: &AmqpTelemetryArgs, folder: 
 async fn send_telemetry(
     mut client: AmqpClient,
     device: String,
-    size: usize,
+    bodies: Vec<Vec<u8>>,
     window: usize,
     until: Instant,
 ) -> anyhow::Result<(u64, Vec<Duration>)> {
     let link = client.attach(Role::Sender, &format!("/devices/{device}/messages/events"), 0).await?;
-    let mut bytes = vec![];
-    Message { body: Body::Data(vec![vec![b'x'; size].into()]), ..Message::default() }.encode(&mut bytes);
+    let encode = |body: Vec<u8>| {
+        let mut bytes = vec![];
+        Message { body: Body::Data(vec![body.into()]), ..Message::default() }.encode(&mut bytes);
+        bytes
+    };
+    let messages: Vec<_> = bodies.into_iter().map(encode).collect();
     let (mut sent, mut acked, mut sent_at, mut latencies) = (0_u64, 0_u64, VecDeque::new(), vec![]);
     loop {
         let now = Instant::now();
         while now < until && sent_at.len() < window && client.amqp.sendable(link) > 0 {
             let delivery = Outgoing { tag: &sent.to_be_bytes(), settled: false, format: 0 };
-            client.amqp.send(link, delivery, &bytes)?;
+            client.amqp.send(link, delivery, &messages[sent as usize % messages.len()])?;
             sent_at.push_back(now);
             sent += 1;
         }

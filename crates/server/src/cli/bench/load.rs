@@ -14,10 +14,13 @@ const LATENCY_SAMPLE: u64 = 16;
 /// What one connection sends.
 pub(super) struct Load {
     pub(super) topic: String,
-    pub(super) body: Vec<u8>,
+    /// Sent in turn.
+    pub(super) bodies: Vec<Vec<u8>>,
     pub(super) window: usize,
     pub(super) until: Instant,
     pub(super) rate: Option<f64>,
+    /// Every message in a write of its own.
+    pub(super) one_by_one: bool,
 }
 
 impl Load {
@@ -33,9 +36,12 @@ impl Load {
                 Some(rate) => (now.duration_since(started).as_secs_f64() * rate) as u64,
             };
             while sent < allowed && sent_at.len() < self.window {
-                client.publish(&self.topic, &self.body);
+                client.publish(&self.topic, &self.bodies[sent as usize % self.bodies.len()]);
                 sent_at.push_back(now);
                 sent += 1;
+                if self.one_by_one {
+                    client.flush().await?;
+                }
             }
             client.flush().await?;
             if sent_at.is_empty() {

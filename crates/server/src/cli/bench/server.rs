@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 use reqwest::Method;
 use tokio::time::Instant;
 
-use super::{MOSQUITTO_PORT, PLAIN_PORT, PORT_OFFSET};
+use super::{MOSQUITTO_PORT, MOSQUITTO_TLS_PORT, PLAIN_PORT, PORT_OFFSET};
 use crate::cli::client::Client;
+use crate::cli::mqtt_client::{Target, trust};
 
 /// Clock ticks a second in `/proc`: USER_HZ, 100 on every Linux we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -46,8 +47,13 @@ impl Server {
 
 /// Starts this build in a folder, with a plain listener beside the TLS one.
 pub(super) async fn start_gantry(folder: &Path) -> anyhow::Result<(Server, Client)> {
+    start_build(folder, None).await
+}
+
+/// Starts a build, this one when none is named.
+pub(super) async fn start_build(folder: &Path, binary: Option<&Path>) -> anyhow::Result<(Server, Client)> {
     let data = folder.join("data");
-    let child = Command::new(std::env::current_exe()?)
+    let child = Command::new(binary.map_or_else(std::env::current_exe, |path| Ok(path.to_owned()))?)
         .args(["serve", "--port-offset", &PORT_OFFSET.to_string()])
         .env("GANTRY_DATA", &data)
         .env("GANTRY_BENCH_PLAIN_PORT", PLAIN_PORT.to_string())
@@ -112,13 +118,26 @@ pub(super) fn start_token_server(folder: &Path) -> anyhow::Result<(Server, Token
     Ok((server, TokenServer { url: text("url")?, ca_file: text("caFile")?.into() }))
 }
 
-/// Starts Mosquitto on a plain port.
-pub(super) async fn start_mosquitto(folder: &Path) -> anyhow::Result<Server> {
+/// Mosquitto and how it is reached.
+pub(super) struct Mosquitto {
+    pub(super) server: Server,
+    pub(super) plain: Target,
+    pub(super) tls: Target,
+}
+
+/// Starts Mosquitto with the certificate of a platform that ran in the folder.
+pub(super) async fn start_mosquitto(folder: &Path) -> anyhow::Result<Mosquitto> {
     let config = folder.join("mosquitto.conf");
+    let tls = folder.join("data/tls");
+    let file = |name: &str| tls.join(name).display().to_string();
     std::fs::write(
         &config,
         format!(
-            "listener {MOSQUITTO_PORT} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n"
+            "per_listener_settings false\nuser root\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n\
+             listener {MOSQUITTO_PORT} 127.0.0.1\n\
+             listener {MOSQUITTO_TLS_PORT} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+            file("server.pem"),
+            file("server.key"),
         ),
     )?;
     let binary = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].iter().map(PathBuf::from).find(|path| path.exists());
@@ -126,9 +145,17 @@ pub(super) async fn start_mosquitto(folder: &Path) -> anyhow::Result<Server> {
     let child = Command::new(binary).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let server = Server(child);
     let started = Instant::now();
-    while tokio::net::TcpStream::connect(("127.0.0.1", MOSQUITTO_PORT)).await.is_err() {
+    while tokio::net::TcpStream::connect(("127.0.0.1", MOSQUITTO_TLS_PORT)).await.is_err() {
         anyhow::ensure!(started.elapsed() < START_TIMEOUT, "mosquitto did not become ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(server)
+    Ok(Mosquitto {
+        server,
+        plain: Target { host: "127.0.0.1".into(), port: MOSQUITTO_PORT, tls: None },
+        tls: Target {
+            host: "localhost".into(),
+            port: MOSQUITTO_TLS_PORT,
+            tls: Some(trust(&std::fs::read(tls.join("ca.pem"))?)?),
+        },
+    })
 }
