@@ -106,7 +106,7 @@ impl MessageId {
             Some(Value::Uuid(id)) => Some(Self::Uuid(id)),
             Some(Value::Binary(bytes)) => Some(Self::Binary(bytes)),
             Some(Value::String(text)) => Some(Self::String(text)),
-            Some(_) => return Err(DecodeError::Domain("message-id")),
+            Some(_) => return Err(DecodeError::Domain("message-id or correlation-id")),
         })
     }
 }

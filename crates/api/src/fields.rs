@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) struct Fields {
     /// Read as they are.
     taken: &'static [&'static str],
-    /// Objects with fields of their own.
+    /// Objects with fields of their own, or arrays of such.
     inner: &'static [(&'static str, &'static Fields)],
     /// Accepted and ignored.
     shown: &'static [&'static str],
@@ -127,6 +127,29 @@ pub(crate) const IMPORT_EXPORT: Fields = Fields {
     ..NOTHING
 };
 
+/// A query.
+pub(crate) const QUERY: Fields = Fields { taken: &["query"], ..NOTHING };
+
+/// Texts that a configuration would have.
+pub(crate) const TEST_QUERIES: Fields = Fields { taken: &["targetCondition", "customMetricQueries"], ..NOTHING };
+
+/// Whose keys are made anew.
+pub(crate) const REGENERATE_KEYS: Fields = Fields {
+    taken: &["policyKey"],
+    inner: &[("devices", &Fields { taken: &["id", "moduleId"], ..NOTHING })],
+    ..NOTHING
+};
+
+/// The begin of a file upload.
+pub(crate) const UPLOAD_BEGUN: Fields = Fields { taken: &["blobName"], ..NOTHING };
+
+/// The end of one.
+pub(crate) const UPLOAD_ENDED: Fields =
+    Fields { taken: &["correlationId", "isSuccess", "statusCode", "statusDescription"], ..NOTHING };
+
+/// Enrollments in bulk; each has fields of its own.
+pub(crate) const BULK_ENROLLMENTS: Fields = Fields { taken: &["mode", "enrollments", "enrollmentGroups"], ..NOTHING };
+
 const CERTIFICATE: Fields = Fields {
     taken: &["certificate"],
     inner: &[(
@@ -209,7 +232,11 @@ impl Fields {
     }
 
     fn read_at(&self, value: Value, at: &str) -> Result<Value, String> {
-        let Value::Object(object) = value else { return Ok(value) };
+        let object = match value {
+            Value::Object(object) => object,
+            Value::Array(items) => return items.into_iter().map(|item| self.read_at(item, at)).collect(),
+            other => return Ok(other),
+        };
         let mut all = Map::new();
         for (key, value) in object {
             let same = |name: &str| name.eq_ignore_ascii_case(&key);

@@ -1,5 +1,6 @@
 //! What twin requests of devices have in common over MQTT and AMQP.
 
+use gantry_hub::json::check_integers;
 use gantry_hub::twin::{Object, TwinError};
 use gantry_hub::{HubError, Session};
 use gantry_identity::Timestamp;
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 /// Reads the patch of a report.
 pub(crate) fn reported_patch(payload: &[u8]) -> Result<Object, HubError> {
-    match serde_json::from_slice(payload) {
+    // Of two members with one name the last counts, as at the reference: firmware writes its JSON by hand.
+    match serde_json::from_slice(payload).and_then(|patch| check_integers(payload).map(|()| patch)) {
         Ok(Value::Object(patch)) => Ok(patch),
         Ok(_) => Err(HubError::Invalid("reported properties must be a JSON object".into())),
         Err(error) => Err(HubError::Invalid(format!("malformed JSON: {error}"))),

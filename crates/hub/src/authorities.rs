@@ -247,7 +247,7 @@ impl Authorities {
 fn admit(current: Option<&Entry>, if_match: &IfMatch, name: &str) -> Result<(), HubError> {
     let admitted = match current {
         Some(entry) => if_match.admits(&entry.etag_text()),
-        None => !matches!(if_match, IfMatch::Tag(_)),
+        None => !matches!(if_match, IfMatch::Tags(_)),
     };
     if admitted { Ok(()) } else { Err(HubError::CertificateChanged(name.to_owned())) }
 }

@@ -333,7 +333,8 @@ fn check_settings(settings: &[Setting]) -> Result<(), ConfigurationError> {
         let mut one = Object::new();
         put(&mut one, path, value, Nulls::Stay);
         put(&mut all, path, value, Nulls::Remove);
-        SectionWrite::Merge(one).check(DESIRED)
+        // All of desired at once takes the place of what is there.
+        if path.is_empty() { SectionWrite::Replace(one) } else { SectionWrite::Merge(one) }.check(DESIRED)
     };
     let checked = settings.iter().try_for_each(&mut check);
     checked

@@ -177,17 +177,25 @@ pub enum IfMatch {
     Absent,
     /// `*`, quoted or not.
     Any,
-    /// One tag, without quotes.
-    Tag(String),
+    /// One of these tags, without quotes.
+    Tags(Vec<String>),
 }
 
 impl IfMatch {
-    /// Reads the header: quotes and a weak prefix are dropped, `"*"` is `*`.
+    /// This tag.
+    pub fn tag(tag: impl Into<String>) -> Self {
+        Self::Tags(vec![tag.into()])
+    }
+
+    /// Reads the header, a list (RFC 9110, 13.1.1): quotes and a weak prefix are dropped, `"*"` is `*`.
     pub fn parse(header: Option<&str>) -> Self {
-        let Some(text) = header.map(str::trim).filter(|t| !t.is_empty()) else { return Self::Absent };
-        match text.strip_prefix("W/").unwrap_or(text).trim_matches('"') {
-            "*" => Self::Any,
-            tag => Self::Tag(tag.to_owned()),
+        let plain = |item: &str| item.strip_prefix("W/").unwrap_or(item).trim_matches('"').to_owned();
+        let items = header.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
+        let tags: Vec<String> = items.map(plain).collect();
+        match &tags[..] {
+            [] => Self::Absent,
+            [tag] if tag == "*" => Self::Any,
+            _ => Self::Tags(tags),
         }
     }
 
@@ -195,7 +203,7 @@ impl IfMatch {
     pub fn admits(&self, etag: &str) -> bool {
         match self {
             Self::Absent | Self::Any => true,
-            Self::Tag(tag) => tag == etag,
+            Self::Tags(tags) => tags.iter().any(|tag| tag == etag),
         }
     }
 }
@@ -210,9 +218,12 @@ mod tests {
             (None, IfMatch::Absent),
             (Some("*"), IfMatch::Any),
             (Some("\"*\""), IfMatch::Any),
-            (Some("\"AAE=\""), IfMatch::Tag("AAE=".into())),
-            (Some("AAE="), IfMatch::Tag("AAE=".into())),
-            (Some("W/\"AAE=\""), IfMatch::Tag("AAE=".into())),
+            (Some("\"AAE=\""), IfMatch::tag("AAE=")),
+            (Some("AAE="), IfMatch::tag("AAE=")),
+            (Some("W/\"AAE=\""), IfMatch::tag("AAE=")),
+            (Some("\"AAE=\", AAI="), IfMatch::Tags(vec!["AAE=".into(), "AAI=".into()])),
+            (Some("*, \"AAI=\""), IfMatch::Tags(vec!["*".into(), "AAI=".into()])),
+            (Some(" , "), IfMatch::Absent),
         ] {
             assert_eq!(IfMatch::parse(text), expected, "{text:?}");
         }

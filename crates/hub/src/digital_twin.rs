@@ -269,7 +269,7 @@ impl Hub {
             }
             let write = TwinWrite::desired(patch.desired(&record.twin)?);
             // What a path means follows the twin, so the twin must still be the one that was read.
-            match self.write_twin(now, identity, &write, &IfMatch::Tag(etag)).await {
+            match self.write_twin(now, identity, &write, &IfMatch::tag(etag)).await {
                 Err(HubError::PreconditionFailed(_)) => {}
                 other => return other,
             }

@@ -23,6 +23,7 @@ pub mod file_uploads;
 mod hub;
 pub mod job;
 pub mod jobs;
+pub mod json;
 pub mod limits;
 mod locks;
 pub mod management;

@@ -62,14 +62,15 @@ pub enum SectionWrite {
 }
 
 impl SectionWrite {
-    /// Whether it may be carried out, whatever is there. `$metadata` and `$version` at its root are what a
-    /// service was shown and sends back; they are not written.
+    /// Whether it may be carried out, whatever is there. `$metadata` and `$version` at the root of properties are
+    /// what a service was shown and sends back; they are not written. Tags have none.
     pub(crate) fn check(&self, at: &str) -> Result<(), TwinError> {
-        match self {
-            Self::Merge(patch) => Check { nulls: true }.object(without_shown(patch), at, 1),
-            Self::Clear => Ok(()),
-            Self::Replace(values) => Check { nulls: false }.object(without_shown(values), at, 1),
-        }
+        let (section, check) = match self {
+            Self::Merge(patch) => (patch, Check { nulls: true }),
+            Self::Clear => return Ok(()),
+            Self::Replace(values) => (values, Check { nulls: false }),
+        };
+        if at == TAGS { check.object(section.iter(), at, 1) } else { check.object(without_shown(section), at, 1) }
     }
 }
 

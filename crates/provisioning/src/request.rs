@@ -1,5 +1,6 @@
 //! What a device says when it asks: the same body over MQTT, AMQP and HTTPS.
 
+use gantry_hub::json::check_integers;
 use serde_json::{Map, Value};
 
 use crate::assign::Registering;
@@ -24,8 +25,9 @@ impl Registering {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let mut body: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+        let malformed = |error: serde_json::Error| DpsError::Malformed(error.to_string());
+        check_integers(body).map_err(malformed)?;
+        let mut body: Map<String, Value> = serde_json::from_slice(body).map_err(malformed)?;
         let mut take = |field: &str| body.get_mut(field).map(Value::take).filter(|value| !value.is_null());
         match take("registrationId") {
             Some(Value::String(given)) if given.eq_ignore_ascii_case(id.as_str()) => {}

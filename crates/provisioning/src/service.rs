@@ -259,7 +259,7 @@ impl Service {
         let stored = self.store.enrollment(&key).await?;
         let stored = match (stored, if_match) {
             (Some(_), IfMatch::Absent) => return Err(DpsError::Conflict(format!("enrollment `{}`", key.as_str()))),
-            (None, IfMatch::Tag(_)) => return Err(unknown(&key)),
+            (None, IfMatch::Tags(_)) => return Err(unknown(&key)),
             (Some(stored), _) if !if_match.admits(&stored.etag_text()) => return Err(DpsError::PreconditionFailed),
             (stored, _) => stored,
         };

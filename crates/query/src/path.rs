@@ -15,7 +15,7 @@ pub enum Step {
 pub type Path = Vec<Step>;
 
 /// Fields of the service, written without regard to case.
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 33] = [
     "deviceId",
     "moduleId",
     "etag",
@@ -23,6 +23,8 @@ const FIELDS: [&str; 31] = [
     "status",
     "statusReason",
     "statusUpdateTime",
+    "statusUpdatedTime",
+    "connectionStateUpdatedTime",
     "connectionState",
     "lastActivityTime",
     "cloudToDeviceMessageCount",

@@ -375,7 +375,7 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
     world.hub.write_twin(at(3), &id("new"), &tags("paris"), &IfMatch::Any).await.unwrap();
     world.hub.write_twin(at(4), &id("new"), &tags("lyon"), &IfMatch::Any).await.unwrap();
     // A write that is refused reports nothing.
-    let stale = IfMatch::Tag("AAAAAAAAAAE=".into());
+    let stale = IfMatch::tag("AAAAAAAAAAE=");
     assert!(world.hub.write_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
 
     // Everybody who keeps something about a device must hear that it is gone, whatever is routed.

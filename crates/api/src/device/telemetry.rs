@@ -17,6 +17,8 @@ use crate::{Api, now};
 
 /// Content type of a batch.
 const BATCH: &str = "application/vnd.microsoft.iothub.json";
+/// Prefix of all properties.
+const PREFIX: &str = "iothub-";
 /// Prefix of application properties.
 const APPLICATION: &str = "iothub-app-";
 /// How long a call waits for room in the log.
@@ -24,7 +26,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One message of a batch.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Item {
     body: String,
     #[serde(default)]
@@ -43,10 +45,10 @@ pub(super) async fn post(api: &Api, session: &Session, headers: &HeaderMap, body
     let bodies: Vec<Vec<u8>>;
     let items: Vec<Item>;
     let messages = if is_batch {
-        items = serde_json::from_slice(body)
+        items = gantry_hub::json::read(body)
             .map_err(|error| ApiError::invalid(format!("a batch is an array of messages: {error}")))?;
         bodies = items.iter().map(decoded).collect::<Result<_, _>>()?;
-        items.iter().zip(&bodies).map(|(item, body)| batched(item, body)).collect()
+        items.iter().zip(&bodies).map(|(item, body)| batched(item, body)).collect::<Result<_, _>>()?
     } else {
         vec![single(headers, body)]
     };
@@ -74,18 +76,24 @@ fn decoded(item: &Item) -> Result<Vec<u8>, ApiError> {
     STANDARD.decode(&item.body).map_err(|error| ApiError::invalid(format!("the body is not base64: {error}")))
 }
 
-fn batched<'a>(item: &'a Item, body: &'a [u8]) -> Telemetry<'a> {
+fn batched<'a>(item: &'a Item, body: &'a [u8]) -> Result<Telemetry<'a>, ApiError> {
     let mut message = Telemetry { body, ..Telemetry::default() };
     for (name, value) in &item.properties {
+        if !name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) {
+            return Err(ApiError::invalid(format!("property `{name}` of a batch must begin with `{APPLICATION}`")));
+        }
         set(&mut message, name.into(), value.as_deref().map(Cow::from));
     }
-    message
+    Ok(message)
 }
 
 fn single<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Telemetry<'a> {
     let mut message = Telemetry { body, ..Telemetry::default() };
-    for (name, value) in headers {
-        set(&mut message, name.as_str().into(), Some(String::from_utf8_lossy(value.as_bytes())));
+    for name in headers.keys() {
+        // Lines of one name are one list (RFC 9110, 5.3).
+        let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        let value = if let [line] = &lines[..] { line.clone() } else { lines.join(", ").into() };
+        set(&mut message, name.as_str().into(), Some(value));
     }
     message
 }

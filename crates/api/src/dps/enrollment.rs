@@ -1,6 +1,7 @@
 //! Enrollments as operators write them.
 
 use axum::body::Bytes;
+use gantry_hub::json;
 use gantry_hub::twin::Object;
 use gantry_identity::DeviceId;
 use gantry_provisioning::{
@@ -61,14 +62,13 @@ impl Default for ReprovisionBody {
 impl EnrollmentBody {
     /// Reads a body.
     pub(crate) fn read(body: &Bytes) -> Result<Self, DpsError> {
-        let body = serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
-        Self::of(body)
+        Self::of(json::parse(body).map_err(|error| DpsError::Malformed(error.to_string()))?)
     }
 
     /// Reads JSON.
     pub(super) fn of(body: Value) -> Result<Self, DpsError> {
         let body = fields::ENROLLMENT.read(body).map_err(invalid)?;
-        serde_json::from_value(body).map_err(|error| DpsError::Malformed(error.to_string()))
+        json::read_value(body).map_err(|error| DpsError::Malformed(error.to_string()))
     }
 
     /// The enrollment of a key as the service takes it.

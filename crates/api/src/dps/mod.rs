@@ -8,9 +8,8 @@ pub(crate) mod service;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gantry_hub::device::IfMatch;
 use gantry_provisioning::DpsError;
 
 use crate::body::BodyError;
@@ -70,10 +69,6 @@ impl IntoResponse for DpsFailure {
         }
         response
     }
-}
-
-fn if_match(headers: &HeaderMap) -> IfMatch {
-    IfMatch::parse(headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()))
 }
 
 fn with_header(mut response: Response, name: HeaderName, value: &str) -> Response {

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use gantry_hub::device::IfMatch;
+use gantry_hub::json;
 use gantry_identity::{Refusal, Rights};
 use gantry_provisioning::{
     DpsError, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
@@ -16,9 +17,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::enrollment::EnrollmentBody;
-use super::{DpsFailure, if_match, with_header};
+use super::{DpsFailure, with_header};
 use crate::auth::{self, PeerAddress};
-use crate::{Api, now};
+use crate::hub::if_match;
+use crate::{Api, fields, now};
 
 /// Records of one bulk operation (DPS service API).
 const BULK_MAX: usize = 10;
@@ -133,7 +135,7 @@ pub(crate) async fn document(api: &Api, enrollment: &Enrollment, keys: Keys) -> 
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct BulkBody {
     mode: String,
     enrollments: Option<Vec<Value>>,
@@ -182,7 +184,9 @@ pub(super) async fn bulk_group(
 }
 
 async fn bulk(api: &Api, body: &Bytes, kind: EnrollmentKind) -> Answer {
-    let body: BulkBody = serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+    let malformed = |error: serde_json::Error| DpsError::Malformed(error.to_string());
+    let body = fields::BULK_ENROLLMENTS.read(json::parse(body).map_err(malformed)?).map_err(DpsError::Malformed)?;
+    let body: BulkBody = json::read_value(body).map_err(malformed)?;
     let mode = BulkMode::parse(&body.mode)?;
     let (all, others, name) = match kind {
         EnrollmentKind::Individual => (body.enrollments, body.enrollment_groups, "registrationId"),
@@ -246,9 +250,11 @@ fn page(items: Vec<Value>, limit: usize, last: Option<String>, item_type: &'stat
 /// Checks that a body is a query. The reference passes its text over, whatever it says, and gives every enrollment; SDKs
 /// and the command line's IoT extension leave it empty.
 fn check_query(body: &[u8]) -> Result<(), DpsError> {
-    let body: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
-    match body.iter().find(|(name, value)| *name != "query" || !(value.is_string() || value.is_null())) {
+    let body: Map<String, Value> = json::read(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+    match body
+        .iter()
+        .find(|(name, value)| !name.eq_ignore_ascii_case("query") || !(value.is_string() || value.is_null()))
+    {
         Some((name, _)) => Err(DpsError::Malformed(format!("`{name}`: a query is text in `query`"))),
         None => Ok(()),
     }

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(malformed)
+    gantry_hub::json::read(body).map_err(malformed)
 }
 
 /// Reads an object of which every field is known.
@@ -26,10 +26,10 @@ pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(body: &[u8], fields: 
 
 /// As [`parse_fields`], of JSON.
 pub(crate) fn read_fields<T: serde::de::DeserializeOwned>(body: Value, fields: &Fields) -> Result<T, ApiError> {
-    serde_json::from_value(fields.read(body).map_err(ApiError::invalid)?).map_err(malformed)
+    gantry_hub::json::read_value(fields.read(body).map_err(ApiError::invalid)?).map_err(malformed)
 }
 
-fn malformed(error: serde_json::Error) -> ApiError {
+pub(crate) fn malformed(error: serde_json::Error) -> ApiError {
     ApiError::invalid(format!("malformed body: {error}"))
 }
 

@@ -113,14 +113,14 @@ fn failure(failure: BulkFailure) -> Value {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct RegenerateBody {
     policy_key: String,
     devices: Vec<NameBody>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct NameBody {
     id: String,
     module_id: Option<String>,
@@ -132,7 +132,7 @@ pub(super) async fn regenerate_keys(
     _headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let body: RegenerateBody = bodies::parse(&body)?;
+    let body: RegenerateBody = bodies::parse_fields(&body, &fields::REGENERATE_KEYS)?;
     let which = match body.policy_key.to_ascii_lowercase().as_str() {
         "primarykey" | "primary" => PolicyKey::Primary,
         "secondarykey" | "secondary" => PolicyKey::Secondary,

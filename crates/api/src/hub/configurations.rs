@@ -206,14 +206,14 @@ pub(super) async fn delete(
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct TestBody {
     target_condition: Option<String>,
     custom_metric_queries: Option<Map<String, Value>>,
 }
 
 pub(super) async fn test_queries(_: RegistryRead, bytes: Bytes) -> Answer {
-    let body: TestBody = bodies::parse(&bytes)?;
+    let body: TestBody = bodies::parse_fields(&bytes, &fields::TEST_QUERIES)?;
     let target_error = check_target(body.target_condition.as_deref().unwrap_or_default()).err();
     let mut errors = Map::new();
     for (name, query) in body.custom_metric_queries.unwrap_or_default() {

@@ -18,6 +18,7 @@ use super::bodies;
 use super::device;
 use crate::auth::{self, PeerAddress, PeerCertificate};
 use crate::error::ApiError;
+use crate::fields;
 use crate::{Api, now};
 
 /// Characters of a blob name that a URL shows as they are.
@@ -102,7 +103,7 @@ pub(super) async fn begin(
 ) -> Result<Json<Value>, ApiError> {
     let identity = device(&id)?;
     let files = uploader(&api, &headers, &peer, certificate.as_deref(), &identity).await?;
-    let name = bodies::parse::<BeginBody>(&body)?.blob_name;
+    let name = bodies::parse_fields::<BeginBody>(&body, &fields::UPLOAD_BEGUN)?.blob_name;
     let checked = BlobName::parse(&format!("{}/{name}", identity.device));
     checked.map_err(|error| ApiError::invalid(error.to_string()))?;
     let upload = files.uploads.begin(now(), &identity, &name).await?;
@@ -150,7 +151,7 @@ async fn end(
     by_path: Option<String>,
     body: &Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let outcome: CompleteBody = bodies::parse(body)?;
+    let outcome: CompleteBody = bodies::parse_fields(body, &fields::UPLOAD_ENDED)?;
     let status = || ApiError::new(400_019, "InvalidFileUploadCompletionStatus", "isSuccess is missing");
     let is_success = outcome.is_success.ok_or_else(status)?;
     let correlation_id = by_path.or(outcome.correlation_id);

@@ -16,6 +16,7 @@ use gantry_hub::ports::{JobFilter, PortFuture};
 use gantry_hub::{Hub, HubError, MethodCall, limits};
 use gantry_identity::{Identity, Timestamp};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::bodies::{self, TwinBody};
@@ -32,17 +33,33 @@ const PAGE_DEFAULT: usize = 100;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JobBody {
+    #[serde(alias = "JobId")]
     job_id: Option<String>,
+    #[serde(alias = "Type")]
     r#type: String,
+    #[serde(alias = "QueryCondition")]
     query_condition: Option<String>,
+    #[serde(alias = "DeviceIds")]
     device_ids: Option<Vec<String>>,
+    #[serde(alias = "StartTime")]
     start_time: Option<String>,
+    #[serde(alias = "MaxExecutionTimeInSeconds")]
     max_execution_time_in_seconds: Option<u64>,
-    update_twin: Option<Value>,
-    cloud_to_device_method: Option<MethodBody>,
+    #[serde(alias = "UpdateTwin")]
+    update_twin: Option<Box<RawValue>>,
+    #[serde(alias = "CloudToDeviceMethod")]
+    cloud_to_device_method: Option<Box<RawValue>>,
 }
 
 impl JobBody {
+    /// Reads a body. Its text is read at once, so that a method's payload stays what its sender wrote.
+    fn read(text: &[u8]) -> Result<Self, ApiError> {
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::invalid("malformed body: a JSON object is needed"));
+        }
+        serde_json::from_slice(text).map_err(bodies::malformed)
+    }
+
     fn job(self, id: &str, now: Timestamp) -> Result<Job, ApiError> {
         if self.job_id.as_ref().is_some_and(|given| given != id) {
             return Err(ApiError::invalid("jobId in the body differs from the id in the path"));
@@ -68,8 +85,9 @@ impl JobBody {
     }
 }
 
-fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
+fn twin_work(twin: Option<Box<RawValue>>) -> Result<Work, ApiError> {
     let shown = twin.ok_or_else(|| ApiError::invalid("updateTwin is missing"))?;
+    let shown: Value = bodies::parse(shown.get().as_bytes())?;
     let body: TwinBody = bodies::read_fields(shown.clone(), &fields::TWIN)?;
     // A job is an unconditional update: of many twins no one version can be meant.
     if body.particular_etag().is_some() {
@@ -78,8 +96,9 @@ fn twin_work(twin: Option<Value>) -> Result<Work, ApiError> {
     Ok(Work::UpdateTwin { write: body.merge()?, shown })
 }
 
-fn method_work(method: Option<MethodBody>) -> Result<Work, ApiError> {
-    let (call, timeouts) = method.ok_or_else(|| ApiError::invalid("cloudToDeviceMethod is missing"))?.call()?;
+fn method_work(method: Option<Box<RawValue>>) -> Result<Work, ApiError> {
+    let method = method.ok_or_else(|| ApiError::invalid("cloudToDeviceMethod is missing"))?;
+    let (call, timeouts) = MethodBody::read(method.get().as_bytes())?.call()?;
     Ok(Work::CallMethod { call, response: timeouts.response, connect: timeouts.connect })
 }
 
@@ -133,7 +152,7 @@ pub(super) async fn create(
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let job = bodies::parse::<JobBody>(&bytes)?.job(&id, now())?;
+    let job = JobBody::read(&bytes)?.job(&id, now())?;
     let mut answer = body(&api, &api.hub.create_job(job).await?);
     // The reference has only queued the job by now, also one for later; whoever asks again hears `scheduled`.
     answer["status"] = JobStatus::Queued.as_str().into();

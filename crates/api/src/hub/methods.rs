@@ -19,21 +19,35 @@ use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
 /// A payload as its sender wrote it. One that is left out stays empty: `null` is a payload.
-pub(crate) fn payload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+fn payload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
     Ok(Bytes::from(String::from(Box::<str>::from(Box::<RawValue>::deserialize(deserializer)?))))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MethodBody {
+    #[serde(alias = "MethodName")]
     method_name: String,
-    #[serde(default, deserialize_with = "payload")]
+    #[serde(default, deserialize_with = "payload", alias = "Payload")]
     payload: Bytes,
+    #[serde(alias = "ResponseTimeoutInSeconds")]
     response_timeout_in_seconds: Option<u64>,
+    #[serde(alias = "ConnectTimeoutInSeconds")]
     connect_timeout_in_seconds: Option<u64>,
 }
 
 impl MethodBody {
+    /// Reads a body. Its text is read at once, so that the payload stays what its sender wrote.
+    ///
+    /// # Errors
+    /// When it is no object, or has fields that are not known.
+    pub(crate) fn read(text: &[u8]) -> Result<Self, ApiError> {
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::invalid("malformed body: a JSON object is needed"));
+        }
+        serde_json::from_slice(text).map_err(bodies::malformed)
+    }
+
     /// The method and its time-outs.
     ///
     /// # Errors
@@ -84,8 +98,7 @@ pub(super) async fn invoke_module(
 }
 
 async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Response, ApiError> {
-    let body: MethodBody = bodies::parse(body)?;
-    let (call, timeouts) = body.call()?;
+    let (call, timeouts) = MethodBody::read(body)?.call()?;
     let MethodResponse { status, payload } = call_method(&api.hub, identity, &call, timeouts).await?;
     // The device's words stand in the answer as they came, JSON or not, for the device did what it was told.
     let payload = String::from_utf8_lossy(answered(&payload));

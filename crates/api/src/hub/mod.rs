@@ -84,6 +84,8 @@ fn module(id: &str, module: &str) -> Result<Identity, ApiError> {
     Ok(Identity { module: Some(module), ..device(id)? })
 }
 
+/// The condition of a request; several lines are one list.
 pub(crate) fn if_match(headers: &HeaderMap) -> IfMatch {
-    IfMatch::parse(headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()))
+    let lines: Vec<_> = headers.get_all(header::IF_MATCH).iter().filter_map(|line| line.to_str().ok()).collect();
+    IfMatch::parse(Some(&lines.join(",")))
 }

@@ -14,6 +14,7 @@ use super::bodies;
 use crate::Api;
 use crate::auth::ServiceConnect;
 use crate::error::ApiError;
+use crate::fields;
 
 /// Header with the size of a page.
 pub(crate) const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
@@ -33,7 +34,7 @@ pub(super) async fn query(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let body: QueryBody = bodies::parse(&body)?;
+    let body: QueryBody = bodies::parse_fields(&body, &fields::QUERY)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|v| !v.is_empty());
     let page = text(MAX_ITEM_COUNT)
         .map(|count| count.parse().map_err(|_| ApiError::invalid(format!("{MAX_ITEM_COUNT} must be a number"))))

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::User;
 use crate::{Api, now};
 
@@ -63,8 +64,7 @@ pub(super) async fn put_rule(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Rule>, PlatformError> {
-    let rule: Rule =
-        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed rule: {error}")))?;
+    let rule: Rule = parse(&body)?;
     let rule = Rule { id, ..rule };
     api.central.put_rule(rule.clone())?;
     Ok(Json(rule))

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::Owner;
 use crate::hub::if_match;
 use crate::routes::Routes;
@@ -32,10 +33,6 @@ struct Upload {
 #[derive(Deserialize)]
 struct Proof {
     certificate: String,
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, PlatformError> {
-    serde_json::from_slice(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
 }
 
 fn document(entry: &Entry) -> Value {

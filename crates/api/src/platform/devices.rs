@@ -7,7 +7,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use gantry_hub::MethodCall;
 use gantry_hub::device::IfMatch;
 use gantry_hub::limits;
 use gantry_hub::ports::Record;
@@ -19,7 +18,7 @@ use super::error::PlatformError;
 use super::session::User;
 use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
-use crate::hub::methods::{MethodTimeouts, call_method, payload};
+use crate::hub::methods::{MethodBody, call_method};
 use crate::{Api, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
@@ -121,10 +120,6 @@ pub(super) async fn twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<St
     Ok(twin_answer(&api, &api.hub.record(&device(&id)?).await?))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, PlatformError> {
-    serde_json::from_slice(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
-}
-
 pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
     let id = device(&id)?;
     let twin = bodies::parse_fields::<TwinBody>(&body, &fields::TWIN).and_then(|twin| twin.of(&id)?.merge());
@@ -133,22 +128,9 @@ pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): P
     Ok(twin_answer(&api, &record))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Invocation {
-    method_name: String,
-    #[serde(default, deserialize_with = "payload")]
-    payload: Bytes,
-    response_timeout_in_seconds: Option<u64>,
-}
-
 pub(super) async fn invoke(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
-    let body: Invocation = parse(&body)?;
-    let call = MethodCall::new(&body.method_name, body.payload)?;
-    let (first, last) = (*limits::METHOD_TIMEOUT_SECS.start(), *limits::METHOD_TIMEOUT_SECS.end());
-    let response = body.response_timeout_in_seconds.unwrap_or(30).clamp(first, last);
-    let timeouts =
-        MethodTimeouts { connect: std::time::Duration::ZERO, response: std::time::Duration::from_secs(response) };
+    let method = MethodBody::read(&body).and_then(MethodBody::call);
+    let (call, timeouts) = method.map_err(|error| PlatformError::invalid(error.words()))?;
     let answer = call_method(&api.hub, &device(&id)?, &call, timeouts).await?;
     Ok(Json(answer.document()))
 }

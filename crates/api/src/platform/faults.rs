@@ -10,6 +10,7 @@ use gantry_hub::rehearsal::Rehearsal;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::Owner;
 use crate::{Api, now};
 
@@ -25,8 +26,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
 }
 
 pub(super) async fn put(State(api): State<Arc<Api>>, _: Owner, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let rehearsal: Rehearsal = serde_json::from_slice(&body)
-        .map_err(|error| PlatformError::invalid(format!("malformed rehearsal: {error}")))?;
+    let rehearsal: Rehearsal = parse(&body)?;
     api.hub.rehearse(now(), rehearsal)?;
     Ok(Json(document(&api)))
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::Owner;
 use crate::Api;
 use crate::routes::Routes;
@@ -69,8 +70,7 @@ async fn list(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
 }
 
 async fn link(State(api): State<Arc<Api>>, _: Owner, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let body: LinkBody =
-        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
+    let body: LinkBody = parse(&body)?;
     let hub = HubLink {
         connection_string: body.connection_string,
         authority: body.certificate_authority,

@@ -14,8 +14,17 @@ pub(crate) mod session;
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
+use serde::de::DeserializeOwned;
+
 use crate::Api;
 use crate::routes::Routes;
+use error::PlatformError;
+
+/// Reads a JSON body.
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, PlatformError> {
+    gantry_hub::json::read(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
+}
 
 pub(crate) fn routes() -> Routes<Arc<Api>> {
     let routes = Routes::new()

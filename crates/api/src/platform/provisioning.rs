@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::Owner;
 use crate::dps::enrollment::EnrollmentBody;
 use crate::dps::service::{document, group, individual};
@@ -172,8 +173,7 @@ struct NewDevice {
 }
 
 async fn derive_key(State(api): State<Arc<Api>>, _: Owner, Path(id): Path<String>, body: Bytes) -> Answer {
-    let body: NewDevice =
-        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
+    let body: NewDevice = parse(&body)?;
     let device = registration_id(&body.registration_id)?;
     let keys = symmetric(&api, &group(&id)?).await?.derive(device.as_str());
     Ok(device_document(&api, device.as_str(), &keys))

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
+use super::parse;
 use super::session::{Owner, User};
 use crate::hub::if_match;
 use crate::{Api, now};
@@ -47,10 +48,6 @@ fn telemetry() -> Source {
     Source::DeviceMessages
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, PlatformError> {
-    serde_json::from_slice(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
-}
-
 fn answer(routing: Routing, etag: &str) -> Response {
     let body = json!({ "etag": etag, "properties": routing.without_secrets() });
     let mut response = Json(body).into_response();
@@ -73,7 +70,7 @@ pub(super) async fn put(
 ) -> Result<Response, PlatformError> {
     let settings: Settings = parse(&body)?;
     let if_match = match (if_match(&headers), settings.etag) {
-        (IfMatch::Absent, Some(etag)) => IfMatch::Tag(etag),
+        (IfMatch::Absent, Some(etag)) => IfMatch::tag(etag),
         (given, _) => given,
     };
     let etag = api.hub.put_routing(now(), settings.properties.clone(), &if_match).await?;

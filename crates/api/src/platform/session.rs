@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 
 use super::error::PlatformError;
+use super::parse;
 use crate::auth::PeerAddress;
 use crate::{Api, auth, now};
 
@@ -152,8 +153,7 @@ pub(super) async fn sign_in(
     Extension(peer): Extension<PeerAddress>,
     body: Bytes,
 ) -> Result<Response, PlatformError> {
-    let body: SignIn =
-        serde_json::from_slice(&body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))?;
+    let body: SignIn = parse(&body)?;
     let session = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
     if let Err(error) = api.sessions.redeem(&body.token, session.clone(), &peer.0, now()).await {
         api.hub.report_refusal(now(), "admin", &peer.0, "page sign-in", &Refusal::Signature);

@@ -33,7 +33,7 @@ pub(super) fn read(message: &Message) -> Result<(Vec<Identity>, C2dMessage), Err
     };
     for (name, value) in &message.application_properties {
         let (Some(name), Some(value)) = (name.as_str(), text(value)) else {
-            return Err(argument("application properties must be of simple types"));
+            return Err(argument(PROPERTY_TYPES));
         };
         if name.eq_ignore_ascii_case(ACK) {
             let ack = value.map_or(Some(Ack::None), |word| Ack::parse(&word.to_ascii_lowercase()));
@@ -62,6 +62,10 @@ fn recipients(to: &str) -> Vec<Identity> {
         false => vec![],
     }
 }
+
+/// What [`text`] takes.
+pub(super) const PROPERTY_TYPES: &str =
+    "application properties must be null, text, numbers, truth values, times or UUIDs";
 
 /// A simple value as devices get it: as text, or null. `None` when it is not simple.
 pub(super) fn text(value: &Value) -> Option<Option<Cow<'_, str>>> {

@@ -201,10 +201,10 @@ impl Head {
             return;
         }
         // It may be left out, and only the link that asks is refused: the Node client cannot take a second refusal.
-        let version = lookup(&request.attach.properties, API_VERSION).and_then(Value::as_str);
+        let version = lookup(&request.attach.properties, API_VERSION).filter(|version| **version != Value::Null);
         if request.attach.role == Role::Sender
-            && version.is_some()
-            && let Err(error) = check_api_version(version)
+            && let Some(version) = version
+            && let Err(error) = check_api_version(version.as_str())
         {
             let refusal = of_dps(&error, (self.context.now)());
             return self.amqp.refuse_attach(request, refusal);

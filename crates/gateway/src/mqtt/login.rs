@@ -125,8 +125,9 @@ impl Login {
 /// A parameter, decoded.
 fn parameter(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut values = pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    Some(percent_decode_str(values.next()?).decode_utf8_lossy().into_owned())
+    let values: Vec<_> = pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
+    // Twice is as wrong as any other version.
+    (!values.is_empty()).then(|| percent_decode_str(&values.join(",")).decode_utf8_lossy().into_owned())
 }
 
 fn model_id(query: &str) -> Option<String> {
@@ -182,6 +183,7 @@ mod tests {
             ("/api-version=2019-03-31&ClientVersion=x", Some("2019-03-31")),
             ("/?ClientVersion=x&api-version=2021-06-01", Some("2021-06-01")),
             ("/api-version=", Some("")),
+            ("/api-version=2019-03-31&api-version=2019-03-31", Some("2019-03-31,2019-03-31")),
             ("/ClientVersion=x", None),
             ("", None),
         ] {

@@ -12,7 +12,7 @@ use gantry_hub::limits;
 use gantry_identity::{Identity, Timestamp};
 use tracing::warn;
 
-use super::super::c2d::text;
+use super::super::c2d::{PROPERTY_TYPES, text};
 use super::super::condition;
 use super::super::connection::{Done, Head};
 use super::DeviceDone;
@@ -124,7 +124,7 @@ fn read(delivery: &Delivery) -> Result<Vec<Message>, ErrorCondition> {
         message.body = Body::Data(vec![body]);
         let is_simple = |(name, value): &(Value, Value)| name.as_str().is_some() && text(value).is_some();
         if !message.application_properties.iter().all(is_simple) {
-            return Err(argument("application properties must be of simple types"));
+            return Err(argument(PROPERTY_TYPES));
         }
         let bytes = telemetry(message).size();
         if bytes > limits::D2C_BYTES_MAX {
