@@ -24,6 +24,12 @@ pub enum BlobError {
     /// `If-Match`, `If-None-Match`, `If-Modified-Since` or `If-Unmodified-Since` is not met.
     #[error("a condition is not met")]
     ConditionNotMet,
+    /// A write with more than one condition, or with more than one ETag in it.
+    #[error("multiple condition headers are not supported")]
+    ManyConditions,
+    /// A read that may only go ahead when there is nothing to read.
+    #[error("the request includes a condition that cannot be satisfied for this operation")]
+    Unsatisfiable,
     /// A read whose `If-None-Match` or `If-Modified-Since` says the caller has it already.
     #[error("not modified")]
     NotModified,

@@ -121,7 +121,7 @@ impl Place {
         match self {
             Self::Own(blobs, container) => {
                 let at = Self::address(container, name)?;
-                let conditions = Conditions { if_none_match: Some(Tags::Any), ..Conditions::default() };
+                let conditions = Conditions { if_none_match: Some(Tags::any()), ..Conditions::default() };
                 let once = futures::stream::iter([Ok::<_, BlobError>(content)]);
                 let stored = blobs.store(once, PUT_BLOB_BYTES_MAX).await?;
                 blobs.put_blob(&at, draft(content_type), stored, conditions, now).await.map(drop)

@@ -401,6 +401,22 @@ mod tests {
     }
 
     #[test]
+    fn an_avro_file_has_an_empty_value_where_a_property_is_null_or_empty() {
+        let mut batch = batch("avro");
+        batch.push(&event(1, b"x", None), NOW).unwrap();
+        let content = batch.take(NOW).unwrap().unwrap().content;
+        let Avro::Record(fields) = apache_avro::Reader::new(&content[..]).unwrap().next().unwrap().unwrap() else {
+            panic!("a record")
+        };
+        let Avro::Map(properties) = &fields[1].1 else { panic!("a map") };
+        let text = |text: &str| Avro::String(text.to_owned());
+        let expected = [("level", "high"), ("null", ""), ("empty", ""), ("hub", "plant")];
+        assert_eq!(properties, &expected.map(|(name, value)| (name.to_owned(), text(value))).into());
+        let Avro::Map(system) = &fields[2].1 else { panic!("a map") };
+        assert_eq!((system.get("messageId"), system.get("correlationId")), (Some(&text("m")), None));
+    }
+
+    #[test]
     fn wide_encodings_are_read() {
         let text = "{\"t\":\"\u{e4}\u{1f600}\"}";
         let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -157,7 +157,7 @@ async fn of_writers_with_one_etag_one_wins() {
     let claim = |owner: usize| {
         let blobs = Arc::clone(&blobs);
         async move {
-            let conditions = Conditions { if_match: Some(Tags::These(vec![etag])), ..Conditions::default() };
+            let conditions = Conditions { if_match: Some(etag.into()), ..Conditions::default() };
             let metadata = vec![("owner".to_owned(), owner.to_string())];
             blobs.change_blob(&at("owned"), Some(metadata), None, conditions, NOW).await
         }
@@ -268,7 +268,7 @@ impl Model {
 async fn apply(blobs: &Blobs, model: &mut Model, step: Step, clock: &mut Timestamp) {
     match step {
         Step::Put(blob, body, only_new) => {
-            let conditions = Conditions { if_none_match: only_new.then_some(Tags::Any), ..Conditions::default() };
+            let conditions = Conditions { if_none_match: only_new.then(Tags::any), ..Conditions::default() };
             let done = put(blobs, &blob.to_string(), &body, conditions).await;
             if only_new && model.blobs.contains_key(&blob) {
                 assert!(matches!(done, Err(BlobError::BlobExists)));

@@ -101,6 +101,13 @@ const invoke = (deviceId, moduleId) => {
   return service.invokeDeviceMethod(...args);
 };
 
+/// Calls a method with this body as it is: the service SDK sends null where no payload is given.
+const invokeWith = (deviceId, body) => new Promise((resolve, reject) => {
+  registry._restApiClient.executeApiCall('POST', `/twins/${deviceId}/methods?api-version=2021-04-12`,
+    { 'Content-Type': 'application/json; charset=utf-8' }, { methodName: 'reduceLoad', connectTimeoutInSeconds: 10, ...body },
+    (error, answer) => (error ? reject(error) : resolve(answer)));
+});
+
 /// Every capability. `lacks` are the transports whose SDK throws NotImplementedError from `attempt`.
 const CAPABILITIES = [
   {
@@ -190,6 +197,25 @@ const CAPABILITIES = [
       client.onDeviceMethod('reduceLoad', (request, response) => response.send(201, { to: request.payload.to }));
       const { result } = await invoke(deviceId);
       assert.deepEqual([result.status, result.payload], [201, { to: 70 }]);
+    },
+  },
+  {
+    name: 'a method without payload is not one with null',
+    lacks: HTTPS,
+    attempt: (client) => client.onDeviceMethod('reduceLoad', () => {}),
+    async run({ client, deviceId, name }) {
+      const got = [];
+      client.onDeviceMethod('reduceLoad', (request, response) => {
+        got.push(request.payload);
+        response.send(200, {});
+      });
+      const payloads = [null, {}, '', 0, false];
+      for (const payload of payloads) assert.equal((await invokeWith(deviceId, { payload })).status, 200);
+      await service.invokeDeviceMethod(deviceId, { methodName: 'reduceLoad' });
+      assert.deepEqual(got.splice(0), [...payloads, null]);
+      // Over MQTT the SDK parses an empty body like any other, and answers that it cannot, without asking the handler.
+      const { status } = await invokeWith(deviceId, {});
+      assert.deepEqual([status, got], MQTT.includes(name) ? [400, []] : [200, [undefined]]);
     },
   },
   {

@@ -78,6 +78,8 @@ impl From<BlobError> for Failure {
             BlobError::NoBlob => Self::new(Status::NOT_FOUND, "BlobNotFound", words),
             BlobError::BlobExists => Self::new(Status::CONFLICT, "BlobAlreadyExists", words),
             BlobError::ConditionNotMet => Self::new(Status::PRECONDITION_FAILED, "ConditionNotMet", words),
+            BlobError::ManyConditions => Self::bad("MultipleConditionHeadersNotSupported", words),
+            BlobError::Unsatisfiable => Self::bad("UnsatisfiableCondition", words),
             BlobError::NotModified => Self::new(Status::NOT_MODIFIED, "ConditionNotMet", words),
             BlobError::BlockList(BlockListError::NoBlock) => Self::bad("InvalidBlockList", words),
             BlobError::BlockList(BlockListError::TooMany) => Self::bad("BlockListTooLong", words),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_blobs::blob::{Blob, ETag, METADATA_BYTES_MAX, Metadata, Properties};
@@ -14,9 +14,8 @@ use super::request::Call;
 
 const META: &str = "x-ms-meta-";
 
-/// An HTTP date in a header.
-pub(super) fn date(headers: &[(String, String)], name: &str) -> Option<Timestamp> {
-    let text = headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())?;
+/// An HTTP date.
+pub(super) fn date(text: &str) -> Option<Timestamp> {
     let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp::from_millis(i64::try_from(at.as_millis()).ok()?))
 }
@@ -27,24 +26,32 @@ pub(super) fn http_date(at: Timestamp) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
 }
 
+/// Refuses conditions that are not built, on every operation.
+pub(super) fn check_conditions(call: &Call) -> Result<(), Failure> {
+    for (name, what) in [("x-ms-if-tags", "conditions on tags"), ("x-ms-lease-id", "leases")] {
+        if call.header(name).is_some() {
+            return Err(Failure::not_implemented(what));
+        }
+    }
+    Ok(())
+}
+
+/// The conditions of an operation that takes some, by the rules of its method.
 pub(super) fn conditions(call: &Call) -> Result<Conditions, Failure> {
-    if call.header("x-ms-if-tags").is_some() {
-        return Err(Failure::not_implemented("conditions on tags"));
-    }
-    if call.header("x-ms-lease-id").is_some() {
-        return Err(Failure::not_implemented("leases"));
-    }
+    // A date that is empty is none: clients of the service send such.
     let instant = |name: &str| match call.header(name) {
-        None => Ok(None),
-        Some(_) => date(&call.headers, name).map(Some).ok_or_else(|| Failure::header(name)),
+        None | Some("") => Ok(None),
+        Some(text) => date(text).map(Some).ok_or_else(|| Failure::header(name)),
     };
-    Ok(Conditions {
+    let all = Conditions {
         if_match: call.header("if-match").map(Tags::parse),
         if_none_match: call.header("if-none-match").map(Tags::parse),
         if_modified_since: instant("if-modified-since")?,
         if_unmodified_since: instant("if-unmodified-since")?,
         only_new: false,
-    })
+    };
+    let is_read = matches!(call.method, Method::GET | Method::HEAD);
+    Ok(if is_read { all.of_read()? } else { all.of_write()? })
 }
 
 /// Names and values of `x-ms-meta-…`.

@@ -97,6 +97,7 @@ async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>
 }
 
 async fn operate(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
+    headers::check_conditions(call)?;
     match &call.target {
         Target::Account => account::serve(service, call).await,
         Target::Container(container) => containers::serve(service, call, container).await,

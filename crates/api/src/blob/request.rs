@@ -28,7 +28,7 @@ pub(super) struct Call {
     pub(super) target: Target,
     /// Decoded.
     pub(super) query: Vec<(String, String)>,
-    /// Names in lower case, in the order sent.
+    /// Names in lower case, each once; lines of one name are joined with commas (RFC 9110, 5.3).
     pub(super) headers: Vec<(String, String)>,
     grant: Grant,
     peer: String,
@@ -50,15 +50,16 @@ impl Call {
     pub(super) fn read(service: &BlobService, parts: &Parts, peer: Option<PeerAddress>) -> Result<Self, Failure> {
         let target = target(&service.blobs.account().name, parts.uri.path())?;
         let query = query(parts.uri.query().unwrap_or_default())?;
-        let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let headers: Vec<_> =
+            parts.headers.keys().map(|name| (name.to_string(), joined(parts.headers.get_all(name)))).collect();
+        let date = |name: &str| headers.iter().find(|(key, _)| key == name).and_then(|(_, text)| headers::date(text));
         let peer = peer.unwrap_or("unknown".into());
         let signed = SignedRequest {
             method: parts.method.as_str(),
             path: parts.uri.path(),
             query: &query,
             headers: &headers,
-            date: headers::date(&headers, "x-ms-date").or_else(|| headers::date(&headers, "date")),
+            date: date("x-ms-date").or_else(|| date("date")),
         };
         let address = peer.0.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
         let grant =
@@ -99,6 +100,11 @@ impl Call {
     pub(super) fn properties(&self, with_plain: bool) -> Result<Properties, Failure> {
         headers::properties(self, with_plain)
     }
+}
+
+fn joined<'a>(lines: impl IntoIterator<Item = &'a axum::http::HeaderValue>) -> String {
+    let lines = lines.into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    lines.collect::<Vec<_>>().join(",")
 }
 
 /// IPv4 of an address that came in over IPv6.

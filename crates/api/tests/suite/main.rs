@@ -1,6 +1,7 @@
 //! Behaviour of the service side as its clients see it.
 
 mod authorization;
+mod blob_conditions;
 mod configurations;
 mod device;
 mod digital_twins;
