@@ -2,6 +2,7 @@
 
 mod authorization;
 mod blob_conditions;
+mod bodies;
 mod configurations;
 mod device;
 mod digital_twins;

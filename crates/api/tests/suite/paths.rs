@@ -15,7 +15,7 @@ use crate::service::{call, ok};
 const VERSION_OF_BOTH: &str = "api-version=2018-04-01";
 
 /// Every operation with a path that fits it.
-fn operations(api: &Api) -> Vec<(Method, String)> {
+pub(crate) fn operations(api: &Api) -> Vec<(Method, String)> {
     let fill = |piece: &str| match piece.strip_prefix('{') {
         Some(name) if name.starts_with('*') => "serviceBound/feedback".to_owned(),
         Some(_) => "X1".to_owned(),

@@ -22,7 +22,7 @@ async fn send(api: &Api, request: Request<Body>) -> Answer {
 }
 
 /// A call of an operator.
-async fn operator(api: &Api, method: &str, path: &str, body: &Value) -> Answer {
+pub(crate) async fn operator(api: &Api, method: &str, path: &str, body: &Value) -> Answer {
     let token = token("provisioningserviceowner", Key::from_bytes([1; 32]));
     send_as(api, method, path, &token, Some("*"), body).await
 }

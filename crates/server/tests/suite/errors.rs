@@ -42,6 +42,35 @@ refused sign-in is CONNACK 5, or SASL outcome 1. A registration that fails for i
 |---|---|---|---|
 ";
 
+const HTTP_ALONE: &str = "
+## Over HTTP alone
+
+| Refused | HTTP | Number | Name |
+|---|---|---|---|
+";
+
+/// What the HTTP head refuses on its own: words, number and name.
+const OF_HTTP: [(&str, u32, &str); 18] = [
+    ("`api-version` missing, repeated or unknown", 400_001, "InvalidProtocolVersion"),
+    ("container of an import or export job", 400_008, "BlobContainerValidationError"),
+    ("`schemaVersion` of a configuration", 400_010, "InvalidSchemaVersion"),
+    ("file upload without a storage", 400_014, "DefaultStorageEndpointNotConfigured"),
+    ("correlation id of no file upload", 400_015, "InvalidFileUploadCorrelationId"),
+    ("correlation id of an expired file upload", 400_016, "ExpiredFileUploadCorrelationId"),
+    ("end of a file upload without `isSuccess`", 400_019, "InvalidFileUploadCompletionStatus"),
+    ("`policyKey` of new keys", 400_035, "InvalidPolicyKey"),
+    ("metric of a configuration", 400_404, "InvalidConfigurationCustomMetricsQuery"),
+    ("null in the value of a digital twin patch", 400_507, "InvalidDigitalTwinPatch"),
+    ("second import or export job at once", 403_003, "JobQuotaExceeded"),
+    ("too many file uploads of a device", 403_006, "DeviceMaximumActiveFileUploadLimitExceeded"),
+    ("no operation at this path", 404_000, "GenericNotFound"),
+    ("method not allowed", 405_000, "GenericMethodNotAllowed"),
+    ("body that does not arrive", 408_000, "GenericTimeout"),
+    ("more entries than a bulk call takes", 413_002, "TooManyDevices"),
+    ("more configurations than there may be", 413_101, "ConfigurationCountLimitExceeded"),
+    ("event log without room", 503_005, "ServerBusy"),
+];
+
 /// One failure of each kind of the provisioning service, with words for it.
 fn provisioning_failures() -> Vec<(&'static str, DpsError)> {
     let words = || "words".to_owned();
@@ -199,6 +228,10 @@ fn the_table_of_failures_is_what_the_heads_answer() {
         let (http, number, name) = gantry_api::ApiError::from(error).code();
         writeln!(table, "| {what} | {http} | {number} | `{name}` | {status} | {mqtt_5} | {condition} |").unwrap();
     }
+    table.push_str(HTTP_ALONE);
+    for (what, number, name) in OF_HTTP {
+        writeln!(table, "| {what} | {} | {number} | `{name}` |", number / 1000).unwrap();
+    }
     table.push_str(PROVISIONING);
     for (what, error) in provisioning_failures() {
         let (number, condition) = (error.code(), gantry_gateway::amqp_dps_condition(&error));
@@ -209,4 +242,34 @@ fn the_table_of_failures_is_what_the_heads_answer() {
     }
     let written = std::fs::read_to_string(TABLE).unwrap_or_default();
     assert!(written == table, "docs/errors.md is not what the heads answer; UPDATE_GOLDEN=1 writes it anew:\n{table}");
+}
+
+/// Every `400_001, "Name"` in the sources of the HTTP head.
+fn named_in(folder: &std::path::Path, found: &mut Vec<(u32, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            named_in(&path, found);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices(", \"") {
+            let number = text[..at].rsplit(['(', ' ']).next().and_then(|word| word.replace('_', "").parse().ok());
+            let name = text[at + 3..].split('"').next().unwrap_or_default();
+            if let Some(number) = number.filter(|number| (400_000..600_000).contains(number)) {
+                found.push((number, name.to_owned()));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_error_of_the_http_head_is_in_the_document() {
+    let document = std::fs::read_to_string(TABLE).unwrap();
+    let mut found = vec![];
+    named_in(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/src")), &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    for (number, name) in found {
+        assert!(document.contains(&format!("| {number} | `{name}` |")), "{number} {name} is not in docs/errors.md");
+    }
 }
