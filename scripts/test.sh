@@ -30,7 +30,7 @@ cargo nextest run --workspace --no-fail-fast
 cargo test --workspace --doc --quiet
 
 step "real clients"
-cargo build --quiet --bin gantry
+# The binary that the tests above were built with; another build would have other features and take minutes.
 python=$(python_env clients tests/clients/python/requirements.txt)
 node_modules "$ROOT/tests/clients/node"
 tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python"

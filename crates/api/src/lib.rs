@@ -1,7 +1,7 @@
 //! HTTP: REST for hub, DPS and the page.
 //!
 //! Paths tell services apart, so one router serves them all on one address. This crate
-//! knows no storage: it calls `hub`, `provisioning` and `central`, and translates words,
+//! knows no storage: it calls `hub`, `provisioning` and `monitoring`, and translates words,
 //! codes and errors into HTTP.
 
 mod api_version;
@@ -23,9 +23,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use gantry_central::Central;
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
+use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
 
 pub use auth::{OnKnown, PeerAddress, PeerCertificate};
@@ -47,7 +47,7 @@ pub struct Api {
     /// It and those beside it.
     pub instances: Instances,
     /// The application.
-    pub central: Arc<Central>,
+    pub monitoring: Arc<Monitoring>,
     /// Where devices upload files; none when that is switched off.
     pub files: Option<Arc<Files>>,
     /// Import and export jobs.

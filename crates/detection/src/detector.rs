@@ -20,7 +20,7 @@
 
 use crate::reason::{Kind, Reason};
 use crate::season::Season;
-use crate::tail::Tail;
+use crate::tail::{Deviation, Rarity, Tail};
 
 /// Score from which a value is worth an alert.
 pub const ALERT_SCORE: f64 = 0.5;
@@ -48,6 +48,8 @@ const DAMPED: f64 = 0.4;
 /// Decades a side must exceed before it supports the rarest one, and its weight then.
 const SUPPORT_FROM: f64 = 2.5;
 const SUPPORT_WEIGHT: f64 = 0.1;
+/// A little less than 10 to the power of `SUPPORT_FROM`.
+const SUPPORT_FROM_ONE_IN: f64 = 316.0;
 /// Changes smaller than this share of the level are numerical noise.
 const FLOOR_SHARE: f64 = 1e-6;
 const FLOOR_MIN: f64 = 1e-12;
@@ -55,11 +57,11 @@ const FLOOR_MIN: f64 = 1e-12;
 const GAP: f64 = 10.0;
 /// Ordinary values that end an episode.
 const CALM_VALUES: u32 = 50;
-/// The band holds, up to the largest deviation known, `BAND_WIDTH` times the deviation that `BAND_CORE` of the values keep to, and
-/// at least `BAND_SHARE` of the values. The core is there because an anomaly is learned too: it
+/// The band holds, up to the largest deviation known, twice (`BAND_WIDTH_OCTAVES`) the deviation that `BAND_CORE` of the values
+/// keep to, and at least `BAND_SHARE` of the values. The core is there because an anomaly is learned too: it
 /// must last longer than 15 % of the memory before it counts as usual.
 const BAND_CORE: f64 = 0.85;
-const BAND_WIDTH: f64 = 2.0;
+const BAND_WIDTH_OCTAVES: f64 = 1.0;
 const BAND_SHARE: f64 = 0.95;
 /// Repetitions from which a value may be stuck, if the signal has varied this often.
 const STUCK_RUN_MIN: u32 = 12;
@@ -184,7 +186,7 @@ pub struct Detector {
 /// A value seen from all sides; `None` where a side has nothing to compare with.
 struct View {
     floor: f64,
-    deviations: [Option<f64>; SIDES],
+    deviations: [Option<Deviation>; SIDES],
     scales: [f64; SIDES],
     expected: Option<f64>,
     means: [f64; 3],
@@ -302,8 +304,8 @@ impl Detector {
     /// A large usual deviation of `side`, in the signal's unit.
     fn usual(&self, side: Side, scale: f64) -> f64 {
         let tail = &self.tails[side as usize];
-        let core = BAND_WIDTH * tail.quantile(BAND_CORE);
-        let usual = core.max(tail.quantile(BAND_SHARE)) * (scale + self.floor());
+        let [core, share] = tail.quantiles([BAND_CORE, BAND_SHARE]);
+        let usual = (core + BAND_WIDTH_OCTAVES).max(share).exp2() * (scale + self.floor());
         usual.min(tail.largest.max(self.floor()))
     }
 
@@ -324,29 +326,34 @@ impl Detector {
         }
         let elapsed = time_ms.saturating_sub(self.last_ms) as f64;
         let gap = self.interval_ms > 0.0 && elapsed > GAP * self.interval_ms;
-        let seasonal = |deviation: f64| expected.map(|_| deviation.abs());
+        let seasonal = |deviation: f64| expected.map(|_| deviation);
+        let sizes = [
+            (!gap).then(|| value - self.last),
+            Some(value - self.level),
+            Some(means[0] - self.level),
+            Some(means[1] - self.level),
+            Some(means[2] - self.level),
+            seasonal(off_season),
+            seasonal(season_means[0]),
+            seasonal(season_means[1]),
+        ];
+        let scales = [
+            self.step_scale,
+            self.level_scale,
+            self.level_scale,
+            self.level_scale,
+            self.level_scale,
+            self.season_scale,
+            self.season_scale,
+            self.season_scale,
+        ];
+        let floor = self.floor();
         View {
-            floor: self.floor(),
-            deviations: [
-                (!gap).then(|| (value - self.last).abs()),
-                Some((value - self.level).abs()),
-                Some((means[0] - self.level).abs()),
-                Some((means[1] - self.level).abs()),
-                Some((means[2] - self.level).abs()),
-                seasonal(off_season),
-                seasonal(season_means[0]),
-                seasonal(season_means[1]),
-            ],
-            scales: [
-                self.step_scale,
-                self.level_scale,
-                self.level_scale,
-                self.level_scale,
-                self.level_scale,
-                self.season_scale,
-                self.season_scale,
-                self.season_scale,
-            ],
+            floor,
+            deviations: std::array::from_fn(|side| {
+                sizes[side].map(|size| Deviation::new(size.abs(), scales[side], floor))
+            }),
+            scales,
             expected,
             means,
             season_means,
@@ -354,10 +361,16 @@ impl Detector {
         }
     }
 
+    /// Rarities in decades; 0 for those below the largest that are too small to count.
     fn rarities(&self, view: &View) -> [f64; SIDES] {
-        std::array::from_fn(|side| {
-            view.deviations[side]
-                .map_or(0.0, |deviation| self.tails[side].rarity(deviation, view.scales[side], view.floor))
+        let all: [Rarity; SIDES] = std::array::from_fn(|side| {
+            view.deviations[side].map_or(Rarity::OneIn(1.0), |deviation| self.tails[side].rarity(deviation, view.floor))
+        });
+        let of_most = |rarity: &Rarity| if let Rarity::OneIn(many) = rarity { *many } else { 1.0 };
+        let most = all.iter().map(of_most).fold(1.0, f64::max);
+        all.map(|rarity| match rarity {
+            Rarity::OneIn(many) if many < most && many < SUPPORT_FROM_ONE_IN => 0.0,
+            rarity => rarity.decades(),
         })
     }
 
@@ -410,7 +423,7 @@ impl Detector {
             return Kind::Repeated { value, times: view.run };
         }
         // A value past all but a thousandth of those known is outside, however wide the band.
-        let deviation = view.deviations[side as usize].unwrap_or(0.0);
+        let deviation = view.deviations[side as usize].map_or(0.0, |deviation| deviation.size);
         let usual = self.usual(side, view.scales[side as usize]).min(deviation);
         let expected = view.expected.unwrap_or(self.level);
         let shift = |mean: usize| Kind::LevelShift {
@@ -461,7 +474,7 @@ impl Detector {
             let settled =
                 if side.seasonal() { in_season && self.season_count > SEASON_SETTLE } else { self.count >= SETTLE };
             if let Some(deviation) = view.deviations[side as usize].filter(|_| settled) {
-                self.tails[side as usize].learn(deviation, view.scales[side as usize], view.floor);
+                self.tails[side as usize].learn(deviation);
             }
         }
 

@@ -155,17 +155,18 @@ impl Health {
         let burden = self.burden * kept(elapsed, ANOMALY_HALF_LIFE_MS);
         let moved = (self.departure.abs() - DEPARTURE_FROM) / (DEPARTURE_FULL - DEPARTURE_FROM);
 
-        let mut causes = vec![
+        let mut causes = [
             (SUSTAINED_WEIGHT * self.sustained.min(1.0), Cause::Unusual { surprise: self.sustained }),
             (DEPARTURE_WEIGHT * moved.clamp(0.0, 1.0), Cause::LevelMoved { departure: self.departure }),
             (
                 SERVICE_WEIGHT * (since_service / SERVICE_INTERVAL_MS).min(1.0),
                 Cause::ServiceDue { days: since_service / DAY_MS },
             ),
+            (0.0, Cause::AsExpected),
         ];
         if let Some(latest) = self.latest {
             let weight = ANOMALIES_WEIGHT * (1.0 - (-burden).exp());
-            causes.push((weight, Cause::Anomalies { count: self.anomalies, latest }));
+            causes[3] = (weight, Cause::Anomalies { count: self.anomalies, latest });
         }
         let calm: f64 = causes.iter().map(|(weight, _)| 1.0 - weight).product();
         let main = causes.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|cause| cause.0 >= CAUSE_MIN);
@@ -228,7 +229,8 @@ impl fmt::Display for Assessment {
 
 /// What is left after `elapsed_ms` of something that halves every `half_life_ms`.
 fn kept(elapsed_ms: f64, half_life_ms: f64) -> f64 {
-    (-elapsed_ms / half_life_ms).exp2()
+    // Values of one message, and of a burst, have one time.
+    if elapsed_ms == 0.0 { 1.0 } else { (-elapsed_ms / half_life_ms).exp2() }
 }
 
 #[cfg(test)]

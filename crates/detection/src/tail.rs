@@ -26,6 +26,43 @@ const OCTAVES_MAX: f64 = 6.0;
 /// Weights grow instead of every bucket shrinking; past this they are scaled back.
 pub(crate) const WEIGHT_MAX: f64 = 1e9;
 
+/// One deviation, with its place in a histogram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deviation {
+    /// In the signal's unit.
+    pub(crate) size: f64,
+    /// Bucket, and how far into it.
+    bin: usize,
+    part: f64,
+}
+
+impl Deviation {
+    /// A deviation where `scale` is usual, and `floor` the smallest that matters.
+    pub(crate) fn new(size: f64, scale: f64, floor: f64) -> Self {
+        let (bin, part) = place(size / (scale + floor));
+        Self { size, bin, part }
+    }
+}
+
+/// How rare a deviation is. Logarithms cost more than all the rest, and few are looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rarity {
+    /// One in so many was as large.
+    OneIn(f64),
+    /// None was; in decades.
+    Decades(f64),
+}
+
+impl Rarity {
+    /// In decades.
+    pub(crate) fn decades(self) -> f64 {
+        match self {
+            Self::OneIn(many) => many.log10(),
+            Self::Decades(decades) => decades,
+        }
+    }
+}
+
 /// The deviations of one kind that a signal has shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tail {
@@ -44,43 +81,49 @@ impl Tail {
         Tail { bins: [0.0; BINS], total: 0.0, weight: 1.0, largest: 0.0 }
     }
 
-    /// Rarity of `deviation` in decades; `scale` is the usual deviation, `floor` the smallest that matters.
-    pub(crate) fn rarity(&self, deviation: f64, scale: f64, floor: f64) -> f64 {
+    /// Rarity of a deviation; `floor` is the smallest one that matters.
+    pub(crate) fn rarity(&self, deviation: Deviation, floor: f64) -> Rarity {
         let count = self.total / self.weight;
-        if count < 1.0 || deviation <= floor {
-            return 0.0;
+        if count < 1.0 || deviation.size <= floor {
+            return Rarity::OneIn(1.0);
         }
-        let (bin, part) = place(deviation / (scale + floor));
+        let largest = self.largest.max(floor);
+        if deviation.size > largest {
+            let octaves = (deviation.size / largest).log2().min(OCTAVES_MAX);
+            return Rarity::Decades((count + 1.0).log10() + DECADES_PER_OCTAVE * octaves);
+        }
+        let Deviation { bin, part, .. } = deviation;
         let above = sum(&self.bins[bin + 1..]) + self.bins[bin] * (1.0 - part as f32);
         let above = f64::from(above) / self.weight;
-        let largest = self.largest.max(floor);
-        if deviation > largest {
-            let octaves = (deviation / largest).log2().min(OCTAVES_MAX);
-            (count + 1.0).log10() + DECADES_PER_OCTAVE * octaves
-        } else {
-            ((count + 1.0) / (above + 1.0)).log10()
-        }
+        Rarity::OneIn((count + 1.0) / (above + 1.0))
     }
 
-    /// The deviation, in units of the scale, that `share` of the deviations do not exceed.
-    pub(crate) fn quantile(&self, share: f64) -> f64 {
-        let wanted = share * self.total;
-        let mut below = 0.0;
-        let mut at = BINS as f64;
+    /// The deviations, in octaves of the scale, that each of the shares, which rise, do not exceed.
+    pub(crate) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
+        let mut found = [BINS as f64 / BINS_PER_OCTAVE + FIRST_OCTAVE; N];
+        let (mut below, mut next) = (0.0, 0);
         for (bin, &held) in self.bins.iter().enumerate() {
             let held = f64::from(held);
-            if held > 0.0 && below + held >= wanted {
-                at = bin as f64 + ((wanted - below) / held).clamp(0.0, 1.0);
+            while let Some(share) = shares.get(next) {
+                let wanted = share * self.total;
+                if held <= 0.0 || below + held < wanted {
+                    break;
+                }
+                let at = bin as f64 + ((wanted - below) / held).clamp(0.0, 1.0);
+                found[next] = at / BINS_PER_OCTAVE + FIRST_OCTAVE;
+                next += 1;
+            }
+            if next == N {
                 break;
             }
             below += held;
         }
-        (at / BINS_PER_OCTAVE + FIRST_OCTAVE).exp2()
+        found
     }
 
-    /// Adds `deviation` to the history.
-    pub(crate) fn learn(&mut self, deviation: f64, scale: f64, floor: f64) {
-        let (bin, _) = place(deviation / (scale + floor));
+    /// Adds a deviation to the history.
+    pub(crate) fn learn(&mut self, deviation: Deviation) {
+        let Deviation { bin, size: deviation, .. } = deviation;
         self.bins[bin] += self.weight as f32;
         self.total += self.weight;
         self.weight /= 1.0 - 1.0 / MEMORY;
@@ -118,10 +161,14 @@ fn place(scaled: f64) -> (usize, f64) {
 mod tests {
     use super::*;
 
+    fn of(size: f64) -> Deviation {
+        Deviation::new(size, 50.0, 1e-9)
+    }
+
     fn thousand() -> Tail {
         let mut tail = Tail::new();
         for step in 0..1000 {
-            tail.learn(f64::from(step % 100), 50.0, 1e-9);
+            tail.learn(of(f64::from(step % 100)));
         }
         tail
     }
@@ -129,42 +176,51 @@ mod tests {
     #[test]
     fn common_deviations_have_few_decades_and_rare_ones_many() {
         let tail = thousand();
-        assert!(tail.rarity(10.0, 50.0, 1e-9) < 0.2);
-        assert!(tail.rarity(90.0, 50.0, 1e-9) < 2.0);
-        assert!(tail.rarity(200.0, 50.0, 1e-9) > 5.0);
+        assert!(tail.rarity(of(10.0), 1e-9).decades() < 0.2);
+        assert!(tail.rarity(of(90.0), 1e-9).decades() < 2.0);
+        assert!(tail.rarity(of(200.0), 1e-9).decades() > 5.0);
     }
 
     #[test]
     fn a_larger_deviation_is_never_less_rare() {
         let tail = thousand();
-        let rarities: Vec<f64> = (0..400).map(|step| tail.rarity(f64::from(step), 50.0, 1e-9)).collect();
+        let rarities: Vec<f64> = (0..400).map(|step| tail.rarity(of(f64::from(step)), 1e-9).decades()).collect();
         assert!(rarities.windows(2).all(|pair| pair[0] <= pair[1] + 1e-9));
     }
 
     #[test]
     fn scaling_the_weights_back_changes_no_answer() {
         let mut tail = thousand();
-        let before = tail.rarity(60.0, 50.0, 1e-9);
+        let before = tail.rarity(of(60.0), 1e-9).decades();
         while tail.weight > 2.0 {
-            tail.learn(60.0, 50.0, 1e-9);
+            tail.learn(of(60.0));
         }
         for step in 0..20_000 {
-            tail.learn(f64::from(step % 100), 50.0, 1e-9);
+            tail.learn(of(f64::from(step % 100)));
         }
-        assert!((tail.rarity(60.0, 50.0, 1e-9) - before).abs() < 0.05);
+        assert!((tail.rarity(of(60.0), 1e-9).decades() - before).abs() < 0.05);
     }
 
     #[test]
     fn an_empty_history_finds_nothing_rare() {
-        assert_eq!(Tail::new().rarity(1e9, 1.0, 1e-9), 0.0);
+        assert_eq!(Tail::new().rarity(Deviation::new(1e9, 1.0, 1e-9), 1e-9).decades(), 0.0);
     }
 
     #[test]
     fn the_quantile_bounds_its_share() {
         let tail = thousand();
         for share in [0.5, 0.85, 0.95] {
-            let value = tail.quantile(share) * 50.0;
+            let [octaves] = tail.quantiles([share]);
+            let value = octaves.exp2() * 50.0;
             assert!((value - 100.0 * share).abs() < 8.0, "{share}: {value}");
         }
+    }
+
+    #[test]
+    fn shares_together_are_shares_alone() {
+        let tail = thousand();
+        let [low, high] = tail.quantiles([0.85, 0.95]);
+        assert_eq!(([low], [high]), (tail.quantiles([0.85]), tail.quantiles([0.95])));
+        assert_eq!(tail.quantiles([0.5, 0.5])[0], tail.quantiles([0.5])[0]);
     }
 }

@@ -1,9 +1,9 @@
 //! Mail through SMTP: plain to loopback, STARTTLS anywhere else.
 
-use gantry_central::actions::{Action, DeliveryError};
-use gantry_central::alerts::Alert;
-use gantry_central::ports::Endpoint;
 use gantry_hub::ports::PortFuture;
+use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::alerts::Alert;
+use gantry_monitoring::ports::Endpoint;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};

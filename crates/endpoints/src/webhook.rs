@@ -1,9 +1,9 @@
 //! Webhooks: the alert as JSON by POST.
 
-use gantry_central::actions::{Action, DeliveryError};
-use gantry_central::alerts::Alert;
-use gantry_central::ports::Endpoint;
 use gantry_hub::ports::PortFuture;
+use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::alerts::Alert;
+use gantry_monitoring::ports::Endpoint;
 
 use crate::unanswered;
 
@@ -47,9 +47,9 @@ impl Endpoint for Webhook {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use gantry_central::alerts::{AlertState, Kind};
-    use gantry_central::rules::Severity;
     use gantry_identity::Timestamp;
+    use gantry_monitoring::alerts::{AlertState, Kind};
+    use gantry_monitoring::rules::Severity;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

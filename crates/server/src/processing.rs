@@ -1,4 +1,4 @@
-//! The application's runner: from the event log into [`Central`], and from there into the
+//! The runner of monitoring: from the event log into [`Monitoring`], and from there into the
 //! store and out to endpoints.
 //!
 //! It reads the log like any other reader, so it can never hold up a device. One task for
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use gantry_api::{MethodTimeouts, call_method};
-use gantry_central::Central;
-use gantry_central::actions::{Action, DeliveryError};
-use gantry_central::alerts::Due;
-use gantry_central::pipeline::Pipeline;
-use gantry_central::ports::Endpoint;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::Documents;
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
+use gantry_monitoring::Monitoring;
+use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::alerts::Due;
+use gantry_monitoring::pipeline::Pipeline;
+use gantry_monitoring::ports::Endpoint;
 use gantry_storage::{Database, Events, Start};
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -49,7 +49,7 @@ const METHOD_TIMEOUTS: MethodTimeouts =
 ///
 /// # Errors
 /// When documents cannot be read.
-pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Central>> {
+pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Monitoring>> {
     let pipeline = |partition: u16| match events.log().checkpoints().get(&checkpoint_name(partition)) {
         Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).unwrap_or_else(|error| {
             warn!(partition, %error, "analysis begins anew");
@@ -62,16 +62,17 @@ pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Centr
         }
     };
     let pipelines = (0..events.partitions()).map(pipeline).collect();
-    Ok(Arc::new(Central::restore(database, pipelines).context("reading the application's documents")?))
+    Ok(Arc::new(Monitoring::restore(database, pipelines).context("reading the application's documents")?))
 }
 
+/// The name on disk of older days.
 fn checkpoint_name(partition: u16) -> String {
     format!("central-{partition}")
 }
 
 /// What the runner works with.
 pub struct Processing {
-    central: Arc<Central>,
+    monitoring: Arc<Monitoring>,
     database: Arc<Database>,
     events: Events,
     hub: Arc<Hub>,
@@ -87,7 +88,7 @@ impl Processing {
     /// When mail settings cannot be used.
     pub fn new(
         config: &Config,
-        central: Arc<Central>,
+        monitoring: Arc<Monitoring>,
         database: Arc<Database>,
         events: Events,
         hub: Arc<Hub>,
@@ -96,7 +97,7 @@ impl Processing {
         // Our own CA is trusted too, so that a webhook may be served by this platform.
         let ca = std::fs::read(config.ca_file())?;
         let webhook = Webhook::new(gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?);
-        Ok(Arc::new(Self { central, database, events, hub, webhook, mail, work: Notify::new() }))
+        Ok(Arc::new(Self { monitoring, database, events, hub, webhook, mail, work: Notify::new() }))
     }
 
     /// Runs until `stopped`, then stores everything.
@@ -119,7 +120,7 @@ impl Processing {
                 metrics::gauge!("gantry_daily_messages_used").set(used as f64);
                 metrics::gauge!("gantry_daily_messages_allowed").set(allowed as f64);
             }
-            metrics::gauge!("gantry_values_not_analysed").set(self.central.not_analysed() as f64);
+            metrics::gauge!("gantry_values_not_analysed").set(self.monitoring.not_analysed() as f64);
             let period = if saved_bytes > CHECKPOINT_BYTES_LARGE { CHECKPOINT_PERIOD * 6 } else { CHECKPOINT_PERIOD };
             if saved_at.elapsed() >= period {
                 saved_bytes = self.checkpoint().await;
@@ -132,12 +133,12 @@ impl Processing {
     }
 
     async fn follow(self: Arc<Self>, partition: u16) {
-        let from = Start::At(self.central.next_sequence_number(partition));
+        let from = Start::At(self.monitoring.next_sequence_number(partition));
         let Some(mut cursor) = self.events.read(partition, from) else { return };
         loop {
             match cursor.next(BATCH_EVENTS, BATCH_BYTES).await {
                 Ok(Some(batch)) => {
-                    self.central.observe(gantry_gateway::now(), partition, &batch.events);
+                    self.monitoring.observe(gantry_gateway::now(), partition, &batch.events);
                     self.work.notify_one();
                 }
                 Ok(None) => return,
@@ -150,24 +151,24 @@ impl Processing {
     }
 
     async fn flush(&self) {
-        self.central.publish_maintenance();
-        let changes = self.central.take_changes();
+        self.monitoring.publish_maintenance();
+        let changes = self.monitoring.take_changes();
         if changes.is_empty() {
             return;
         }
         if let Err(error) = self.database.put(changes.clone()).await {
             warn!(%error, "changes are not stored yet");
-            self.central.return_changes(changes);
+            self.monitoring.return_changes(changes);
         }
     }
 
     /// Forgets devices that are not registered any more, as data of older versions has them: those heard of
     /// deletions from some callers only.
     async fn forget_unregistered(self: Arc<Self>) {
-        for device in self.central.devices() {
+        for device in self.monitoring.devices() {
             let Ok(id) = DeviceId::parse(&device) else { continue };
             if let Err(HubError::NotFound(_)) = self.hub.record(&Identity::device(id)).await {
-                self.central.remove(&device);
+                self.monitoring.remove(&device);
             }
         }
     }
@@ -176,7 +177,7 @@ impl Processing {
     async fn checkpoint(&self) -> usize {
         let mut bytes = 0;
         for partition in 0..self.events.partitions() {
-            let Some(state) = self.central.checkpoint(partition) else { continue };
+            let Some(state) = self.monitoring.checkpoint(partition) else { continue };
             bytes += state.len();
             let checkpoints = Arc::clone(self.events.log().checkpoints());
             let put = move || checkpoints.put(&checkpoint_name(partition), &state);
@@ -193,7 +194,7 @@ impl Processing {
     async fn act(self: Arc<Self>) {
         let gate = Arc::new(Semaphore::new(ACTIONS_MAX));
         loop {
-            for due in self.central.take_due(gantry_gateway::now()) {
+            for due in self.monitoring.take_due(gantry_gateway::now()) {
                 let Ok(permit) = Arc::clone(&gate).acquire_owned().await else { return };
                 let this = Arc::clone(&self);
                 tokio::spawn(async move {
@@ -221,7 +222,7 @@ impl Processing {
             warn!(alert = %due.alert.id, attempt = task.attempts + 1, %error, "action failed");
         }
         let jitter = rand::rng().random();
-        self.central.finish(gantry_gateway::now(), &due, outcome, jitter);
+        self.monitoring.finish(gantry_gateway::now(), &due, outcome, jitter);
     }
 
     async fn invoke(&self, due: &Due, name: &str, payload: String) -> Result<(), DeliveryError> {

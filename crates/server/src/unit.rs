@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ImportExport, Sessions};
 use gantry_blobs::Blobs;
-use gantry_central::Central;
 use gantry_eventlog::Log;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
+use gantry_monitoring::Monitoring;
 use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -49,7 +49,7 @@ impl Entropy for SystemEntropy {
 }
 
 /// Refused access: counted, logged and taken by the application.
-pub struct CountedAudit(Arc<Central>);
+pub struct CountedAudit(Arc<Monitoring>);
 
 impl Audit for CountedAudit {
     fn refused(&self, event: RefusedAccess) {
@@ -75,7 +75,7 @@ pub struct Unit {
     pub audit: Arc<CountedAudit>,
     events: Events,
     blobs: Arc<Blobs>,
-    central: Arc<Central>,
+    monitoring: Arc<Monitoring>,
 }
 
 /// How a hub is reached, and its work in the background.
@@ -110,9 +110,9 @@ impl Unit {
         let (log, recovery) = Log::open(log_config).context("opening the event log")?;
         info!(?recovery, "event log open");
         let events = Events::new(Arc::new(log));
-        let central = processing::restore(&database, &events)?;
+        let monitoring = processing::restore(&database, &events)?;
         let store = Arc::new(database);
-        let audit = Arc::new(CountedAudit(Arc::clone(&central)));
+        let audit = Arc::new(CountedAudit(Arc::clone(&monitoring)));
         let hub_config = HubConfig {
             name: config.hub.name.clone(),
             host_names: config.hub.host_names.clone(),
@@ -128,7 +128,7 @@ impl Unit {
             log: Arc::new(events.clone()),
             entropy: Arc::new(SystemEntropy),
             audit: Arc::<CountedAudit>::clone(&audit),
-            observer: Arc::<Central>::clone(&central),
+            observer: Arc::<Monitoring>::clone(&monitoring),
         };
         let hub = Arc::new(Hub::new(hub_config, ports)?);
         // With the keys of the last roll.
@@ -139,7 +139,7 @@ impl Unit {
             hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
-        Ok(Self { config, events, hub, blobs, central, database: store, secrets, audit })
+        Ok(Self { config, events, hub, blobs, monitoring, database: store, secrets, audit })
     }
 
     /// Starts the work in the background and makes the ways to reach the hub.
@@ -158,7 +158,7 @@ impl Unit {
         let api = self.api(gateway.provisioning.clone(), sessions).await?;
         let processing = Processing::new(
             &self.config,
-            Arc::clone(&self.central),
+            Arc::clone(&self.monitoring),
             Arc::clone(&self.database),
             self.events.clone(),
             Arc::clone(&self.hub),
@@ -206,7 +206,7 @@ impl Unit {
             hub: Arc::clone(&self.hub),
             provisioning: Arc::clone(instances.own()),
             instances,
-            central: Arc::clone(&self.central),
+            monitoring: Arc::clone(&self.monitoring),
             files,
             import_export,
             sessions,

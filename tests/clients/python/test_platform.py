@@ -168,4 +168,4 @@ def test_bad_rules_say_what_is_wrong(call):
     status, body = call("PUT", "/rules/x", base)
     assert (status, body["error"]["message"]) == (400, "urgencyMin must be 0 to 1")
     status, body = call("PUT", "/rules/x", {"severity": "loud"})
-    assert status == 400 and "malformed rule" in body["error"]["message"]
+    assert status == 400 and "`loud`" in body["error"]["message"]

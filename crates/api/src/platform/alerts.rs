@@ -6,8 +6,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use gantry_central::alerts::{Alert, AlertState};
-use gantry_central::rules::Rule;
+use gantry_monitoring::alerts::{Alert, AlertState};
+use gantry_monitoring::rules::Rule;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(super) struct AlertsQuery {
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, _: User, Query(query): Query<AlertsQuery>) -> Json<Value> {
-    let alerts: Vec<_> = api.central.alerts(query.state, LIST_MAX).iter().map(Alert::document).collect();
+    let alerts: Vec<_> = api.monitoring.alerts(query.state, LIST_MAX).iter().map(Alert::document).collect();
     Json(json!({ "alerts": alerts }))
 }
 
@@ -46,16 +46,16 @@ pub(super) async fn close(
 }
 
 fn set(api: &Api, id: &str, state: AlertState) -> Result<Json<Value>, PlatformError> {
-    let alert = api.central.set_alert_state(now(), id, state);
+    let alert = api.monitoring.set_alert_state(now(), id, state);
     alert.map(|alert| Json(alert.document())).ok_or_else(|| PlatformError::not_found(format!("alert `{id}`")))
 }
 
 pub(super) async fn security(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
-    Json(json!({ "events": api.central.security() }))
+    Json(json!({ "events": api.monitoring.security() }))
 }
 
 pub(super) async fn rules(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
-    Json(json!({ "rules": api.central.rules() }))
+    Json(json!({ "rules": api.monitoring.rules() }))
 }
 
 pub(super) async fn put_rule(
@@ -66,7 +66,7 @@ pub(super) async fn put_rule(
 ) -> Result<Json<Rule>, PlatformError> {
     let rule: Rule = parse(&body)?;
     let rule = Rule { id, ..rule };
-    api.central.put_rule(rule.clone())?;
+    api.monitoring.put_rule(rule.clone())?;
     Ok(Json(rule))
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn delete_rule(
     _: User,
     Path(id): Path<String>,
 ) -> Result<StatusCode, PlatformError> {
-    if api.central.delete_rule(&id) {
+    if api.monitoring.delete_rule(&id) {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(PlatformError::not_found(format!("rule `{id}`")))

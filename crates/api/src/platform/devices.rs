@@ -29,7 +29,8 @@ fn device(id: &str) -> Result<Identity, PlatformError> {
 
 pub(super) async fn fleet(State(api): State<Arc<Api>>, _: User) -> Answer {
     let records = api.hub.devices(limits::DEVICE_LIST_MAX).await?;
-    let places: HashMap<_, _> = api.central.maintenance().into_iter().map(|item| (item.device, item.place)).collect();
+    let places: HashMap<_, _> =
+        api.monitoring.maintenance().into_iter().map(|item| (item.device, item.place)).collect();
     let mut devices: Vec<_> =
         records.iter().map(|record| (place(&places, record), fleet_device(&api, record))).collect();
     // Devices without telemetry have no place and come last; the registry is in order of id.
@@ -43,10 +44,10 @@ fn place(places: &HashMap<String, usize>, record: &Record) -> usize {
 
 fn fleet_device(api: &Api, record: &Record) -> Value {
     let identity = &record.device.identity;
-    let health = api.central.health(identity.device.as_str());
+    let health = api.monitoring.health(identity.device.as_str());
     let signal = health.last.as_ref().map(|(name, _)| name.as_ref());
     let last =
-        health.last.as_ref().and_then(|(_, point)| point.as_ref()).map(gantry_central::pipeline::Point::document);
+        health.last.as_ref().and_then(|(_, point)| point.as_ref()).map(gantry_monitoring::points::Point::document);
     json!({
         "deviceId": identity.device.as_str(),
         "connected": api.hub.is_connected(identity),
@@ -62,7 +63,7 @@ fn fleet_device(api: &Api, record: &Record) -> Value {
 }
 
 pub(super) async fn maintenance(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
-    let items: Vec<_> = api.central.maintenance().iter().map(gantry_central::MaintenanceItem::document).collect();
+    let items: Vec<_> = api.monitoring.maintenance().iter().map(gantry_monitoring::MaintenanceItem::document).collect();
     Json(json!({ "items": items, "updatedAt": now().to_string() }))
 }
 
@@ -71,7 +72,7 @@ pub(super) async fn serviced(
     _: User,
     Path(id): Path<String>,
 ) -> Result<StatusCode, PlatformError> {
-    if api.central.serviced(now(), &id) {
+    if api.monitoring.serviced(now(), &id) {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(PlatformError::not_found(format!("device `{id}` has sent no telemetry")))
@@ -80,11 +81,11 @@ pub(super) async fn serviced(
 pub(super) async fn signals(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>) -> Answer {
     api.hub.record(&device(&id)?).await?;
     let signals: Vec<_> = api
-        .central
+        .monitoring
         .signals(&id)
         .iter()
         .map(|(name, last)| {
-            let last = last.as_ref().map(gantry_central::pipeline::Point::document);
+            let last = last.as_ref().map(gantry_monitoring::points::Point::document);
             json!({ "name": name.as_ref(), "unit": null, "last": last })
         })
         .collect();
@@ -103,12 +104,12 @@ pub(super) async fn series(
     Path(id): Path<String>,
     Query(query): Query<SeriesQuery>,
 ) -> Answer {
-    let limit = query.limit.unwrap_or(2000).min(gantry_central::pipeline::POINTS_MAX);
+    let limit = query.limit.unwrap_or(2000).min(gantry_monitoring::pipeline::POINTS_MAX);
     let points = api
-        .central
+        .monitoring
         .series(&id, &query.signal, limit)
         .ok_or_else(|| PlatformError::not_found(format!("signal `{}` of device `{id}`", query.signal)))?;
-    let points: Vec<_> = points.iter().map(gantry_central::pipeline::Point::document).collect();
+    let points: Vec<_> = points.iter().map(gantry_monitoring::points::Point::document).collect();
     Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points })))
 }
 

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gantry_central::rules::RuleError;
 use gantry_hub::HubError;
+use gantry_monitoring::rules::RuleError;
 use serde_json::json;
 
 use crate::body::BodyError;

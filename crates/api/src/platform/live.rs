@@ -9,7 +9,7 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
 use futures::stream::unfold;
-use gantry_central::live::Live;
+use gantry_monitoring::live::Live;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -27,11 +27,11 @@ type Events =
     Sse<axum::response::sse::KeepAliveStream<std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
 pub(super) async fn live(State(api): State<Arc<Api>>, _: User, Query(query): Query<LiveQuery>) -> Events {
-    events(api.central.live().subscribe(), query.device)
+    events(api.monitoring.live().subscribe(), query.device)
 }
 
 pub(super) async fn monitor(State(api): State<Arc<Api>>, _: User, Query(query): Query<LiveQuery>) -> Events {
-    events(api.central.monitor().subscribe(), query.device)
+    events(api.monitoring.monitor().subscribe(), query.device)
 }
 
 fn events(receiver: Receiver<Live>, device: Option<String>) -> Events {

@@ -9,14 +9,14 @@ use axum::http::{Request, StatusCode};
 use axum::middleware::map_request;
 use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions};
 use gantry_blobs::{Permission, Place};
-use gantry_central::Central;
-use gantry_central::pipeline::Pipeline;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
+use gantry_monitoring::Monitoring;
+use gantry_monitoring::pipeline::Pipeline;
 use gantry_provisioning::{
     AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
 };
@@ -186,10 +186,10 @@ pub(crate) fn api_with_faults(folder: &tempfile::TempDir) -> Api {
 
 fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bool) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
-    let central = Arc::new(Central::restore(&*database, vec![Pipeline::default()]).unwrap());
+    let monitoring = Arc::new(Monitoring::restore(&*database, vec![Pipeline::default()]).unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
     let logged = Arc::clone(&log.0);
-    let audit: Arc<dyn Audit> = Arc::<Central>::clone(&central);
+    let audit: Arc<dyn Audit> = Arc::<Monitoring>::clone(&monitoring);
     let config = HubConfig {
         name: "hub".into(),
         host_names: vec!["localhost".into()],
@@ -226,7 +226,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let import_export = ImportExport::load(Arc::clone(&hub), documents, Arc::new(Nothing)).unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
-    (Api { hub, provisioning, instances, central, files: None, import_export, sessions }, logged)
+    (Api { hub, provisioning, instances, monitoring, files: None, import_export, sessions }, logged)
 }
 
 /// The API as its clients reach it. A call that names no version asks for one that hub and provisioning know.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gantry_central::actions::DeliveryError;
 use gantry_endpoints::Sink;
 use gantry_hub::Hub;
 use gantry_hub::event::{StoredEvent, nulls};
 use gantry_hub::service_queue::ServiceQueue;
 use gantry_identity::Timestamp;
+use gantry_monitoring::actions::DeliveryError;
 use serde_json::json;
 
 /// Messages kept before no more are taken.

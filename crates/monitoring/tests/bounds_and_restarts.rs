@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use gantry_central::Central;
-use gantry_central::actions::{Action, State};
-use gantry_central::alerts::{AlertState, Kind};
-use gantry_central::pipeline::Pipeline;
-use gantry_central::rules::{Rule, Severity, When};
 use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
 use gantry_hub::ports::{Audit as _, Change, Documents, PortFuture, RefusedAccess, StoreError};
 use gantry_identity::{Identity, Refusal, Timestamp};
+use gantry_monitoring::Monitoring;
+use gantry_monitoring::actions::{Action, State};
+use gantry_monitoring::alerts::{AlertState, Kind};
+use gantry_monitoring::pipeline::Pipeline;
+use gantry_monitoring::rules::{Rule, Severity, When};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -62,8 +62,8 @@ fn wave(n: u64) -> StoredEvent {
     event("m", n, &format!(r#"{{"t": {value}, "timestamp": {}}}"#, 1_700_000_000_000 + n * 300_000))
 }
 
-fn refused(central: &Central, claimed: &str, peer: &str) {
-    central.refused(RefusedAccess {
+fn refused(monitoring: &Monitoring, claimed: &str, peer: &str) {
+    monitoring.refused(RefusedAccess {
         at: NOW,
         claimed: claimed.into(),
         peer: peer.into(),
@@ -82,35 +82,35 @@ fn rule(when: When) -> Rule {
     }
 }
 
-fn fresh(documents: &Memory) -> Central {
-    Central::restore(documents, vec![Pipeline::default()]).unwrap()
+fn fresh(documents: &Memory) -> Monitoring {
+    Monitoring::restore(documents, vec![Pipeline::default()]).unwrap()
 }
 
-fn restart(central: &Central, documents: &Memory, checkpoint: &[u8]) -> Central {
-    documents.store(central.take_changes());
-    Central::restore(documents, vec![Pipeline::from_bytes(checkpoint).unwrap()]).unwrap()
+fn restart(monitoring: &Monitoring, documents: &Memory, checkpoint: &[u8]) -> Monitoring {
+    documents.store(monitoring.take_changes());
+    Monitoring::restore(documents, vec![Pipeline::from_bytes(checkpoint).unwrap()]).unwrap()
 }
 
-fn of_rule(central: &Central) -> Vec<(AlertState, u64)> {
-    central.alerts(None, 100).iter().filter(|a| a.rule_id == "r").map(|a| (a.state, a.count)).collect()
+fn of_rule(monitoring: &Monitoring) -> Vec<(AlertState, u64)> {
+    monitoring.alerts(None, 100).iter().filter(|a| a.rule_id == "r").map(|a| (a.state, a.count)).collect()
 }
 
 #[test]
 fn a_restart_does_not_reopen_a_closed_urgency_alert_and_act_again() {
     let documents = Memory::default();
-    let central = fresh(&documents);
-    central.put_rule(rule(When::Urgency { urgency_min: 0.3 })).unwrap();
+    let monitoring = fresh(&documents);
+    monitoring.put_rule(rule(When::Urgency { urgency_min: 0.3 })).unwrap();
     for n in 0..900 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    let alert = central.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap();
-    for due in central.take_due(NOW) {
-        central.finish(NOW, &due, Ok(()), 0.0);
+    let alert = monitoring.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap();
+    for due in monitoring.take_due(NOW) {
+        monitoring.finish(NOW, &due, Ok(()), 0.0);
     }
-    central.set_alert_state(NOW, &alert.id, AlertState::Closed);
-    central.observe(NOW, 0, &[wave(900)]);
-    assert_eq!(of_rule(&central).len(), 1, "without a restart nothing opens");
-    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    monitoring.set_alert_state(NOW, &alert.id, AlertState::Closed);
+    monitoring.observe(NOW, 0, &[wave(900)]);
+    assert_eq!(of_rule(&monitoring).len(), 1, "without a restart nothing opens");
+    let again = restart(&monitoring, &documents, &monitoring.checkpoint(0).unwrap());
     again.observe(NOW, 0, &[wave(901)]);
     assert_eq!(of_rule(&again).len(), 1);
     assert_eq!(again.take_due(NOW).len(), 0, "the method is not invoked again");
@@ -119,24 +119,24 @@ fn a_restart_does_not_reopen_a_closed_urgency_alert_and_act_again() {
 #[test]
 fn a_replay_after_kill_does_not_count_or_act_twice() {
     let documents = Memory::default();
-    let central = fresh(&documents);
-    central.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
+    let monitoring = fresh(&documents);
+    monitoring.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
     for n in 0..790 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    let before = of_rule(&central);
-    let checkpoint = central.checkpoint(0).unwrap();
+    let before = of_rule(&monitoring);
+    let checkpoint = monitoring.checkpoint(0).unwrap();
     for n in 790..810 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    let counted = of_rule(&central);
+    let counted = of_rule(&monitoring);
     assert_ne!(before, counted, "the test needs an anomaly after the checkpoint");
-    for due in central.take_due(NOW) {
-        central.finish(NOW, &due, Ok(()), 0.0);
+    for due in monitoring.take_due(NOW) {
+        monitoring.finish(NOW, &due, Ok(()), 0.0);
     }
-    let id = central.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap().id;
-    central.set_alert_state(NOW, &id, AlertState::Closed);
-    let again = restart(&central, &documents, &checkpoint);
+    let id = monitoring.alerts(None, 100).into_iter().find(|a| a.rule_id == "r").unwrap().id;
+    monitoring.set_alert_state(NOW, &id, AlertState::Closed);
+    let again = restart(&monitoring, &documents, &checkpoint);
     for n in 790..810 {
         again.observe(NOW, 0, &[wave(n)]);
     }
@@ -147,14 +147,14 @@ fn a_replay_after_kill_does_not_count_or_act_twice() {
 #[test]
 fn a_security_alert_keeps_its_subject_over_a_restart() {
     let documents = Memory::default();
-    let central = fresh(&documents);
+    let monitoring = fresh(&documents);
     for n in 0..6 {
-        refused(&central, "a", &format!("10.0.0.1:{n}"));
-        refused(&central, "b", &format!("10.0.0.2:{n}"));
+        refused(&monitoring, "a", &format!("10.0.0.1:{n}"));
+        refused(&monitoring, "b", &format!("10.0.0.2:{n}"));
     }
-    let security = |c: &Central| c.alerts(None, 100).iter().filter(|a| a.kind == Kind::Security).count();
-    assert_eq!(security(&central), 2);
-    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    let security = |c: &Monitoring| c.alerts(None, 100).iter().filter(|a| a.kind == Kind::Security).count();
+    assert_eq!(security(&monitoring), 2);
+    let again = restart(&monitoring, &documents, &monitoring.checkpoint(0).unwrap());
     for n in 0..6 {
         refused(&again, "a", &format!("10.0.0.1:{n}"));
     }
@@ -163,40 +163,40 @@ fn a_security_alert_keeps_its_subject_over_a_restart() {
 
 #[test]
 fn one_device_cannot_take_all_signals() {
-    let central = fresh(&Memory::default());
+    let monitoring = fresh(&Memory::default());
     for n in 0..250 {
         let body: Vec<_> = (0..64).map(|s| format!("\"s{}\":1", n * 64 + s)).collect();
-        central.observe(NOW, 0, &[event("greedy", n, &format!("{{{}}}", body.join(",")))]);
+        monitoring.observe(NOW, 0, &[event("greedy", n, &format!("{{{}}}", body.join(",")))]);
     }
-    central.observe(NOW, 0, &[event("modest", 250, r#"{"t":1}"#)]);
-    assert!(central.signals("greedy").len() <= 64, "greedy has {}", central.signals("greedy").len());
-    assert_eq!(central.signals("modest").len(), 1);
+    monitoring.observe(NOW, 0, &[event("modest", 250, r#"{"t":1}"#)]);
+    assert!(monitoring.signals("greedy").len() <= 64, "greedy has {}", monitoring.signals("greedy").len());
+    assert_eq!(monitoring.signals("modest").len(), 1);
 }
 
 #[test]
 fn strangers_cannot_push_out_open_alerts_with_pending_actions() {
-    let central = fresh(&Memory::default());
-    central.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
+    let monitoring = fresh(&Memory::default());
+    monitoring.put_rule(rule(When::Anomaly { signal: None, score_min: None })).unwrap();
     for n in 0..810 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    assert!(central.alerts(None, 10_000).iter().any(|a| a.rule_id == "r" && a.actions[0].state == State::Pending));
+    assert!(monitoring.alerts(None, 10_000).iter().any(|a| a.rule_id == "r" && a.actions[0].state == State::Pending));
     for n in 0..2_100 {
         for _ in 0..5 {
-            refused(&central, &format!("x{n}"), "10.0.0.1:1");
+            refused(&monitoring, &format!("x{n}"), "10.0.0.1:1");
         }
     }
-    assert_eq!(of_rule(&central).len(), 1);
+    assert_eq!(of_rule(&monitoring).len(), 1);
 }
 
 #[test]
 fn service_after_a_restart_counts_from_now() {
     let documents = Memory::default();
-    let central = fresh(&documents);
+    let monitoring = fresh(&documents);
     for n in 0..200 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    let again = restart(&central, &documents, &central.checkpoint(0).unwrap());
+    let again = restart(&monitoring, &documents, &monitoring.checkpoint(0).unwrap());
     assert!(again.serviced(NOW, "m"));
     again.observe(NOW, 0, &[wave(200)]);
     let health = again.health("m");
@@ -205,15 +205,15 @@ fn service_after_a_restart_counts_from_now() {
 
 #[test]
 fn an_alert_does_not_show_one_receiver_the_address_of_another() {
-    let central = fresh(&Memory::default());
+    let monitoring = fresh(&Memory::default());
     let mut rule = rule(When::Anomaly { signal: None, score_min: None });
     rule.actions =
         vec![Action::Webhook { url: "https://a/?key=SECRET".into() }, Action::Webhook { url: "https://b/".into() }];
-    central.put_rule(rule).unwrap();
+    monitoring.put_rule(rule).unwrap();
     for n in 0..810 {
-        central.observe(NOW, 0, &[wave(n)]);
+        monitoring.observe(NOW, 0, &[wave(n)]);
     }
-    let due = central.take_due(NOW);
+    let due = monitoring.take_due(NOW);
     let body = due[1].alert.document().to_string();
     assert!(!body.contains("SECRET"), "{body}");
 }
@@ -223,7 +223,7 @@ fn points_of_all_signals_stay_within_their_bound() {
     let mut pipeline = Pipeline::default();
     let mut n = 0;
     let mut push = |pipeline: &mut Pipeline, device: String| {
-        pipeline.apply(&event(&device, n, r#"{"t":1}"#));
+        pipeline.apply(&event(&device, n, r#"{"t":1}"#), &mut vec![]);
         n += 1;
     };
     for d in 0..100 {
@@ -237,5 +237,5 @@ fn points_of_all_signals_stay_within_their_bound() {
         }
     }
     let kept: usize = (0..300).map(|d| pipeline.series(&format!("d{d}"), "t", usize::MAX).unwrap().len()).sum();
-    assert!(kept <= gantry_central::pipeline::POINTS_TOTAL_MAX, "{kept} points are kept");
+    assert!(kept <= gantry_monitoring::pipeline::POINTS_TOTAL_MAX, "{kept} points are kept");
 }

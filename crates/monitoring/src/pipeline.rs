@@ -9,19 +9,20 @@
 //!
 //! Bounds: [`DEVICE_SIGNALS_MAX`] signals a device and [`SIGNALS_MAX`] a partition (about
 //! 3.5 KiB each), further ones are counted and not analysed; points are in memory only and
-//! shared out so that all signals together keep at most [`POINTS_TOTAL_MAX`].
+//! shared out so that all signals of all partitions together keep at most [`POINTS_TOTAL_MAX`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gantry_detection::Detector;
 use gantry_detection::health::{Assessment, Health, most_urgent};
+use gantry_detection::maintenance::HYSTERESIS;
 use gantry_hub::event::{MessageSource, StoredEvent};
 use gantry_hub::reports::is_device_deleted;
 use gantry_identity::Timestamp;
 
-use crate::ANOMALY_SCORE;
-use crate::signals;
+use crate::points::{Point, Points};
+use crate::signals::Sample;
 
 /// Signals one partition follows.
 pub const SIGNALS_MAX: usize = 16_000;
@@ -29,31 +30,9 @@ pub const SIGNALS_MAX: usize = 16_000;
 pub const DEVICE_SIGNALS_MAX: usize = 64;
 /// Points one signal keeps.
 pub const POINTS_MAX: usize = 10_000;
-/// Points all signals of a partition keep together.
-pub const POINTS_TOTAL_MAX: usize = 1_000_000;
+/// Points all signals of all partitions keep together, at 48 bytes each.
+pub const POINTS_TOTAL_MAX: usize = 500_000;
 const VERSION: u8 = 1;
-
-/// One judged value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    /// When it was measured.
-    pub at: Timestamp,
-    /// The value.
-    pub value: f64,
-    /// How unusual, in [0, 1].
-    pub score: f64,
-    /// Expected band: low, expected, high.
-    pub band: Option<(f64, f64, f64)>,
-    /// Why, in words, for anomalies and what follows them.
-    pub reason: Option<Arc<str>>,
-}
-
-impl Point {
-    /// Whether it begins something unusual.
-    pub fn is_anomaly(&self) -> bool {
-        self.score >= ANOMALY_SCORE
-    }
-}
 
 /// A point with where it belongs.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,39 +51,77 @@ struct Signal {
     detector: Detector,
     health: Health,
     last: Option<Point>,
-    points: VecDeque<Point>,
+    points: Points,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Device {
+    id: Arc<str>,
     signals: Vec<Signal>,
+    /// Whether something was judged since the device was last [taken](Pipeline::take_touched).
+    is_touched: bool,
+    /// Rules that found it urgent and were told.
+    urgent: Vec<String>,
+}
+
+impl Device {
+    fn new(id: &str) -> Self {
+        Self { id: id.into(), signals: vec![], is_touched: false, urgent: vec![] }
+    }
+
+    /// The place of a signal; signals mostly come in the order they first came in.
+    fn find(&self, name: &str, likely: usize) -> Option<usize> {
+        let is_it = |signal: &Signal| &*signal.name == name;
+        if self.signals.get(likely).is_some_and(is_it) { Some(likely) } else { self.signals.iter().position(is_it) }
+    }
+
+    /// The most urgent signal at the time of the last values.
+    fn assess(&self) -> Option<(usize, Assessment)> {
+        let now = self.signals.iter().map(|signal| signal.health.last_ms()).max()?;
+        most_urgent(self.signals.iter().map(|signal| signal.health.assess(now)))
+    }
 }
 
 impl Signal {
     fn new(name: &str, detector: Detector, health: Health) -> Self {
-        Self { name: name.into(), detector, health, last: None, points: VecDeque::new() }
+        Self { name: name.into(), detector, health, last: None, points: Points::default() }
     }
 
-    /// Keeps a point and at most `points_max` in all; says by how many there are more.
-    fn keep(&mut self, point: &Point, points_max: usize) -> usize {
-        self.last = Some(point.clone());
-        let before = self.points.len();
-        self.points.push_back(point.clone());
-        if before >= points_max {
-            self.points.pop_front();
-        }
-        self.points.len() - before
+    /// Judges a value, if it is one a sensor can mean.
+    fn judge(&mut self, at: Timestamp, value: f64) -> Option<Point> {
+        let observed = self.detector.observe(at.as_millis(), value).ok()?;
+        self.health.observe(&observed);
+        let band = observed.band.map(|band| (band.low, band.expected, band.high));
+        Some(Point { at, value, score: observed.score, band, reason: observed.reason })
     }
 }
 
 /// All signals of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pipeline {
     devices: HashMap<Arc<str>, Device>,
     signals: usize,
     points: usize,
+    points_total_max: usize,
     next: u64,
     not_analysed: u64,
+    touched: Vec<Arc<str>>,
+    sample: Sample,
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self {
+            devices: HashMap::new(),
+            signals: 0,
+            points: 0,
+            points_total_max: POINTS_TOTAL_MAX,
+            next: 0,
+            not_analysed: 0,
+            touched: vec![],
+            sample: Sample::default(),
+        }
+    }
 }
 
 /// Why a checkpoint cannot be used.
@@ -113,6 +130,12 @@ pub struct Pipeline {
 pub struct RestoreError;
 
 impl Pipeline {
+    /// Keeps the share of one among so many pipelines of the points there may be.
+    #[must_use]
+    pub fn among(self, pipelines: usize) -> Self {
+        Self { points_total_max: POINTS_TOTAL_MAX / pipelines.max(1), ..self }
+    }
+
     /// Sequence number of the next event to apply.
     pub fn next_sequence_number(&self) -> u64 {
         self.next
@@ -123,76 +146,101 @@ impl Pipeline {
         self.not_analysed
     }
 
-    /// Applies one event; events before [`next_sequence_number`](Self::next_sequence_number) are passed over.
-    pub fn apply(&mut self, event: &StoredEvent) -> Vec<Judged> {
+    /// Applies one event and adds what it means to `judged`; events before
+    /// [`next_sequence_number`](Self::next_sequence_number) are passed over.
+    pub fn apply(&mut self, event: &StoredEvent, judged: &mut Vec<Judged>) {
         if event.sequence_number < self.next {
-            return vec![];
+            return;
         }
         self.next = event.sequence_number + 1;
-        if is_device_deleted(event) {
-            self.remove(event.identity.device.as_str());
-        }
-        if event.source != MessageSource::Telemetry {
-            return vec![];
-        }
-        let Some(sample) = signals::read(event) else { return vec![] };
         let id = event.identity.device.as_str();
-        let device = match self.devices.get_key_value(id) {
-            Some((key, _)) => Arc::clone(key),
-            None => Arc::from(id),
-        };
-        let mut judged = Vec::with_capacity(sample.values.len());
-        for (name, value) in sample.values {
-            match self.judge(&device, &name, sample.at, value) {
-                Some(one) => judged.push(one),
-                None => self.not_analysed += 1,
-            }
+        if is_device_deleted(event) {
+            self.remove(id);
         }
-        judged
-    }
-
-    fn judge(&mut self, device: &Arc<str>, name: &str, at: Timestamp, value: f64) -> Option<Judged> {
-        let points_max = (POINTS_TOTAL_MAX / (self.signals + 1)).min(POINTS_MAX);
-        let is_full = self.signals >= SIGNALS_MAX;
-        let signals = match self.devices.get_mut(device) {
-            Some(found) => &mut found.signals,
-            None if is_full => return None,
-            None => &mut self.devices.entry(Arc::clone(device)).or_default().signals,
-        };
-        let index = match signals.iter().position(|signal| &*signal.name == name) {
-            Some(index) => index,
-            None if is_full || signals.len() >= DEVICE_SIGNALS_MAX => return None,
-            None => {
-                signals.push(Signal::new(name, Detector::new(), Health::new(at.as_millis())));
-                self.signals += 1;
-                signals.len() - 1
-            }
-        };
-        let signal = &mut signals[index];
-        let observed = signal.detector.observe(at.as_millis(), value).ok()?;
-        signal.health.observe(&observed);
-        let point = Point {
-            at,
-            value,
-            score: observed.score,
-            band: observed.band.map(|band| (band.low, band.expected, band.high)),
-            reason: observed.reason.map(|reason| reason.in_words(None).into()),
-        };
-        self.points += signal.keep(&point, points_max);
-        // Signals that say little keep what they had when there were fewer; new points make room then.
-        while self.points > POINTS_TOTAL_MAX && signal.points.pop_front().is_some() {
-            self.points -= 1;
+        let Self { devices, signals, points, points_total_max, not_analysed, touched, sample, .. } = self;
+        if event.source != MessageSource::Telemetry || !sample.read(event) {
+            return;
         }
-        Some(Judged { device: Arc::clone(device), signal: Arc::clone(&signal.name), point })
+        if !devices.contains_key(id) && *signals < SIGNALS_MAX {
+            let device = Device::new(id);
+            devices.insert(Arc::clone(&device.id), device);
+        }
+        let Some(device) = devices.get_mut(id) else {
+            *not_analysed += sample.values().count() as u64;
+            return;
+        };
+        if !device.is_touched {
+            device.is_touched = true;
+            touched.push(Arc::clone(&device.id));
+        }
+        for (likely, (name, value)) in sample.values().enumerate() {
+            let index = match device.find(name, likely) {
+                Some(index) => index,
+                None if *signals >= SIGNALS_MAX || device.signals.len() >= DEVICE_SIGNALS_MAX => {
+                    *not_analysed += 1;
+                    continue;
+                }
+                None => {
+                    device.signals.push(Signal::new(name, Detector::new(), Health::new(sample.at().as_millis())));
+                    *signals += 1;
+                    device.signals.len() - 1
+                }
+            };
+            let signal = &mut device.signals[index];
+            let Some(point) = signal.judge(sample.at(), value) else {
+                *not_analysed += 1;
+                continue;
+            };
+            signal.points.push(&point);
+            *points += 1;
+            // Signals that say little keep what they had when there were fewer; new points make room then.
+            let points_max = (*points_total_max / *signals).min(POINTS_MAX);
+            while (signal.points.len() > points_max || *points > *points_total_max) && signal.points.pop() {
+                *points -= 1;
+            }
+            judged.push(Judged {
+                device: Arc::clone(&device.id),
+                signal: Arc::clone(&signal.name),
+                point: point.clone(),
+            });
+            signal.last = Some(point);
+        }
     }
 
     /// The most urgent signal of a device, with its name, at the time of its last values.
     pub fn assess(&self, device: &str) -> Option<(Arc<str>, Assessment)> {
         let device = self.devices.get(device)?;
-        let now = device.signals.iter().map(|signal| signal.health.last_ms()).max()?;
-        let at = |signal: &Signal| signal.health.assess(now);
-        let (index, assessment) = most_urgent(device.signals.iter().map(at))?;
+        let (index, assessment) = device.assess()?;
         Some((Arc::clone(&device.signals[index].name), assessment))
+    }
+
+    /// Devices of which something was judged since the last call.
+    pub fn take_touched(&mut self) -> Vec<Arc<str>> {
+        let touched = std::mem::take(&mut self.touched);
+        for id in &touched {
+            if let Some(device) = self.devices.get_mut(id) {
+                device.is_touched = false;
+            }
+        }
+        touched
+    }
+
+    /// The assessment of a device whose urgency rises to `urgency_min` now: once for a rule, until it has fallen again.
+    pub fn becomes_urgent(&mut self, device: &str, rule_id: &str, urgency_min: f64) -> Option<Assessment> {
+        let device = self.devices.get_mut(device)?;
+        let (_, assessment) = device.assess()?;
+        let told = device.urgent.iter().position(|rule| rule == rule_id);
+        match told {
+            Some(at) if assessment.urgency < urgency_min - HYSTERESIS => {
+                device.urgent.swap_remove(at);
+                None
+            }
+            None if assessment.urgency >= urgency_min => {
+                device.urgent.push(rule_id.to_owned());
+                Some(assessment)
+            }
+            _ => None,
+        }
     }
 
     /// The device was serviced: what was found before no longer counts.
@@ -200,6 +248,10 @@ impl Pipeline {
         let Some(device) = self.devices.get_mut(device) else { return false };
         for signal in &mut device.signals {
             signal.health.serviced(signal.health.last_ms());
+        }
+        if !device.is_touched {
+            device.is_touched = true;
+            self.touched.push(Arc::clone(&device.id));
         }
         true
     }
@@ -218,8 +270,7 @@ impl Pipeline {
     /// The last `limit` points of a signal, oldest first.
     pub fn series(&self, device: &str, signal: &str, limit: usize) -> Option<Vec<Point>> {
         let signal = self.devices.get(device)?.signals.iter().find(|s| &*s.name == signal)?;
-        let skip = signal.points.len().saturating_sub(limit);
-        Some(signal.points.iter().skip(skip).cloned().collect())
+        Some(signal.points.last(limit))
     }
 
     /// Forgets a device.
@@ -267,8 +318,14 @@ impl Pipeline {
             let name = fields.text()?;
             let detector = Detector::from_bytes(fields.bytes()?).map_err(|_| RestoreError)?;
             let health = Health::from_bytes(fields.bytes()?).map_err(|_| RestoreError)?;
-            pipeline.devices.entry(id).or_default().signals.push(Signal::new(name, detector, health));
+            let device = pipeline.devices.entry(id).or_insert_with_key(|id| Device::new(id));
+            device.signals.push(Signal::new(name, detector, health));
             pipeline.signals += 1;
+        }
+        // Who reads the state wants to know of all.
+        for device in pipeline.devices.values_mut() {
+            device.is_touched = true;
+            pipeline.touched.push(Arc::clone(&device.id));
         }
         if fields.0.is_empty() { Ok(pipeline) } else { Err(RestoreError) }
     }
@@ -302,6 +359,12 @@ mod tests {
     use super::*;
     use crate::signals::tests::event;
 
+    fn apply(pipeline: &mut Pipeline, event: &StoredEvent) -> Vec<Judged> {
+        let mut judged = vec![];
+        pipeline.apply(event, &mut judged);
+        judged
+    }
+
     fn wave(n: u64) -> StoredEvent {
         let value = 80.0 + (n % 12) as f64 + if n == 900 { -60.0 } else { 0.0 };
         event("m", n, &format!(r#"{{"temperature": {value}, "timestamp": {}}}"#, 1_700_000_000_000 + n * 300_000))
@@ -311,16 +374,16 @@ mod tests {
     fn a_restored_pipeline_goes_on_as_if_nothing_had_happened() {
         let (mut straight, mut first) = (Pipeline::default(), Pipeline::default());
         for n in 0..700 {
-            straight.apply(&wave(n));
-            first.apply(&wave(n));
+            apply(&mut straight, &wave(n));
+            apply(&mut first, &wave(n));
         }
         let mut second = Pipeline::from_bytes(&first.to_bytes()).unwrap();
         for n in 650..1000 {
-            let judged = second.apply(&wave(n));
+            let judged = apply(&mut second, &wave(n));
             if n < 700 {
                 assert!(judged.is_empty(), "event {n} must not count twice");
             } else {
-                assert_eq!(judged, straight.apply(&wave(n)));
+                assert_eq!(judged, apply(&mut straight, &wave(n)));
             }
         }
         assert_eq!(second.to_bytes(), straight.to_bytes());
@@ -329,7 +392,7 @@ mod tests {
     #[test]
     fn an_outlier_is_an_anomaly_with_a_reason_and_service_forgets_it() {
         let mut pipeline = Pipeline::default();
-        let points: Vec<_> = (0..1000).flat_map(|n| pipeline.apply(&wave(n))).collect();
+        let points: Vec<_> = (0..1000).flat_map(|n| apply(&mut pipeline, &wave(n))).collect();
         let anomalies: Vec<_> = points.iter().filter(|j| j.point.is_anomaly()).collect();
         assert!(anomalies.iter().any(|j| j.point.value < 40.0 && j.point.reason.is_some()), "{anomalies:?}");
         let before = pipeline.assess("m").unwrap().1.urgency;
@@ -341,21 +404,22 @@ mod tests {
     fn signals_and_points_are_bounded() {
         let mut pipeline = Pipeline::default();
         for n in 0..200 {
-            pipeline.apply(&event("greedy", n, &format!(r#"{{"s{n}": 1}}"#)));
+            apply(&mut pipeline, &event("greedy", n, &format!(r#"{{"s{n}": 1}}"#)));
         }
         assert_eq!(pipeline.signals("greedy").len(), DEVICE_SIGNALS_MAX);
         assert_eq!(pipeline.not_analysed(), 200 - DEVICE_SIGNALS_MAX as u64);
         for n in 200..POINTS_MAX as u64 + 300 {
-            pipeline.apply(&event("talker", n, r#"{"t": 1}"#));
+            apply(&mut pipeline, &event("talker", n, r#"{"t": 1}"#));
         }
-        assert_eq!(pipeline.series("talker", "t", usize::MAX).unwrap().len(), POINTS_MAX);
-        assert_eq!(pipeline.points, POINTS_MAX + DEVICE_SIGNALS_MAX);
+        let share = POINTS_MAX.min(POINTS_TOTAL_MAX / (DEVICE_SIGNALS_MAX + 1));
+        assert_eq!(pipeline.series("talker", "t", usize::MAX).unwrap().len(), share);
+        assert_eq!(pipeline.points, share + DEVICE_SIGNALS_MAX);
     }
 
     #[test]
     fn service_right_after_a_restart_counts_from_the_last_value() {
         let mut before = Pipeline::default();
-        (0..300).for_each(|n| drop(before.apply(&wave(n))));
+        (0..300).for_each(|n| drop(apply(&mut before, &wave(n))));
         let mut after = Pipeline::from_bytes(&before.to_bytes()).unwrap();
         assert!(after.serviced("m"));
         assert!(after.assess("m").unwrap().1.urgency < 0.01);
@@ -364,7 +428,7 @@ mod tests {
     #[test]
     fn a_damaged_checkpoint_is_refused() {
         let mut pipeline = Pipeline::default();
-        pipeline.apply(&wave(0));
+        apply(&mut pipeline, &wave(0));
         let bytes = pipeline.to_bytes();
         for len in 0..bytes.len() {
             assert!(Pipeline::from_bytes(&bytes[..len]).is_err(), "cut at {len}");

@@ -1,6 +1,6 @@
-//! The application: signals, maintenance list, rules, alerts, security events.
+//! Monitoring: signals, maintenance list, rules, alerts, security events.
 //!
-//! [`Central`] takes events from the log and refused access from the heads, keeps what the
+//! [`Monitoring`] takes events from the log and refused access from the heads, keeps what the
 //! page shows and says which actions are due. It decides and remembers; it sends nothing,
 //! reads no clock and owns no thread: the server's runner calls it, stores what it changed
 //! and carries out its actions.
@@ -10,15 +10,17 @@
 
 pub mod actions;
 pub mod alerts;
-mod central;
 pub mod live;
+mod monitoring;
 pub mod pipeline;
+pub mod points;
 pub mod ports;
 pub mod rules;
 pub mod security;
+mod shapes;
 pub mod signals;
 
-pub use central::{Central, DeviceHealth, MaintenanceItem, SignalSummary};
+pub use monitoring::{DeviceHealth, MaintenanceItem, Monitoring, SignalSummary};
 
 /// Score from which a point is an anomaly: the detector's own alerting threshold.
 pub const ANOMALY_SCORE: f64 = gantry_detection::ALERT_SCORE;

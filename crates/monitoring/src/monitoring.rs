@@ -1,0 +1,784 @@
+//! What came in, what it means, what is to be stored and done.
+//!
+//! Each partition has a lock of its own, held while a batch of its events is judged; the rules are a snapshot. What
+//! few events change (alerts, the list, security events, documents to store) is behind one more lock, which is taken
+//! after a partition's and never before it. Changes that must last are collected as documents; the runner takes and
+//! stores them ([`Monitoring::take_changes`]).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use gantry_detection::health::Assessment;
+use gantry_detection::maintenance::List;
+use gantry_hub::event::StoredEvent;
+use gantry_hub::ports::{Audit, Change, Documents, Observer, RefusedAccess, StoreError};
+use gantry_hub::reports::is_device_deleted;
+use gantry_identity::{Identity, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use serde_json::json;
+
+use crate::ANOMALY_SCORE;
+use crate::actions::DeliveryError;
+use crate::alerts::{self, Alert, AlertState, Due, Kind, Occurrence};
+use crate::live::{Channel, Live};
+use crate::pipeline::{Judged, Pipeline};
+use crate::points::Point;
+use crate::rules::{RULES_MAX, Rule, RuleError, When};
+use crate::security::{self, SecurityEvent};
+use crate::shapes::{minute, monitored, point_event};
+
+/// Collections of the application in the store.
+pub const ALERTS: &str = "alerts";
+/// Rules by id.
+pub const RULES: &str = "rules";
+/// Security events, one document.
+pub const SECURITY: &str = "security";
+/// When each device was last serviced.
+pub const SERVICED: &str = "serviced";
+
+/// How far each partition's events are told in stored alerts.
+pub const PROGRESS: &str = "alert-progress";
+
+/// From this urgency a device is watched.
+const WATCH_URGENCY: f64 = 0.4;
+/// From this urgency its health is poor.
+const POOR_URGENCY: f64 = 0.55;
+
+/// One place of the maintenance list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaintenanceItem {
+    /// From 1.
+    pub place: usize,
+    /// Device id.
+    pub device: String,
+    /// In [0, 1].
+    pub urgency: f64,
+    /// Why, in words.
+    pub reason: String,
+    /// The signal that says so.
+    pub signal: Option<String>,
+    /// When it was last serviced, as far as is known.
+    pub last_serviced: Option<Timestamp>,
+}
+
+/// A device on the fleet page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceHealth {
+    /// `good`, `watch`, `poor`, or `unknown` without telemetry.
+    pub health: &'static str,
+    /// In [0, 1].
+    pub urgency: f64,
+    /// Why, in words.
+    pub reason: String,
+    /// The signal that says so, with its last point.
+    pub last: Option<(Arc<str>, Option<Point>)>,
+    /// Unclosed alerts.
+    pub open_alerts: usize,
+}
+
+/// A signal with its last point.
+pub type SignalSummary = (Arc<str>, Option<Point>);
+
+/// One partition.
+struct Partition {
+    pipeline: Pipeline,
+    /// Events before this number have been told in alerts: a replay does not tell them again.
+    told: u64,
+    /// What one event means, kept for its room.
+    judged: Vec<Judged>,
+}
+
+/// What all partitions share.
+#[derive(Default)]
+struct Shared {
+    list: List,
+    /// Why each device has its place, in words, and the signal that says so.
+    reasons: HashMap<String, (String, Option<String>)>,
+    list_changed: bool,
+    serviced: BTreeMap<String, Timestamp>,
+    alerts: alerts::Book,
+    security: security::Book,
+    changed_alerts: HashSet<String>,
+    changes: Vec<Change>,
+    /// The number after the last event of each partition that changed something here.
+    progress: Vec<u64>,
+    security_changed: bool,
+}
+
+/// Judges telemetry and refused access.
+pub struct Monitoring {
+    partitions: Vec<Mutex<Partition>>,
+    rules: RwLock<Arc<[Rule]>>,
+    shared: Mutex<Shared>,
+    live: Channel,
+    monitor: Channel,
+}
+
+/// A rule that came true for an event.
+struct Raised<'a> {
+    rule: &'a Rule,
+    kind: Kind,
+    device: Arc<str>,
+    title: String,
+    reason: String,
+}
+
+impl Monitoring {
+    /// Everything as it was stored, with the pipelines of all partitions.
+    ///
+    /// # Errors
+    /// When documents cannot be read.
+    pub fn restore(documents: &dyn Documents, pipelines: Vec<Pipeline>) -> Result<Self, StoreError> {
+        let mut shared = Shared { progress: vec![0; pipelines.len()], ..Shared::default() };
+        let mut rules: Vec<Rule> = read(documents, RULES)?;
+        if rules.is_empty() && documents.all("settings")?.iter().all(|(id, _)| id != "rules-made") {
+            rules = Rule::defaults();
+            shared.changes.extend(rules.iter().map(|rule| (RULES, rule.id.clone(), Some(text(rule)))));
+            shared.changes.push(("settings", "rules-made".into(), Some("true".into())));
+        }
+        shared.alerts = alerts::Book::restore(read(documents, ALERTS)?);
+        let events: Vec<Vec<SecurityEvent>> = read(documents, SECURITY)?;
+        shared.security = security::Book::restore(events.into_iter().next().unwrap_or_default());
+        for (device, at) in documents.all(SERVICED)? {
+            shared.serviced.extend(Timestamp::parse(at.trim_matches('"')).map(|at| (device, at)));
+        }
+        for (partition, next) in documents.all(PROGRESS)? {
+            let index = partition.parse::<usize>().ok().filter(|index| *index < shared.progress.len());
+            if let (Some(index), Ok(next)) = (index, next.parse()) {
+                shared.progress[index] = next;
+            }
+        }
+        let count = pipelines.len();
+        let partition = |(pipeline, told): (Pipeline, &u64)| {
+            let mut pipeline = pipeline.among(count);
+            // Who was urgent when this was stored was told then.
+            let devices: Vec<_> = pipeline.devices().cloned().collect();
+            for device in devices {
+                for (rule, urgency_min) in urgency_rules(&rules) {
+                    pipeline.becomes_urgent(&device, &rule.id, urgency_min);
+                }
+            }
+            Mutex::new(Partition { pipeline, told: *told, judged: vec![] })
+        };
+        let partitions = pipelines.into_iter().zip(&shared.progress).map(partition).collect();
+        Ok(Self {
+            partitions,
+            rules: RwLock::new(rules.into()),
+            shared: Mutex::new(shared),
+            live: Channel::default(),
+            monitor: Channel::default(),
+        })
+    }
+
+    /// Changes for open pages.
+    pub fn live(&self) -> &Channel {
+        &self.live
+    }
+
+    /// Every event as it is stored, for `gantry monitor`.
+    pub fn monitor(&self) -> &Channel {
+        &self.monitor
+    }
+
+    /// Where a partition's pipeline stands.
+    pub fn next_sequence_number(&self, partition: u16) -> u64 {
+        let partition = self.partitions.get(usize::from(partition));
+        partition.map_or(0, |partition| partition.lock().pipeline.next_sequence_number())
+    }
+
+    /// Takes events of one partition, in order.
+    pub fn observe(&self, now: Timestamp, partition: u16, events: &[StoredEvent]) {
+        let index = usize::from(partition);
+        let Some(partition) = self.partitions.get(index) else { return };
+        let rules = Arc::clone(&self.rules.read());
+        let mut partition = partition.lock();
+        let Partition { pipeline, told, judged } = &mut *partition;
+        for event in events {
+            self.monitor.publish(|| monitored(event));
+            judged.clear();
+            pipeline.apply(event, judged);
+            let is_told = event.sequence_number < *told;
+            for one in &*judged {
+                self.live.publish(|| point_event(one));
+            }
+            let mut raised = vec![];
+            if !is_told {
+                judged.iter().filter(|one| one.point.is_anomaly()).for_each(|one| anomalies(&rules, one, &mut raised));
+            }
+            if let Some(Judged { device, .. }) = judged.first() {
+                for (rule, urgency_min) in urgency_rules(&rules) {
+                    let Some(assessment) = pipeline.becomes_urgent(device, &rule.id, urgency_min) else { continue };
+                    if !is_told {
+                        raised.push(urgent(rule, device, &assessment));
+                    }
+                }
+            }
+            let is_deleted = !is_told && is_device_deleted(event);
+            if raised.is_empty() && !is_deleted {
+                continue;
+            }
+            // All that an event changes is stored together, or none of it.
+            let mut shared = self.shared.lock();
+            if is_deleted {
+                shared.forget(event.identity.device.as_str());
+            }
+            for Raised { rule, kind, device, title, reason } in raised {
+                let occurrence = Occurrence {
+                    rule_id: &rule.id,
+                    subject: &device,
+                    device_id: Some(&device),
+                    kind,
+                    severity: rule.severity,
+                    title,
+                    reason,
+                    actions: &rule.actions,
+                };
+                self.raise(&mut shared, &occurrence, now);
+            }
+            shared.progress[index] = event.sequence_number + 1;
+        }
+    }
+
+    fn raise(&self, shared: &mut Shared, occurrence: &Occurrence<'_>, now: Timestamp) {
+        let alert = shared.alerts.raise(occurrence, now).clone();
+        self.changed(shared, &alert);
+        for id in shared.alerts.trim() {
+            shared.changed_alerts.remove(&id);
+            shared.changes.push((ALERTS, id, None));
+        }
+    }
+
+    fn changed(&self, shared: &mut Shared, alert: &Alert) {
+        shared.changed_alerts.insert(alert.id.clone());
+        self.live.publish(|| Live {
+            name: "alert",
+            device: alert.device_id.as_deref().map(Arc::from),
+            data: alert.document().to_string().into(),
+        });
+    }
+
+    /// Gives every device of which something was judged its place on the list.
+    fn arrange(&self) {
+        for partition in &self.partitions {
+            let mut partition = partition.lock();
+            let touched = partition.pipeline.take_touched();
+            if touched.is_empty() {
+                continue;
+            }
+            let mut shared = self.shared.lock();
+            for device in touched {
+                if let Some((signal, assessment)) = partition.pipeline.assess(&device) {
+                    shared.place(&device, &signal, assessment);
+                }
+            }
+        }
+    }
+
+    /// The maintenance list, most urgent first.
+    pub fn maintenance(&self) -> Vec<MaintenanceItem> {
+        self.arrange();
+        self.shared.lock().items()
+    }
+
+    /// Publishes the maintenance list when it changed since the last call.
+    pub fn publish_maintenance(&self) {
+        self.arrange();
+        let mut shared = self.shared.lock();
+        if std::mem::take(&mut shared.list_changed) {
+            self.live.publish(|| {
+                let items: Vec<_> = shared.items().iter().map(MaintenanceItem::document).collect();
+                Live { name: "maintenance", device: None, data: json!({ "items": items }).to_string().into() }
+            });
+        }
+    }
+
+    /// Notes that a device was serviced; false when it is unknown.
+    pub fn serviced(&self, now: Timestamp, device: &str) -> bool {
+        if !self.partitions.iter().any(|partition| partition.lock().pipeline.serviced(device)) {
+            return false;
+        }
+        let mut shared = self.shared.lock();
+        shared.serviced.insert(device.to_owned(), now);
+        shared.list_changed = true;
+        shared.changes.push((SERVICED, device.to_owned(), Some(format!("\"{now}\""))));
+        true
+    }
+
+    /// Forgets a device that is not registered. Deletions are heard of in [`observe`](Self::observe).
+    pub fn remove(&self, device: &str) {
+        self.partitions.iter().for_each(|partition| partition.lock().pipeline.remove(device));
+        self.shared.lock().forget(device);
+    }
+
+    /// What the fleet page shows of a device.
+    pub fn health(&self, device: &str) -> DeviceHealth {
+        let open_alerts = self.shared.lock().alerts.open_of(device);
+        let look = |partition: &Mutex<Partition>| {
+            let pipeline = &partition.lock().pipeline;
+            let (signal, assessment) = pipeline.assess(device)?;
+            let last = pipeline.signals(device).into_iter().find(|(name, _)| *name == signal);
+            Some((last, assessment))
+        };
+        let Some((last, assessment)) = self.partitions.iter().find_map(look) else {
+            let reason = "no telemetry yet".to_owned();
+            return DeviceHealth { health: "unknown", urgency: 0.0, reason, last: None, open_alerts };
+        };
+        DeviceHealth {
+            health: match assessment.urgency {
+                urgency if urgency >= POOR_URGENCY => "poor",
+                urgency if urgency >= WATCH_URGENCY => "watch",
+                _ => "good",
+            },
+            urgency: assessment.urgency,
+            reason: assessment.in_words(None),
+            last,
+            open_alerts,
+        }
+    }
+
+    /// Signals of a device.
+    pub fn signals(&self, device: &str) -> Vec<SignalSummary> {
+        self.partitions.iter().flat_map(|partition| partition.lock().pipeline.signals(device)).collect()
+    }
+
+    /// The last points of a signal, oldest first; `None` when it is unknown.
+    pub fn series(&self, device: &str, signal: &str, limit: usize) -> Option<Vec<Point>> {
+        self.partitions.iter().find_map(|partition| partition.lock().pipeline.series(device, signal, limit))
+    }
+
+    /// Alerts, newest first.
+    pub fn alerts(&self, state: Option<AlertState>, limit: usize) -> Vec<Alert> {
+        let shared = self.shared.lock();
+        let wanted = |alert: &&Alert| state.is_none_or(|state| alert.state == state);
+        shared.alerts.newest().filter(wanted).take(limit).cloned().collect()
+    }
+
+    /// Acknowledges or closes an alert.
+    pub fn set_alert_state(&self, now: Timestamp, id: &str, to: AlertState) -> Option<Alert> {
+        let mut shared = self.shared.lock();
+        let alert = shared.alerts.set_state(id, to, now)?.clone();
+        self.changed(&mut shared, &alert);
+        Some(alert)
+    }
+
+    /// Security events, newest first.
+    pub fn security(&self) -> Vec<SecurityEvent> {
+        self.shared.lock().security.newest().cloned().collect()
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.rules.read().to_vec()
+    }
+
+    /// Creates or replaces a rule.
+    ///
+    /// # Errors
+    /// Names what is wrong.
+    pub fn put_rule(&self, rule: Rule) -> Result<(), RuleError> {
+        rule.check()?;
+        let mut rules = self.rules.write();
+        let mut all: Vec<Rule> = rules.iter().filter(|other| other.id != rule.id).cloned().collect();
+        if all.len() >= RULES_MAX {
+            return Err(RuleError::Invalid("a platform may have 200 rules"));
+        }
+        self.shared.lock().changes.push((RULES, rule.id.clone(), Some(text(&rule))));
+        all.push(rule);
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        *rules = all.into();
+        Ok(())
+    }
+
+    /// Deletes a rule; says whether it was there.
+    pub fn delete_rule(&self, id: &str) -> bool {
+        let mut rules = self.rules.write();
+        let all: Vec<Rule> = rules.iter().filter(|rule| rule.id != id).cloned().collect();
+        let found = all.len() < rules.len();
+        if found {
+            self.shared.lock().changes.push((RULES, id.to_owned(), None));
+            *rules = all.into();
+        }
+        found
+    }
+
+    /// Tasks to carry out now; each is handed out once until [`finish`](Self::finish).
+    pub fn take_due(&self, now: Timestamp) -> Vec<Due> {
+        self.shared.lock().alerts.take_due(now)
+    }
+
+    /// Takes the outcome of a task.
+    pub fn finish(&self, now: Timestamp, due: &Due, outcome: Result<(), DeliveryError>, jitter: f64) {
+        let mut shared = self.shared.lock();
+        if let Some(alert) = shared.alerts.finish(due, outcome, now, jitter).cloned() {
+            self.changed(&mut shared, &alert);
+        }
+    }
+
+    /// Documents that changed since the last call, with how far each partition's events are told in them.
+    pub fn take_changes(&self) -> Vec<Change> {
+        let mut shared = self.shared.lock();
+        let mut changes = std::mem::take(&mut shared.changes);
+        let changed = std::mem::take(&mut shared.changed_alerts);
+        changes.extend(
+            shared.alerts.newest().filter(|a| changed.contains(&a.id)).map(|a| (ALERTS, a.id.clone(), Some(text(a)))),
+        );
+        if !changes.is_empty() {
+            let progress = shared.progress.iter().enumerate();
+            changes.extend(progress.map(|(n, next)| (PROGRESS, n.to_string(), Some(next.to_string()))));
+        }
+        if std::mem::take(&mut shared.security_changed) {
+            changes.push((SECURITY, "events".into(), Some(text(shared.security.events()))));
+        }
+        changes
+    }
+
+    /// Puts changes back that could not be stored, before newer ones.
+    pub fn return_changes(&self, mut changes: Vec<Change>) {
+        let mut shared = self.shared.lock();
+        changes.append(&mut shared.changes);
+        shared.changes = changes;
+    }
+
+    /// The state of one partition's pipeline, to keep beside its cursor.
+    pub fn checkpoint(&self, partition: u16) -> Option<Vec<u8>> {
+        self.partitions.get(usize::from(partition)).map(|partition| partition.lock().pipeline.to_bytes())
+    }
+}
+
+/// Urgency rules that are on, with their thresholds.
+fn urgency_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, f64)> {
+    rules.iter().filter(|rule| rule.enabled).filter_map(|rule| match rule.when {
+        When::Urgency { urgency_min } => Some((rule, urgency_min)),
+        _ => None,
+    })
+}
+
+/// The anomaly rules that a point meets.
+fn anomalies<'a>(rules: &'a [Rule], judged: &Judged, raised: &mut Vec<Raised<'a>>) {
+    let Judged { device, signal, point } = judged;
+    for rule in rules.iter().filter(|rule| rule.enabled) {
+        let When::Anomaly { signal: of, score_min } = &rule.when else { continue };
+        if of.as_deref().is_some_and(|name| name != &**signal) || point.score < score_min.unwrap_or(ANOMALY_SCORE) {
+            continue;
+        }
+        let reason = point.reason.map_or_else(|| "unusual value".to_owned(), |reason| reason.in_words(None));
+        raised.push(Raised {
+            rule,
+            kind: Kind::Anomaly,
+            device: Arc::clone(device),
+            title: format!("{signal} of {device} is unusual"),
+            reason: format!("{signal} at {}: {reason}", minute(point.at)),
+        });
+    }
+}
+
+fn urgent<'a>(rule: &'a Rule, device: &Arc<str>, assessment: &Assessment) -> Raised<'a> {
+    Raised {
+        rule,
+        kind: Kind::Maintenance,
+        device: Arc::clone(device),
+        title: format!("{device} needs maintenance"),
+        reason: assessment.in_words(None),
+    }
+}
+
+impl Shared {
+    /// Forgets what is kept of a device beside its signals.
+    fn forget(&mut self, device: &str) {
+        self.list_changed |= self.list.remove(device);
+        self.reasons.remove(device);
+        if self.serviced.remove(device).is_some() {
+            self.changes.push((SERVICED, device.to_owned(), None));
+        }
+    }
+
+    /// Gives a device its place.
+    fn place(&mut self, device: &str, signal: &str, assessment: Assessment) {
+        let moved = self.list.update(device, assessment);
+        let told = (assessment.in_words(None), Some(signal.to_owned()));
+        let reason_changed = self.reasons.get(device) != Some(&told);
+        if reason_changed {
+            self.reasons.insert(device.to_owned(), told);
+        }
+        self.list_changed |= moved || reason_changed;
+    }
+
+    fn items(&self) -> Vec<MaintenanceItem> {
+        let item = |(index, place): (usize, &gantry_detection::maintenance::Place)| {
+            let (reason, signal) = self.reasons.get(&place.device_id).cloned().unwrap_or_default();
+            MaintenanceItem {
+                place: index + 1,
+                device: place.device_id.clone(),
+                urgency: place.assessment.urgency,
+                reason,
+                signal,
+                last_serviced: self.serviced.get(&place.device_id).copied(),
+            }
+        };
+        self.list.places().iter().enumerate().map(item).collect()
+    }
+}
+
+impl Audit for Monitoring {
+    fn refused(&self, refused: RefusedAccess) {
+        self.note_refusal(&refused);
+    }
+}
+
+impl Monitoring {
+    /// Takes refused access; says whether it is a new event, worth a line in the log.
+    pub fn note_refusal(&self, refused: &RefusedAccess) -> bool {
+        let rules = Arc::clone(&self.rules.read());
+        let mut shared = self.shared.lock();
+        let noted = shared.security.note(refused);
+        shared.security_changed = true;
+        self.live.publish(|| Live { name: "security", device: None, data: text(&noted.event).into() });
+        for rule in rules.iter().filter(|rule| rule.enabled) {
+            let When::Security { count_min } = rule.when else { continue };
+            let event = &noted.event;
+            // One address that tries many names is one alert; one name from many addresses another.
+            let (subject, count) = if noted.by_peer >= count_min {
+                (&event.peer, noted.by_peer)
+            } else if noted.by_claimed >= count_min {
+                (&event.claimed, noted.by_claimed)
+            } else {
+                continue;
+            };
+            self.raise(
+                &mut shared,
+                &Occurrence {
+                    rule_id: &rule.id,
+                    subject,
+                    device_id: None,
+                    kind: Kind::Security,
+                    severity: rule.severity,
+                    title: format!("access refused repeatedly: {subject}"),
+                    reason: format!(
+                        "{count} refusals within a minute, the last of `{}` from {} at {}: {}",
+                        event.claimed, event.peer, event.operation, event.reason
+                    ),
+                    actions: &rule.actions,
+                },
+                refused.at,
+            );
+        }
+        noted.is_new
+    }
+
+    /// Devices that have sent telemetry.
+    pub fn devices(&self) -> Vec<Arc<str>> {
+        let devices = |partition: &Mutex<Partition>| partition.lock().pipeline.devices().cloned().collect::<Vec<_>>();
+        self.partitions.iter().flat_map(devices).collect()
+    }
+
+    /// Values that were not analysed since the start.
+    pub fn not_analysed(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.lock().pipeline.not_analysed()).sum()
+    }
+}
+
+impl Observer for Monitoring {
+    /// Tells open pages that a device came or went.
+    fn connection(&self, identity: &Identity, is_connected: bool) {
+        if identity.module.is_some() {
+            return;
+        }
+        let device = identity.device.as_str();
+        self.live.publish(|| Live {
+            name: "connection",
+            device: Some(device.into()),
+            data: json!({ "deviceId": device, "connected": is_connected }).to_string().into(),
+        });
+    }
+}
+
+fn text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("documents of the application are plain data")
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    documents: &dyn Documents,
+    collection: &'static str,
+) -> Result<Vec<T>, StoreError> {
+    let parse = |(id, text): (String, String)| {
+        serde_json::from_str(&text).map_err(|e| StoreError::Failed(format!("document {collection}/{id}: {e}")))
+    };
+    documents.all(collection)?.into_iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::Action;
+    use crate::signals::tests::event;
+    use gantry_hub::ports::PortFuture;
+    use gantry_identity::Refusal;
+
+    #[derive(Default)]
+    struct Memory(Mutex<BTreeMap<(&'static str, String), String>>);
+
+    impl Documents for Memory {
+        fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
+            let all = self.0.lock();
+            Ok(all.iter().filter(|((c, _), _)| *c == collection).map(|((_, id), t)| (id.clone(), t.clone())).collect())
+        }
+
+        fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError> {
+            self.store(changes);
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    impl Memory {
+        fn store(&self, changes: Vec<Change>) {
+            let mut all = self.0.lock();
+            for (collection, id, text) in changes {
+                match text {
+                    Some(text) => all.insert((collection, id), text),
+                    None => all.remove(&(collection, id)),
+                };
+            }
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn fresh(documents: &Memory) -> Monitoring {
+        Monitoring::restore(documents, vec![Pipeline::default()]).unwrap()
+    }
+
+    fn feed(monitoring: &Monitoring, device: &str, from: u64, count: u64, value: impl Fn(u64) -> f64) {
+        for n in from..from + count {
+            let time = 1_700_000_000_000 + n * 300_000;
+            let body = format!(r#"{{"temperature": {}, "timestamp": {time}}}"#, value(n));
+            monitoring.observe(NOW, 0, &[event(device, n, &body)]);
+        }
+    }
+
+    /// The hub's own event that a device was deleted.
+    fn deletion(device: &str, sequence_number: u64) -> StoredEvent {
+        StoredEvent {
+            source: gantry_hub::event::MessageSource::Lifecycle,
+            properties: vec![("opType".into(), Some("deleteDeviceIdentity".into()))],
+            destinations: gantry_hub::routing::Destinations::NONE,
+            ..event(device, sequence_number, "{}")
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_deleted_is_forgotten_whoever_deleted_it() {
+        let documents = Memory::default();
+        let monitoring = fresh(&documents);
+        for device in ["gone", "stays"] {
+            feed(&monitoring, device, if device == "gone" { 0 } else { 100 }, 100, |n| 80.0 + (n % 9) as f64);
+            assert!(monitoring.serviced(NOW, device));
+        }
+        // A module of it going is none of this, nor is a device that says so itself.
+        let mut of_module = deletion("stays/m", 200);
+        of_module.properties[0].1 = Some("deleteModuleIdentity".into());
+        let mut liar = deletion("stays", 201);
+        liar.source = gantry_hub::event::MessageSource::Telemetry;
+        monitoring.observe(NOW, 0, &[of_module, liar, deletion("gone", 202)]);
+        let listed: Vec<_> = monitoring.maintenance().into_iter().map(|item| item.device).collect();
+        assert_eq!(listed, ["stays"]);
+        assert_eq!(monitoring.devices().len(), 1);
+        documents.store(monitoring.take_changes());
+        let serviced: Vec<_> = documents.all(SERVICED).unwrap().into_iter().map(|(device, _)| device).collect();
+        assert_eq!(serviced, ["stays"]);
+        // Whoever has its name next begins anew.
+        feed(&monitoring, "gone", 203, 1, |_| 80.0);
+        assert_eq!(monitoring.series("gone", "temperature", 10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_failing_device_comes_first_with_a_reason_and_opens_one_alert() {
+        let monitoring = fresh(&Memory::default());
+        feed(&monitoring, "a-good", 0, 800, |n| 80.0 + (n % 9) as f64);
+        feed(&monitoring, "b-bad", 800, 800, |n| 80.0 + (n % 9) as f64);
+        feed(&monitoring, "b-bad", 1600, 60, |n| 20.0 + (n % 3) as f64);
+        let list = monitoring.maintenance();
+        assert_eq!(list[0].device, "b-bad");
+        assert!(list[0].urgency > list[1].urgency && !list[0].reason.is_empty(), "{list:?}");
+        let alerts = monitoring.alerts(Some(AlertState::Open), 10);
+        assert!(alerts.iter().any(|a| a.device_id.as_deref() == Some("b-bad") && a.kind == Kind::Anomaly));
+        assert_eq!(
+            alerts.iter().filter(|a| a.rule_id == "anomaly" && a.device_id.as_deref() == Some("b-bad")).count(),
+            1
+        );
+        assert_ne!(monitoring.health("b-bad").health, "unknown");
+        assert_eq!(monitoring.health("nobody").health, "unknown");
+    }
+
+    #[test]
+    fn repeated_refusals_become_one_alert() {
+        let monitoring = fresh(&Memory::default());
+        for n in 0..8 {
+            monitoring.refused(RefusedAccess {
+                at: NOW,
+                claimed: "intruder".into(),
+                peer: format!("127.0.0.1:{n}"),
+                operation: "mqtt connect",
+                reason: Refusal::Signature,
+            });
+        }
+        assert_eq!(monitoring.security()[0].count, 8);
+        let alerts = monitoring.alerts(None, 10);
+        assert_eq!((alerts.len(), alerts[0].kind, alerts[0].count), (1, Kind::Security, 4));
+    }
+
+    #[test]
+    fn everything_that_must_last_is_a_change_and_is_restored() {
+        let documents = Memory::default();
+        let monitoring = fresh(&documents);
+        let rule = Rule {
+            id: "hot".into(),
+            actions: vec![Action::Webhook { url: "http://localhost/".into() }],
+            ..Rule::defaults().remove(0)
+        };
+        monitoring.put_rule(rule).unwrap();
+        monitoring.delete_rule("anomaly");
+        feed(&monitoring, "m", 0, 800, |n| 80.0 + (n % 9) as f64);
+        feed(&monitoring, "m", 800, 5, |_| 0.0);
+        assert!(monitoring.serviced(NOW, "m"));
+        documents.store(monitoring.take_changes());
+        assert!(monitoring.take_changes().is_empty());
+        let pipeline = Pipeline::from_bytes(&monitoring.checkpoint(0).unwrap()).unwrap();
+        let again = Monitoring::restore(&documents, vec![pipeline]).unwrap();
+        assert_eq!(again.rules(), monitoring.rules());
+        assert_eq!(again.alerts(None, 10), monitoring.alerts(None, 10));
+        assert_eq!(again.maintenance().len(), 1);
+        assert_eq!(again.maintenance()[0].last_serviced, Some(NOW));
+        assert_eq!(again.take_due(NOW).len(), 1);
+    }
+
+    #[test]
+    fn neither_a_restart_nor_a_replay_tells_anything_twice() {
+        let documents = Memory::default();
+        let monitoring = fresh(&documents);
+        monitoring.put_rule(Rule { when: When::Urgency { urgency_min: 0.2 }, ..Rule::defaults().remove(1) }).unwrap();
+        feed(&monitoring, "m", 0, 800, |n| 80.0 + (n % 9) as f64);
+        let early = monitoring.checkpoint(0).unwrap();
+        feed(&monitoring, "m", 800, 400, |n| if n % 50 < 25 { 0.0 } else { 200.0 });
+        let urgent = monitoring.alerts(None, 10).into_iter().find(|a| a.rule_id == "urgent").expect("urgent by now");
+        monitoring.set_alert_state(NOW, &urgent.id, AlertState::Closed);
+        documents.store(monitoring.take_changes());
+        let late = monitoring.checkpoint(0).unwrap();
+        for checkpoint in [late, early] {
+            let again = Monitoring::restore(&documents, vec![Pipeline::from_bytes(&checkpoint).unwrap()]).unwrap();
+            feed(&again, "m", again.next_sequence_number(0), 1200 - again.next_sequence_number(0), |n| {
+                if n % 50 < 25 { 0.0 } else { 200.0 }
+            });
+            assert_eq!(again.alerts(None, 10), monitoring.alerts(None, 10));
+        }
+    }
+
+    #[test]
+    fn points_are_live_for_those_who_listen() {
+        let monitoring = fresh(&Memory::default());
+        let mut live = monitoring.live().subscribe();
+        feed(&monitoring, "m", 0, 1, |_| 20.5);
+        let first = live.try_recv().unwrap();
+        assert_eq!(first.name, "point");
+        assert!(first.data.contains("\"deviceId\":\"m\"") && first.data.contains("20.5"), "{}", first.data);
+    }
+}
