@@ -328,7 +328,7 @@ impl Detector {
         let gap = self.interval_ms > 0.0 && elapsed > GAP * self.interval_ms;
         let seasonal = |deviation: f64| expected.map(|_| deviation);
         let sizes = [
-            (!gap).then(|| value - self.last),
+            (!gap).then_some(value - self.last),
             Some(value - self.level),
             Some(means[0] - self.level),
             Some(means[1] - self.level),
