@@ -1,19 +1,17 @@
 //! Port 5671 and AMQP over WebSocket: the event stream and cloud-to-device messages, joined with the log and the hub.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use gantry_gateway::Peer;
 use gantry_gateway::amqp::ports::{EventReader, EventStream, PartitionProperties, StartPosition, StreamError};
 use gantry_gateway::amqp::{AmqpContext, Receivers};
 use gantry_hub::Hub;
 use gantry_hub::event::StoredEvent;
-use gantry_hub::ports::PortFuture;
+use gantry_hub::ports::{EventCursor, EventSource as _, PortFuture, Start};
 use gantry_hub::routing::{Destinations, Endpoint, EndpointKind};
 use gantry_identity::Timestamp;
 use gantry_provisioning::Instances;
-use gantry_storage::{Cursor, Events, Start};
+use gantry_storage::Events;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tracing::debug;
@@ -33,7 +31,6 @@ impl Amqp {
         events: Events,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        let created_at = created_at(events.log().folder());
         let (authorizer, c2d) = (Arc::clone(hub), Arc::clone(hub));
         Self(Arc::new(AmqpContext {
             hub_name: hub.name().to_owned(),
@@ -45,7 +42,7 @@ impl Amqp {
             hub: Arc::clone(hub),
             provisioning: provisioning.clone(),
             authorizer,
-            stream: Arc::new(LogStream { events, created_at, hub: Arc::clone(hub) }),
+            stream: Arc::new(LogStream { events, hub: Arc::clone(hub) }),
             c2d,
             receivers: Receivers::default(),
             now: gantry_gateway::now,
@@ -62,13 +59,6 @@ impl Amqp {
     }
 }
 
-/// When the log's folder was made; file systems that do not keep that say when it last changed.
-fn created_at(folder: &Path) -> Timestamp {
-    let created = std::fs::metadata(folder).and_then(|found| found.created().or_else(|_| found.modified()));
-    let since = created.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
-}
-
 /// An event with what routing added for an endpoint.
 pub fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
     for added in std::mem::take(&mut event.added) {
@@ -82,7 +72,6 @@ pub fn enriched(mut event: StoredEvent, endpoint: Destinations) -> StoredEvent {
 /// The event log behind the port.
 struct LogStream {
     events: Events,
-    created_at: Timestamp,
     hub: Arc<Hub>,
 }
 
@@ -111,14 +100,14 @@ impl EventStream for LogStream {
     }
 
     fn created_at(&self) -> Timestamp {
-        self.created_at
+        self.events.created_at()
     }
 
     fn partition_properties(&self, partition: u16) -> Option<PartitionProperties> {
-        let state = self.events.partition(partition)?;
+        let state = self.events.state(partition)?;
         Some(PartitionProperties {
             begin_sequence_number: state.begin,
-            last_enqueued: state.last.zip(state.last_enqueued_at),
+            last_enqueued: state.last,
             is_empty: state.is_empty,
         })
     }
@@ -131,13 +120,13 @@ impl EventStream for LogStream {
             StartPosition::EnqueuedAfter(at) => Start::After(at),
         };
         let endpoint = self.endpoint(entity)?;
-        Some(Box::new(PartitionReader { cursor: self.events.read(partition, start)?, endpoint }))
+        Some(Box::new(PartitionReader { cursor: self.events.cursor(partition, start)?, endpoint }))
     }
 }
 
 /// What was routed to one endpoint, in order.
 struct PartitionReader {
-    cursor: Cursor,
+    cursor: Box<dyn EventCursor>,
     endpoint: Destinations,
 }
 

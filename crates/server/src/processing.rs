@@ -17,11 +17,11 @@ use gantry_central::pipeline::Pipeline;
 use gantry_central::ports::Endpoint;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::Documents;
+use gantry_hub::ports::{Documents, EventSource as _, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
-use gantry_storage::{Database, Events, Start};
+use gantry_storage::{Database, Events};
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -133,7 +133,7 @@ impl Processing {
 
     async fn follow(self: Arc<Self>, partition: u16) {
         let from = Start::At(self.central.next_sequence_number(partition));
-        let Some(mut cursor) = self.events.read(partition, from) else { return };
+        let Ok(Some(mut cursor)) = self.events.read(partition, from).await else { return };
         loop {
             match cursor.next(BATCH_EVENTS, BATCH_BYTES).await {
                 Ok(Some(batch)) => {

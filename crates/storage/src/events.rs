@@ -1,11 +1,15 @@
 //! Events in the event log: the hub's sink, and readers for everyone else.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use gantry_eventlog::{AppendError, Log, ReadError, Reader, StartPosition};
-use gantry_hub::event::{Event, StoredEvent, partition_of};
-use gantry_hub::ports::{Append, EventSink, LogError};
+use gantry_hub::event::{Event, partition_of};
+use gantry_hub::ports::{
+    Append, Batch, EventCursor, EventSink, EventSource, LogError, PartitionState, PortFuture, Start,
+};
 use gantry_identity::{DeviceId, Timestamp};
 use tracing::warn;
 
@@ -17,43 +21,8 @@ pub struct Events {
     log: Arc<Log>,
 }
 
-/// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The oldest event kept.
-    Earliest,
-    /// The next event to come.
-    Latest,
-    /// This sequence number, or the first kept after it.
-    At(u64),
-    /// The first event enqueued after this instant.
-    After(Timestamp),
-}
-
-/// What a partition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionState {
-    /// Sequence number of the oldest event kept, or of the next one.
-    pub begin: u64,
-    /// Sequence number of the newest event.
-    pub last: Option<u64>,
-    /// When the newest event was enqueued.
-    pub last_enqueued_at: Option<Timestamp>,
-    /// Whether nothing is kept.
-    pub is_empty: bool,
-}
-
-/// Events read, and how many could not be.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// In order.
-    pub events: Vec<StoredEvent>,
-    /// Events lost to retention or damage before these.
-    pub missed: u64,
-}
-
 /// A reader's place in one partition.
-pub struct Cursor {
+struct Cursor {
     partition: u16,
     reader: Reader,
 }
@@ -69,20 +38,27 @@ impl Events {
         &self.log
     }
 
-    /// Number of partitions.
-    pub fn partitions(&self) -> u16 {
-        self.log.partitions()
-    }
-
     /// What a partition holds; `None` when it does not exist.
-    pub fn partition(&self, partition: u16) -> Option<PartitionState> {
+    pub fn state(&self, partition: u16) -> Option<PartitionState> {
         let properties = self.log.partition_properties(partition)?;
+        let at = properties.last_enqueued_time_ms.map(timestamp);
         Some(PartitionState {
             begin: properties.begin_sequence_number,
-            last: properties.last_enqueued_sequence_number,
-            last_enqueued_at: properties.last_enqueued_time_ms.map(timestamp),
+            last: properties.last_enqueued_sequence_number.zip(at),
             is_empty: properties.is_empty,
         })
+    }
+
+    /// A cursor; `None` when the partition does not exist.
+    pub fn cursor(&self, partition: u16, start: Start) -> Option<Box<dyn EventCursor>> {
+        let start = match start {
+            Start::Earliest => StartPosition::Earliest,
+            Start::Latest => StartPosition::Latest,
+            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
+            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
+        };
+        let reader = self.log.reader(partition, start)?;
+        Some(Box::new(Cursor { partition, reader }))
     }
 
     /// Appends records encoded earlier, each of a device and an instant in milliseconds. Resolves when they are durable.
@@ -97,17 +73,6 @@ impl Events {
             }
         }
         finish(batch.finish(), refused)
-    }
-
-    /// A reader; `None` when the partition does not exist.
-    pub fn read(&self, partition: u16, start: Start) -> Option<Cursor> {
-        let start = match start {
-            Start::Earliest => StartPosition::Earliest,
-            Start::Latest => StartPosition::Latest,
-            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
-            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
-        };
-        self.log.reader(partition, start).map(|reader| Cursor { partition, reader })
     }
 }
 
@@ -127,27 +92,6 @@ fn timestamp(ms: u64) -> Timestamp {
 }
 
 impl Cursor {
-    /// Sequence number of the next event.
-    pub fn next_sequence_number(&self) -> u64 {
-        self.reader.next_sequence_number()
-    }
-
-    /// Waits for events; `None` when the log is closed. Cancelling loses nothing.
-    ///
-    /// # Errors
-    /// When the disk cannot be read; the next call tries again.
-    pub async fn next(&mut self, events_max: usize, bytes_max: usize) -> Result<Option<Batch>, LogError> {
-        match self.reader.next_batch(events_max, bytes_max).await {
-            Ok(events) => Ok(Some(self.decode(&events))),
-            Err(ReadError::Closed) => Ok(None),
-            Err(ReadError::Expired { from, to } | ReadError::Damaged { from, to }) => {
-                warn!(partition = self.partition, from, to, "events are gone or damaged");
-                Ok(Some(Batch { events: vec![], missed: to.saturating_sub(from) }))
-            }
-            Err(ReadError::Io(error)) => Err(LogError::Failed(error.to_string())),
-        }
-    }
-
     fn decode(&self, events: &[gantry_eventlog::Event]) -> Batch {
         let mut batch = Batch::default();
         for event in events {
@@ -162,6 +106,51 @@ impl Cursor {
         }
         batch
     }
+}
+
+impl EventCursor for Cursor {
+    fn position(&self) -> u64 {
+        self.reader.next_sequence_number()
+    }
+
+    fn next(&mut self, events_max: usize, bytes_max: usize) -> PortFuture<'_, Option<Batch>, LogError> {
+        Box::pin(async move {
+            match self.reader.next_batch(events_max, bytes_max).await {
+                Ok(events) => Ok(Some(self.decode(&events))),
+                Err(ReadError::Closed) => Ok(None),
+                Err(ReadError::Expired { from, to } | ReadError::Damaged { from, to }) => {
+                    warn!(partition = self.partition, from, to, "events are gone or damaged");
+                    Ok(Some(Batch { events: vec![], missed: to.saturating_sub(from) }))
+                }
+                Err(ReadError::Io(error)) => Err(LogError::Failed(error.to_string())),
+            }
+        })
+    }
+}
+
+impl EventSource for Events {
+    fn partitions(&self) -> u16 {
+        self.log.partitions()
+    }
+
+    fn created_at(&self) -> Timestamp {
+        created_at(self.log.folder())
+    }
+
+    fn partition(&self, partition: u16) -> PortFuture<'_, Option<PartitionState>, LogError> {
+        Box::pin(std::future::ready(Ok(self.state(partition))))
+    }
+
+    fn read(&self, partition: u16, start: Start) -> PortFuture<'_, Option<Box<dyn EventCursor>>, LogError> {
+        Box::pin(std::future::ready(Ok(self.cursor(partition, start))))
+    }
+}
+
+/// When the log's folder was made; file systems that do not keep that say when it last changed.
+fn created_at(folder: &Path) -> Timestamp {
+    let created = std::fs::metadata(folder).and_then(|found| found.created().or_else(|_| found.modified()));
+    let since = created.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl EventSink for Events {

@@ -25,4 +25,4 @@ mod search;
 mod shapes;
 
 pub use database::Database;
-pub use events::{Batch, Cursor, Events, PartitionState, Start};
+pub use events::Events;

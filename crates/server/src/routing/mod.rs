@@ -18,9 +18,10 @@ use gantry_central::actions::DeliveryError;
 use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
+use gantry_hub::ports::{EventCursor, EventSource as _, Start};
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
-use gantry_storage::{Cursor, Events, Start};
+use gantry_storage::Events;
 use queue::Queue;
 use rand::Rng as _;
 use tokio::sync::watch;
@@ -138,13 +139,13 @@ impl Dispatch {
         }
     }
 
-    fn cursor(&self, one: &InUse, partition: u16) -> Option<Cursor> {
+    fn cursor(&self, one: &InUse, partition: u16) -> Option<Box<dyn EventCursor>> {
         let saved = self.events.log().checkpoints().get(&place_name(one, partition));
         let saved = saved.inspect_err(|error| warn!(%error, "place of an endpoint cannot be read")).ok().flatten();
         let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
         let start = number.map_or(Start::After(Timestamp::from_millis(since)), Start::At);
-        self.events.read(partition, start)
+        self.events.cursor(partition, start)
     }
 
     /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
@@ -183,13 +184,13 @@ struct Sender {
     place: String,
     partition: u16,
     sink: Box<dyn Sink>,
-    cursor: Cursor,
+    cursor: Box<dyn EventCursor>,
 }
 
 impl Sender {
     async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
-        let (mut saved, mut saved_at) = (self.cursor.next_sequence_number(), Instant::now());
+        let (mut saved, mut saved_at) = (self.cursor.position(), Instant::now());
         let mut is_holding = false;
         loop {
             tokio::select! {
@@ -214,7 +215,7 @@ impl Sender {
                 is_holding = false;
             }
             // While the sink holds events, the place stays before them.
-            let next = self.cursor.next_sequence_number();
+            let next = self.cursor.position();
             if !is_holding && next > saved && saved_at.elapsed() >= SAVE_PERIOD {
                 self.save(next).await;
                 (saved, saved_at) = (next, Instant::now());
