@@ -176,7 +176,8 @@ impl Unit {
         tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
-        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, self.events.clone(), stopped);
+        let events = Arc::new(self.events.clone());
+        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         let https = Https::new(api, blobs, tokens, gateway, amqp.clone(), metrics);

@@ -28,7 +28,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::amqp::enriched;
 use crate::blobs::StorageAccount;
 use crate::config::Config;
 
@@ -197,9 +196,9 @@ impl Sender {
                 read = self.cursor.next(BATCH_EVENTS, BATCH_BYTES), if self.sink.has_room() => match read {
                     Ok(Some(batch)) => {
                         let now = gantry_gateway::now();
-                        for event in batch.events.into_iter().filter(|event| event.destinations.meets(self.endpoint)) {
+                        for event in batch.events.into_iter().filter_map(|event| event.routed_to(self.endpoint)) {
                             is_holding = true;
-                            self.sink.push(now, enriched(event, self.endpoint));
+                            self.sink.push(now, event);
                         }
                     }
                     Ok(None) => return,
