@@ -4,6 +4,7 @@
 //! one row or an append to a stream, so SQLite and PostgreSQL, a local log and a replicated
 //! one can stand behind it.
 
+mod checkpoints;
 mod event_source;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
 pub use gantry_query::{Constraint, Step, Test};
 
+pub use self::checkpoints::{CheckpointError, Checkpoints};
 pub use self::event_source::{Batch, EventCursor, EventSource, PartitionState, Start};
 use crate::c2d::C2dMessage;
 use crate::device::Device;

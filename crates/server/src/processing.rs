@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::config::Config;
+use crate::follow::Checkpoint;
 
 /// Events applied at once.
 const BATCH_EVENTS: usize = 512;
@@ -45,24 +46,28 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const METHOD_TIMEOUTS: MethodTimeouts =
     MethodTimeouts { connect: Duration::from_secs(5), response: Duration::from_secs(30) };
 
-/// The application as stored, at the sequence numbers its checkpoints stand at.
+/// The application as stored, at the sequence numbers its checkpoints stand at; and those, one for each partition.
 ///
 /// # Errors
-/// When documents cannot be read.
-pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Central>> {
-    let pipeline = |partition: u16| match events.log().checkpoints().get(&checkpoint_name(partition)) {
-        Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).unwrap_or_else(|error| {
+/// When documents cannot be read, or checkpoints taken.
+pub async fn restore(database: &Database, events: &Events) -> anyhow::Result<(Arc<Central>, Vec<Checkpoint>)> {
+    let (mut pipelines, mut checkpoints) = (vec![], vec![]);
+    for partition in 0..events.partitions() {
+        let store = Arc::new(events.clone());
+        let checkpoint = Checkpoint::take(store, checkpoint_name(partition)).await.context("taking a checkpoint")?;
+        let pipeline = match checkpoint.get().await {
+            Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).map_err(|error| error.to_string()),
+            Ok(None) => Ok(Pipeline::default()),
+            Err(error) => Err(error.to_string()),
+        };
+        pipelines.push(pipeline.unwrap_or_else(|error| {
             warn!(partition, %error, "analysis begins anew");
             Pipeline::default()
-        }),
-        Ok(None) => Pipeline::default(),
-        Err(error) => {
-            warn!(partition, %error, "analysis begins anew");
-            Pipeline::default()
-        }
-    };
-    let pipelines = (0..events.partitions()).map(pipeline).collect();
-    Ok(Arc::new(Central::restore(database, pipelines).context("reading the application's documents")?))
+        }));
+        checkpoints.push(checkpoint);
+    }
+    let central = Central::restore(database, pipelines).context("reading the application's documents")?;
+    Ok((Arc::new(central), checkpoints))
 }
 
 fn checkpoint_name(partition: u16) -> String {
@@ -72,6 +77,7 @@ fn checkpoint_name(partition: u16) -> String {
 /// What the runner works with.
 pub struct Processing {
     central: Arc<Central>,
+    checkpoints: Vec<Checkpoint>,
     database: Arc<Database>,
     events: Events,
     hub: Arc<Hub>,
@@ -88,6 +94,7 @@ impl Processing {
     pub fn new(
         config: &Config,
         central: Arc<Central>,
+        checkpoints: Vec<Checkpoint>,
         database: Arc<Database>,
         events: Events,
         hub: Arc<Hub>,
@@ -96,7 +103,7 @@ impl Processing {
         // Our own CA is trusted too, so that a webhook may be served by this platform.
         let ca = std::fs::read(config.ca_file())?;
         let webhook = Webhook::new(gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?);
-        Ok(Arc::new(Self { central, database, events, hub, webhook, mail, work: Notify::new() }))
+        Ok(Arc::new(Self { central, checkpoints, database, events, hub, webhook, mail, work: Notify::new() }))
     }
 
     /// Runs until `stopped`, then stores everything.
@@ -175,15 +182,11 @@ impl Processing {
     /// Saves all pipelines; says how large they are.
     async fn checkpoint(&self) -> usize {
         let mut bytes = 0;
-        for partition in 0..self.events.partitions() {
+        for (partition, checkpoint) in (0..).zip(&self.checkpoints) {
             let Some(state) = self.central.checkpoint(partition) else { continue };
             bytes += state.len();
-            let checkpoints = Arc::clone(self.events.log().checkpoints());
-            let put = move || checkpoints.put(&checkpoint_name(partition), &state);
-            match tokio::task::spawn_blocking(put).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(partition, %error, "checkpoint not saved"),
-                Err(error) => warn!(partition, %error, "checkpoint not saved"),
+            if let Err(error) = checkpoint.put(state).await {
+                warn!(partition, %error, "checkpoint not saved");
             }
         }
         bytes

@@ -26,6 +26,7 @@ use crate::amqp::Amqp;
 use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Secrets};
+use crate::follow::Checkpoint;
 use crate::https::Https;
 use crate::processing::{self, Processing};
 use crate::registry;
@@ -76,6 +77,8 @@ pub struct Unit {
     events: Events,
     blobs: Arc<Blobs>,
     central: Arc<Central>,
+    /// The application's.
+    checkpoints: Vec<Checkpoint>,
 }
 
 /// How a hub is reached, and its work in the background.
@@ -110,7 +113,7 @@ impl Unit {
         let (log, recovery) = Log::open(log_config).context("opening the event log")?;
         info!(?recovery, "event log open");
         let events = Events::new(Arc::new(log));
-        let central = processing::restore(&database, &events)?;
+        let (central, checkpoints) = processing::restore(&database, &events).await?;
         let store = Arc::new(database);
         let audit = Arc::new(CountedAudit(Arc::clone(&central)));
         let hub_config = HubConfig {
@@ -139,7 +142,7 @@ impl Unit {
             hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
-        Ok(Self { config, events, hub, blobs, central, database: store, secrets, audit })
+        Ok(Self { config, events, hub, blobs, central, checkpoints, database: store, secrets, audit })
     }
 
     /// Starts the work in the background and makes the ways to reach the hub.
@@ -159,6 +162,7 @@ impl Unit {
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.central),
+            self.checkpoints.clone(),
             Arc::clone(&self.database),
             self.events.clone(),
             Arc::clone(&self.hub),

@@ -8,6 +8,7 @@
 mod attestation_shape;
 mod auto_index;
 mod blob_catalogue;
+mod checkpoints;
 mod database;
 mod documents;
 mod dps_links;

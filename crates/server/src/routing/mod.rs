@@ -18,7 +18,7 @@ use gantry_central::actions::DeliveryError;
 use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
-use gantry_hub::ports::{EventCursor, EventSource as _, Start};
+use gantry_hub::ports::{CheckpointError, EventCursor, EventSource as _, Start};
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
 use gantry_storage::Events;
@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::blobs::StorageAccount;
 use crate::config::Config;
+use crate::follow::Checkpoint;
 
 /// Events read at once.
 const BATCH_EVENTS: usize = 256;
@@ -85,7 +86,7 @@ impl Dispatch {
             }
             for one in wanted {
                 if !running.contains_key(&one.endpoint.name) {
-                    let tasks = self.start(&one);
+                    let tasks = self.start(&one).await;
                     running.insert(one.endpoint.name.clone(), (one, tasks));
                 }
             }
@@ -96,7 +97,7 @@ impl Dispatch {
         }
     }
 
-    fn start(&self, one: &InUse) -> JoinSet<()> {
+    async fn start(&self, one: &InUse) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for partition in 0..self.events.partitions() {
             let sink = match self.sink(one, partition) {
@@ -106,10 +107,17 @@ impl Dispatch {
                     continue;
                 }
             };
-            let Some(cursor) = self.cursor(one, partition) else { continue };
+            let checkpoint = match self.checkpoint(one, partition).await {
+                Ok(checkpoint) => checkpoint,
+                Err(error) => {
+                    error!(endpoint = %one.endpoint.name, partition, %error, "nothing is sent");
+                    continue;
+                }
+            };
+            let Some(cursor) = self.cursor(one, partition, &checkpoint).await else { continue };
             let (endpoint, name) = (Destinations::of(one.number), one.endpoint.name.clone());
-            let (hub, events, place) = (Arc::clone(&self.hub), self.events.clone(), place_name(one, partition));
-            tasks.spawn(Sender { hub, events, name, endpoint, place, partition, sink, cursor }.run());
+            let hub = Arc::clone(&self.hub);
+            tasks.spawn(Sender { hub, name, endpoint, checkpoint, partition, sink, cursor }.run());
         }
         info!(endpoint = %one.endpoint.name, "sending to endpoint");
         tasks
@@ -138,8 +146,13 @@ impl Dispatch {
         }
     }
 
-    fn cursor(&self, one: &InUse, partition: u16) -> Option<Box<dyn EventCursor>> {
-        let saved = self.events.log().checkpoints().get(&place_name(one, partition));
+    async fn checkpoint(&self, one: &InUse, partition: u16) -> Result<Checkpoint, CheckpointError> {
+        let name = format!("route-{}-{}-{partition}", one.number, one.since.as_millis());
+        Checkpoint::take(Arc::new(self.events.clone()), name).await
+    }
+
+    async fn cursor(&self, one: &InUse, partition: u16, checkpoint: &Checkpoint) -> Option<Box<dyn EventCursor>> {
+        let saved = checkpoint.get().await;
         let saved = saved.inspect_err(|error| warn!(%error, "place of an endpoint cannot be read")).ok().flatten();
         let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
@@ -163,24 +176,24 @@ impl Dispatch {
             return;
         }
         for partition in 0..self.events.partitions() {
-            if let Err(error) = self.events.log().checkpoints().remove(&place_name(one, partition)) {
+            // Taken first: a sender that was ended may still be saving it.
+            let removed = match self.checkpoint(one, partition).await {
+                Ok(checkpoint) => checkpoint.remove().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 warn!(%error, "place of a deleted endpoint stays");
             }
         }
     }
 }
 
-fn place_name(one: &InUse, partition: u16) -> String {
-    format!("route-{}-{}-{partition}", one.number, one.since.as_millis())
-}
-
 /// Sends one partition to one endpoint.
 struct Sender {
     hub: Arc<Hub>,
-    events: Events,
     name: String,
     endpoint: Destinations,
-    place: String,
+    checkpoint: Checkpoint,
     partition: u16,
     sink: Box<dyn Sink>,
     cursor: Box<dyn EventCursor>,
@@ -223,12 +236,8 @@ impl Sender {
     }
 
     async fn save(&mut self, next: u64) {
-        let (events, place) = (self.events.clone(), self.place.clone());
-        let write = move || events.log().checkpoints().put(&place, &next.to_le_bytes());
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(endpoint = %self.name, %error, "place not saved"),
-            Err(error) => warn!(endpoint = %self.name, %error, "place not saved"),
+        if let Err(error) = self.checkpoint.put(next.to_le_bytes().to_vec()).await {
+            warn!(endpoint = %self.name, %error, "place not saved");
         }
     }
 
