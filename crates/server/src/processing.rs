@@ -17,11 +17,11 @@ use gantry_central::pipeline::Pipeline;
 use gantry_central::ports::Endpoint;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Documents, EventSource as _, Start};
+use gantry_hub::ports::{Checkpoints, Documents, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
-use gantry_storage::{Database, Events};
+use gantry_storage::Database;
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -50,11 +50,15 @@ const METHOD_TIMEOUTS: MethodTimeouts =
 ///
 /// # Errors
 /// When documents cannot be read, or checkpoints taken.
-pub async fn restore(database: &Database, events: &Events) -> anyhow::Result<(Arc<Central>, Vec<Checkpoint>)> {
+pub async fn restore(
+    database: &Database,
+    partitions: u16,
+    store: Arc<dyn Checkpoints>,
+) -> anyhow::Result<(Arc<Central>, Vec<Checkpoint>)> {
     let (mut pipelines, mut checkpoints) = (vec![], vec![]);
-    for partition in 0..events.partitions() {
-        let store = Arc::new(events.clone());
-        let checkpoint = Checkpoint::take(store, checkpoint_name(partition)).await.context("taking a checkpoint")?;
+    for partition in 0..partitions {
+        let name = format!("central-{partition}");
+        let checkpoint = Checkpoint::take(Arc::clone(&store), name).await.context("taking a checkpoint")?;
         let pipeline = match checkpoint.get().await {
             Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Ok(Pipeline::default()),
@@ -70,16 +74,12 @@ pub async fn restore(database: &Database, events: &Events) -> anyhow::Result<(Ar
     Ok((Arc::new(central), checkpoints))
 }
 
-fn checkpoint_name(partition: u16) -> String {
-    format!("central-{partition}")
-}
-
 /// What the runner works with.
 pub struct Processing {
     central: Arc<Central>,
     checkpoints: Vec<Checkpoint>,
     database: Arc<Database>,
-    events: Events,
+    events: Arc<dyn EventSource>,
     hub: Arc<Hub>,
     webhook: Webhook,
     mail: Mail,
@@ -96,7 +96,7 @@ impl Processing {
         central: Arc<Central>,
         checkpoints: Vec<Checkpoint>,
         database: Arc<Database>,
-        events: Events,
+        events: Arc<dyn EventSource>,
         hub: Arc<Hub>,
     ) -> anyhow::Result<Arc<Self>> {
         let mail = Mail::new(&config.mail.server, &config.mail.from).map_err(anyhow::Error::msg)?;

@@ -9,13 +9,12 @@ use gantry_api::blob::BlobService;
 use gantry_api::{Api, ImportExport, Sessions};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
-use gantry_eventlog::Log;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
+use gantry_hub::ports::{Audit, Entropy, EventSource as _, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_provisioning::Instances;
-use gantry_storage::{Database, Events};
+use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -74,7 +73,7 @@ pub struct Unit {
     pub secrets: Secrets,
     /// Where refused access goes.
     pub audit: Arc<CountedAudit>,
-    events: Events,
+    events: Arc<Events>,
     blobs: Arc<Blobs>,
     central: Arc<Central>,
     /// The application's.
@@ -107,13 +106,11 @@ impl Unit {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let database = Database::open(&config.data_folder)?;
         let mut secrets = first_start::secrets(&database).await?;
-        let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
+        let mut log_config = LogConfig::new(config.data_folder.join("events"), config.hub.partitions);
         log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
         log_config.retention_bytes = Some(config.hub.retention_mib << 20);
-        let (log, recovery) = Log::open(log_config).context("opening the event log")?;
-        info!(?recovery, "event log open");
-        let events = Events::new(Arc::new(log));
-        let (central, checkpoints) = processing::restore(&database, &events).await?;
+        let events = Arc::new(Events::open(log_config).context("opening the event log")?);
+        let (central, checkpoints) = processing::restore(&database, events.partitions(), events.clone()).await?;
         let store = Arc::new(database);
         let audit = Arc::new(CountedAudit(Arc::clone(&central)));
         let hub_config = HubConfig {
@@ -128,7 +125,7 @@ impl Unit {
         let ports = Ports {
             store: Arc::<Database>::clone(&store),
             documents: Arc::<Database>::clone(&store),
-            log: Arc::new(events.clone()),
+            log: Arc::<Events>::clone(&events),
             entropy: Arc::new(SystemEntropy),
             audit: Arc::<CountedAudit>::clone(&audit),
             observer: Arc::<Central>::clone(&central),
@@ -164,23 +161,24 @@ impl Unit {
             Arc::clone(&self.central),
             self.checkpoints.clone(),
             Arc::clone(&self.database),
-            self.events.clone(),
+            Arc::<Events>::clone(&self.events),
             Arc::clone(&self.hub),
         )?;
         let dispatch = {
-            let blobs = Arc::clone(&self.blobs);
-            routing::Dispatch::new(&self.config, https_port, Arc::clone(&self.hub), self.events.clone(), blobs)?
+            let (events, checkpoints) = (Arc::<Events>::clone(&self.events), Arc::<Events>::clone(&self.events));
+            let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
+            routing::Dispatch::new(&self.config, https_port, hub, events, checkpoints, blobs)?
         };
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
         ];
-        tasks.spawn(retain(self.events.clone()));
-        tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
+        tasks.spawn(retain(Arc::clone(&self.events)));
+        tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
-        let events = Arc::new(self.events.clone());
+        let events = Arc::<Events>::clone(&self.events);
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
@@ -193,7 +191,7 @@ impl Unit {
     /// # Errors
     /// When it cannot be written to its end.
     pub async fn close(&self) -> anyhow::Result<()> {
-        self.events.log().close().await.context("closing the event log")
+        self.events.close().await.context("closing the event log")
     }
 
     /// The HTTP side, with the jobs of the last run settled.
@@ -219,23 +217,16 @@ impl Unit {
     }
 }
 
-async fn retain(events: Events) {
+async fn retain(events: Arc<Events>) {
     let mut timer = tokio::time::interval(RETENTION_PERIOD);
     loop {
         timer.tick().await;
-        let now = u64::try_from(gantry_gateway::now().as_millis()).unwrap_or(0);
-        let log = Arc::clone(events.log());
-        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
-        if let Ok(dropped) = dropped
-            && dropped.segments > 0
-        {
-            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
-        }
+        events.retain(gantry_gateway::now()).await;
     }
 }
 
 /// Moves events that writes reported into the log.
-async fn relay(database: Arc<Database>, events: Events) {
+async fn relay(database: Arc<Database>, events: Arc<Events>) {
     loop {
         match database.relay(&events).await {
             Ok(true) => {}

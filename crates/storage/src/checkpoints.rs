@@ -13,7 +13,7 @@ impl Events {
         name: &str,
         work: impl FnOnce(&gantry_eventlog::Checkpoints, &str) -> Result<T, Error> + Send + 'static,
     ) -> PortFuture<'a, T, CheckpointError> {
-        let (checkpoints, name) = (Arc::clone(self.log().checkpoints()), name.to_owned());
+        let (checkpoints, name) = (Arc::clone(self.checkpoints()), name.to_owned());
         Box::pin(async move {
             match tokio::task::spawn_blocking(move || work(&checkpoints, &name)).await {
                 Ok(Ok(value)) => Ok(value),

@@ -5,20 +5,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use gantry_eventlog::{AppendError, Log, ReadError, Reader, StartPosition};
+use gantry_eventlog::{
+    AppendError, Checkpoints, Config as LogConfig, Log, OpenError, ReadError, Reader, StartPosition,
+};
 use gantry_hub::event::{Event, partition_of};
 use gantry_hub::ports::{
     Append, Batch, EventCursor, EventSink, EventSource, LogError, PartitionState, PortFuture, Start,
 };
 use gantry_identity::{DeviceId, Timestamp};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::event_record;
 
-/// Device-to-cloud events in partitions.
-#[derive(Clone)]
+/// Device-to-cloud events in partitions. Readers and writers share it as the hub's ports; the rest is for its owner.
 pub struct Events {
-    log: Arc<Log>,
+    log: Log,
+    created_at: Timestamp,
 }
 
 /// A reader's place in one partition.
@@ -28,37 +30,38 @@ struct Cursor {
 }
 
 impl Events {
-    /// Events over an open log.
-    pub fn new(log: Arc<Log>) -> Self {
-        Self { log }
+    /// Opens the log of a folder, making it when it is missing. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened; says what is in the way.
+    pub fn open(config: LogConfig) -> Result<Self, OpenError> {
+        let (log, recovery) = Log::open(config)?;
+        info!(?recovery, "event log open");
+        let created_at = created_at(log.folder());
+        Ok(Self { log, created_at })
     }
 
-    /// The log below, for retention, checkpoints and closing.
-    pub fn log(&self) -> &Arc<Log> {
-        &self.log
+    /// Drops events past retention.
+    pub async fn retain(&self, now: Timestamp) {
+        let (log, now) = (self.log.clone(), u64::try_from(now.as_millis()).unwrap_or(0));
+        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
+        if let Ok(dropped) = dropped
+            && dropped.segments > 0
+        {
+            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
     }
 
-    /// What a partition holds; `None` when it does not exist.
-    pub fn state(&self, partition: u16) -> Option<PartitionState> {
-        let properties = self.log.partition_properties(partition)?;
-        let at = properties.last_enqueued_time_ms.map(timestamp);
-        Some(PartitionState {
-            begin: properties.begin_sequence_number,
-            last: properties.last_enqueued_sequence_number.zip(at),
-            is_empty: properties.is_empty,
-        })
+    /// Writes what waits, and takes no more. Readers may read on to the end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn close(&self) -> Result<(), LogError> {
+        self.log.close().await.map_err(|error| log_error(&error))
     }
 
-    /// A cursor; `None` when the partition does not exist.
-    pub fn cursor(&self, partition: u16, start: Start) -> Option<Box<dyn EventCursor>> {
-        let start = match start {
-            Start::Earliest => StartPosition::Earliest,
-            Start::Latest => StartPosition::Latest,
-            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
-            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
-        };
-        let reader = self.log.reader(partition, start)?;
-        Some(Box::new(Cursor { partition, reader }))
+    pub(crate) fn checkpoints(&self) -> &Arc<Checkpoints> {
+        self.log.checkpoints()
     }
 
     /// Appends records encoded earlier, each of a device and an instant in milliseconds. Resolves when they are durable.
@@ -134,15 +137,28 @@ impl EventSource for Events {
     }
 
     fn created_at(&self) -> Timestamp {
-        created_at(self.log.folder())
+        self.created_at
     }
 
     fn partition(&self, partition: u16) -> PortFuture<'_, Option<PartitionState>, LogError> {
-        Box::pin(std::future::ready(Ok(self.state(partition))))
+        let state = self.log.partition_properties(partition).map(|properties| PartitionState {
+            begin: properties.begin_sequence_number,
+            last: properties.last_enqueued_sequence_number.zip(properties.last_enqueued_time_ms.map(timestamp)),
+            is_empty: properties.is_empty,
+        });
+        Box::pin(std::future::ready(Ok(state)))
     }
 
     fn read(&self, partition: u16, start: Start) -> PortFuture<'_, Option<Box<dyn EventCursor>>, LogError> {
-        Box::pin(std::future::ready(Ok(self.cursor(partition, start))))
+        let start = match start {
+            Start::Earliest => StartPosition::Earliest,
+            Start::Latest => StartPosition::Latest,
+            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
+            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
+        };
+        let reader = self.log.reader(partition, start);
+        let cursor = reader.map(|reader| Box::new(Cursor { partition, reader }) as Box<dyn EventCursor>);
+        Box::pin(std::future::ready(Ok(cursor)))
     }
 }
 

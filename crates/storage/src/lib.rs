@@ -27,3 +27,4 @@ mod shapes;
 
 pub use database::Database;
 pub use events::Events;
+pub use gantry_eventlog::{Config as LogConfig, OpenError};

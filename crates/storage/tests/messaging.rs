@@ -13,7 +13,7 @@ use gantry_hub::ports::{Append, Audit, Entropy, EventSink, EventSource, RefusedA
 use gantry_hub::service_queue::{Messaging, ServiceQueue};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports, Session};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Timestamp};
-use gantry_storage::Database;
+use gantry_storage::{Database, Events, LogConfig};
 use serde_json::Value;
 
 /// Counts up, so that every lock has a token of its own.
@@ -385,9 +385,8 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
     // The process ends before anything was relayed.
     let World { hub: old, folder } = world.restart();
     drop(old);
-    let log = || gantry_eventlog::Log::open(gantry_eventlog::Config::new(folder.path().join("events"), 2)).unwrap().0;
     let database = Database::open(folder.path()).unwrap();
-    let events = gantry_storage::Events::new(Arc::new(log()));
+    let events = Events::open(LogConfig::new(folder.path().join("events"), 2)).unwrap();
     assert!(database.relay(&events).await.unwrap());
     assert!(!database.relay(&events).await.unwrap(), "each report is relayed once");
     let told: Vec<_> = events_of(&events, "new")

@@ -1,13 +1,11 @@
 //! What the event log of a stopped platform holds.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use gantry_eventlog::{Config, Log};
 use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::{EventSource as _, Start};
-use gantry_storage::Events;
+use gantry_storage::{Events, LogConfig};
 
 /// Partitions of a platform that was not told otherwise.
 const PARTITIONS: u16 = 4;
@@ -17,8 +15,7 @@ const PARTITIONS: u16 = 4;
 /// # Errors
 /// When the log cannot be opened, or an event in it cannot be read.
 pub async fn stored_events(data: &Path) -> anyhow::Result<Vec<StoredEvent>> {
-    let (log, _) = Log::open(Config::new(data.join("events"), PARTITIONS))?;
-    let events = Events::new(Arc::new(log));
+    let events = Events::open(LogConfig::new(data.join("events"), PARTITIONS))?;
     let mut all = vec![];
     for partition in 0..PARTITIONS {
         let Some((last, _)) = events.partition(partition).await?.context("partition")?.last else { continue };
@@ -29,6 +26,6 @@ pub async fn stored_events(data: &Path) -> anyhow::Result<Vec<StoredEvent>> {
             all.extend(batch.events);
         }
     }
-    events.log().close().await?;
+    events.close().await?;
     Ok(all)
 }

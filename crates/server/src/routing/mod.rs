@@ -18,10 +18,9 @@ use gantry_central::actions::DeliveryError;
 use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
-use gantry_hub::ports::{CheckpointError, EventCursor, EventSource as _, Start};
+use gantry_hub::ports::{CheckpointError, Checkpoints, EventCursor, EventSource, Start};
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
-use gantry_storage::Events;
 use queue::Queue;
 use rand::Rng as _;
 use tokio::sync::watch;
@@ -48,7 +47,8 @@ const HEAD_START: Duration = Duration::from_secs(10);
 /// The senders of every endpoint.
 pub struct Dispatch {
     hub: Arc<Hub>,
-    events: Events,
+    events: Arc<dyn EventSource>,
+    checkpoints: Arc<dyn Checkpoints>,
     blobs: Arc<Blobs>,
     client: reqwest::Client,
     base: String,
@@ -63,14 +63,15 @@ impl Dispatch {
         config: &Config,
         https_port: u16,
         hub: Arc<Hub>,
-        events: Events,
+        events: Arc<dyn EventSource>,
+        checkpoints: Arc<dyn Checkpoints>,
         blobs: Arc<Blobs>,
     ) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.ca_file())?;
         let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
         let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
         let base = format!("https://{}{port}", hub.host_name());
-        Ok(Self { hub, events, blobs, client, base })
+        Ok(Self { hub, events, checkpoints, blobs, client, base })
     }
 
     /// Runs until `stopped`: starts senders of new endpoints and ends those of endpoints that are gone or changed.
@@ -148,7 +149,7 @@ impl Dispatch {
 
     async fn checkpoint(&self, one: &InUse, partition: u16) -> Result<Checkpoint, CheckpointError> {
         let name = format!("route-{}-{}-{partition}", one.number, one.since.as_millis());
-        Checkpoint::take(Arc::new(self.events.clone()), name).await
+        Checkpoint::take(Arc::clone(&self.checkpoints), name).await
     }
 
     async fn cursor(&self, one: &InUse, partition: u16, checkpoint: &Checkpoint) -> Option<Box<dyn EventCursor>> {
@@ -157,7 +158,8 @@ impl Dispatch {
         let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
         let start = number.map_or(Start::After(Timestamp::from_millis(since)), Start::At);
-        self.events.cursor(partition, start)
+        let cursor = self.events.read(partition, start).await;
+        cursor.inspect_err(|error| error!(partition, %error, "events cannot be read")).ok().flatten()
     }
 
     /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
