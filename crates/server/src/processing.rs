@@ -17,7 +17,7 @@ use gantry_central::pipeline::Pipeline;
 use gantry_central::ports::Endpoint;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Checkpoints, Documents, EventSource, Start};
+use gantry_hub::ports::{CheckpointError, Checkpoints, Documents, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
@@ -62,7 +62,8 @@ pub async fn restore(
         let pipeline = match checkpoint.get().await {
             Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Ok(Pipeline::default()),
-            Err(error) => Err(error.to_string()),
+            Err(error @ CheckpointError::Damaged) => Err(error.to_string()),
+            Err(error) => return Err(error).context("reading a checkpoint"),
         };
         pipelines.push(pipeline.unwrap_or_else(|error| {
             warn!(partition, %error, "analysis begins anew");

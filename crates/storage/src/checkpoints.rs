@@ -18,6 +18,7 @@ impl Events {
             match tokio::task::spawn_blocking(move || work(&checkpoints, &name)).await {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(Error::Taken { .. })) => Err(CheckpointError::Taken),
+                Ok(Err(Error::Damaged { .. })) => Err(CheckpointError::Damaged),
                 Ok(Err(Error::Io(error))) => Err(CheckpointError::Failed(error.to_string())),
                 Ok(Err(error)) => Err(CheckpointError::Failed(error.to_string())),
                 Err(error) => Err(CheckpointError::Failed(error.to_string())),

@@ -8,7 +8,10 @@ pub enum CheckpointError {
     /// Somebody took it since.
     #[error("somebody else holds the checkpoint now")]
     Taken,
-    /// Anything else.
+    /// What was put cannot be read, today or later.
+    #[error("the checkpoint is damaged")]
+    Damaged,
+    /// Anything else; may pass.
     #[error("checkpoint failed: {0}")]
     Failed(String),
 }
