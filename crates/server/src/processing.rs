@@ -17,7 +17,7 @@ use gantry_central::pipeline::Pipeline;
 use gantry_central::ports::Endpoint;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{CheckpointError, Checkpoints, Documents, EventSource, Start};
+use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, Documents, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
@@ -25,14 +25,11 @@ use gantry_storage::Database;
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::config::Config;
-use crate::follow::Checkpoint;
+use crate::follow::{Checkpoint, Consumer, Follower};
 
-/// Events applied at once.
-const BATCH_EVENTS: usize = 512;
-const BATCH_BYTES: usize = 1 << 20;
 /// How often changes are stored and the maintenance list is published.
 const FLUSH_PERIOD: Duration = Duration::from_millis(250);
 /// How often pipelines are saved: a restart replays at most this much.
@@ -41,8 +38,6 @@ const CHECKPOINT_PERIOD: Duration = Duration::from_secs(10);
 const CHECKPOINT_BYTES_LARGE: usize = 4 << 20;
 /// Actions under way at once.
 const ACTIONS_MAX: usize = 16;
-/// Pause after the log could not be read.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const METHOD_TIMEOUTS: MethodTimeouts =
     MethodTimeouts { connect: Duration::from_secs(5), response: Duration::from_secs(30) };
 
@@ -139,22 +134,16 @@ impl Processing {
         self.checkpoint().await;
     }
 
-    async fn follow(self: Arc<Self>, partition: u16) {
-        let from = Start::At(self.central.next_sequence_number(partition));
-        let Ok(Some(mut cursor)) = self.events.read(partition, from).await else { return };
-        loop {
-            match cursor.next(BATCH_EVENTS, BATCH_BYTES).await {
-                Ok(Some(batch)) => {
-                    self.central.observe(gantry_gateway::now(), partition, &batch.events);
-                    self.work.notify_one();
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    error!(partition, %error, "events cannot be read");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-            }
-        }
+    fn follow(self: Arc<Self>, partition: u16) -> impl Future<Output = ()> {
+        let follower = Follower {
+            name: "analysis".into(),
+            events: Arc::clone(&self.events),
+            partition,
+            start: Start::At(self.central.next_sequence_number(partition)),
+            // It is in the checkpoint of the pipeline.
+            place: None,
+        };
+        follower.run(Analysis { processing: self, partition })
     }
 
     async fn flush(&self) {
@@ -244,6 +233,21 @@ impl Processing {
             TwinWrite::merging(None, Some(patch.clone())).map_err(|error| DeliveryError::Never(error.to_string()))?;
         let written = self.hub.write_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
         written.map(|_| ()).map_err(|error| delivery_error(&error))
+    }
+}
+
+/// The application, for the events of one partition.
+struct Analysis {
+    processing: Arc<Processing>,
+    partition: u16,
+}
+
+impl Consumer for Analysis {
+    const BATCH_EVENTS: usize = 512;
+
+    fn take(&mut self, batch: Batch) {
+        self.processing.central.observe(gantry_gateway::now(), self.partition, &batch.events);
+        self.processing.work.notify_one();
     }
 }
 

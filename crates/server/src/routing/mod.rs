@@ -9,7 +9,7 @@ mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use container::Container;
@@ -18,26 +18,19 @@ use gantry_central::actions::DeliveryError;
 use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
-use gantry_hub::ports::{CheckpointError, Checkpoints, EventCursor, EventSource, Start};
+use gantry_hub::ports::{Batch, Checkpoints, EventSource, Start};
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
 use queue::Queue;
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::blobs::StorageAccount;
 use crate::config::Config;
-use crate::follow::Checkpoint;
+use crate::follow::{Checkpoint, Consumer, Follower};
 
-/// Events read at once.
-const BATCH_EVENTS: usize = 256;
-const BATCH_BYTES: usize = 1 << 20;
-/// How often a sink is asked whether it is due.
-const TICK: Duration = Duration::from_secs(1);
-/// How often a place is saved at most: a crash repeats this much.
-const SAVE_PERIOD: Duration = Duration::from_millis(900);
 /// First and longest pause between attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -87,7 +80,7 @@ impl Dispatch {
             }
             for one in wanted {
                 if !running.contains_key(&one.endpoint.name) {
-                    let tasks = self.start(&one).await;
+                    let tasks = self.start(&one);
                     running.insert(one.endpoint.name.clone(), (one, tasks));
                 }
             }
@@ -98,7 +91,7 @@ impl Dispatch {
         }
     }
 
-    async fn start(&self, one: &InUse) -> JoinSet<()> {
+    fn start(&self, one: &InUse) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for partition in 0..self.events.partitions() {
             let sink = match self.sink(one, partition) {
@@ -108,17 +101,23 @@ impl Dispatch {
                     continue;
                 }
             };
-            let checkpoint = match self.checkpoint(one, partition).await {
-                Ok(checkpoint) => checkpoint,
-                Err(error) => {
-                    error!(endpoint = %one.endpoint.name, partition, %error, "nothing is sent");
-                    continue;
-                }
+            let sender = Sender {
+                hub: Arc::clone(&self.hub),
+                name: one.endpoint.name.clone(),
+                endpoint: Destinations::of(one.number),
+                partition,
+                sink,
+                is_holding: false,
             };
-            let Some(cursor) = self.cursor(one, partition, &checkpoint).await else { continue };
-            let (endpoint, name) = (Destinations::of(one.number), one.endpoint.name.clone());
-            let hub = Arc::clone(&self.hub);
-            tasks.spawn(Sender { hub, name, endpoint, checkpoint, partition, sink, cursor }.run());
+            let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
+            let follower = Follower {
+                name: one.endpoint.name.clone(),
+                events: Arc::clone(&self.events),
+                partition,
+                start: Start::After(Timestamp::from_millis(since)),
+                place: Some((Arc::clone(&self.checkpoints), place_name(one, partition))),
+            };
+            tasks.spawn(follower.run(sender));
         }
         info!(endpoint = %one.endpoint.name, "sending to endpoint");
         tasks
@@ -147,21 +146,6 @@ impl Dispatch {
         }
     }
 
-    async fn checkpoint(&self, one: &InUse, partition: u16) -> Result<Checkpoint, CheckpointError> {
-        let name = format!("route-{}-{}-{partition}", one.number, one.since.as_millis());
-        Checkpoint::take(Arc::clone(&self.checkpoints), name).await
-    }
-
-    async fn cursor(&self, one: &InUse, partition: u16, checkpoint: &Checkpoint) -> Option<Box<dyn EventCursor>> {
-        let saved = checkpoint.get().await;
-        let saved = saved.inspect_err(|error| warn!(%error, "place of an endpoint cannot be read")).ok().flatten();
-        let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
-        let start = number.map_or(Start::After(Timestamp::from_millis(since)), Start::At);
-        let cursor = self.events.read(partition, start).await;
-        cursor.inspect_err(|error| error!(partition, %error, "events cannot be read")).ok().flatten()
-    }
-
     /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
     async fn forget(&self, one: &InUse, mut tasks: JoinSet<()>) {
         tasks.shutdown().await;
@@ -179,8 +163,8 @@ impl Dispatch {
         }
         for partition in 0..self.events.partitions() {
             // Taken first: a sender that was ended may still be saving it.
-            let removed = match self.checkpoint(one, partition).await {
-                Ok(checkpoint) => checkpoint.remove().await,
+            let removed = match Checkpoint::take(Arc::clone(&self.checkpoints), place_name(one, partition)).await {
+                Ok(place) => place.remove().await,
                 Err(error) => Err(error),
             };
             if let Err(error) = removed {
@@ -190,59 +174,49 @@ impl Dispatch {
     }
 }
 
+fn place_name(one: &InUse, partition: u16) -> String {
+    format!("route-{}-{}-{partition}", one.number, one.since.as_millis())
+}
+
 /// Sends one partition to one endpoint.
 struct Sender {
     hub: Arc<Hub>,
     name: String,
     endpoint: Destinations,
-    checkpoint: Checkpoint,
     partition: u16,
     sink: Box<dyn Sink>,
-    cursor: Box<dyn EventCursor>,
+    /// The sink has events that were not sent.
+    is_holding: bool,
+}
+
+impl Consumer for Sender {
+    const BATCH_EVENTS: usize = 256;
+
+    fn has_room(&self) -> bool {
+        self.sink.has_room()
+    }
+
+    fn take(&mut self, batch: Batch) {
+        let now = gantry_gateway::now();
+        for event in batch.events.into_iter().filter_map(|event| event.routed_to(self.endpoint)) {
+            self.is_holding = true;
+            self.sink.push(now, event);
+        }
+    }
+
+    async fn work(&mut self) {
+        if self.sink.is_due(gantry_gateway::now()) {
+            self.flush().await;
+            self.is_holding = false;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !self.is_holding
+    }
 }
 
 impl Sender {
-    async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK);
-        let (mut saved, mut saved_at) = (self.cursor.position(), Instant::now());
-        let mut is_holding = false;
-        loop {
-            tokio::select! {
-                read = self.cursor.next(BATCH_EVENTS, BATCH_BYTES), if self.sink.has_room() => match read {
-                    Ok(Some(batch)) => {
-                        let now = gantry_gateway::now();
-                        for event in batch.events.into_iter().filter_map(|event| event.routed_to(self.endpoint)) {
-                            is_holding = true;
-                            self.sink.push(now, event);
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(error) => {
-                        error!(partition = self.partition, %error, "events cannot be read");
-                        tokio::time::sleep(PAUSE_MIN).await;
-                    }
-                },
-                _ = tick.tick() => {}
-            }
-            if self.sink.is_due(gantry_gateway::now()) {
-                self.flush().await;
-                is_holding = false;
-            }
-            // While the sink holds events, the place stays before them.
-            let next = self.cursor.position();
-            if !is_holding && next > saved && saved_at.elapsed() >= SAVE_PERIOD {
-                self.save(next).await;
-                (saved, saved_at) = (next, Instant::now());
-            }
-        }
-    }
-
-    async fn save(&mut self, next: u64) {
-        if let Err(error) = self.checkpoint.put(next.to_le_bytes().to_vec()).await {
-            warn!(endpoint = %self.name, %error, "place not saved");
-        }
-    }
-
     /// Sends until it worked.
     async fn flush(&mut self) {
         let mut pause = PAUSE_MIN;
