@@ -223,6 +223,16 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
+    /// The event as an endpoint gets it, with what is added for it; `None` when it does not go there.
+    pub fn routed_to(mut self, endpoint: Destinations) -> Option<Self> {
+        for added in std::mem::take(&mut self.added) {
+            if added.destinations.meets(endpoint) {
+                self.properties.push((added.name, Some(added.value)));
+            }
+        }
+        self.destinations.meets(endpoint).then_some(self)
+    }
+
     /// Application properties as an endpoint gets them: those of the message, then those added for it.
     pub fn properties_for(&self, endpoint: Destinations) -> impl Iterator<Item = (&str, Option<&str>)> {
         let added = self.added.iter().filter(move |added| added.destinations.meets(endpoint));
@@ -256,5 +266,38 @@ mod tests {
             partition_of(&DeviceId::parse("motor-1").unwrap(), 4),
             partition_of(&DeviceId::parse("motor-1").unwrap(), 4)
         );
+    }
+
+    #[test]
+    fn an_endpoint_gets_what_goes_there_with_what_is_added_for_it() {
+        let added = |number, name: &str| Added {
+            destinations: Destinations::of(number),
+            name: name.into(),
+            value: "lyon".into(),
+        };
+        let event = StoredEvent {
+            partition: 0,
+            sequence_number: 7,
+            enqueued_at: Timestamp::NEVER,
+            source: MessageSource::Telemetry,
+            identity: Identity::parse("motor-1").unwrap(),
+            generation_id: String::new(),
+            auth_method: String::new(),
+            model_id: None,
+            system: SystemProperties::default(),
+            properties: vec![("a".into(), None)],
+            destinations: Destinations(0b101),
+            added: vec![added(0, "site"), added(2, "place"), added(1, "other")],
+            body: Bytes::new(),
+        };
+        let properties = |number| {
+            let routed = event.clone().routed_to(Destinations::of(number))?;
+            assert!(routed.added.is_empty());
+            Some(routed.properties)
+        };
+        let lyon = Some("lyon".to_owned());
+        assert_eq!(properties(0), Some(vec![("a".into(), None), ("site".into(), lyon.clone())]));
+        assert_eq!(properties(2), Some(vec![("a".into(), None), ("place".into(), lyon)]));
+        assert_eq!(properties(1), None, "it does not go there");
     }
 }

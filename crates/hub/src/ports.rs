@@ -4,6 +4,9 @@
 //! one row or an append to a stream, so SQLite and PostgreSQL, a local log and a replicated
 //! one can stand behind it.
 
+mod checkpoints;
+mod event_source;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -11,6 +14,8 @@ use bytes::Bytes;
 use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
 pub use gantry_query::{Constraint, Step, Test};
 
+pub use self::checkpoints::{CheckpointError, Checkpoints};
+pub use self::event_source::{Batch, EventCursor, EventSource, PartitionState, Start};
 use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
@@ -369,7 +374,7 @@ pub trait Documents: Send + Sync {
     fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError>;
 }
 
-/// Why events were not taken.
+/// Why events were not taken, or cannot be read.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum LogError {
     /// No space left.

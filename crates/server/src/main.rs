@@ -9,6 +9,7 @@ mod by_name;
 mod cli;
 mod config;
 mod first_start;
+mod follow;
 mod https;
 mod listen;
 mod page;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use gantry_api::{MethodTimeouts, call_method};
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::Documents;
+use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, Documents, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
@@ -21,17 +21,15 @@ use gantry_monitoring::actions::{Action, DeliveryError};
 use gantry_monitoring::alerts::Due;
 use gantry_monitoring::pipeline::Pipeline;
 use gantry_monitoring::ports::Endpoint;
-use gantry_storage::{Database, Events, Start};
+use gantry_storage::Database;
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::config::Config;
+use crate::follow::{Checkpoint, Consumer, Follower};
 
-/// Events applied at once.
-const BATCH_EVENTS: usize = 512;
-const BATCH_BYTES: usize = 1 << 20;
 /// How often changes are stored and the maintenance list is published.
 const FLUSH_PERIOD: Duration = Duration::from_millis(250);
 /// How often pipelines are saved: a restart replays at most this much.
@@ -40,41 +38,44 @@ const CHECKPOINT_PERIOD: Duration = Duration::from_secs(10);
 const CHECKPOINT_BYTES_LARGE: usize = 4 << 20;
 /// Actions under way at once.
 const ACTIONS_MAX: usize = 16;
-/// Pause after the log could not be read.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const METHOD_TIMEOUTS: MethodTimeouts =
     MethodTimeouts { connect: Duration::from_secs(5), response: Duration::from_secs(30) };
 
-/// The application as stored, at the sequence numbers its checkpoints stand at.
+/// The application as stored, at the sequence numbers its checkpoints stand at; and those, one for each partition.
 ///
 /// # Errors
-/// When documents cannot be read.
-pub fn restore(database: &Database, events: &Events) -> anyhow::Result<Arc<Monitoring>> {
-    let pipeline = |partition: u16| match events.log().checkpoints().get(&checkpoint_name(partition)) {
-        Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).unwrap_or_else(|error| {
+/// When documents cannot be read, or checkpoints taken.
+pub async fn restore(
+    database: &Database,
+    partitions: u16,
+    store: Arc<dyn Checkpoints>,
+) -> anyhow::Result<(Arc<Monitoring>, Vec<Checkpoint>)> {
+    let (mut pipelines, mut checkpoints) = (vec![], vec![]);
+    for partition in 0..partitions {
+        let name = format!("central-{partition}");
+        let checkpoint = Checkpoint::take(Arc::clone(&store), name).await.context("taking a checkpoint")?;
+        let pipeline = match checkpoint.get().await {
+            Ok(Some(bytes)) => Pipeline::from_bytes(&bytes).map_err(|error| error.to_string()),
+            Ok(None) => Ok(Pipeline::default()),
+            Err(error @ CheckpointError::Damaged) => Err(error.to_string()),
+            Err(error) => return Err(error).context("reading a checkpoint"),
+        };
+        pipelines.push(pipeline.unwrap_or_else(|error| {
             warn!(partition, %error, "analysis begins anew");
             Pipeline::default()
-        }),
-        Ok(None) => Pipeline::default(),
-        Err(error) => {
-            warn!(partition, %error, "analysis begins anew");
-            Pipeline::default()
-        }
-    };
-    let pipelines = (0..events.partitions()).map(pipeline).collect();
-    Ok(Arc::new(Monitoring::restore(database, pipelines).context("reading the application's documents")?))
-}
-
-/// The name on disk of older days.
-fn checkpoint_name(partition: u16) -> String {
-    format!("central-{partition}")
+        }));
+        checkpoints.push(checkpoint);
+    }
+    let monitoring = Monitoring::restore(database, pipelines).context("reading the application's documents")?;
+    Ok((Arc::new(monitoring), checkpoints))
 }
 
 /// What the runner works with.
 pub struct Processing {
     monitoring: Arc<Monitoring>,
+    checkpoints: Vec<Checkpoint>,
     database: Arc<Database>,
-    events: Events,
+    events: Arc<dyn EventSource>,
     hub: Arc<Hub>,
     webhook: Webhook,
     mail: Mail,
@@ -89,15 +90,16 @@ impl Processing {
     pub fn new(
         config: &Config,
         monitoring: Arc<Monitoring>,
+        checkpoints: Vec<Checkpoint>,
         database: Arc<Database>,
-        events: Events,
+        events: Arc<dyn EventSource>,
         hub: Arc<Hub>,
     ) -> anyhow::Result<Arc<Self>> {
         let mail = Mail::new(&config.mail.server, &config.mail.from).map_err(anyhow::Error::msg)?;
         // Our own CA is trusted too, so that a webhook may be served by this platform.
         let ca = std::fs::read(config.ca_file())?;
         let webhook = Webhook::new(gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?);
-        Ok(Arc::new(Self { monitoring, database, events, hub, webhook, mail, work: Notify::new() }))
+        Ok(Arc::new(Self { monitoring, checkpoints, database, events, hub, webhook, mail, work: Notify::new() }))
     }
 
     /// Runs until `stopped`, then stores everything.
@@ -132,22 +134,16 @@ impl Processing {
         self.checkpoint().await;
     }
 
-    async fn follow(self: Arc<Self>, partition: u16) {
-        let from = Start::At(self.monitoring.next_sequence_number(partition));
-        let Some(mut cursor) = self.events.read(partition, from) else { return };
-        loop {
-            match cursor.next(BATCH_EVENTS, BATCH_BYTES).await {
-                Ok(Some(batch)) => {
-                    self.monitoring.observe(gantry_gateway::now(), partition, &batch.events);
-                    self.work.notify_one();
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    error!(partition, %error, "events cannot be read");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-            }
-        }
+    fn follow(self: Arc<Self>, partition: u16) -> impl Future<Output = ()> {
+        let follower = Follower {
+            name: "analysis".into(),
+            events: Arc::clone(&self.events),
+            partition,
+            start: Start::At(self.monitoring.next_sequence_number(partition)),
+            // It is in the checkpoint of the pipeline.
+            place: None,
+        };
+        follower.run(Analysis { processing: self, partition })
     }
 
     async fn flush(&self) {
@@ -176,15 +172,11 @@ impl Processing {
     /// Saves all pipelines; says how large they are.
     async fn checkpoint(&self) -> usize {
         let mut bytes = 0;
-        for partition in 0..self.events.partitions() {
+        for (partition, checkpoint) in (0..).zip(&self.checkpoints) {
             let Some(state) = self.monitoring.checkpoint(partition) else { continue };
             bytes += state.len();
-            let checkpoints = Arc::clone(self.events.log().checkpoints());
-            let put = move || checkpoints.put(&checkpoint_name(partition), &state);
-            match tokio::task::spawn_blocking(put).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(partition, %error, "checkpoint not saved"),
-                Err(error) => warn!(partition, %error, "checkpoint not saved"),
+            if let Err(error) = checkpoint.put(state).await {
+                warn!(partition, %error, "checkpoint not saved");
             }
         }
         bytes
@@ -241,6 +233,21 @@ impl Processing {
             TwinWrite::merging(None, Some(patch.clone())).map_err(|error| DeliveryError::Never(error.to_string()))?;
         let written = self.hub.write_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
         written.map(|_| ()).map_err(|error| delivery_error(&error))
+    }
+}
+
+/// The application, for the events of one partition.
+struct Analysis {
+    processing: Arc<Processing>,
+    partition: u16,
+}
+
+impl Consumer for Analysis {
+    const BATCH_EVENTS: usize = 512;
+
+    fn take(&mut self, batch: Batch) {
+        self.processing.monitoring.observe(gantry_gateway::now(), self.partition, &batch.events);
+        self.processing.work.notify_one();
     }
 }
 

@@ -8,14 +8,13 @@ use anyhow::Context as _;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ImportExport, Sessions};
 use gantry_blobs::Blobs;
-use gantry_eventlog::Log;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Audit, Entropy, RefusedAccess};
+use gantry_hub::ports::{Audit, Entropy, EventSource as _, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::Instances;
-use gantry_storage::{Database, Events};
+use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -26,6 +25,7 @@ use crate::amqp::Amqp;
 use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Secrets};
+use crate::follow::Checkpoint;
 use crate::https::Https;
 use crate::processing::{self, Processing};
 use crate::registry;
@@ -73,9 +73,11 @@ pub struct Unit {
     pub secrets: Secrets,
     /// Where refused access goes.
     pub audit: Arc<CountedAudit>,
-    events: Events,
+    events: Arc<Events>,
     blobs: Arc<Blobs>,
     monitoring: Arc<Monitoring>,
+    /// The application's.
+    checkpoints: Vec<Checkpoint>,
 }
 
 /// How a hub is reached, and its work in the background.
@@ -104,13 +106,11 @@ impl Unit {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let database = Database::open(&config.data_folder)?;
         let mut secrets = first_start::secrets(&database).await?;
-        let mut log_config = gantry_eventlog::Config::new(config.data_folder.join("events"), config.hub.partitions);
+        let mut log_config = LogConfig::new(config.data_folder.join("events"), config.hub.partitions);
         log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
         log_config.retention_bytes = Some(config.hub.retention_mib << 20);
-        let (log, recovery) = Log::open(log_config).context("opening the event log")?;
-        info!(?recovery, "event log open");
-        let events = Events::new(Arc::new(log));
-        let monitoring = processing::restore(&database, &events)?;
+        let events = Arc::new(Events::open(log_config).context("opening the event log")?);
+        let (monitoring, checkpoints) = processing::restore(&database, events.partitions(), events.clone()).await?;
         let store = Arc::new(database);
         let audit = Arc::new(CountedAudit(Arc::clone(&monitoring)));
         let hub_config = HubConfig {
@@ -125,7 +125,7 @@ impl Unit {
         let ports = Ports {
             store: Arc::<Database>::clone(&store),
             documents: Arc::<Database>::clone(&store),
-            log: Arc::new(events.clone()),
+            log: Arc::<Events>::clone(&events),
             entropy: Arc::new(SystemEntropy),
             audit: Arc::<CountedAudit>::clone(&audit),
             observer: Arc::<Monitoring>::clone(&monitoring),
@@ -139,7 +139,7 @@ impl Unit {
             hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
-        Ok(Self { config, events, hub, blobs, monitoring, database: store, secrets, audit })
+        Ok(Self { config, events, hub, blobs, monitoring, checkpoints, database: store, secrets, audit })
     }
 
     /// Starts the work in the background and makes the ways to reach the hub.
@@ -159,24 +159,27 @@ impl Unit {
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
+            self.checkpoints.clone(),
             Arc::clone(&self.database),
-            self.events.clone(),
+            Arc::<Events>::clone(&self.events),
             Arc::clone(&self.hub),
         )?;
         let dispatch = {
-            let blobs = Arc::clone(&self.blobs);
-            routing::Dispatch::new(&self.config, https_port, Arc::clone(&self.hub), self.events.clone(), blobs)?
+            let (events, checkpoints) = (Arc::<Events>::clone(&self.events), Arc::<Events>::clone(&self.events));
+            let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
+            routing::Dispatch::new(&self.config, https_port, hub, events, checkpoints, blobs)?
         };
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
         ];
-        tasks.spawn(retain(self.events.clone()));
-        tasks.spawn(relay(Arc::clone(&self.database), self.events.clone()));
+        tasks.spawn(retain(Arc::clone(&self.events)));
+        tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
-        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, self.events.clone(), stopped);
+        let events = Arc::<Events>::clone(&self.events);
+        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         let https = Https::new(api, blobs, tokens, gateway, amqp.clone(), metrics);
@@ -188,7 +191,7 @@ impl Unit {
     /// # Errors
     /// When it cannot be written to its end.
     pub async fn close(&self) -> anyhow::Result<()> {
-        self.events.log().close().await.context("closing the event log")
+        self.events.close().await.context("closing the event log")
     }
 
     /// The HTTP side, with the jobs of the last run settled.
@@ -214,23 +217,16 @@ impl Unit {
     }
 }
 
-async fn retain(events: Events) {
+async fn retain(events: Arc<Events>) {
     let mut timer = tokio::time::interval(RETENTION_PERIOD);
     loop {
         timer.tick().await;
-        let now = u64::try_from(gantry_gateway::now().as_millis()).unwrap_or(0);
-        let log = Arc::clone(events.log());
-        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
-        if let Ok(dropped) = dropped
-            && dropped.segments > 0
-        {
-            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
-        }
+        events.retain(gantry_gateway::now()).await;
     }
 }
 
 /// Moves events that writes reported into the log.
-async fn relay(database: Arc<Database>, events: Events) {
+async fn relay(database: Arc<Database>, events: Arc<Events>) {
     loop {
         match database.relay(&events).await {
             Ok(true) => {}

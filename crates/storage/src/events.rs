@@ -1,88 +1,67 @@
 //! Events in the event log: the hub's sink, and readers for everyone else.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use gantry_eventlog::{AppendError, Log, ReadError, Reader, StartPosition};
-use gantry_hub::event::{Event, StoredEvent, partition_of};
-use gantry_hub::ports::{Append, EventSink, LogError};
+use gantry_eventlog::{
+    AppendError, Checkpoints, Config as LogConfig, Log, OpenError, ReadError, Reader, StartPosition,
+};
+use gantry_hub::event::{Event, partition_of};
+use gantry_hub::ports::{
+    Append, Batch, EventCursor, EventSink, EventSource, LogError, PartitionState, PortFuture, Start,
+};
 use gantry_identity::{DeviceId, Timestamp};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::event_record;
 
-/// Device-to-cloud events in partitions.
-#[derive(Clone)]
+/// Device-to-cloud events in partitions. Readers and writers share it as the hub's ports; the rest is for its owner.
 pub struct Events {
-    log: Arc<Log>,
-}
-
-/// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The oldest event kept.
-    Earliest,
-    /// The next event to come.
-    Latest,
-    /// This sequence number, or the first kept after it.
-    At(u64),
-    /// The first event enqueued after this instant.
-    After(Timestamp),
-}
-
-/// What a partition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionState {
-    /// Sequence number of the oldest event kept, or of the next one.
-    pub begin: u64,
-    /// Sequence number of the newest event.
-    pub last: Option<u64>,
-    /// When the newest event was enqueued.
-    pub last_enqueued_at: Option<Timestamp>,
-    /// Whether nothing is kept.
-    pub is_empty: bool,
-}
-
-/// Events read, and how many could not be.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// In order.
-    pub events: Vec<StoredEvent>,
-    /// Events lost to retention or damage before these.
-    pub missed: u64,
+    log: Log,
+    created_at: Timestamp,
 }
 
 /// A reader's place in one partition.
-pub struct Cursor {
+struct Cursor {
     partition: u16,
     reader: Reader,
 }
 
 impl Events {
-    /// Events over an open log.
-    pub fn new(log: Arc<Log>) -> Self {
-        Self { log }
+    /// Opens the log of a folder, making it when it is missing. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened; says what is in the way.
+    pub fn open(config: LogConfig) -> Result<Self, OpenError> {
+        let (log, recovery) = Log::open(config)?;
+        info!(?recovery, "event log open");
+        let created_at = created_at(log.folder());
+        Ok(Self { log, created_at })
     }
 
-    /// The log below, for retention, checkpoints and closing.
-    pub fn log(&self) -> &Arc<Log> {
-        &self.log
+    /// Drops events past retention.
+    pub async fn retain(&self, now: Timestamp) {
+        let (log, now) = (self.log.clone(), u64::try_from(now.as_millis()).unwrap_or(0));
+        let dropped = tokio::task::spawn_blocking(move || log.apply_retention(now)).await;
+        if let Ok(dropped) = dropped
+            && dropped.segments > 0
+        {
+            info!(segments = dropped.segments, bytes = dropped.bytes, "retention dropped events");
+        }
     }
 
-    /// Number of partitions.
-    pub fn partitions(&self) -> u16 {
-        self.log.partitions()
+    /// Writes what waits, and takes no more. Readers may read on to the end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn close(&self) -> Result<(), LogError> {
+        self.log.close().await.map_err(|error| log_error(&error))
     }
 
-    /// What a partition holds; `None` when it does not exist.
-    pub fn partition(&self, partition: u16) -> Option<PartitionState> {
-        let properties = self.log.partition_properties(partition)?;
-        Some(PartitionState {
-            begin: properties.begin_sequence_number,
-            last: properties.last_enqueued_sequence_number,
-            last_enqueued_at: properties.last_enqueued_time_ms.map(timestamp),
-            is_empty: properties.is_empty,
-        })
+    pub(crate) fn checkpoints(&self) -> &Arc<Checkpoints> {
+        self.log.checkpoints()
     }
 
     /// Appends records encoded earlier, each of a device and an instant in milliseconds. Resolves when they are durable.
@@ -97,17 +76,6 @@ impl Events {
             }
         }
         finish(batch.finish(), refused)
-    }
-
-    /// A reader; `None` when the partition does not exist.
-    pub fn read(&self, partition: u16, start: Start) -> Option<Cursor> {
-        let start = match start {
-            Start::Earliest => StartPosition::Earliest,
-            Start::Latest => StartPosition::Latest,
-            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
-            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
-        };
-        self.log.reader(partition, start).map(|reader| Cursor { partition, reader })
     }
 }
 
@@ -127,27 +95,6 @@ fn timestamp(ms: u64) -> Timestamp {
 }
 
 impl Cursor {
-    /// Sequence number of the next event.
-    pub fn next_sequence_number(&self) -> u64 {
-        self.reader.next_sequence_number()
-    }
-
-    /// Waits for events; `None` when the log is closed. Cancelling loses nothing.
-    ///
-    /// # Errors
-    /// When the disk cannot be read; the next call tries again.
-    pub async fn next(&mut self, events_max: usize, bytes_max: usize) -> Result<Option<Batch>, LogError> {
-        match self.reader.next_batch(events_max, bytes_max).await {
-            Ok(events) => Ok(Some(self.decode(&events))),
-            Err(ReadError::Closed) => Ok(None),
-            Err(ReadError::Expired { from, to } | ReadError::Damaged { from, to }) => {
-                warn!(partition = self.partition, from, to, "events are gone or damaged");
-                Ok(Some(Batch { events: vec![], missed: to.saturating_sub(from) }))
-            }
-            Err(ReadError::Io(error)) => Err(LogError::Failed(error.to_string())),
-        }
-    }
-
     fn decode(&self, events: &[gantry_eventlog::Event]) -> Batch {
         let mut batch = Batch::default();
         for event in events {
@@ -162,6 +109,64 @@ impl Cursor {
         }
         batch
     }
+}
+
+impl EventCursor for Cursor {
+    fn position(&self) -> u64 {
+        self.reader.next_sequence_number()
+    }
+
+    fn next(&mut self, events_max: usize, bytes_max: usize) -> PortFuture<'_, Option<Batch>, LogError> {
+        Box::pin(async move {
+            match self.reader.next_batch(events_max, bytes_max).await {
+                Ok(events) => Ok(Some(self.decode(&events))),
+                Err(ReadError::Closed) => Ok(None),
+                Err(ReadError::Expired { from, to } | ReadError::Damaged { from, to }) => {
+                    warn!(partition = self.partition, from, to, "events are gone or damaged");
+                    Ok(Some(Batch { events: vec![], missed: to.saturating_sub(from) }))
+                }
+                Err(ReadError::Io(error)) => Err(LogError::Failed(error.to_string())),
+            }
+        })
+    }
+}
+
+impl EventSource for Events {
+    fn partitions(&self) -> u16 {
+        self.log.partitions()
+    }
+
+    fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    fn partition(&self, partition: u16) -> PortFuture<'_, Option<PartitionState>, LogError> {
+        let state = self.log.partition_properties(partition).map(|properties| PartitionState {
+            begin: properties.begin_sequence_number,
+            last: properties.last_enqueued_sequence_number.zip(properties.last_enqueued_time_ms.map(timestamp)),
+            is_empty: properties.is_empty,
+        });
+        Box::pin(std::future::ready(Ok(state)))
+    }
+
+    fn read(&self, partition: u16, start: Start) -> PortFuture<'_, Option<Box<dyn EventCursor>>, LogError> {
+        let start = match start {
+            Start::Earliest => StartPosition::Earliest,
+            Start::Latest => StartPosition::Latest,
+            Start::At(n) => StartPosition::Sequence { n, inclusive: true },
+            Start::After(at) => StartPosition::EnqueuedTime { ms: u64::try_from(at.as_millis()).unwrap_or(0) },
+        };
+        let reader = self.log.reader(partition, start);
+        let cursor = reader.map(|reader| Box::new(Cursor { partition, reader }) as Box<dyn EventCursor>);
+        Box::pin(std::future::ready(Ok(cursor)))
+    }
+}
+
+/// When the log's folder was made; file systems that do not keep that say when it last changed.
+fn created_at(folder: &Path) -> Timestamp {
+    let created = std::fs::metadata(folder).and_then(|found| found.created().or_else(|_| found.modified()));
+    let since = created.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl EventSink for Events {

@@ -8,6 +8,7 @@
 mod attestation_shape;
 mod auto_index;
 mod blob_catalogue;
+mod checkpoints;
 mod database;
 mod documents;
 mod dps_links;
@@ -25,4 +26,5 @@ mod search;
 mod shapes;
 
 pub use database::Database;
-pub use events::{Batch, Cursor, Events, PartitionState, Start};
+pub use events::Events;
+pub use gantry_eventlog::{Config as LogConfig, OpenError};

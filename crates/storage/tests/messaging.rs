@@ -9,11 +9,11 @@ use gantry_hub::connection::{Delivery, Mailbox, Subscriptions};
 use gantry_hub::device::{DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
 use gantry_hub::feedback::FileNotification;
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink, RefusedAccess};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink, EventSource, RefusedAccess, Start};
 use gantry_hub::service_queue::{Messaging, ServiceQueue};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports, Session};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Timestamp};
-use gantry_storage::Database;
+use gantry_storage::{Database, Events, LogConfig};
 use serde_json::Value;
 
 /// Counts up, so that every lock has a token of its own.
@@ -345,13 +345,13 @@ async fn a_waiting_reader_gets_the_next_notification() {
 }
 
 /// The events of one device in the log of a folder.
-async fn events_of(events: &gantry_storage::Events, device: &str) -> Vec<gantry_hub::event::StoredEvent> {
+async fn events_of(events: &dyn EventSource, device: &str) -> Vec<gantry_hub::event::StoredEvent> {
     let mut found = vec![];
     for partition in 0..events.partitions() {
-        if events.partition(partition).is_none_or(|state| state.is_empty) {
+        if events.partition(partition).await.unwrap().is_none_or(|state| state.is_empty) {
             continue;
         }
-        let mut cursor = events.read(partition, gantry_storage::Start::Earliest).unwrap();
+        let mut cursor = events.read(partition, Start::Earliest).await.unwrap().unwrap();
         let batch = cursor.next(100, 1 << 20).await.unwrap().unwrap();
         found.extend(batch.events.into_iter().filter(|event| event.identity.device.as_str() == device));
     }
@@ -385,9 +385,8 @@ async fn a_write_and_the_event_that_reports_it_survive_together() {
     // The process ends before anything was relayed.
     let World { hub: old, folder } = world.restart();
     drop(old);
-    let log = || gantry_eventlog::Log::open(gantry_eventlog::Config::new(folder.path().join("events"), 2)).unwrap().0;
     let database = Database::open(folder.path()).unwrap();
-    let events = gantry_storage::Events::new(Arc::new(log()));
+    let events = Events::open(LogConfig::new(folder.path().join("events"), 2)).unwrap();
     assert!(database.relay(&events).await.unwrap());
     assert!(!database.relay(&events).await.unwrap(), "each report is relayed once");
     let told: Vec<_> = events_of(&events, "new")

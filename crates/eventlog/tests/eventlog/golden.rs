@@ -20,7 +20,8 @@ async fn write_golden(folder: &Path) {
             (0..=n).map(|at| ((at % 3) as u16, 1_700_000_000_000 + n * 10, vec![n as u8; at as usize])).collect();
         append(&log, &events).await.unwrap();
     }
-    log.checkpoints().put("consumer", b"cursor 17").unwrap();
+    let epoch = log.checkpoints().take("consumer").unwrap();
+    log.checkpoints().put("consumer", epoch, b"cursor 17").unwrap();
     log.close().await.unwrap();
 }
 

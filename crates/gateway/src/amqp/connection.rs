@@ -28,8 +28,10 @@ use super::device::{DeviceDone, Devices};
 use super::dps::{Dps, DpsDone, registration_of};
 use super::grants::Grants;
 use super::links::{Link, LinkKind, Sent};
-use super::partition::Batch;
+use super::management::Answer;
+use super::partition::{Opened, Read, State};
 use super::ports::Grant;
+use super::requests::Asked;
 use super::{AmqpContext, condition, service_queue};
 use crate::Peer;
 use crate::hang_up::hang_up;
@@ -58,8 +60,14 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Something that was waited for.
 pub(super) enum Done {
+    /// A partition was opened for a link.
+    Opened(Box<Opened>),
     /// Events of a partition.
-    Batch(Batch),
+    Read(Read),
+    /// What a partition holds, for a link that is to be drained.
+    State(State),
+    /// A request to `$management` was carried out.
+    Managed(Asked, Answer),
     /// A cloud-to-device message was queued or refused.
     Sent(Sent),
     /// Something about a device.
@@ -410,7 +418,10 @@ impl Head {
 
     fn done(&mut self, done: Result<Done, Aborted>) {
         match done {
-            Ok(Done::Batch(batch)) => self.batch(batch),
+            Ok(Done::Opened(opened)) => self.opened(*opened),
+            Ok(Done::Read(read)) => self.events_read(read),
+            Ok(Done::State(state)) => self.drain_to(state),
+            Ok(Done::Managed(asked, answer)) => self.answer(asked, answer),
             Ok(Done::Sent(sent)) => self.sent(&sent),
             Ok(Done::Device(done)) => self.device_done(done),
             Ok(Done::Received(received)) => self.service_received(received),
@@ -508,7 +519,7 @@ impl Head {
         self.context.authorizer.on_refused(now, claimed, &self.peer.address, operation, refusal);
     }
 
-    fn detach_unauthorized(&mut self) {
+    pub(super) fn detach_unauthorized(&mut self) {
         let now = (self.context.now)();
         let without: Vec<LinkId> =
             self.links.iter().filter(|(_, link)| !link.is_authorized(&self.grants, now)).map(|(id, _)| *id).collect();

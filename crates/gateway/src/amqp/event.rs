@@ -6,9 +6,8 @@
 
 use gantry_amqp::{encode, message};
 use gantry_hub::event::{StoredEvent, SystemProperties, names};
+use gantry_hub::ports::PartitionState;
 use gantry_identity::Timestamp;
-
-use super::ports::PartitionProperties;
 
 /// Offsets are sequence numbers written as text.
 const OFFSET: &str = "x-opt-offset";
@@ -19,7 +18,7 @@ const ENQUEUED_TIME: &str = "x-opt-enqueued-time";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Metrics {
     /// What is in the partition.
-    pub(super) partition: PartitionProperties,
+    pub(super) partition: PartitionState,
     /// When that was looked up.
     pub(super) at: Timestamp,
 }
@@ -51,8 +50,8 @@ fn write_metrics(out: &mut Vec<u8>, metrics: &Metrics) {
 }
 
 /// Number and time of the newest event; `-1` and "never" while there was none.
-pub(super) fn last_enqueued(partition: &PartitionProperties) -> (i64, Timestamp) {
-    match partition.last_enqueued {
+pub(super) fn last_enqueued(partition: &PartitionState) -> (i64, Timestamp) {
+    match partition.last {
         Some((number, at)) => (i64::try_from(number).unwrap_or(i64::MAX), at),
         None => (-1, Timestamp::NEVER),
     }
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn metrics_travel_as_delivery_annotations() {
         let at = Timestamp::from_millis(5);
-        let partition = PartitionProperties { begin_sequence_number: 0, last_enqueued: Some((9, at)), is_empty: false };
+        let partition = PartitionState { begin: 0, last: Some((9, at)), is_empty: false };
         let annotations = read(&event(), Some(&Metrics { partition, at })).delivery_annotations;
         assert_eq!(lookup(&annotations, "last_enqueued_sequence_number"), Some(&Value::Long(9)));
         assert_eq!(lookup(&annotations, "last_enqueued_offset"), Some(&"9".into()));

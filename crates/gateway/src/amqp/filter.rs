@@ -6,9 +6,8 @@
 use gantry_amqp::Value;
 use gantry_amqp::message::lookup;
 use gantry_amqp::value::Map;
+use gantry_hub::ports::Start;
 use gantry_identity::Timestamp;
-
-use super::ports::StartPosition;
 
 /// Key of the filter in the source's filter map.
 const SELECTOR: &str = "apache.org:selector-filter:string";
@@ -19,15 +18,15 @@ const SELECTOR: &str = "apache.org:selector-filter:string";
 pub(super) struct FilterError(String);
 
 /// Reads the start position from a source's filters. Without one it is the first event.
-pub(super) fn start_position(filters: &Map) -> Result<StartPosition, FilterError> {
+pub(super) fn start_position(filters: &Map) -> Result<Start, FilterError> {
     let Some(filter) = lookup(filters, SELECTOR).map(Value::undescribed) else {
-        return Ok(StartPosition::Earliest);
+        return Ok(Start::Earliest);
     };
     let text = filter.as_str().unwrap_or_default();
     parse(text).ok_or_else(|| FilterError(text.chars().take(200).collect()))
 }
 
-fn parse(text: &str) -> Option<StartPosition> {
+fn parse(text: &str) -> Option<Start> {
     let condition = text.trim().strip_prefix("amqp.annotation.")?;
     let (name, rest) = condition.split_once('>')?;
     let (inclusive, value) = match rest.strip_prefix('=') {
@@ -37,24 +36,24 @@ fn parse(text: &str) -> Option<StartPosition> {
     let value = value.trim();
     let value = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).unwrap_or(value);
     match name.trim().to_ascii_lowercase().as_str() {
-        "x-opt-offset" if value.eq_ignore_ascii_case("@latest") => Some(StartPosition::Latest),
+        "x-opt-offset" if value.eq_ignore_ascii_case("@latest") => Some(Start::Latest),
         "x-opt-offset" | "x-opt-sequence-number" => sequence(value, inclusive),
         // The Azure CLI spells it without hyphens.
         "x-opt-enqueued-time" | "x-opt-enqueuedtimeutc" => {
             let ms: i64 = value.parse().ok()?;
             let after = if inclusive { ms.saturating_sub(1) } else { ms };
-            Some(StartPosition::EnqueuedAfter(Timestamp::from_millis(after)))
+            Some(Start::After(Timestamp::from_millis(after)))
         }
         _ => None,
     }
 }
 
 /// A sequence number or offset; anything below zero lies before the first event.
-fn sequence(value: &str, inclusive: bool) -> Option<StartPosition> {
+fn sequence(value: &str, inclusive: bool) -> Option<Start> {
     let number: i64 = value.parse().ok()?;
     Some(match u64::try_from(number) {
-        Ok(number) => StartPosition::Sequence { number, inclusive },
-        Err(_) => StartPosition::Earliest,
+        Ok(number) => Start::At(number.saturating_add(u64::from(!inclusive))),
+        Err(_) => Start::Earliest,
     })
 }
 
@@ -65,7 +64,7 @@ mod tests {
     use gantry_amqp::value::Described;
 
     #[track_caller]
-    fn check(text: &str, expected: StartPosition) {
+    fn check(text: &str, expected: Start) {
         for descriptor in [Value::Ulong(0x13_7000_000A), Value::Symbol(Symbol::from(SELECTOR))] {
             let filter = Value::Described(Box::new(Described { descriptor, value: text.into() }));
             let filters = vec![(Value::Symbol(Symbol::from(SELECTOR)), filter)];
@@ -75,22 +74,22 @@ mod tests {
 
     #[test]
     fn every_form_of_the_clients_is_read() {
-        let after = |ms| StartPosition::EnqueuedAfter(Timestamp::from_millis(ms));
-        check("amqp.annotation.x-opt-offset > '-1'", StartPosition::Earliest);
-        check("amqp.annotation.x-opt-offset > '@latest'", StartPosition::Latest);
-        check("amqp.annotation.x-opt-offset > '4096'", StartPosition::Sequence { number: 4096, inclusive: false });
-        check("amqp.annotation.x-opt-offset >= 7", StartPosition::Sequence { number: 7, inclusive: true });
-        check("amqp.annotation.x-opt-sequence-number >= '5'", StartPosition::Sequence { number: 5, inclusive: true });
-        check("amqp.annotation.x-opt-sequence-number > '-1'", StartPosition::Earliest);
+        let after = |ms| Start::After(Timestamp::from_millis(ms));
+        check("amqp.annotation.x-opt-offset > '-1'", Start::Earliest);
+        check("amqp.annotation.x-opt-offset > '@latest'", Start::Latest);
+        check("amqp.annotation.x-opt-offset > '4096'", Start::At(4097));
+        check("amqp.annotation.x-opt-offset >= 7", Start::At(7));
+        check("amqp.annotation.x-opt-sequence-number >= '5'", Start::At(5));
+        check("amqp.annotation.x-opt-sequence-number > '-1'", Start::Earliest);
         check("amqp.annotation.x-opt-enqueued-time > '1795387521548'", after(1_795_387_521_548));
         check("amqp.annotation.x-opt-enqueued-time >= '1000'", after(999));
         check("amqp.annotation.x-opt-enqueuedtimeutc > 1795387521548", after(1_795_387_521_548));
-        check("  amqp.annotation.x-opt-offset>'1'", StartPosition::Sequence { number: 1, inclusive: false });
+        check("  amqp.annotation.x-opt-offset>'1'", Start::At(2));
     }
 
     #[test]
     fn no_filter_begins_at_the_first_event() {
-        assert_eq!(start_position(&Map::new()), Ok(StartPosition::Earliest));
+        assert_eq!(start_position(&Map::new()), Ok(Start::Earliest));
     }
 
     #[test]

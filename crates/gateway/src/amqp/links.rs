@@ -186,8 +186,8 @@ impl Head {
             Address::Cbs => None,
             // The address does not say of which endpoint: of one that a token covers.
             Address::Management => {
-                let entities = self.context.stream.entities();
-                let covered = entities.iter().find(|entity| self.may_manage(entity));
+                let streams = self.context.streams();
+                let covered = streams.iter().map(|(entity, _)| entity).find(|entity| self.may_manage(entity));
                 Some(management(covered.unwrap_or(&self.context.entity)))
             }
             Address::Partition { entity, group, partition } => {

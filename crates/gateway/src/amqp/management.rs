@@ -1,9 +1,10 @@
 //! Requests to `$cbs` and `$management`, and their answers.
 
 use gantry_amqp::{Array, Body, Message, MessageId, Properties, Value};
+use gantry_hub::ports::{EventSource, PartitionState};
+use tracing::error;
 
 use super::event::last_enqueued;
-use super::ports::EventStream;
 
 /// Operation that presents a token.
 const PUT_TOKEN: &str = "put-token";
@@ -73,27 +74,46 @@ pub(super) fn put_token(request: &Message) -> Result<PutToken, Answer> {
     Ok(PutToken { audience, token })
 }
 
-/// Answers a request to `$management` about an endpoint that the peer may ask about.
-pub(super) fn answer(request: &Message, stream: &dyn EventStream, may: impl Fn(&str) -> bool) -> Answer {
+/// What a request to `$management` asks about.
+pub(super) enum Question {
+    /// An endpoint.
+    EventHub(String),
+    /// A partition of one.
+    Partition(String, String),
+}
+
+/// Reads a request to `$management`, about an endpoint of `entities`.
+pub(super) fn question(request: &Message, mut entities: impl Iterator<Item = String>) -> Result<Question, Answer> {
     let property = |name| request.application_property(name).and_then(Value::as_str);
     if property("operation") != Some(READ) {
-        return Answer::failed(400, "amqp:not-implemented", "the only operation is READ");
+        return Err(Answer::failed(400, "amqp:not-implemented", "the only operation is READ"));
     }
     let name = property("name").unwrap_or_default();
-    let entities = stream.entities();
-    let Some(entity) = entities.iter().find(|known| known.eq_ignore_ascii_case(name) && may(known)) else {
-        return not_found(name);
-    };
+    let entity = entities.find(|known| known.eq_ignore_ascii_case(name)).ok_or_else(|| not_found(name))?;
     match property("type") {
-        Some(EVENT_HUB) => Answer::ok(Body::Value(event_hub(entity, stream))),
-        Some(PARTITION) => {
-            let id = property("partition").unwrap_or_default();
-            match partition(entity, id, stream) {
-                Some(properties) => Answer::ok(Body::Value(properties)),
-                None => not_found(&format!("{name}/Partitions/{id}")),
-            }
+        Some(EVENT_HUB) => Ok(Question::EventHub(entity)),
+        Some(PARTITION) => Ok(Question::Partition(entity, property("partition").unwrap_or_default().to_owned())),
+        _ => Err(Answer::failed(400, "com.microsoft:argument-error", "the type is unknown")),
+    }
+}
+
+/// Answers it.
+pub(super) async fn answer(question: &Question, events: &dyn EventSource) -> Answer {
+    let (entity, id) = match question {
+        Question::EventHub(entity) => return Answer::ok(Body::Value(event_hub(entity, events))),
+        Question::Partition(entity, id) => (entity, id),
+    };
+    let found = match partition_number(id) {
+        Some(number) => events.partition(number).await,
+        None => Ok(None),
+    };
+    match found {
+        Ok(Some(state)) => Answer::ok(Body::Value(partition(entity, id, &state))),
+        Ok(None) => not_found(&format!("{entity}/Partitions/{id}")),
+        Err(error) => {
+            error!(partition = id, %error, "a partition cannot be looked at");
+            Answer::failed(500, "amqp:internal-error", "internal error")
         }
-        _ => Answer::failed(400, "com.microsoft:argument-error", "the type is unknown"),
     }
 }
 
@@ -102,24 +122,23 @@ fn not_found(entity: &str) -> Answer {
     Answer::failed(404, "amqp:not-found", text)
 }
 
-fn event_hub(entity: &str, stream: &dyn EventStream) -> Value {
-    let partitions = stream.partitions();
+fn event_hub(entity: &str, events: &dyn EventSource) -> Value {
+    let partitions = events.partitions();
     let ids = (0..partitions).map(|id| id.to_string());
     Value::Map(vec![
         ("name".into(), entity.into()),
         ("type".into(), EVENT_HUB.into()),
-        ("created_at".into(), Value::Timestamp(stream.created_at().as_millis())),
+        ("created_at".into(), Value::Timestamp(events.created_at().as_millis())),
         ("partition_count".into(), Value::Int(partitions.into())),
         ("partition_ids".into(), Value::Array(Array::of_strings(ids))),
         ("georeplication_factor".into(), Value::Int(1)),
     ])
 }
 
-fn partition(entity: &str, id: &str, stream: &dyn EventStream) -> Option<Value> {
-    let properties = stream.partition_properties(partition_number(id)?)?;
-    let (last, at) = last_enqueued(&properties);
-    let begin = i64::try_from(properties.begin_sequence_number).unwrap_or(i64::MAX);
-    Some(Value::Map(vec![
+fn partition(entity: &str, id: &str, state: &PartitionState) -> Value {
+    let (last, at) = last_enqueued(state);
+    let begin = i64::try_from(state.begin).unwrap_or(i64::MAX);
+    Value::Map(vec![
         ("name".into(), entity.into()),
         ("type".into(), PARTITION.into()),
         ("partition".into(), id.into()),
@@ -127,10 +146,10 @@ fn partition(entity: &str, id: &str, stream: &dyn EventStream) -> Option<Value> 
         ("last_enqueued_sequence_number".into(), Value::Long(last)),
         ("last_enqueued_offset".into(), last.to_string().into()),
         ("last_enqueued_time_utc".into(), Value::Timestamp(at.as_millis())),
-        ("is_partition_empty".into(), properties.is_empty.into()),
+        ("is_partition_empty".into(), state.is_empty.into()),
         ("begin_sequence_number_epoch".into(), Value::Int(0)),
         ("last_enqueued_sequence_number_epoch".into(), Value::Int(0)),
-    ]))
+    ])
 }
 
 /// The number of a partition from its name, which has one spelling only.

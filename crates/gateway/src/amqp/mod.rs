@@ -34,12 +34,14 @@ use std::io;
 use std::sync::Arc;
 
 use gantry_hub::Hub;
+use gantry_hub::ports::EventSource;
+use gantry_hub::routing::{Destinations, EndpointKind};
 use gantry_identity::Timestamp;
 use gantry_provisioning::Instances;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use ports::{Authorizer, C2dSender, EventStream};
+use ports::{Authorizer, C2dSender};
 pub use receivers::Receivers;
 
 use crate::Peer;
@@ -67,7 +69,7 @@ pub struct AmqpContext {
     /// Which services may come in.
     pub authorizer: Arc<dyn Authorizer>,
     /// The events.
-    pub stream: Arc<dyn EventStream>,
+    pub events: Arc<dyn EventSource>,
     /// Where cloud-to-device messages go.
     pub c2d: Arc<dyn C2dSender>,
     /// The receivers of all connections to this stream.
@@ -76,6 +78,16 @@ pub struct AmqpContext {
     pub now: fn() -> Timestamp,
     /// Becomes `true` when connections shall close.
     pub shutdown: watch::Receiver<bool>,
+}
+
+impl AmqpContext {
+    /// The streams that can be read, the built-in one first, and which events are theirs. They share partitions and
+    /// numbers; each has the events that were routed to it.
+    fn streams(&self) -> Vec<(String, Destinations)> {
+        let own = self.hub.endpoints().into_iter().filter(|one| one.endpoint.kind == EndpointKind::OwnStream);
+        let own = own.map(|one| (one.endpoint.name, Destinations::of(one.number)));
+        std::iter::once((self.entity.clone(), Destinations::BUILT_IN)).chain(own).collect()
+    }
 }
 
 /// Serves one connection until either end closes it.

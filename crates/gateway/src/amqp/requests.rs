@@ -1,11 +1,13 @@
 //! Requests to `$cbs` and `$management`: carried out, and answered on the right link.
 
+use std::sync::Arc;
+
 use gantry_amqp::connection::{LinkId, Outgoing};
 use gantry_amqp::{Body, ErrorCondition, Message, MessageId, condition as amqp};
 use gantry_identity::SharedAccessSignature;
 use tracing::debug;
 
-use super::connection::Head;
+use super::connection::{Done, Head};
 use super::device::identities_of;
 use super::links::{Link, LinkKind, Node};
 use super::management::{self, Answer};
@@ -29,10 +31,20 @@ impl Head {
         };
         match node {
             Node::Cbs => self.put_token(asked, request),
-            Node::Management => {
-                let stream = self.context.stream.clone();
-                let answer = management::answer(request, stream.as_ref(), |entity| self.may_manage(entity));
-                self.answer(asked, answer);
+            Node::Management => self.manage(asked, request),
+        }
+    }
+
+    fn manage(&mut self, asked: Asked, request: &Message) {
+        let streams = self.context.streams().into_iter().map(|(entity, _)| entity);
+        match management::question(request, streams.filter(|entity| self.may_manage(entity))) {
+            Err(answer) => self.answer(asked, answer),
+            Ok(question) => {
+                let events = Arc::clone(&self.context.events);
+                self.work.push(Box::pin(async move {
+                    let answer = management::answer(&question, &*events).await;
+                    Ok(Done::Managed(asked, answer))
+                }));
             }
         }
     }

@@ -6,6 +6,7 @@ use gantry_amqp::frame;
 use gantry_amqp::message::lookup;
 use gantry_amqp::{Array, Body, DeliveryState, Event, Message, Properties, Symbol, Value, condition};
 use gantry_hub::c2d::Ack;
+use gantry_hub::routing::Destinations;
 use gantry_identity::Refusal;
 
 use super::amqp_world::{Client, FIRST_AT, World, plain};
@@ -338,6 +339,37 @@ async fn a_drained_link_is_told_that_there_is_nothing_more() {
         client.wait(|event| matches!(event, Event::Drained { .. }).then_some(())).await;
         assert_eq!(client.numbers(link, expected.len()).await, expected);
     }
+}
+
+#[tokio::test]
+async fn what_goes_elsewhere_is_passed_over() {
+    let world = World::new();
+    let mut client = world.trusted().await;
+    let link = client.receive_from(PARTITION, 0).await.unwrap();
+    for (before, after) in [(1, 3), (0, 600)] {
+        world.stream.append(0, before, &small());
+        world.stream.append_for(Destinations::NONE, 0, after, &small());
+        client.amqp.grant_credit(link, 10);
+        client.amqp.drain(link);
+        // The newest event is for somebody else, and will never be sent here.
+        client.wait(|event| matches!(event, Event::Drained { .. }).then_some(())).await;
+    }
+    world.stream.append(0, 1, &small());
+    client.amqp.grant_credit(link, 10);
+    assert_eq!(client.numbers(link, 2).await, [0, 604]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_gives_up_before_it_is_answered_has_no_place() {
+    let world = World::new();
+    world.stream.append(0, 1, &small());
+    let mut client = world.trusted().await;
+    world.stream.shut.send_replace(true);
+    client.give_up(PARTITION, 1).await;
+    world.stream.shut.send_replace(false);
+    let link = client.receive_from(PARTITION, 1).await.unwrap();
+    assert_eq!(client.numbers(link, 1).await, [0]);
+    assert_eq!(world.context.receivers.count(), 1);
 }
 
 #[tokio::test]

@@ -18,15 +18,17 @@ use gantry_amqp::{
     Body, DeliveryState, ErrorCondition, Event, Message, MessageId, Properties, Role, Source, Symbol, Target, Value,
 };
 use gantry_gateway::Peer;
-use gantry_gateway::amqp::ports::{
-    Authorizer, C2dSender, EventReader, EventStream, Grant, PartitionProperties, StartPosition, StreamError,
-};
+use gantry_gateway::amqp::ports::{Authorizer, C2dSender, Grant};
 use gantry_gateway::amqp::{AmqpContext, Receivers, serve};
 use gantry_hub::authorities::Authorities;
 use gantry_hub::c2d::C2dMessage;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::{Event as HubEvent, MessageSource, StoredEvent, SystemProperties};
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink, LogError, PortFuture, RefusedAccess};
+use gantry_hub::ports::{
+    Append, Audit, Batch, Entropy, EventCursor, EventSink, EventSource, LogError, PartitionState, PortFuture,
+    RefusedAccess, Start,
+};
+use gantry_hub::routing::Destinations;
 use gantry_hub::service_queue::Messaging;
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports};
@@ -52,10 +54,16 @@ pub(crate) struct MemoryStream {
     news: Notify,
     /// Events handed to readers so far.
     read: Mutex<usize>,
+    /// While it is shut, nobody gets a cursor.
+    pub(crate) shut: watch::Sender<bool>,
 }
 
 impl MemoryStream {
     pub(crate) fn append(&self, partition: u16, count: usize, body: &Bytes) {
+        self.append_for(Destinations::BUILT_IN, partition, count, body);
+    }
+
+    pub(crate) fn append_for(&self, destinations: Destinations, partition: u16, count: usize, body: &Bytes) {
         let mut events = self.partitions[usize::from(partition)].lock().unwrap();
         for _ in 0..count {
             let sequence_number = events.len() as u64;
@@ -70,7 +78,7 @@ impl MemoryStream {
                 model_id: None,
                 system: SystemProperties::default(),
                 properties: vec![("n".into(), Some(sequence_number.to_string()))],
-                destinations: gantry_hub::routing::Destinations::BUILT_IN,
+                destinations,
                 added: vec![],
                 body: body.clone(),
             });
@@ -90,20 +98,24 @@ struct MemoryReader {
     next: usize,
 }
 
-impl EventReader for MemoryReader {
-    fn next_batch(&mut self, events_max: usize, _: usize) -> PortFuture<'_, Vec<StoredEvent>, StreamError> {
+impl EventCursor for MemoryReader {
+    fn position(&self) -> u64 {
+        self.next as u64
+    }
+
+    fn next(&mut self, events_max: usize, _: usize) -> PortFuture<'_, Option<Batch>, LogError> {
         Box::pin(async move {
             loop {
                 let mut news = std::pin::pin!(self.stream.news.notified());
                 news.as_mut().enable();
-                let batch: Vec<_> = {
+                let events: Vec<_> = {
                     let events = self.stream.partitions[self.partition].lock().unwrap();
                     events.iter().skip(self.next).take(events_max).cloned().collect()
                 };
-                if !batch.is_empty() {
-                    self.next += batch.len();
-                    *self.stream.read.lock().unwrap() += batch.len();
-                    return Ok(batch);
+                if !events.is_empty() {
+                    self.next += events.len();
+                    *self.stream.read.lock().unwrap() += events.len();
+                    return Ok(Some(Batch { events, missed: 0 }));
                 }
                 news.await;
             }
@@ -114,7 +126,7 @@ impl EventReader for MemoryReader {
 /// The port wants `&self`, the reader a share of the stream.
 pub(crate) struct Shared(pub(crate) Arc<MemoryStream>);
 
-impl EventStream for Shared {
+impl EventSource for Shared {
     fn partitions(&self) -> u16 {
         2
     }
@@ -123,26 +135,34 @@ impl EventStream for Shared {
         Timestamp::from_millis(FIRST_AT)
     }
 
-    fn partition_properties(&self, partition: u16) -> Option<PartitionProperties> {
-        let events = self.0.partitions.get(usize::from(partition))?.lock().unwrap();
-        let last_enqueued = events.last().map(|event| (event.sequence_number, event.enqueued_at));
-        Some(PartitionProperties { begin_sequence_number: 0, last_enqueued, is_empty: events.is_empty() })
+    fn partition(&self, partition: u16) -> PortFuture<'_, Option<PartitionState>, LogError> {
+        let state = self.0.partitions.get(usize::from(partition)).map(|events| {
+            let events = events.lock().unwrap();
+            let last = events.last().map(|event| (event.sequence_number, event.enqueued_at));
+            PartitionState { begin: 0, last, is_empty: events.is_empty() }
+        });
+        Box::pin(async move {
+            // As one that is elsewhere: not at once.
+            tokio::task::yield_now().await;
+            Ok(state)
+        })
     }
 
-    fn entities(&self) -> Vec<String> {
-        vec!["hub".into()]
-    }
-
-    fn reader(&self, _: &str, partition: u16, start: StartPosition) -> Option<Box<dyn EventReader>> {
-        let partition = usize::from(partition);
-        let events = self.0.partitions.get(partition)?.lock().unwrap();
-        let next = match start {
-            StartPosition::Earliest => 0,
-            StartPosition::Latest => events.len(),
-            StartPosition::Sequence { number, inclusive } => number as usize + usize::from(!inclusive),
-            StartPosition::EnqueuedAfter(at) => events.partition_point(|event| event.enqueued_at <= at),
-        };
-        Some(Box::new(MemoryReader { stream: self.0.clone(), partition, next }))
+    fn read(&self, partition: u16, start: Start) -> PortFuture<'_, Option<Box<dyn EventCursor>>, LogError> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.0.shut.subscribe().wait_for(|shut| !shut).await.unwrap();
+            let partition = usize::from(partition);
+            let Some(events) = self.0.partitions.get(partition) else { return Ok(None) };
+            let events = events.lock().unwrap();
+            let next = match start {
+                Start::Earliest => 0,
+                Start::Latest => events.len(),
+                Start::At(number) => number as usize,
+                Start::After(at) => events.partition_point(|event| event.enqueued_at <= at),
+            };
+            Ok(Some(Box::new(MemoryReader { stream: self.0.clone(), partition, next }) as Box<dyn EventCursor>))
+        })
     }
 }
 
@@ -236,7 +256,7 @@ impl World {
             hub: hub.clone(),
             provisioning: provisioning.into(),
             authorizer: if real { hub.clone() } else { gate.clone() },
-            stream: Arc::new(Shared(stream.clone())),
+            events: Arc::new(Shared(stream.clone())),
             c2d: if real { hub.clone() } else { outbox.clone() },
             receivers: Receivers::default(),
             now: gantry_gateway::now,
@@ -620,6 +640,16 @@ impl Client {
             source.filter = vec![(name, Value::Described(Box::new(described)))];
         }
         self.attach(Role::Receiver, source, Target::at("test"), options).await
+    }
+
+    /// Asks for a receiver and does not wait for it; returns when the server has read both.
+    pub(crate) async fn give_up(&mut self, address: &str, credit: u32) {
+        let session = self.session.expect("the connection is open");
+        let options = AttachOptions { credit, ..AttachOptions::default() };
+        let (source, target) = (Source::at(address), Target::at("test"));
+        let link = self.amqp.attach(session, "given up", Role::Receiver, source, target, options).unwrap();
+        self.amqp.detach_in_peace(link);
+        self.send_to("$cbs").await.unwrap();
     }
 
     /// The next message on a link.

@@ -9,7 +9,7 @@ mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use container::Container;
@@ -17,27 +17,20 @@ use gantry_blobs::{Blobs, ContainerName, Place};
 use gantry_endpoints::storage::StorageBatch;
 use gantry_endpoints::{EventGrid, Sink};
 use gantry_hub::Hub;
+use gantry_hub::ports::{Batch, Checkpoints, EventSource, Start};
 use gantry_hub::routing::{Destinations, EndpointKind, InUse};
 use gantry_identity::Timestamp;
 use gantry_monitoring::actions::DeliveryError;
-use gantry_storage::{Cursor, Events, Start};
 use queue::Queue;
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::amqp::enriched;
 use crate::blobs::StorageAccount;
 use crate::config::Config;
+use crate::follow::{Checkpoint, Consumer, Follower};
 
-/// Events read at once.
-const BATCH_EVENTS: usize = 256;
-const BATCH_BYTES: usize = 1 << 20;
-/// How often a sink is asked whether it is due.
-const TICK: Duration = Duration::from_secs(1);
-/// How often a place is saved at most: a crash repeats this much.
-const SAVE_PERIOD: Duration = Duration::from_millis(900);
 /// First and longest pause between attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -47,7 +40,8 @@ const HEAD_START: Duration = Duration::from_secs(10);
 /// The senders of every endpoint.
 pub struct Dispatch {
     hub: Arc<Hub>,
-    events: Events,
+    events: Arc<dyn EventSource>,
+    checkpoints: Arc<dyn Checkpoints>,
     blobs: Arc<Blobs>,
     client: reqwest::Client,
     base: String,
@@ -62,14 +56,15 @@ impl Dispatch {
         config: &Config,
         https_port: u16,
         hub: Arc<Hub>,
-        events: Events,
+        events: Arc<dyn EventSource>,
+        checkpoints: Arc<dyn Checkpoints>,
         blobs: Arc<Blobs>,
     ) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.ca_file())?;
         let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
         let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
         let base = format!("https://{}{port}", hub.host_name());
-        Ok(Self { hub, events, blobs, client, base })
+        Ok(Self { hub, events, checkpoints, blobs, client, base })
     }
 
     /// Runs until `stopped`: starts senders of new endpoints and ends those of endpoints that are gone or changed.
@@ -106,10 +101,23 @@ impl Dispatch {
                     continue;
                 }
             };
-            let Some(cursor) = self.cursor(one, partition) else { continue };
-            let (endpoint, name) = (Destinations::of(one.number), one.endpoint.name.clone());
-            let (hub, events, place) = (Arc::clone(&self.hub), self.events.clone(), place_name(one, partition));
-            tasks.spawn(Sender { hub, events, name, endpoint, place, partition, sink, cursor }.run());
+            let sender = Sender {
+                hub: Arc::clone(&self.hub),
+                name: one.endpoint.name.clone(),
+                endpoint: Destinations::of(one.number),
+                partition,
+                sink,
+                is_holding: false,
+            };
+            let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
+            let follower = Follower {
+                name: one.endpoint.name.clone(),
+                events: Arc::clone(&self.events),
+                partition,
+                start: Start::After(Timestamp::from_millis(since)),
+                place: Some((Arc::clone(&self.checkpoints), place_name(one, partition))),
+            };
+            tasks.spawn(follower.run(sender));
         }
         info!(endpoint = %one.endpoint.name, "sending to endpoint");
         tasks
@@ -138,15 +146,6 @@ impl Dispatch {
         }
     }
 
-    fn cursor(&self, one: &InUse, partition: u16) -> Option<Cursor> {
-        let saved = self.events.log().checkpoints().get(&place_name(one, partition));
-        let saved = saved.inspect_err(|error| warn!(%error, "place of an endpoint cannot be read")).ok().flatten();
-        let number = saved.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        let since = one.since.as_millis().saturating_sub(i64::try_from(HEAD_START.as_millis()).unwrap_or(0));
-        let start = number.map_or(Start::After(Timestamp::from_millis(since)), Start::At);
-        self.events.read(partition, start)
-    }
-
     /// Ends the senders of an endpoint; removes their places when it is gone, and not only set otherwise.
     async fn forget(&self, one: &InUse, mut tasks: JoinSet<()>) {
         tasks.shutdown().await;
@@ -163,7 +162,12 @@ impl Dispatch {
             return;
         }
         for partition in 0..self.events.partitions() {
-            if let Err(error) = self.events.log().checkpoints().remove(&place_name(one, partition)) {
+            // Taken first: a sender that was ended may still be saving it.
+            let removed = match Checkpoint::take(Arc::clone(&self.checkpoints), place_name(one, partition)).await {
+                Ok(place) => place.remove().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 warn!(%error, "place of a deleted endpoint stays");
             }
         }
@@ -177,61 +181,42 @@ fn place_name(one: &InUse, partition: u16) -> String {
 /// Sends one partition to one endpoint.
 struct Sender {
     hub: Arc<Hub>,
-    events: Events,
     name: String,
     endpoint: Destinations,
-    place: String,
     partition: u16,
     sink: Box<dyn Sink>,
-    cursor: Cursor,
+    /// The sink has events that were not sent.
+    is_holding: bool,
+}
+
+impl Consumer for Sender {
+    const BATCH_EVENTS: usize = 256;
+
+    fn has_room(&self) -> bool {
+        self.sink.has_room()
+    }
+
+    fn take(&mut self, batch: Batch) {
+        let now = gantry_gateway::now();
+        for event in batch.events.into_iter().filter_map(|event| event.routed_to(self.endpoint)) {
+            self.is_holding = true;
+            self.sink.push(now, event);
+        }
+    }
+
+    async fn work(&mut self) {
+        if self.sink.is_due(gantry_gateway::now()) {
+            self.flush().await;
+            self.is_holding = false;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !self.is_holding
+    }
 }
 
 impl Sender {
-    async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK);
-        let (mut saved, mut saved_at) = (self.cursor.next_sequence_number(), Instant::now());
-        let mut is_holding = false;
-        loop {
-            tokio::select! {
-                read = self.cursor.next(BATCH_EVENTS, BATCH_BYTES), if self.sink.has_room() => match read {
-                    Ok(Some(batch)) => {
-                        let now = gantry_gateway::now();
-                        for event in batch.events.into_iter().filter(|event| event.destinations.meets(self.endpoint)) {
-                            is_holding = true;
-                            self.sink.push(now, enriched(event, self.endpoint));
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(error) => {
-                        error!(partition = self.partition, %error, "events cannot be read");
-                        tokio::time::sleep(PAUSE_MIN).await;
-                    }
-                },
-                _ = tick.tick() => {}
-            }
-            if self.sink.is_due(gantry_gateway::now()) {
-                self.flush().await;
-                is_holding = false;
-            }
-            // While the sink holds events, the place stays before them.
-            let next = self.cursor.next_sequence_number();
-            if !is_holding && next > saved && saved_at.elapsed() >= SAVE_PERIOD {
-                self.save(next).await;
-                (saved, saved_at) = (next, Instant::now());
-            }
-        }
-    }
-
-    async fn save(&mut self, next: u64) {
-        let (events, place) = (self.events.clone(), self.place.clone());
-        let write = move || events.log().checkpoints().put(&place, &next.to_le_bytes());
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(endpoint = %self.name, %error, "place not saved"),
-            Err(error) => warn!(endpoint = %self.name, %error, "place not saved"),
-        }
-    }
-
     /// Sends until it worked.
     async fn flush(&mut self) {
         let mut pause = PAUSE_MIN;
