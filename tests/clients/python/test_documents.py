@@ -112,7 +112,7 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         lines = [line.replace("device.connection", f"{tmp_path}/device.connection") for line in text.splitlines()]
         entry = home("\n".join(lines[:2]))
         assert "sha256" in entry and "SharedAccessKeyName=device" in (tmp_path / "device.connection").read_text()
-        # The third line starts the server: what it reads is the next block, and crates/server runs it whole.
+        # The third line starts the server: what it reads is the next block, and crates/gantry runs it whole.
         assert shlex.split(lines[2])[:2] == ["gantry", "token-server"] and len(lines) == 3
     elif language == "toml":
         config = tomllib.loads(text)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::Instant;
 
-use crate::cli::mqtt_client::{Incoming, MqttClient};
+use crate::mqtt_client::{Incoming, MqttClient};
 
 /// One latency of so many is kept.
 const LATENCY_SAMPLE: u64 = 16;

@@ -10,8 +10,8 @@ use reqwest::Method;
 use tokio::time::Instant;
 
 use super::{MOSQUITTO_PORT, MOSQUITTO_TLS_PORT, PLAIN_PORT, PORT_OFFSET};
-use crate::cli::client::Client;
-use crate::cli::mqtt_client::{Target, trust};
+use crate::client::Client;
+use crate::mqtt_client::{Target, trust};
 
 /// Clock ticks a second in `/proc`: USER_HZ, 100 on every Linux we run on.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use super::register;
 use super::server::start_gantry;
-use crate::cli::client::{Client, Connection};
-use crate::cli::mqtt_client::{Login, MqttClient, Target, trust};
-use crate::cli::output::Output;
+use crate::client::{Client, Connection};
+use crate::mqtt_client::{Login, MqttClient, Target, trust};
+use crate::output::Output;
 
 /// The first bytes of a TLS handshake.
 const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01";

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::body::BodyArgs;
 use super::server::{Server, start_gantry};
 use super::{Figures, register};
-use crate::cli::amqp_client::AmqpClient;
-use crate::cli::client::Client;
-use crate::cli::mqtt_client::{Login, Target, trust};
-use crate::cli::output::Output;
+use crate::amqp_client::AmqpClient;
+use crate::client::Client;
+use crate::mqtt_client::{Login, Target, trust};
+use crate::output::Output;
 
 /// One latency of so many is kept.
 const LATENCY_SAMPLE: u64 = 16;

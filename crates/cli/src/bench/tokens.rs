@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::server::{Server, TOKEN_KEY, TokenServer, start_token_server};
-use crate::cli::output::Output;
+use crate::output::Output;
 
 #[derive(Args)]
 pub(in crate::cli) struct TokensArgs {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::register;
 use super::server::{Server, start_gantry};
-use crate::cli::mqtt_client::{Incoming, Login, MqttClient, Target, trust};
-use crate::cli::output::Output;
+use crate::mqtt_client::{Incoming, Login, MqttClient, Target, trust};
+use crate::output::Output;
 
 const RESPONSES: &str = "$iothub/twin/res/#";
 

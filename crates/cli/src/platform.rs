@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Output, text};
-use crate::config::Config;
+use gantry_runtime::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum RuleCommand {

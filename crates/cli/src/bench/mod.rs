@@ -25,7 +25,7 @@ use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use crate::client::Client;
 use super::mqtt_client::Login;
 use super::output::Output;
 

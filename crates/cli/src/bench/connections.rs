@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::server::start_gantry;
 use super::{amqp, register};
-use crate::cli::amqp_client::AmqpClient;
-use crate::cli::mqtt_client::{Login, MqttClient, Target, trust};
-use crate::cli::output::Output;
+use crate::amqp_client::AmqpClient;
+use crate::mqtt_client::{Login, MqttClient, Target, trust};
+use crate::output::Output;
 
 /// Connects under way at once.
 const CONNECTING_MAX: usize = 64;

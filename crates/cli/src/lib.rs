@@ -19,8 +19,8 @@ mod token_server;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Overrides, ServeOverrides};
-use crate::serve;
+use gantry_runtime::config::{Config, Overrides, ServeOverrides};
+use gantry_runtime::serve;
 use client::{Client, Connection};
 use output::Output;
 
@@ -193,7 +193,7 @@ mod tests {
     fn every_command_in_the_documents_exists() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut files = vec!["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md"];
-        files.extend(["crates/server/default.toml", "crates/server/token-server.toml"]);
+        files.extend(["crates/runtime/default.toml", "crates/runtime/token-server.toml"]);
         let mut paths: Vec<_> = files.into_iter().map(|file| root.join(file)).collect();
         let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
         paths.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::server::start_gantry;
-use crate::cli::client::Client;
-use crate::cli::output::Output;
+use crate::client::Client;
+use crate::output::Output;
 
 /// Calls in flight at once.
 const CONCURRENCY: usize = 32;

@@ -2,30 +2,10 @@
 //!
 //! `gantry serve` runs it; every other subcommand is a client of its public API.
 
-mod amqp;
-mod blobs;
-mod bridge;
-mod by_name;
-mod cli;
-mod config;
-mod first_start;
-mod follow;
-mod https;
-mod listen;
-mod page;
-mod processing;
-mod prompt;
-mod provisioning;
-mod registry;
-mod routing;
-mod serve;
-mod token_server;
-mod unit;
-mod websocket;
-
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use gantry_cli::Cli;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -33,7 +13,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // The one provider of the process; a second call would be a bug.
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("no provider is installed yet");
-    match cli::run(cli::Cli::parse()) {
+    match gantry_cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -25,7 +25,7 @@ status. Over AMQP a message or link is refused with the condition. A dash: it do
 that cannot be taken ends the connection, a refused sign-in is CONNACK 5, a throttled one CONNACK 3. MQTT 5 has reason \
 codes and the user property `status`, in acknowledgements, in responses and when a connection ends.
 
-This table is checked by a test (`crates/server/tests/suite/errors.rs`).
+This table is checked by a test (`crates/gantry/tests/suite/errors.rs`).
 
 | Failure | HTTP | Number | Name | Twin status | MQTT 5 | AMQP condition |
 |---|---|---|---|---|---|---|

@@ -8,8 +8,8 @@ use rand::RngCore as _;
 use serde_json::json;
 
 use super::output::Output;
-use crate::config::Overrides;
-use crate::token_server;
+use gantry_runtime::config::Overrides;
+use gantry_runtime::token_server;
 
 #[derive(Args)]
 pub(super) struct TokenServerArgs {

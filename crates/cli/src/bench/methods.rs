@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::register;
 use super::server::start_gantry;
-use crate::cli::mqtt_client::{Incoming, MqttClient, Target, trust};
-use crate::cli::output::Output;
+use crate::mqtt_client::{Incoming, MqttClient, Target, trust};
+use crate::output::Output;
 
 const REQUESTS: &str = "$iothub/methods/POST/#";
 

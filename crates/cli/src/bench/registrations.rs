@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::server::{Server, start_gantry};
-use crate::cli::client::Client;
-use crate::cli::output::Output;
+use crate::client::Client;
+use crate::output::Output;
 
 /// Devices, and bulk calls, in progress at once.
 const CONCURRENCY: usize = 64;

@@ -17,8 +17,8 @@ use super::body::BodyArgs;
 use super::load::Load;
 use super::server::{Mosquitto, Server, start_build, start_mosquitto};
 use super::{Figures, PLAIN_PORT, register};
-use crate::cli::mqtt_client::{Login, MqttClient, Target, trust};
-use crate::cli::output::Output;
+use crate::mqtt_client::{Login, MqttClient, Target, trust};
+use crate::output::Output;
 
 /// How long a server may go on working after the last acknowledgement.
 const SETTLE_MAX: Duration = Duration::from_secs(60);

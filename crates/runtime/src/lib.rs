@@ -1,0 +1,23 @@
+//! The platform as a library: units, listeners, runners, what follows the log, configuration and the first start.
+//!
+//! The only room that joins heads, domain and storage. The binary, an edge runtime and tests stand on it.
+
+mod amqp;
+mod blobs;
+mod bridge;
+mod by_name;
+pub mod config;
+mod first_start;
+mod follow;
+mod https;
+mod listen;
+mod page;
+mod processing;
+mod prompt;
+mod provisioning;
+mod registry;
+mod routing;
+pub mod serve;
+pub mod token_server;
+mod unit;
+mod websocket;
