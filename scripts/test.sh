@@ -11,6 +11,10 @@ apt_install ip iproute2
 apt_install chromium chromium
 apt_install swtpm swtpm
 cargo_tools
+# Packages of the clients come while the compiler works.
+clients=$(mktemp)
+(python_env clients tests/clients/python/requirements.txt && node_modules "$ROOT/tests/clients/node") > "$clients" 2>&1 &
+arriving=$!
 
 step "page: install, check, unit tests, build"
 scripts/web.sh
@@ -31,8 +35,8 @@ cargo test --workspace --doc --quiet
 
 step "real clients"
 # The binary that the tests above were built with; another build would have other features and take minutes.
+wait "$arriving" || { cat "$clients"; exit 1; }
 python=$(python_env clients tests/clients/python/requirements.txt)
-node_modules "$ROOT/tests/clients/node"
 tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python"
 
 step "the page in Chromium"

@@ -2,8 +2,8 @@
 # Runs every client suite, each against a `gantry serve` of its own on the standard ports.
 # Usage: tests/clients/run.sh BINARY PYTHON
 #
-# The suites wait more than they work, so they run beside each other, each in a network of its own where the system lets
-# us make one; elsewhere one after the other on loopback.
+# Every file is a suite. They wait more than they work, so some run beside each other, each in a network of its own where
+# the system lets us make one; elsewhere one after the other on loopback.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export GANTRY_BIN=$1 PYTHON=$2
@@ -40,26 +40,25 @@ isolate=(unshare --net)
 [ "$(id -u)" = 0 ] || isolate=(unshare --map-root-user --net)
 "${isolate[@]}" true 2> /dev/null || isolate=()
 
-files=("$here"/python/test_*.py)
-names=(python-1 python-2 python-3 node)
-command_of() {
-  case $1 in
-    node) echo "suite node node npm test" ;;
-    *) echo "suite $1 python $PYTHON -m pytest $(for ((n = ${1#python-} - 1; n < ${#files[@]}; n += 3)); do basename "${files[n]}"; done | tr '\n' ' ')" ;;
-  esac
+at_once=6
+[ ${#isolate[@]} != 0 ] || at_once=1
+
+# run FILE: its suite, with what is said kept until all are done.
+run() {
+  local file=$1 name; name=$(basename "$file")
+  case $name in
+    *.py) suite "$name" python "$PYTHON" -m pytest --durations=3 "$name" ;;
+    *.mjs) suite "$name" node node --test --test-timeout=120000 "$name" ;;
+  esac > "$shared/$name.out" 2>&1
 }
-pids=() failed=0
-for name in "${names[@]}"; do
-  if [ ${#isolate[@]} = 0 ]; then
-    bash -euc "$(command_of "$name")" > "$shared/$name.out" 2>&1 || failed=1
-  else
-    "${isolate[@]}" bash -euc "$(command_of "$name")" > "$shared/$name.out" 2>&1 &
-    pids+=($!)
-  fi
-done
-for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
-for name in "${names[@]}"; do
-  echo "--- $name"
-  cat "$shared/$name.out"
+export -f run
+
+# The largest first, so that none is left alone at the end.
+mapfile -t files < <(ls -S "$here"/python/test_*.py "$here"/node/*.test.mjs)
+failed=0
+printf '%s\0' "${files[@]}" | xargs -0 -P "$at_once" -I{} ${isolate[@]+"${isolate[@]}"} bash -euc 'run {}' || failed=1
+for file in "${files[@]}"; do
+  echo "--- $(basename "$file")"
+  cat "$shared/$(basename "$file").out"
 done
 exit "$failed"

@@ -14,15 +14,17 @@ mod platform;
 mod policy;
 mod return_rules;
 mod routing;
+mod serve;
+mod settings;
 mod simulate;
 mod token_server;
 
 use clap::{Parser, Subcommand};
 
-use gantry_runtime::config::{Config, Overrides, ServeOverrides};
-use gantry_runtime::serve;
 use client::{Client, Connection};
+use gantry_runtime::config::Config;
 use output::Output;
+use settings::{Overrides, ServeOverrides};
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -116,11 +118,19 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let output = if cli.json { Output::Json } else { Output::Text };
     let command = match cli.command {
-        Command::Serve { overrides } => return serve::run(Config::load(&cli.overrides, &overrides)?, cli.json).await,
-        Command::TokenServer(args) => return token_server::run(&cli.overrides, output, cli.json, args).await,
+        Command::Serve { overrides } => {
+            let mut sources = cli.overrides.sources()?;
+            overrides.add_to(&mut sources);
+            let mut config = Config::load(&sources)?;
+            config.bench_plain_port = overrides.bench_plain_port;
+            return serve::run(config, cli.json).await;
+        }
+        Command::TokenServer(args) => {
+            return token_server::run(&cli.overrides.sources()?, output, cli.json, args).await;
+        }
         command => command,
     };
-    let config = Config::load(&cli.overrides, &ServeOverrides::default())?;
+    let config = Config::load(&cli.overrides.sources()?)?;
     let folder = &config.data_folder;
     let client = || Client::new(folder);
     match command {

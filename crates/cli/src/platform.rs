@@ -172,7 +172,12 @@ pub(super) async fn doctor(config: &Config, output: Output) -> anyhow::Result<()
         });
         checks.push(("host name", resolved.map_err(|error| format!("{host}: {error}"))));
     }
-    let ports = [("MQTT port", config.ports.mqtt()), ("AMQP port", config.ports.amqp())];
+    // Where the platform last listened, and where it would.
+    let last = |name| client.as_ref().ok().and_then(|client| client.connection().get(name).ok()?.parse().ok());
+    let ports = [
+        ("MQTT port", last("GANTRY_MQTT_PORT").unwrap_or(config.ports.mqtt())),
+        ("AMQP port", last("GANTRY_AMQP_PORT").unwrap_or(config.ports.amqp())),
+    ];
     for (name, port) in ports {
         checks.push((name, reach(config, port).await));
     }

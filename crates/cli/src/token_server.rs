@@ -8,7 +8,7 @@ use rand::RngCore as _;
 use serde_json::json;
 
 use super::output::Output;
-use gantry_runtime::config::Overrides;
+use gantry_runtime::config::Sources;
 use gantry_runtime::token_server;
 
 #[derive(Args)]
@@ -29,14 +29,13 @@ enum TokenServerCommand {
     },
 }
 
-pub(super) async fn run(
-    overrides: &Overrides,
-    output: Output,
-    json: bool,
-    args: TokenServerArgs,
-) -> anyhow::Result<()> {
+pub(super) async fn run(sources: &Sources, output: Output, json: bool, args: TokenServerArgs) -> anyhow::Result<()> {
     match args.command {
-        None => token_server::run(overrides, json).await,
+        None => {
+            // Nothing this process writes is for other users.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+            token_server::run(sources, json).await
+        }
         Some(TokenServerCommand::Key { name, identities }) => draw(output, &name, &identities),
     }
 }

@@ -1,4 +1,4 @@
-//! Configuration: `default.toml`, a user's file, environment variables, flags, in this order.
+//! Configuration: `default.toml`, a user's file, and what goes before it, in this order.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
 use gantry_hub::DisabledTokens;
 use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
@@ -52,7 +51,8 @@ pub struct Config {
     pub mail: Mail,
     /// The token server's role.
     pub token_server: TokenServerConfig,
-    /// See [`ServeOverrides::bench_plain_port`]; no file can set it.
+    /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart. No file can
+    /// set it.
     #[serde(skip)]
     pub bench_plain_port: Option<u16>,
     /// The data folder of the process, in the configuration of a further hub.
@@ -303,8 +303,14 @@ pub struct Mail {
 }
 
 impl Ports {
+    /// These, as they are.
+    pub(crate) fn bound(mqtt: u16, amqp: u16, https: u16) -> Self {
+        Self { offset: 0, mqtt, amqp, https }
+    }
+
+    /// With the offset; 0, for any that is free, stays 0.
     fn shifted(self, port: u16) -> u16 {
-        port.saturating_add(self.offset)
+        if port == 0 { 0 } else { port.saturating_add(self.offset) }
     }
 
     /// MQTT over TLS.
@@ -328,50 +334,34 @@ impl Ports {
     }
 }
 
-/// Flags that override the file; each has an environment variable.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Overrides {
-    /// Configuration file (TOML).
-    #[arg(long, env = "GANTRY_CONFIG", global = true)]
-    pub config: Option<PathBuf>,
-    /// Data folder.
-    #[arg(long, env = "GANTRY_DATA", global = true)]
-    pub data: Option<PathBuf>,
+/// What settings are read from, beside the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A file (TOML).
+    pub file: Option<PathBuf>,
+    /// Values in the shape of a file that take the place of the file's: flags and environment variables.
+    pub overrides: toml::Table,
 }
 
-/// Flags of `serve` that override the file.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ServeOverrides {
-    /// Address to listen on; may be repeated.
-    #[arg(long, env = "GANTRY_BIND", value_delimiter = ',')]
-    pub bind: Vec<IpAddr>,
-    /// Name of the hub and its event stream.
-    #[arg(long, env = "GANTRY_HUB_NAME")]
-    pub hub_name: Option<String>,
-    /// Name clients connect to; may be repeated, the first is in connection strings.
-    #[arg(long, env = "GANTRY_HOST_NAMES", value_delimiter = ',')]
-    pub host_name: Vec<String>,
-    /// Edition of the reference service to act like, with its throttles and daily quota, such as S1x2.
-    #[arg(long, env = "GANTRY_ACT_LIKE")]
-    pub act_like: Option<String>,
-    /// Let devices ask for faults in their messages (AzIoTHub_FaultOperationType).
-    #[arg(long, env = "GANTRY_ALLOW_FAULTS")]
-    pub allow_faults: bool,
-    /// Added to every port.
-    #[arg(long, env = "GANTRY_PORT_OFFSET")]
-    pub port_offset: Option<u16>,
-    /// MQTT port.
-    #[arg(long, env = "GANTRY_MQTT_PORT_NUMBER")]
-    pub mqtt_port: Option<u16>,
-    /// AMQP port.
-    #[arg(long, env = "GANTRY_AMQP_PORT_NUMBER")]
-    pub amqp_port: Option<u16>,
-    /// HTTPS port.
-    #[arg(long, env = "GANTRY_HTTPS_PORT_NUMBER")]
-    pub https_port: Option<u16>,
-    /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart.
-    #[arg(long, env = "GANTRY_BENCH_PLAIN_PORT", hide = true)]
-    pub bench_plain_port: Option<u16>,
+impl Sources {
+    /// The defaults with what the file and the overrides say instead; `prepare` may work on the file first.
+    ///
+    /// # Errors
+    /// Names the file, and the key that is unknown.
+    pub(crate) fn over(
+        &self,
+        mut table: toml::Table,
+        prepare: impl FnOnce(&mut toml::Table) -> anyhow::Result<()>,
+    ) -> anyhow::Result<toml::Table> {
+        if let Some(path) = &self.file {
+            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            let named = || format!("in {}", path.display());
+            let mut file: toml::Table = toml::from_str(&text).with_context(named)?;
+            prepare(&mut file).and_then(|()| merge(&mut table, file, "")).with_context(named)?;
+        }
+        merge(&mut table, self.overrides.clone(), "")?;
+        Ok(table)
+    }
 }
 
 impl Config {
@@ -379,51 +369,12 @@ impl Config {
     ///
     /// # Errors
     /// Names the file and key that is wrong.
-    pub fn load(overrides: &Overrides, serve: &ServeOverrides) -> anyhow::Result<Self> {
-        let mut table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
-        if let Some(path) = &overrides.config {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            let mut file: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-            let hubs = file.remove("hubs");
-            merge(&mut table, file, "").with_context(|| format!("in {}", path.display()))?;
-            if let Some(hubs) = hubs {
-                let hubs = further_hubs(hubs).with_context(|| format!("in {}", path.display()))?;
-                table.insert("hubs".into(), hubs);
-            }
-        }
-        let mut config: Self = table.try_into().context("in the configuration")?;
-        if let Some(data) = &overrides.data {
-            config.data_folder.clone_from(data);
-        }
+    pub fn load(sources: &Sources) -> anyhow::Result<Self> {
+        let table: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
+        let mut config: Self = sources.over(table, complete_hubs)?.try_into().context("in the configuration")?;
         if config.data_folder.as_os_str().is_empty() {
             config.data_folder = default_folder()?;
         }
-        if !serve.bind.is_empty() {
-            config.bind.clone_from(&serve.bind);
-        }
-        if let Some(name) = &serve.hub_name {
-            config.hub.name.clone_from(name);
-        }
-        if !serve.host_name.is_empty() {
-            config.hub.host_names.clone_from(&serve.host_name);
-        }
-        if let Some(edition) = &serve.act_like {
-            config.hub.act_like.clone_from(edition);
-        }
-        config.hub.allow_faults |= serve.allow_faults;
-        if let Some(offset) = serve.port_offset {
-            config.ports.offset = offset;
-        }
-        let ports = &mut config.ports;
-        let given = [
-            (&mut ports.mqtt, serve.mqtt_port),
-            (&mut ports.amqp, serve.amqp_port),
-            (&mut ports.https, serve.https_port),
-        ];
-        for (slot, port) in given {
-            *slot = port.unwrap_or(*slot);
-        }
-        config.bench_plain_port = serve.bench_plain_port;
         config.check()?;
         Ok(config)
     }
@@ -494,19 +445,21 @@ impl Config {
     }
 }
 
-/// Further hubs: each has the defaults of `[hub]`, and must have a name and host names of its own.
-fn further_hubs(hubs: toml::Value) -> anyhow::Result<toml::Value> {
-    let toml::Value::Array(hubs) = hubs else { bail!("hubs must be an array of tables: [[hubs]]") };
+/// Gives each further hub of a file the defaults of `[hub]`; it must have a name and host names of its own.
+fn complete_hubs(file: &mut toml::Table) -> anyhow::Result<()> {
+    let Some(hubs) = file.get_mut("hubs") else { return Ok(()) };
     let default: toml::Table = toml::from_str(DEFAULT).expect("default.toml is valid");
-    let merged = hubs.into_iter().map(|hub| {
-        let (toml::Value::Table(hub), Some(toml::Value::Table(mut base))) = (hub, default.get("hub").cloned()) else {
+    let Some(hubs) = hubs.as_array_mut() else { bail!("hubs must be an array of tables: [[hubs]]") };
+    for hub in hubs {
+        let (toml::Value::Table(given), Some(toml::Value::Table(mut base))) = (&mut *hub, default.get("hub").cloned())
+        else {
             bail!("hubs must be an array of tables: [[hubs]]")
         };
-        ensure!(hub.contains_key("name") && hub.contains_key("host_names"), "hubs: name and host_names are needed");
-        merge(&mut base, hub, "hubs.")?;
-        Ok(toml::Value::Table(base))
-    });
-    Ok(toml::Value::Array(merged.collect::<anyhow::Result<_>>()?))
+        ensure!(given.contains_key("name") && given.contains_key("host_names"), "hubs: name and host_names are needed");
+        merge(&mut base, std::mem::take(given), "hubs.")?;
+        *hub = toml::Value::Table(base);
+    }
+    Ok(())
 }
 
 /// The section `[token_server]` as it is by default: a token server of its own has it too.
@@ -516,13 +469,13 @@ pub fn default_token_server() -> toml::Value {
 }
 
 /// Keys a file may have that have no default.
-const WITHOUT_DEFAULT: [&str; 2] = ["hub.routing", "hubs.routing"];
+const WITHOUT_DEFAULT: [&str; 3] = ["hub.routing", "hubs.routing", "hubs"];
 
 /// Puts a file's values in the place of those they override.
 ///
 /// # Errors
 /// Names a key that is unknown.
-pub fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
+fn merge(base: &mut toml::Table, file: toml::Table, at: &str) -> anyhow::Result<()> {
     for (key, value) in file {
         match (base.get_mut(&key), value) {
             (None, value) if WITHOUT_DEFAULT.contains(&format!("{at}{key}").as_str()) => {
@@ -555,8 +508,8 @@ mod tests {
     fn load(text: &str) -> anyhow::Result<Config> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), text)?;
-        let overrides = Overrides { config: Some(file.path().to_owned()), data: Some("x".into()) };
-        Config::load(&overrides, &ServeOverrides::default())
+        let overrides = toml::toml! { data_folder = "x" };
+        Config::load(&Sources { file: Some(file.path().to_owned()), overrides })
     }
 
     #[test]

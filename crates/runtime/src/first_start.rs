@@ -255,12 +255,12 @@ pub fn write_file(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> 
 /// Names and keys for programs, as shell assignments.
 pub struct Connections {
     /// Pairs of variable and value.
-    pub variables: Vec<(&'static str, String)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Connections {
-    /// For the ports that were really bound.
-    pub fn new(config: &Config, secrets: &Secrets, https: u16) -> anyhow::Result<Self> {
+    /// With the ports of the configuration, which are those that were bound.
+    pub fn new(config: &Config, secrets: &Secrets) -> anyhow::Result<Self> {
         let host = config.hub.host_names.first().context("hub.host_names")?;
         let with_port = |port: u16, standard: u16| {
             if port == standard { host.clone() } else { format!("{host}:{port}") }
@@ -269,7 +269,7 @@ impl Connections {
             let policy = policies.find(name).with_context(|| format!("policy {name}"))?;
             anyhow::Ok(policy.keys.primary.to_base64())
         };
-        let (web, amqp) = (with_port(https, 443), with_port(config.ports.amqp(), 5671));
+        let (web, amqp) = (with_port(config.ports.https(), 443), with_port(config.ports.amqp(), 5671));
         let owner = key(&secrets.hub_policies, "iothubowner")?;
         let service = key(&secrets.hub_policies, "service")?;
         let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
@@ -307,6 +307,11 @@ impl Connections {
             ("GANTRY_AMQP_PORT", config.ports.amqp().to_string()),
         ];
         Ok(Self { variables })
+    }
+
+    /// The value of a variable; empty when there is none of the name.
+    pub fn get(&self, name: &str) -> &str {
+        self.variables.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
     /// Writes `connection.env`, readable by its owner only.

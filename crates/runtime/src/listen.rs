@@ -97,15 +97,18 @@ fn raise_file_limit() -> u64 {
     }
 }
 
-/// Binds a port on every address. Addresses of a family the machine lacks are skipped with a warning.
+/// Binds a port on every address; with port 0 one that is free, the same on all of them. Addresses of a family the machine lacks are skipped with a warning.
 ///
 /// # Errors
 /// When no address can be bound, or a port is taken.
-pub fn bind(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+pub fn bind(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
     let mut listeners = vec![];
     for address in addresses {
         match bind_one(SocketAddr::new(*address, port)) {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => {
+                port = listener.local_addr()?.port();
+                listeners.push(listener);
+            }
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
                     || error.raw_os_error() == Some(97) =>

@@ -151,7 +151,6 @@ impl Unit {
         gateway: Gateway,
         sessions: Arc<Sessions>,
         metrics: PrometheusHandle,
-        https_port: u16,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
@@ -167,7 +166,7 @@ impl Unit {
         let dispatch = {
             let (events, checkpoints) = (Arc::<Events>::clone(&self.events), Arc::<Events>::clone(&self.events));
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
-            routing::Dispatch::new(&self.config, https_port, hub, events, checkpoints, blobs)?
+            routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),

@@ -29,7 +29,7 @@ const QUEUE_LEN: usize = 50;
 const SEND_WINDOW: usize = 8;
 
 #[derive(Args)]
-pub(in crate::cli) struct AmqpTelemetryArgs {
+pub(crate) struct AmqpTelemetryArgs {
     /// Seconds of the measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -44,7 +44,7 @@ pub(in crate::cli) struct AmqpTelemetryArgs {
 }
 
 #[derive(Args)]
-pub(in crate::cli) struct C2dArgs {
+pub(crate) struct C2dArgs {
     /// Devices; each is sent 50 messages.
     #[arg(long, default_value_t = 1_000)]
     devices: usize,

@@ -10,7 +10,7 @@ const BODIES: usize = 64;
 const NAMES: [&str; 4] = ["temperature", "pressure", "vibration", "current"];
 
 #[derive(Args, Clone)]
-pub(in crate::cli) struct BodyArgs {
+pub(crate) struct BodyArgs {
     /// Bytes of each message body.
     #[arg(long, default_value_t = 256)]
     size: usize,

@@ -22,7 +22,7 @@ use crate::output::Output;
 const CONNECTING_MAX: usize = 64;
 
 #[derive(Args)]
-pub(in crate::cli) struct ConnectionsArgs {
+pub(crate) struct ConnectionsArgs {
     /// Connections to open and keep.
     #[arg(long, default_value_t = 10_000)]
     count: usize,

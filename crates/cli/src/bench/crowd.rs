@@ -28,7 +28,7 @@ const DRIP: Duration = Duration::from_secs(1);
 const COMING_MAX: usize = 256;
 
 #[derive(Args)]
-pub(in crate::cli) struct CrowdArgs {
+pub(crate) struct CrowdArgs {
     /// Peers, spread over the three ports.
     #[arg(long, default_value_t = 9_000)]
     count: usize,

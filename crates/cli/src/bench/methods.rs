@@ -17,7 +17,7 @@ use crate::output::Output;
 const REQUESTS: &str = "$iothub/methods/POST/#";
 
 #[derive(Args)]
-pub(in crate::cli) struct MethodsArgs {
+pub(crate) struct MethodsArgs {
     /// Seconds of the measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,

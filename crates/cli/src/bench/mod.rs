@@ -25,9 +25,9 @@ use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::Client;
 use super::mqtt_client::Login;
 use super::output::Output;
+use crate::client::Client;
 
 /// Offset of the bench's ports, away from a platform in use.
 const PORT_OFFSET: u16 = 21_000;

@@ -29,7 +29,7 @@ const KEY: [u8; 32] = [7; 32];
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 #[derive(Args)]
-pub(in crate::cli) struct RegistrationsArgs {
+pub(crate) struct RegistrationsArgs {
     /// Individual enrollments at each measurement, rising.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
     sizes: Vec<usize>,

@@ -25,7 +25,7 @@ const BULK: usize = 100;
 const SITES: usize = 20;
 
 #[derive(Args)]
-pub(in crate::cli) struct RegistryArgs {
+pub(crate) struct RegistryArgs {
     /// Registered devices at each measurement, rising.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
     sizes: Vec<usize>,

@@ -26,7 +26,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(60);
 const IDLE_SHARE: f64 = 0.1;
 
 #[derive(Args)]
-pub(in crate::cli) struct TelemetryArgs {
+pub(crate) struct TelemetryArgs {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,

@@ -13,7 +13,7 @@ use super::server::{Server, TOKEN_KEY, TokenServer, start_token_server};
 use crate::output::Output;
 
 #[derive(Args)]
-pub(in crate::cli) struct TokensArgs {
+pub(crate) struct TokensArgs {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,

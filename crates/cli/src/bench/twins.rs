@@ -17,7 +17,7 @@ use crate::output::Output;
 const RESPONSES: &str = "$iothub/twin/res/#";
 
 #[derive(Args)]
-pub(in crate::cli) struct TwinsArgs {
+pub(crate) struct TwinsArgs {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,

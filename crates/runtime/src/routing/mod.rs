@@ -48,13 +48,12 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Joins hub and log; receivers are told of the HTTPS port.
+    /// Joins hub and log.
     ///
     /// # Errors
     /// When our own CA cannot be read.
     pub fn new(
         config: &Config,
-        https_port: u16,
         hub: Arc<Hub>,
         events: Arc<dyn EventSource>,
         checkpoints: Arc<dyn Checkpoints>,
@@ -62,7 +61,8 @@ impl Dispatch {
     ) -> anyhow::Result<Self> {
         let ca = std::fs::read(config.ca_file())?;
         let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
-        let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
+        let port = config.ports.https();
+        let port = if port == 443 { String::new() } else { format!(":{port}") };
         let base = format!("https://{}{port}", hub.host_name());
         Ok(Self { hub, events, checkpoints, blobs, client, base })
     }

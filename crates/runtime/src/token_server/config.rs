@@ -8,7 +8,7 @@ use gantry_identity::Key;
 use serde::Deserialize;
 
 use super::read_secret;
-use crate::config::{Overrides, default_token_server, merge};
+use crate::config::{Sources, default_token_server};
 
 const DEFAULT: &str = include_str!("../../token-server.toml");
 /// Shortest life that may be configured, seconds.
@@ -213,18 +213,10 @@ impl StandaloneConfig {
     ///
     /// # Errors
     /// Names the file and key that is wrong.
-    pub fn load(overrides: &Overrides) -> anyhow::Result<Self> {
+    pub fn load(sources: &Sources) -> anyhow::Result<Self> {
         let mut table: toml::Table = toml::from_str(DEFAULT).expect("token-server.toml is valid");
         table.insert("token_server".into(), default_token_server());
-        if let Some(path) = &overrides.config {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            let file: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-            merge(&mut table, file, "").with_context(|| format!("in {}", path.display()))?;
-        }
-        let mut config: Self = table.try_into().context("in the configuration")?;
-        if let Some(data) = &overrides.data {
-            config.data_folder.clone_from(data);
-        }
+        let mut config: Self = sources.over(table, |_| Ok(()))?.try_into().context("in the configuration")?;
         if config.data_folder.as_os_str().is_empty() {
             config.data_folder = crate::config::default_folder()?.with_file_name("gantry-tokens");
         }
@@ -280,7 +272,8 @@ mod tests {
     fn load(text: &str) -> anyhow::Result<StandaloneConfig> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), text)?;
-        StandaloneConfig::load(&Overrides { config: Some(file.path().to_owned()), data: Some("x".into()) })
+        let overrides = toml::toml! { data_folder = "x" };
+        StandaloneConfig::load(&Sources { file: Some(file.path().to_owned()), overrides })
     }
 
     #[test]

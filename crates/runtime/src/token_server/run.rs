@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use axum::http::header;
 use gantry_api::Routes;
 use gantry_api::tokens::{self, Role, Tokens};
 use gantry_tokens::ports::{PolicyKey, Signing};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -15,10 +15,11 @@ use tracing::{error, info, warn};
 use super::audit::{AuditLog, Reporter};
 use super::build;
 use super::config::{HubKey, StandaloneConfig};
-use crate::config::Overrides;
+use crate::config::Sources;
 use crate::first_start::{self, Certificates};
 use crate::https::Https;
 use crate::listen::{self, Bounds};
+use crate::recorder;
 
 /// Peers that have not proven who they are.
 const NEWCOMERS_MAX: usize = 4096;
@@ -29,13 +30,11 @@ const TOO_MIGHTY: [&str; 4] = ["iothubowner", "service", "registryRead", "regist
 ///
 /// # Errors
 /// When it cannot start; says what is in the way.
-pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
-    // Nothing this process writes is for other users.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let config = StandaloneConfig::load(overrides)?;
+pub async fn run(sources: &Sources, json: bool) -> anyhow::Result<()> {
+    let config = StandaloneConfig::load(sources)?;
     let tokens = Tokens::new(role(&config)?);
     let certificates = certificates(&config)?;
-    let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| anyhow!("metrics: {error}"))?;
+    let metrics = recorder::installed()?;
     let listeners = listen::bind(&config.bind, config.port);
     let listeners = listeners.with_context(|| format!("listening on port {}", config.port))?;
     let tls = gantry_gateway::tls::server_config(certificates.chain, certificates.key, &[b"h2", b"http/1.1"])?;
@@ -47,7 +46,7 @@ pub async fn run(overrides: &Overrides, json: bool) -> anyhow::Result<()> {
         tasks.spawn(listen::accept(listener, Arc::clone(&tls), bounds.clone(), service.clone()));
     }
     announce(&config, port, json);
-    serve_signals(overrides, &tokens).await?;
+    serve_signals(sources, &tokens).await?;
     info!("stopping");
     tasks.shutdown().await;
     bounds.drain().await;
@@ -94,7 +93,7 @@ fn certificates(config: &StandaloneConfig) -> anyhow::Result<Certificates> {
     first_start::certificates(&config.data_folder, "the token server", &config.host_names)
 }
 
-async fn serve_signals(overrides: &Overrides, tokens: &Tokens) -> anyhow::Result<()> {
+async fn serve_signals(sources: &Sources, tokens: &Tokens) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
@@ -103,7 +102,7 @@ async fn serve_signals(overrides: &Overrides, tokens: &Tokens) -> anyhow::Result
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         }
-        match StandaloneConfig::load(overrides).and_then(|config| role(&config)) {
+        match StandaloneConfig::load(sources).and_then(|config| role(&config)) {
             Ok(role) => {
                 tokens.replace(role);
                 info!("configuration read again");
