@@ -48,7 +48,7 @@ run() {
   local file=$1 name; name=$(basename "$file")
   case $name in
     *.py) suite "$name" python "$PYTHON" -m pytest --durations=3 "$name" ;;
-    *.mjs) suite "$name" node node --test --test-timeout=120000 "$name" ;;
+    *.mjs) suite "$name" node node --test --test-timeout=400000 "$name" ;;
   esac > "$shared/$name.out" 2>&1
 }
 export -f run

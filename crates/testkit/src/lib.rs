@@ -22,4 +22,4 @@ pub use service::{Answer, Service};
 pub use token_server::TokenServer;
 
 /// How long anything that must come may take.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(120);

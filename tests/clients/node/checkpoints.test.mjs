@@ -66,7 +66,7 @@ async function isBalanced(container, consumers) {
   return shares.length === consumers && total === 8 && Math.min(...shares) >= Math.floor(8 / consumers);
 }
 
-test('consumers share partitions and checkpoints resume', { timeout: 180_000 }, async (t) => {
+test('consumers share partitions and checkpoints resume', async (t) => {
   const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
   const container = service.getContainerClient(`cp-${randomBytes(8).toString('hex')}`);
   await container.create();
@@ -75,20 +75,20 @@ test('consumers share partitions and checkpoints resume', { timeout: 180_000 }, 
   const first = await send('a');
   const seen = new Set();
   const consumers = [consume(container, seen), consume(container, seen), consume(container, seen)];
-  await waitFor(() => isBalanced(container, 3), 60);
-  await waitFor(() => first.every((text) => seen.has(text)), 30);
+  await waitFor(() => isBalanced(container, 3));
+  await waitFor(() => first.every((text) => seen.has(text)));
 
   await consumers[0].close();
-  await waitFor(() => isBalanced(container, 2), 60);
+  await waitFor(() => isBalanced(container, 2));
   const second = await send('b');
-  await waitFor(() => second.every((text) => seen.has(text)), 30);
+  await waitFor(() => second.every((text) => seen.has(text)));
   assert.ok(second.every((text) => !consumers[0].mine.has(text)));
   await Promise.all([consumers[1].close(), consumers[2].close()]);
 
   const later = new Set();
   const third = await send('c');
   const resumed = consume(container, later);
-  await waitFor(() => third.every((text) => later.has(text)), 60);
+  await waitFor(() => third.every((text) => later.has(text)));
   await resumed.close();
   assert.ok([...first, ...second].every((text) => !later.has(text)), 'what was checkpointed is not read again');
 });

@@ -39,7 +39,7 @@ for (const [name, options] of [['amqp', {}], ['amqp-ws', { webSocketOptions: { w
       },
       { startPosition: earliestEventPosition },
     );
-    await waitFor(() => got.length >= 20, 30);
+    await waitFor(() => got.length >= 20);
     await subscription.close();
     assert.deepEqual(got.map((event) => event.body.n), Array.from({ length: 20 }, (_, n) => n));
   });

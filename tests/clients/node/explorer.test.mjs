@@ -146,7 +146,7 @@ test('Azure IoT Explorer finds the event stream by the redirect of the hub', asy
   await client.open();
   await client.sendEvent(new deviceSdk.Message('{"seen":true}'));
   await client.close();
-  const event = await waitFor(() => seen[0], 30);
+  const event = await waitFor(() => seen[0]);
   assert.match(JSON.stringify(event.body), /seen/);
   await subscription.close();
   await consumer.close();

@@ -100,7 +100,7 @@ test('no message is lost while tokens are renewed', async (t) => {
     },
     { startPosition: earliestEventPosition },
   );
-  await waitFor(() => ids.every((deviceId, n) => new Set(got[deviceId]).size >= sent[n]), 30);
+  await waitFor(() => ids.every((deviceId, n) => new Set(got[deviceId]).size >= sent[n]));
   await subscription.close();
   ids.forEach((deviceId, n) => {
     const numbers = [...new Set(got[deviceId])].sort((a, b) => a - b);

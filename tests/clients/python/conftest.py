@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 
+PATIENCE = 90
+"""Seconds that anything which must come may take, however busy the machine is."""
+
 CONFIG = Path(__file__).parent.parent / "platform.toml"
 
 
@@ -42,7 +45,7 @@ class Platform:
         log = open(self.folder / "serve.log", "a")
         command = [self.binary, "serve", "--data", str(self.folder / "data"), "--config", str(self.config)]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.variables})
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.env = read_env(self.folder / "data/connection.env")
@@ -56,7 +59,7 @@ class Platform:
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +115,7 @@ def device(registry, env, request):
     registry.delete_device(name)
 
 
-def wait_for(condition, seconds=15):
+def wait_for(condition, seconds=PATIENCE):
     """Waits until the condition gives something true, and returns it."""
     deadline = time.monotonic() + seconds
     while True:

@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.storage.blob import BlobServiceClient
 
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 
 GROUP, PARTITIONS, DEVICES, EACH = "workers", 8, 10, 3
 BALANCING = dict(load_balancing_interval=1, partition_ownership_expiration_interval=6)
@@ -97,7 +97,7 @@ class Consumer:
 
     def close(self):
         self.client.close()
-        self.thread.join(30)
+        self.thread.join(PATIENCE)
 
 
 @pytest.mark.timeout(180)
@@ -105,12 +105,12 @@ def test_consumers_share_partitions_and_checkpoints_resume(env, container, fleet
     seen = Counter()
     first = fleet("a")
     consumers = [Consumer(env, container, seen) for _ in range(3)]
-    wait_for(lambda: is_balanced(container, 3), 60)
-    wait_for(lambda: first <= set(seen), 30)
+    wait_for(lambda: is_balanced(container, 3))
+    wait_for(lambda: first <= set(seen))
     consumers[0].close()
-    wait_for(lambda: is_balanced(container, 2), 60)
+    wait_for(lambda: is_balanced(container, 2))
     second = fleet("b")
-    wait_for(lambda: second <= set(seen), 30)
+    wait_for(lambda: second <= set(seen))
     assert not second & consumers[0].mine
     assert second == (consumers[1].mine | consumers[2].mine) & second
     for consumer in consumers[1:]:
@@ -118,7 +118,7 @@ def test_consumers_share_partitions_and_checkpoints_resume(env, container, fleet
     later = Counter()
     third = fleet("c")
     resumed = Consumer(env, container, later)
-    wait_for(lambda: third <= set(later), 60)
+    wait_for(lambda: third <= set(later))
     resumed.close()
     assert not (first | second) & set(later), "what was checkpointed is not read again"
 
@@ -154,7 +154,7 @@ async def test_async_consumers_share_partitions(env, container, fleet):
     def start(client):
         return asyncio.create_task(client.receive_batch(take, starting_position="-1", max_wait_time=1))
 
-    async def until(condition, seconds=60):
+    async def until(condition, seconds=PATIENCE):
         await asyncio.to_thread(wait_for, condition, seconds)
 
     clients = [consumer() for _ in range(3)]

@@ -14,7 +14,7 @@ from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 
 
 @pytest.fixture(params=["mqtt", "mqtt-ws"])
@@ -160,7 +160,7 @@ def test_a_newer_connection_takes_over(device, ca):
     first.on_connection_state_change = lambda: first.connected or lost.set()
     first.connect()
     second.connect()
-    assert lost.wait(15)
+    assert lost.wait(PATIENCE)
     second.send_message("still here")
     first.shutdown()
     second.shutdown()
@@ -250,7 +250,7 @@ def test_a_renewed_token_outlives_the_first(device, ca, env, websockets):
     client.on_new_sastoken_required = asked.set
     client.connect()
     client.send_message("first")
-    assert asked.wait(30)
+    assert asked.wait(PATIENCE)
     client.update_sastoken(device_token(device, env, 3600)[0])
     client.send_message("second")
     assert client.connected
@@ -275,6 +275,6 @@ def test_a_connection_ends_with_its_token(device, ca, env):
     client.on_connection_state_change = lambda: client.connected or lost.set()
     client.connect()
     assert client.connected
-    assert lost.wait(15)
+    assert lost.wait(PATIENCE)
     assert time.time() >= expiry
     client.shutdown()

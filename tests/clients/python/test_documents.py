@@ -13,6 +13,8 @@ import pytest
 
 from test_tokens import KEY
 
+from conftest import PATIENCE
+
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("web/*.md")]
 
@@ -103,7 +105,7 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
             assert "is ready" in said and (tmp_path / ".local/share/gantry/connection.env").exists()
         finally:
             serving.terminate()
-            serving.wait(30)
+            serving.wait(PATIENCE)
     elif "gantry device create dev1" in text:
         made = home(f'{text}\necho "$DEVICE"')
         assert "DeviceId=dev1" in made

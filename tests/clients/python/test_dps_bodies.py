@@ -11,6 +11,8 @@ from azure.iot.device.common.auth import sastoken, signing_mechanism
 from provisioningserviceclient import ProvisioningServiceClient
 from provisioningserviceclient.models import AttestationMechanism, IndividualEnrollment, SymmetricKeyAttestation
 
+from conftest import PATIENCE
+
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
@@ -41,14 +43,14 @@ class Device:
         self.client.on_subscribe = lambda *_: self.connected.put("subscribed")
         self.client.connect(env["PROVISIONING_HOST"], 8883)
         self.client.loop_start()
-        assert self.connected.get(timeout=15) == 0
+        assert self.connected.get(timeout=PATIENCE) == 0
         self.client.subscribe("$dps/registrations/res/#")
-        assert self.connected.get(timeout=15) == "subscribed"
+        assert self.connected.get(timeout=PATIENCE) == "subscribed"
 
     def register(self, body):
         """Status in the topic and the answer."""
         self.client.publish("$dps/registrations/PUT/iotdps-register/?$rid=1", body, qos=1)
-        message = self.answers.get(timeout=15)
+        message = self.answers.get(timeout=PATIENCE)
         return int(message.topic.split("/")[3]), json.loads(message.payload)
 
     def close(self):

@@ -105,7 +105,7 @@ def test_identities_go_to_the_other_account_and_back(second, first, containers):
     def run(**properties):
         job = jobs.create_import_export_job(JobProperties(output_blob_container_uri=uri, **properties))
         seen = lambda: jobs.get_import_export_job(job.job_id)
-        return wait_for(lambda: seen() if seen().status != "running" else None, 60)
+        return wait_for(lambda: seen() if seen().status != "running" else None)
 
     lines = [json.dumps({"id": f"e-{n:05}", "importMode": "create"}) for n in range(3000)]
     container.upload_blob("in.txt", "\n".join([*lines, '{"id": "e-00001", "importMode": "create"}']))

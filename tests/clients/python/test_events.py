@@ -10,7 +10,7 @@ from azure.eventhub.aio import EventHubConsumerClient as AsyncConsumer
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.hub import IoTHubRegistryManager
 
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 
 
 def consumer(env, transport=TransportType.Amqp, kind=EventHubConsumerClient, group="$Default", **options):
@@ -32,7 +32,7 @@ def send(connection_string, ca, count, start=0):
     client.shutdown()
 
 
-def read(client, device_id, count, seconds=30, distinct=False, **start):
+def read(client, device_id, count, seconds=PATIENCE, distinct=False, **start):
     """Events of one device from every partition, in the order received; as many different ones if asked for."""
     got, done = [], threading.Event()
 
@@ -47,7 +47,7 @@ def read(client, device_id, count, seconds=30, distinct=False, **start):
     thread.start()
     assert done.wait(seconds), f"{len(got)} of {count} events"
     client.close()
-    thread.join(10)
+    thread.join(PATIENCE)
     return got
 
 
@@ -129,7 +129,7 @@ async def test_aio_consumer(env, ca, device):
 
     client = consumer(env, kind=AsyncConsumer)
     task = asyncio.create_task(client.receive(on_event=on_event, starting_position="-1"))
-    await asyncio.wait_for(done.wait(), 30)
+    await asyncio.wait_for(done.wait(), PATIENCE)
     await client.close()
     task.cancel()
 
@@ -148,7 +148,7 @@ def test_an_unknown_consumer_group_is_refused(env):
         daemon=True,
     )
     thread.start()
-    assert seen.wait(60)
+    assert seen.wait(PATIENCE)
     client.close()
     assert "nobody" in str(errors[0]) or "could not be found" in str(errors[0])
 

@@ -7,7 +7,7 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.device.exceptions import ConnectionDroppedError, NoConnectionError
 
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 from test_events import consumer, read
 from test_x509 import gantry
 
@@ -50,10 +50,10 @@ def test_a_device_loses_its_connection_and_comes_back_without_losing_a_message(e
     client.connect()
     client.on_connection_state_change = changed
     client.send_message(fault(kind))
-    assert lost.wait(15), "the connection did not end"
+    assert lost.wait(PATIENCE), "the connection did not end"
     for n in range(3):
         wait_for(lambda: sends(client, f"after {n}"))
-    assert back.is_set() or back.wait(15)
+    assert back.is_set() or back.wait(PATIENCE)
     client.shutdown()
     # A message whose acknowledgement was lost with the connection is there twice.
     events = read(consumer(env), name, 4, distinct=True, starting_position="-1")

@@ -48,7 +48,7 @@ def run(jobs, **properties):
         seen = jobs.get_import_export_job(job.job_id)
         return seen if seen.status in ("completed", "failed", "cancelled") else None
 
-    return wait_for(ended, 120)
+    return wait_for(ended)
 
 
 def imported(jobs, container, lines, **more):
@@ -244,5 +244,5 @@ def test_one_job_at_a_time_and_it_can_be_cancelled(jobs, registry, container):
     assert listed[0].status == "running" and "sig=" not in listed[0].input_blob_container_uri
     jobs.cancel_import_export_job(job.job_id)
     seen = lambda: jobs.get_import_export_job(job.job_id)
-    assert wait_for(lambda: seen() if seen().status != "running" else None, 30).status == "cancelled"
+    assert wait_for(lambda: seen() if seen().status != "running" else None).status == "cancelled"
     delete(jobs, container, [line["id"] for line in exported(jobs, container)])

@@ -1,6 +1,5 @@
 """azure-iot-hub: bulk registry calls, modules, configurations, jobs, digital twins."""
 
-import time
 import uuid
 
 import pytest
@@ -11,15 +10,7 @@ from azure.iot.hub.models import (
 )
 from azure.iot.device import IoTHubDeviceClient, MethodResponse
 
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "condition did not come true in time"
-        time.sleep(0.05)
+from conftest import wait_for
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCodes
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 from test_events import consumer, read
 
 SUCCESS, NOT_AUTHORIZED, SESSION_TAKEN_OVER = 0, 0x87, 0x8E
@@ -74,7 +74,7 @@ class Device:
         port = 443 if transport == "websockets" else 8883
         self.client.connect(env["IOTHUB_HOSTNAME"], port, keepalive=60, clean_start=clean_start, properties=connect)
         self.client.loop_start()
-        self.flags, self.reason, self.properties = self.connacks.get(timeout=15)
+        self.flags, self.reason, self.properties = self.connacks.get(timeout=PATIENCE)
 
     def subscribe(self, topic, qos=0):
         done, reasons = threading.Event(), []
@@ -85,7 +85,7 @@ class Device:
 
         self.client.on_subscribe = on_subscribe
         self.client.subscribe([(topic, SubscribeOptions(qos=qos))])
-        assert done.wait(10)
+        assert done.wait(PATIENCE)
         return reasons
 
     def publish(self, topic, payload=b"", qos=0, user=(), **values):
@@ -97,7 +97,7 @@ class Device:
 
     def request(self, topic, payload=b"", user=(), correlation=b"\x01\xfa"):
         self.publish(topic, payload, user=user, CorrelationData=correlation)
-        answer = self.messages.get(timeout=15)
+        answer = self.messages.get(timeout=PATIENCE)
         assert (answer.topic, answer.properties.CorrelationData) == ("$iothub/responses", correlation)
         return answer
 
@@ -155,7 +155,7 @@ def test_twin_is_read_reported_and_pushed(connect, registry, device):
     assert client.subscribe("$iothub/twin/patch/desired") == [0]
     seen = registry.get_twin(device[0])
     registry.update_twin(device[0], Twin(properties=TwinProperties(desired={"rate": 5})), seen.etag)
-    pushed = client.messages.get(timeout=15)
+    pushed = client.messages.get(timeout=PATIENCE)
     assert (pushed.topic, user_properties(pushed)) == ("$iothub/twin/patch/desired", {"version": "2"})
     assert json.loads(pushed.payload)["rate"] == 5
 
@@ -191,13 +191,13 @@ def test_a_method_is_answered(connect, registry, device):
 
     caller = threading.Thread(target=call)
     caller.start()
-    asked = client.messages.get(timeout=15)
+    asked = client.messages.get(timeout=PATIENCE)
     assert (asked.topic, json.loads(asked.payload)) == ("$iothub/methods/reduce_load", {"to": 70})
     client.publish(
         "$iothub/responses", b'{"done":true}', user=[("response-code", "201")],
         CorrelationData=asked.properties.CorrelationData,
     )
-    caller.join(15)
+    caller.join(PATIENCE)
     assert (got["result"].status, got["result"].payload) == (201, {"done": True})
 
 
@@ -207,7 +207,7 @@ def test_a_method_nobody_takes_is_not_found(connect, registry, device, how):
     client.subscribe("$iothub/methods/start" if how == "another name" else "$iothub/methods/stop")
 
     def answer():
-        asked = client.messages.get(timeout=15)
+        asked = client.messages.get(timeout=PATIENCE)
         client.publish(
             "$iothub/responses", user=[("status", "06A0")], CorrelationData=asked.properties.CorrelationData
         )
@@ -225,7 +225,7 @@ def test_commands_are_delivered_and_done(connect, registry, device, env, qos):
     manager.send_c2d_message(device[0], "slow down", properties={"messageId": "m1", "ack": "full", "level": "2"})
     client = connect()
     assert client.subscribe("$iothub/commands", qos) == [qos]
-    message = client.messages.get(timeout=15)
+    message = client.messages.get(timeout=PATIENCE)
     told = user_properties(message)
     assert (message.topic, message.payload, message.qos) == ("$iothub/commands", b"slow down", qos)
     assert (told["message-id"], told["@level"], told["delivery-count"]) == ("m1", "2", "0")
@@ -242,7 +242,7 @@ def test_a_session_is_kept_as_long_as_asked(connect, env, device):
     # Kept once more, and ended with this connection.
     second = connect(clean_start=False, session_expiry=0)
     assert second.flags["session present"] == 1
-    assert second.messages.get(timeout=15).payload == b"later"
+    assert second.messages.get(timeout=PATIENCE).payload == b"later"
     second.stop()
     assert connect(clean_start=False, session_expiry=3600).flags["session present"] == 0
 
@@ -280,7 +280,7 @@ def test_who_proves_nothing_is_refused(connect, device, what):
 def test_a_newer_connection_takes_over_and_the_older_is_told(connect):
     first = connect()
     second = connect()
-    reason, _ = first.ends.get(timeout=15)
+    reason, _ = first.ends.get(timeout=PATIENCE)
     first.client.loop_stop()
     assert reason.value == SESSION_TAKEN_OVER
     second.publish("$iothub/telemetry", b"still here", qos=1)
@@ -298,7 +298,7 @@ def test_a_newer_connection_takes_over_and_the_older_is_told(connect):
 def test_what_cannot_be_answered_ends_the_connection_in_words(connect, topic, options, reason, words):
     client = connect()
     client.publish(topic, b"", **options)
-    ended, told = client.ends.get(timeout=15)
+    ended, told = client.ends.get(timeout=PATIENCE)
     client.client.loop_stop()
     assert ended.value == reason
     assert words in dict(told.UserProperty)["reason"] and words in told.ReasonString

@@ -142,7 +142,7 @@ def test_an_anomaly_is_an_alert_a_webhook_and_a_method_back_to_the_device(call, 
     alert = lambda: next((a for a in call("GET", "/alerts")[1]["alerts"] if a["ruleId"] == "hot-motor"), None)
     opened = wait_for(alert)
     assert opened["deviceId"] == name and "300" in opened["reason"]
-    finished = wait_for(lambda: all(a["state"] != "pending" for a in alert()["actions"]) and alert(), 30)
+    finished = wait_for(lambda: all(a["state"] != "pending" for a in alert()["actions"]) and alert())
     webhook, method, desired, email = finished["actions"]
     assert (webhook["state"], webhook["attempts"]) == ("done", 2)
     assert Receiver.attempts[1]["id"] == opened["id"]

@@ -11,6 +11,8 @@ from azure.iot.device.exceptions import CredentialError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from conftest import PATIENCE
+
 
 def openssl(*arguments):
     done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True)
@@ -109,7 +111,7 @@ def test_mqtt_5_takes_the_certificate_it_is_told_of(registry, env, tmp_path, nam
         properties.UserProperty = [("api-version", "2020-10-01-preview"), ("host", env["IOTHUB_HOSTNAME"])]
         made.connect(env["IOTHUB_HOSTNAME"], 8883, properties=properties)
         made.loop_start()
-        reasons.append(answers.get(timeout=15))
+        reasons.append(answers.get(timeout=PATIENCE))
         if signer is own:
             info = made.publish("$iothub/telemetry", b"{}", qos=1)
             info.wait_for_publish(15)

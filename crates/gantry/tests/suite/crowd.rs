@@ -1,7 +1,9 @@
 //! Crowds of peers that begin something and go no further: devices and services get in all the same, long before the
 //! crowd's time is up.
 
-use gantry_testkit::{Device, Login, Platform, Service, TlsSocket};
+use std::time::{Duration, Instant};
+
+use gantry_testkit::{Device, Login, PATIENCE, Platform, Service, TlsSocket};
 use reqwest::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -11,6 +13,9 @@ use super::{GANTRY, key};
 /// Places for those who have not proven who they are; the crowds are larger.
 const PLACES: usize = 48;
 const CROWD: usize = 80;
+/// What the platform gives a handshake: on a machine so busy that a crowd takes this long to come, its first are out of
+/// time by rights, and the log cannot say whether anybody waited for it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The first bytes of a TLS handshake.
 const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01";
 
@@ -42,17 +47,31 @@ async fn shown_out(service: &Service) -> usize {
 }
 
 /// While a crowd stands there, a device connects and a service that was never there is answered.
-async fn good_clients_get_in_beside(platform: &Platform, what: &str, crowd: Vec<Member>, before: usize) {
+async fn good_clients_get_in_beside(
+    platform: &Platform,
+    what: &str,
+    crowd: Vec<Member>,
+    (began, before): (Instant, usize),
+) {
     assert_eq!(crowd.len(), CROWD, "{what}");
     let (mut device, _) = Device::connect(platform, &Login::new("d1", &key(1))).await.expect(what);
     device.publish("devices/d1/messages/events/", b"{}").await.expect(what);
     let service = platform.service().unwrap();
     assert_eq!(service.twin("d1").await.expect(what).status, 200, "{what}");
-    let out = shown_out(&service).await - before;
-    assert!(out >= CROWD - PLACES, "{what}: only {out} were shown out");
+    // A member counts once the platform has come to wait for it.
+    let mut out = shown_out(&service).await - before;
+    while out < CROWD - PLACES {
+        assert!(began.elapsed() < PATIENCE, "{what}: only {out} were shown out");
+        tokio::task::yield_now().await;
+        out = shown_out(&service).await - before;
+    }
     assert!(out < CROWD, "{what}: those who came last keep their places");
     let timed_out = platform.log_lines(&["within"]).unwrap();
-    assert_eq!(timed_out, Vec::<String>::new(), "{what}: nobody waited for the time of others to be up");
+    if began.elapsed() < HANDSHAKE_TIMEOUT / 2 {
+        assert_eq!(timed_out, Vec::<String>::new(), "{what}: nobody waited for the time of others to be up");
+    } else {
+        println!("{what}: came too slowly to say who waited for whom: {timed_out:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +82,7 @@ async fn crowds_keep_nobody_out() {
     assert_eq!(service.create_device("d1", &key(1)).await.unwrap().status, 200);
     let (mqtt, amqp, https) = (platform.mqtt_port(), platform.amqp_port(), platform.https_port());
     for (port, bytes) in [(mqtt, b"".as_slice()), (mqtt, HALF_A_HELLO), (amqp, HALF_A_HELLO), (https, HALF_A_HELLO)] {
-        let before = shown_out(&service).await;
+        let before = (Instant::now(), shown_out(&service).await);
         let mut crowd = vec![];
         for _ in 0..CROWD {
             crowd.push(says_before_tls(&platform, port, bytes).await);
@@ -82,7 +101,7 @@ async fn crowds_keep_nobody_out() {
         (https, &asks),
     ];
     for (port, words) in crowds {
-        let before = shown_out(&service).await;
+        let before = (Instant::now(), shown_out(&service).await);
         let mut crowd = vec![];
         for _ in 0..CROWD {
             crowd.push(says_after_tls(&platform, port, words.as_bytes()).await);
