@@ -8,6 +8,10 @@ use clap::Parser as _;
 use gantry_cli::Cli;
 use tracing_subscriber::EnvFilter;
 
+/// Small short-lived texts are what a message is made of; see decision 14.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

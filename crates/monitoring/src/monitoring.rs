@@ -84,8 +84,6 @@ struct Partition {
     pipeline: Pipeline,
     /// Events before this number have been told in alerts: a replay does not tell them again.
     told: u64,
-    /// What one event means, kept for its room.
-    judged: Vec<Judged>,
 }
 
 /// What all partitions share.
@@ -158,7 +156,7 @@ impl Monitoring {
                     pipeline.becomes_urgent(&device, &rule.id, urgency_min);
                 }
             }
-            Mutex::new(Partition { pipeline, told: *told, judged: vec![] })
+            Mutex::new(Partition { pipeline, told: *told })
         };
         let partitions = pipelines.into_iter().zip(&shared.progress).map(partition).collect();
         Ok(Self {
@@ -192,24 +190,25 @@ impl Monitoring {
         let Some(partition) = self.partitions.get(index) else { return };
         let rules = Arc::clone(&self.rules.read());
         let mut partition = partition.lock();
-        let Partition { pipeline, told, judged } = &mut *partition;
+        let Partition { pipeline, told } = &mut *partition;
         for event in events {
             self.monitor.publish(|| monitored(event));
-            judged.clear();
-            pipeline.apply(event, judged);
             let is_told = event.sequence_number < *told;
-            for one in &*judged {
-                self.live.publish(|| point_event(one));
-            }
             let mut raised = vec![];
-            if !is_told {
-                judged.iter().filter(|one| one.point.is_anomaly()).for_each(|one| anomalies(&rules, one, &mut raised));
-            }
-            if let Some(Judged { device, .. }) = judged.first() {
+            let is_judged = pipeline.apply(event, |one| {
+                self.live.publish(|| point_event(one));
+                if !is_told && one.point.is_anomaly() {
+                    anomalies(&rules, one, &mut raised);
+                }
+            });
+            if is_judged {
+                let device = event.identity.device.as_str();
                 for (rule, urgency_min) in urgency_rules(&rules) {
-                    let Some(assessment) = pipeline.becomes_urgent(device, &rule.id, urgency_min) else { continue };
-                    if !is_told {
-                        raised.push(urgent(rule, device, &assessment));
+                    let urgency = pipeline.becomes_urgent(device, &rule.id, urgency_min);
+                    if let Some((device, assessment)) = urgency
+                        && !is_told
+                    {
+                        raised.push(urgent(rule, &device, &assessment));
                     }
                 }
             }
@@ -454,7 +453,7 @@ fn urgency_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, f64)> {
 }
 
 /// The anomaly rules that a point meets.
-fn anomalies<'a>(rules: &'a [Rule], judged: &Judged, raised: &mut Vec<Raised<'a>>) {
+fn anomalies<'a>(rules: &'a [Rule], judged: Judged<'_>, raised: &mut Vec<Raised<'a>>) {
     let Judged { device, signal, point } = judged;
     for rule in rules.iter().filter(|rule| rule.enabled) {
         let When::Anomaly { signal: of, score_min } = &rule.when else { continue };

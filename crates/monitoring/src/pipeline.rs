@@ -30,19 +30,19 @@ pub const SIGNALS_MAX: usize = 16_000;
 pub const DEVICE_SIGNALS_MAX: usize = 64;
 /// Points one signal keeps.
 pub const POINTS_MAX: usize = 10_000;
-/// Points all signals of all partitions keep together, at 48 bytes each.
+/// Points all signals of all partitions keep together, at 32 bytes each.
 pub const POINTS_TOTAL_MAX: usize = 500_000;
 const VERSION: u8 = 1;
 
 /// A point with where it belongs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged<'p> {
     /// Device id.
-    pub device: Arc<str>,
+    pub device: &'p Arc<str>,
     /// Signal name.
-    pub signal: Arc<str>,
+    pub signal: &'p Arc<str>,
     /// The point.
-    pub point: Point,
+    pub point: &'p Point,
 }
 
 #[derive(Debug)]
@@ -88,11 +88,13 @@ impl Signal {
     }
 
     /// Judges a value, if it is one a sensor can mean.
-    fn judge(&mut self, at: Timestamp, value: f64) -> Option<Point> {
+    fn judge(&mut self, at: Timestamp, value: f64) -> Option<&Point> {
         let observed = self.detector.observe(at.as_millis(), value).ok()?;
         self.health.observe(&observed);
         let band = observed.band.map(|band| (band.low, band.expected, band.high));
-        Some(Point { at, value, score: observed.score, band, reason: observed.reason })
+        let point = self.last.insert(Point { at, value, score: observed.score, band, reason: observed.reason });
+        self.points.push(point);
+        Some(point)
     }
 }
 
@@ -146,11 +148,11 @@ impl Pipeline {
         self.not_analysed
     }
 
-    /// Applies one event and adds what it means to `judged`; events before
+    /// Applies one event, tells of every point it makes, and says whether there was one; events before
     /// [`next_sequence_number`](Self::next_sequence_number) are passed over.
-    pub fn apply(&mut self, event: &StoredEvent, judged: &mut Vec<Judged>) {
+    pub fn apply(&mut self, event: &StoredEvent, mut tell: impl FnMut(Judged<'_>)) -> bool {
         if event.sequence_number < self.next {
-            return;
+            return false;
         }
         self.next = event.sequence_number + 1;
         let id = event.identity.device.as_str();
@@ -159,7 +161,7 @@ impl Pipeline {
         }
         let Self { devices, signals, points, points_total_max, not_analysed, touched, sample, .. } = self;
         if event.source != MessageSource::Telemetry || !sample.read(event) {
-            return;
+            return false;
         }
         if !devices.contains_key(id) && *signals < SIGNALS_MAX {
             let device = Device::new(id);
@@ -167,12 +169,13 @@ impl Pipeline {
         }
         let Some(device) = devices.get_mut(id) else {
             *not_analysed += sample.values().count() as u64;
-            return;
+            return false;
         };
         if !device.is_touched {
             device.is_touched = true;
             touched.push(Arc::clone(&device.id));
         }
+        let mut is_judged = false;
         for (likely, (name, value)) in sample.values().enumerate() {
             let index = match device.find(name, likely) {
                 Some(index) => index,
@@ -187,24 +190,22 @@ impl Pipeline {
                 }
             };
             let signal = &mut device.signals[index];
-            let Some(point) = signal.judge(sample.at(), value) else {
+            if signal.judge(sample.at(), value).is_none() {
                 *not_analysed += 1;
                 continue;
-            };
-            signal.points.push(&point);
+            }
+            is_judged = true;
             *points += 1;
             // Signals that say little keep what they had when there were fewer; new points make room then.
             let points_max = (*points_total_max / *signals).min(POINTS_MAX);
             while (signal.points.len() > points_max || *points > *points_total_max) && signal.points.pop() {
                 *points -= 1;
             }
-            judged.push(Judged {
-                device: Arc::clone(&device.id),
-                signal: Arc::clone(&signal.name),
-                point: point.clone(),
-            });
-            signal.last = Some(point);
+            if let Some(point) = &signal.last {
+                tell(Judged { device: &device.id, signal: &signal.name, point });
+            }
         }
+        is_judged
     }
 
     /// The most urgent signal of a device, with its name, at the time of its last values.
@@ -226,7 +227,7 @@ impl Pipeline {
     }
 
     /// The assessment of a device whose urgency rises to `urgency_min` now: once for a rule, until it has fallen again.
-    pub fn becomes_urgent(&mut self, device: &str, rule_id: &str, urgency_min: f64) -> Option<Assessment> {
+    pub fn becomes_urgent(&mut self, device: &str, rule_id: &str, urgency_min: f64) -> Option<(Arc<str>, Assessment)> {
         let device = self.devices.get_mut(device)?;
         let (_, assessment) = device.assess()?;
         let told = device.urgent.iter().position(|rule| rule == rule_id);
@@ -237,7 +238,7 @@ impl Pipeline {
             }
             None if assessment.urgency >= urgency_min => {
                 device.urgent.push(rule_id.to_owned());
-                Some(assessment)
+                Some((Arc::clone(&device.id), assessment))
             }
             _ => None,
         }
@@ -359,9 +360,9 @@ mod tests {
     use super::*;
     use crate::signals::tests::event;
 
-    fn apply(pipeline: &mut Pipeline, event: &StoredEvent) -> Vec<Judged> {
+    fn apply(pipeline: &mut Pipeline, event: &StoredEvent) -> Vec<Point> {
         let mut judged = vec![];
-        pipeline.apply(event, &mut judged);
+        pipeline.apply(event, |one| judged.push(one.point.clone()));
         judged
     }
 
@@ -393,8 +394,8 @@ mod tests {
     fn an_outlier_is_an_anomaly_with_a_reason_and_service_forgets_it() {
         let mut pipeline = Pipeline::default();
         let points: Vec<_> = (0..1000).flat_map(|n| apply(&mut pipeline, &wave(n))).collect();
-        let anomalies: Vec<_> = points.iter().filter(|j| j.point.is_anomaly()).collect();
-        assert!(anomalies.iter().any(|j| j.point.value < 40.0 && j.point.reason.is_some()), "{anomalies:?}");
+        let anomalies: Vec<_> = points.iter().filter(|point| point.is_anomaly()).collect();
+        assert!(anomalies.iter().any(|point| point.value < 40.0 && point.reason.is_some()), "{anomalies:?}");
         let before = pipeline.assess("m").unwrap().1.urgency;
         assert!(pipeline.serviced("m"));
         assert!(pipeline.assess("m").unwrap().1.urgency < before);

@@ -29,14 +29,34 @@ impl Point {
     }
 }
 
-/// A point without its reason, which few have.
+/// A point without its reason, which few have, in 32 bytes: time and value as they are, the rest to seven digits, which
+/// is what a chart can show.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     at: Timestamp,
     value: f64,
-    score: f64,
-    /// Not a number where there is none.
-    band: [f64; 3],
+    score: f32,
+    /// How far the expected value lies from the value, and the edges of the band from the expected value; not a number
+    /// where there is none. Distances, because values may be large and differ little.
+    band: [f32; 3],
+}
+
+impl Kept {
+    fn new(point: &Point) -> Self {
+        let band = point.band.map_or([f32::NAN; 3], |(low, expected, high)| {
+            [expected - point.value, low - expected, high - expected].map(|distance| distance as f32)
+        });
+        // Rounded down: what is below a bar stays below it.
+        let score = point.score as f32;
+        let score = if f64::from(score) > point.score { score.next_down() } else { score };
+        Self { at: point.at, value: point.value, score, band }
+    }
+
+    fn band(&self) -> Option<(f64, f64, f64)> {
+        let [expected, low, high] = self.band.map(f64::from);
+        let expected = self.value + expected;
+        (!expected.is_nan()).then_some((expected + low, expected, expected + high))
+    }
 }
 
 /// Points in the order they came.
@@ -58,8 +78,7 @@ impl Points {
         if let Some(reason) = point.reason {
             self.reasons.push_back((self.gone + self.kept.len() as u64, reason));
         }
-        let band = point.band.map_or([f64::NAN; 3], |(low, expected, high)| [low, expected, high]);
-        self.kept.push_back(Kept { at: point.at, value: point.value, score: point.score, band });
+        self.kept.push_back(Kept::new(point));
     }
 
     /// Forgets the oldest; says whether there was one.
@@ -80,10 +99,8 @@ impl Points {
         let first = self.gone + skip as u64;
         let mut reasons = self.reasons.iter().skip_while(|(number, _)| *number < first).peekable();
         let point = |(number, kept): (u64, &Kept)| {
-            let [low, expected, high] = kept.band;
             let reason = reasons.next_if(|(of, _)| *of == number).map(|(_, reason)| *reason);
-            let band = (!low.is_nan()).then_some((low, expected, high));
-            Point { at: kept.at, value: kept.value, score: kept.score, band, reason }
+            Point { at: kept.at, value: kept.value, score: kept.score.into(), band: kept.band(), reason }
         };
         (first..).zip(self.kept.iter().skip(skip)).map(point).collect()
     }
@@ -99,10 +116,21 @@ mod tests {
         Point {
             at: Timestamp::from_millis(n),
             value: n as f64,
-            score: 0.1,
+            score: 0.125,
             band: (n % 2 == 0).then_some((0.0, 1.0, 2.0)),
             reason: (n % 3 == 0).then_some(Reason { kind, since_ms: 0, at_ms: n }),
         }
+    }
+
+    #[test]
+    fn a_band_far_from_nought_keeps_its_width() {
+        let value = 1e9 + 0.25;
+        let band = Some((1e9 - 0.75, 1e9 + 0.5, 1e9 + 1.75));
+        let mut points = Points::default();
+        points.push(&Point { value, band, ..point(1) });
+        let [Point { value: kept, band: kept_band, .. }] = points.last(1)[..] else { panic!("one") };
+        assert_eq!((kept, kept_band), (value, band));
+        assert_eq!(size_of::<Kept>(), 32);
     }
 
     #[test]

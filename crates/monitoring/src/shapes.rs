@@ -50,11 +50,11 @@ fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-pub(crate) fn point_event(judged: &Judged) -> Live {
+pub(crate) fn point_event(judged: Judged<'_>) -> Live {
     let mut data = judged.point.document();
-    data["deviceId"] = (*judged.device).into();
-    data["signal"] = (*judged.signal).into();
-    Live { name: "point", device: Some(Arc::clone(&judged.device)), data: data.to_string().into() }
+    data["deviceId"] = (&**judged.device).into();
+    data["signal"] = (&**judged.signal).into();
+    Live { name: "point", device: Some(Arc::clone(judged.device)), data: data.to_string().into() }
 }
 
 pub(crate) fn monitored(event: &StoredEvent) -> Live {

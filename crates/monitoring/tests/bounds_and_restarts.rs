@@ -223,7 +223,7 @@ fn points_of_all_signals_stay_within_their_bound() {
     let mut pipeline = Pipeline::default();
     let mut n = 0;
     let mut push = |pipeline: &mut Pipeline, device: String| {
-        pipeline.apply(&event(&device, n, r#"{"t":1}"#), &mut vec![]);
+        pipeline.apply(&event(&device, n, r#"{"t":1}"#), |_| ());
         n += 1;
     };
     for d in 0..100 {
