@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod event_source;
+mod filter;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ pub use gantry_query::{Constraint, Step, Test};
 
 pub use self::checkpoints::{CheckpointError, Checkpoints};
 pub use self::event_source::{Batch, EventCursor, EventSource, PartitionState, Start};
+pub use self::filter::{Attribute, Filter, Glance, Part};
 use crate::c2d::C2dMessage;
 use crate::device::Device;
 use crate::event::Event;
@@ -188,6 +190,9 @@ pub struct Search {
     pub constraints: Vec<Constraint>,
 }
 
+/// Records that a store which reads them whole looks at in one go.
+const LOOKED_AT_ONCE: usize = 500;
+
 /// Identities and twins, with the queues and jobs.
 ///
 /// Writes of records take the events that report them and store both or neither.
@@ -208,6 +213,47 @@ pub trait Store: Queues + JobStore {
     fn modules_of<'a>(&'a self, device: &'a DeviceId, limit: usize) -> PortFuture<'a, Vec<Record>, StoreError>;
     /// Records that may satisfy every constraint, after `after` in order of id: all that do, and perhaps others.
     fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError>;
+    /// Records that the filter accepts among those that [`find`](Self::find) finds, at most `limit`, and after which
+    /// more may follow. A store that can looks at the attributes without reading records whole.
+    fn find_where(
+        &self,
+        search: Search,
+        filter: Filter,
+        after: Option<Identity>,
+        limit: usize,
+    ) -> PortFuture<'_, (Vec<Record>, Option<Identity>), StoreError> {
+        Box::pin(async move {
+            let found = self.find(search, after, LOOKED_AT_ONCE).await?;
+            let more = found.len() >= LOOKED_AT_ONCE;
+            let mut at = None;
+            let mut accepted = vec![];
+            for record in found {
+                let identity = record.device.identity.clone();
+                if filter.accepts(&Glance::at(&record, filter.attributes())) {
+                    if accepted.len() >= limit {
+                        return Ok((accepted, at));
+                    }
+                    accepted.push(record);
+                }
+                at = Some(identity);
+            }
+            Ok((accepted, at.filter(|_| more)))
+        })
+    }
+    /// How many records the filter accepts among those that satisfy every constraint.
+    fn count_where(&self, search: Search, filter: Filter) -> PortFuture<'_, u64, StoreError> {
+        Box::pin(async move {
+            let (mut count, mut after) = (0, None);
+            loop {
+                let (found, next) = self.find_where(search.clone(), filter.clone(), after, LOOKED_AT_ONCE).await?;
+                count += found.len() as u64;
+                after = next;
+                if after.is_none() {
+                    return Ok(count);
+                }
+            }
+        })
+    }
     /// How many records satisfy every constraint; `None` when the store cannot tell without looking at each.
     fn count(&self, search: Search) -> PortFuture<'_, Option<u64>, StoreError>;
     /// Creates a record, all or none of them: a device with its first modules, or one module of a device.

@@ -87,6 +87,32 @@ pub(crate) enum Expr {
     Call(Function, Vec<Expr>),
 }
 
+impl Expr {
+    /// Hands over whatever it names, in order.
+    pub(crate) fn for_each_reference<'e>(&'e self, visit: &mut impl FnMut(&'e Reference)) {
+        match self {
+            Self::Constant(_) | Self::Undefined => {}
+            Self::Reference(reference) => visit(reference),
+            Self::Not(inner) | Self::Negative(inner) => inner.for_each_reference(visit),
+            Self::All(parts) | Self::Any(parts) | Self::Call(_, parts) => {
+                parts.iter().for_each(|part| part.for_each_reference(visit));
+            }
+            Self::Compare(_, left, right) => {
+                left.for_each_reference(visit);
+                right.for_each_reference(visit);
+            }
+            Self::Arithmetic(first, rest) => {
+                first.for_each_reference(visit);
+                rest.iter().for_each(|(_, part)| part.for_each_reference(visit));
+            }
+            Self::In { needle, list, .. } => {
+                needle.for_each_reference(visit);
+                list.iter().for_each(|part| part.for_each_reference(visit));
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Comparison {
     Equal,

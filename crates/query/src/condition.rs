@@ -72,7 +72,13 @@ impl Condition {
         let expr = parser.condition()?;
         parser.finish()?;
         let mut uses = Uses::default();
-        note_uses(&expr, &mut uses);
+        expr.for_each_reference(&mut |reference| match reference {
+            Reference::Property(_) => uses.properties = true,
+            Reference::System(_) => uses.system = true,
+            Reference::Body(_) => uses.body = true,
+            Reference::Twin(_) => uses.twin = true,
+            Reference::Document(_) => {}
+        });
         Ok(Self { expr, uses })
     }
 
@@ -97,33 +103,6 @@ impl<L: Lookup> Scope for Message<'_, L> {
             Reference::Body(path) => self.0.body().and_then(|body| find(body, path)).into(),
             Reference::Twin(path) => self.0.twin().and_then(|twin| find(twin, path)).into(),
             Reference::Document(_) => Operand::Undefined,
-        }
-    }
-}
-
-fn note_uses(expr: &Expr, uses: &mut Uses) {
-    match expr {
-        Expr::Constant(_) | Expr::Undefined => {}
-        Expr::Reference(Reference::Property(_)) => uses.properties = true,
-        Expr::Reference(Reference::System(_)) => uses.system = true,
-        Expr::Reference(Reference::Body(_)) => uses.body = true,
-        Expr::Reference(Reference::Twin(_)) => uses.twin = true,
-        Expr::Reference(Reference::Document(_)) => {}
-        Expr::Not(inner) | Expr::Negative(inner) => note_uses(inner, uses),
-        Expr::All(parts) | Expr::Any(parts) | Expr::Call(_, parts) => {
-            parts.iter().for_each(|part| note_uses(part, uses));
-        }
-        Expr::Compare(_, left, right) => {
-            note_uses(left, uses);
-            note_uses(right, uses);
-        }
-        Expr::Arithmetic(first, rest) => {
-            note_uses(first, uses);
-            rest.iter().for_each(|(_, part)| note_uses(part, uses));
-        }
-        Expr::In { needle, list, .. } => {
-            note_uses(needle, uses);
-            list.iter().for_each(|part| note_uses(part, uses));
         }
     }
 }

@@ -52,6 +52,19 @@ impl Query {
         self.parts().iter().all(|part| constraint(part).is_some())
     }
 
+    /// Every place of the document that the condition looks at.
+    pub fn looks_at(&self) -> Vec<&Path> {
+        let mut places = vec![];
+        if let Some(condition) = &self.condition {
+            condition.for_each_reference(&mut |reference| {
+                if let Reference::Document(path) = reference {
+                    places.push(path);
+                }
+            });
+        }
+        places
+    }
+
     /// The parts that all must be true.
     fn parts(&self) -> Vec<&Expr> {
         let mut all = vec![];

@@ -2,7 +2,7 @@
 
 use gantry_hub::device::Status;
 use gantry_hub::limits::MODULES_MAX;
-use gantry_hub::ports::{Counts, PortFuture, Presence, Record, Search, Store, StoreError};
+use gantry_hub::ports::{Counts, Filter, PortFuture, Presence, Record, Search, Store, StoreError};
 use gantry_hub::reports::Report;
 use gantry_identity::{DeviceId, Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
@@ -63,6 +63,12 @@ impl Raw {
             presence: self.presence,
         })
     }
+}
+
+/// The row of one identity.
+pub(crate) fn read_raw(connection: &Connection, device: &str, module: &str) -> rusqlite::Result<Option<Raw>> {
+    let sql = format!("{} WHERE i.device_id = ?1 AND i.module_id = ?2", select_from("identities i"));
+    connection.prepare_cached(&sql)?.query_row([device, module], Raw::from_row).optional()
 }
 
 /// A record ready to be inserted.
@@ -182,6 +188,20 @@ impl Store for Database {
 
     fn find(&self, search: Search, after: Option<Identity>, limit: usize) -> PortFuture<'_, Vec<Record>, StoreError> {
         Box::pin(self.search(search, after, limit))
+    }
+
+    fn find_where(
+        &self,
+        search: Search,
+        filter: Filter,
+        after: Option<Identity>,
+        limit: usize,
+    ) -> PortFuture<'_, (Vec<Record>, Option<Identity>), StoreError> {
+        Box::pin(self.search_where(search, filter, after, limit))
+    }
+
+    fn count_where(&self, search: Search, filter: Filter) -> PortFuture<'_, u64, StoreError> {
+        Box::pin(self.count_search_where(search, filter))
     }
 
     fn count(&self, search: Search) -> PortFuture<'_, Option<u64>, StoreError> {

@@ -16,6 +16,7 @@ mod dps_store;
 mod event_record;
 mod events;
 mod file_uploads;
+mod glance;
 mod hub_store;
 mod job_store;
 mod managed_store;

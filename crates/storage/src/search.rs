@@ -187,19 +187,40 @@ impl Predicate {
 }
 
 /// A statement without its list, limit and place.
-struct Plan {
-    from: String,
+pub(crate) struct Plan {
+    pub(crate) from: String,
     /// The table whose ids give the order.
     order: char,
     conditions: Vec<String>,
     values: Vec<SqlValue>,
     is_exact: bool,
     /// Whether a demand lists nothing that could be.
-    is_never: bool,
+    pub(crate) is_never: bool,
+}
+
+impl Plan {
+    /// The statement that begins with `select`, for rows after an identity in order of id.
+    pub(crate) fn statement(&self, select: &str, after: Option<&Identity>, search: &Search) -> (String, Vec<SqlValue>) {
+        let (order, mut conditions, mut values) = (self.order, self.conditions.clone(), self.values.clone());
+        if let Some(after) = after {
+            values.push(SqlValue::Text(after.device.to_string()));
+            if search.modules {
+                conditions.push(format!("({order}.device_id, {order}.module_id) > (?, ?)"));
+                let module = after.module.as_ref().map_or("", |module| module.as_str());
+                values.push(SqlValue::Text(module.to_owned()));
+            } else {
+                conditions.push(format!("{order}.device_id > ?"));
+            }
+        }
+        let conditions = conditions.join(" AND ");
+        let by =
+            if search.modules { format!("{order}.device_id, {order}.module_id") } else { format!("{order}.device_id") };
+        (format!("{select} WHERE {conditions} ORDER BY {by}"), values)
+    }
 }
 
 impl Database {
-    fn plan(&self, connection: &Connection, search: &Search) -> rusqlite::Result<Plan> {
+    pub(crate) fn plan(&self, connection: &Connection, search: &Search) -> rusqlite::Result<Plan> {
         let translated: Vec<Option<Predicate>> = search.constraints.iter().map(predicate).collect();
         let is_exact = translated.iter().all(|predicate| predicate.as_ref().is_some_and(|p| p.is_exact));
         let predicates: Vec<Predicate> = translated.into_iter().flatten().collect();
@@ -297,27 +318,9 @@ impl Database {
             if plan.is_never {
                 return Ok(vec![]);
             }
-            let mut conditions = plan.conditions;
-            let mut values = plan.values;
-            if let Some(after) = after {
-                let module = after.module.as_ref().map_or("", |module| module.as_str()).to_owned();
-                values.push(SqlValue::Text(after.device.to_string()));
-                let order = plan.order;
-                if search.modules {
-                    conditions.push(format!("({order}.device_id, {order}.module_id) > (?, ?)"));
-                    values.push(SqlValue::Text(module));
-                } else {
-                    conditions.push(format!("{order}.device_id > ?"));
-                }
-            }
+            let (mut sql, mut values) = plan.statement(&select_from(&plan.from), after.as_ref(), &search);
+            sql.push_str(" LIMIT ?");
             values.push(SqlValue::Integer(limit as i64));
-            let (order, from) = (plan.order, select_from(&plan.from));
-            let conditions = conditions.join(" AND ");
-            let sql = if search.modules {
-                format!("{from} WHERE {conditions} ORDER BY {order}.device_id, {order}.module_id LIMIT ?")
-            } else {
-                format!("{from} WHERE {conditions} ORDER BY {order}.device_id LIMIT ?")
-            };
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(values), Raw::from_row)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -350,7 +353,7 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -368,7 +371,7 @@ mod tests {
     }
 
     /// Devices with everything that is easily confused, and a module on every third.
-    async fn fleet() -> (tempfile::TempDir, Database, Vec<Record>) {
+    pub(crate) async fn fleet() -> (tempfile::TempDir, Database, Vec<Record>) {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(folder.path()).unwrap();
         let values = [
