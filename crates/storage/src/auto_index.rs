@@ -1,7 +1,8 @@
 //! Indexes over paths into identities and twins, made when queries ask for them.
 //!
-//! Table `auto_indexes` names them; each is an expression index of SQLite over the JSON of
-//! `identities`, so that it is as current as the row itself. There are at most [`INDEXES_MAX`],
+//! Table `auto_indexes` names them; each is a table of values and identities that triggers on `identities` keep as current
+//! as the row itself. (An index over the expression, as earlier versions had it, costs a write as much, but SQLite looks
+//! up the row of every match all the same where it need only count.) There are at most [`INDEXES_MAX`],
 //! because each costs every write a little. One that was not used for [`KEPT_FOR`] makes room.
 //! Making one holds up writers for a scan of all records, so a large registry makes
 //! one only for a path that is asked for again.
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gantry_hub::ports::{Step, StoreError};
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::database::{Database, fail};
 
@@ -75,12 +76,35 @@ impl Place {
         self.path == "$.parent_scopes[0]"
     }
 
-    /// As SQL over `identities`, the same text in indexes and queries.
-    pub(crate) fn expression(&self) -> String {
-        format!("json_extract({}, '{}')", self.column, self.path.replace('\'', "''"))
+    /// As SQL over a row of `identities`, which is called `row`.
+    pub(crate) fn expression(&self, row: &str) -> String {
+        format!("json_extract({row}.{}, '{}')", self.column, self.path.replace('\'', "''"))
     }
 
-    /// The name of its index: spelled from the path, so that it is the same after a restart.
+    /// Statements that make the index called `name` over devices, or modules.
+    fn create(&self, name: &str, modules: bool) -> String {
+        let kind = if modules { "<>" } else { "=" };
+        let (old, new, column) = (self.expression("old"), self.expression("new"), self.column);
+        let row = self.expression("i");
+        format!(
+            "CREATE TABLE {name}(value, device_id TEXT NOT NULL, module_id TEXT NOT NULL,
+               PRIMARY KEY(value, device_id, module_id)) WITHOUT ROWID;
+             INSERT INTO {name} SELECT {row}, i.device_id, i.module_id FROM identities i
+               WHERE i.module_id {kind} '' AND {row} IS NOT NULL ORDER BY 1, 2, 3;
+             CREATE TRIGGER {name}_made AFTER INSERT ON identities
+               WHEN new.module_id {kind} '' AND {new} IS NOT NULL BEGIN
+               INSERT INTO {name} VALUES ({new}, new.device_id, new.module_id); END;
+             CREATE TRIGGER {name}_gone AFTER DELETE ON identities
+               WHEN old.module_id {kind} '' AND {old} IS NOT NULL BEGIN
+               DELETE FROM {name} WHERE value = {old} AND device_id = old.device_id AND module_id = old.module_id; END;
+             CREATE TRIGGER {name}_turned AFTER UPDATE OF {column} ON identities
+               WHEN new.module_id {kind} '' AND {old} IS NOT {new} BEGIN
+               DELETE FROM {name} WHERE value = {old} AND device_id = old.device_id AND module_id = old.module_id;
+               INSERT INTO {name} SELECT {new}, new.device_id, new.module_id WHERE {new} IS NOT NULL; END;"
+        )
+    }
+
+    /// The name of its table: spelled from the path, so that it is the same after a restart.
     pub(crate) fn index(&self, modules: bool) -> String {
         let mut name = format!("auto_{}_{}", if modules { "modules" } else { "devices" }, self.column);
         for byte in self.path.bytes() {
@@ -88,6 +112,24 @@ impl Place {
         }
         name
     }
+}
+
+/// Drops an index, of whichever kind.
+fn drop_index(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    let triggers = ["made", "gone", "turned"].map(|event| format!("DROP TRIGGER IF EXISTS {name}_{event};")).concat();
+    connection.execute_batch(&triggers)?;
+    match kind(connection, name)?.as_deref() {
+        Some("table") => connection.execute_batch(&format!("DROP TABLE {name}"))?,
+        Some(_) => connection.execute_batch(&format!("DROP INDEX {name}"))?,
+        None => {}
+    }
+    connection.execute("DELETE FROM auto_indexes WHERE name = ?1", [name]).map(drop)
+}
+
+/// What of the schema has this name: a table, or an index, as earlier versions had.
+fn kind(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT type FROM sqlite_schema WHERE name = ?1";
+    connection.query_row(sql, [name], |row| row.get(0)).optional()
 }
 
 #[derive(Debug)]
@@ -111,11 +153,20 @@ struct State {
 }
 
 impl AutoIndexes {
+    /// Those there are; ones that earlier versions made go, and are made again when they are asked for.
     pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
         let read = || -> rusqlite::Result<HashMap<String, Instant>> {
             let mut statement = connection.prepare("SELECT name FROM auto_indexes")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, Instant::now())))?;
-            rows.collect()
+            let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let mut ready = HashMap::new();
+            for name in names {
+                if kind(connection, &name)?.as_deref() == Some("table") {
+                    ready.insert(name, Instant::now());
+                } else {
+                    drop_index(connection, &name)?;
+                }
+            }
+            Ok(ready)
         };
         Ok(Self { state: Mutex::new(State { ready: read().map_err(fail)?, ..State::default() }) })
     }
@@ -180,11 +231,7 @@ impl AutoIndexes {
 impl Database {
     /// Makes an index in the background, if the registry is small or the path was asked for often enough.
     fn make_index(&self, name: String, place: &Place, modules: bool, uses: u32, evicted: Option<String>) {
-        let (kind, expression) = (if modules { "<>" } else { "=" }, place.expression());
-        let create = format!(
-            "CREATE INDEX IF NOT EXISTS {name} ON identities({expression})
-             WHERE module_id {kind} '' AND {expression} IS NOT NULL"
-        );
+        let create = place.create(&name, modules);
         if let Some(evicted) = &evicted {
             self.auto_indexes().forget(evicted);
         }
@@ -197,9 +244,9 @@ impl Database {
                     return Ok(false);
                 }
                 if let Some(evicted) = &evicted {
-                    connection.execute_batch(&format!("DROP INDEX IF EXISTS {evicted}"))?;
-                    connection.execute("DELETE FROM auto_indexes WHERE name = ?1", [evicted])?;
+                    drop_index(connection, evicted)?;
                 }
+                drop_index(connection, &name)?;
                 connection.execute_batch(&create)?;
                 connection.execute("INSERT OR IGNORE INTO auto_indexes(name) VALUES (?1)", params![name])?;
                 Ok(true)

@@ -171,7 +171,7 @@ impl Predicate {
         match &self.column {
             Column::DeviceId => (on("i.device_id"), self.values.clone()),
             Column::Enabled => (on(&format!("{plus}i.enabled")), self.values.clone()),
-            Column::Json(place) => (on(&format!("{plus}{}", place.expression())), self.values.clone()),
+            Column::Json(place) => (on(&format!("{plus}{}", place.expression("i"))), self.values.clone()),
             Column::Managed(id) => {
                 let mut values = vec![SqlValue::Text(id.clone())];
                 values.extend(self.values.clone());
@@ -187,8 +187,11 @@ impl Predicate {
 }
 
 /// A statement without its list, limit and place.
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) from: String,
+    /// The table of the index that drives the search, if it is one of a path.
+    alone: Option<String>,
     /// The table whose ids give the order.
     order: char,
     conditions: Vec<String>,
@@ -199,6 +202,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The statement that counts. An index that knows all there is to know is all it reads.
+    fn count(&self) -> String {
+        let (from, conditions) = match (&self.alone, self.conditions.as_slice()) {
+            (Some(index), [_kind, of_index]) => (format!("{index} m"), of_index.clone()),
+            _ => (self.from.clone(), self.conditions.join(" AND ")),
+        };
+        format!("SELECT COUNT(*) FROM {from} WHERE {conditions}")
+    }
+
     /// The statement that begins with `select`, for rows after an identity in order of id.
     pub(crate) fn statement(&self, select: &str, after: Option<&Identity>, search: &Search) -> (String, Vec<SqlValue>) {
         let (order, mut conditions, mut values) = (self.order, self.conditions.clone(), self.values.clone());
@@ -230,20 +242,34 @@ impl Database {
         // A plus keeps SQLite from an index; partial indexes want the condition as it is.
         let kind = match (search.modules, column) {
             (true, _) => "i.module_id <> ''",
-            (false, Some(Column::Json(_) | Column::Enabled)) => "i.module_id = ''",
+            (false, Some(Column::Enabled)) => "i.module_id = ''",
             (false, _) => "+i.module_id = ''",
         };
-        let order = if matches!(column, Some(Column::Managed(_))) { 'm' } else { 'i' };
-        let mut plan =
-            Plan { from: String::new(), order, conditions: vec![kind.to_owned()], values: vec![], is_exact, is_never };
+        let order = if matches!(column, Some(Column::Managed(_) | Column::Json(_))) { 'm' } else { 'i' };
+        let mut plan = Plan {
+            from: String::new(),
+            alone: None,
+            order,
+            conditions: vec![kind.to_owned()],
+            values: vec![],
+            is_exact,
+            is_never,
+        };
         plan.from = match column {
             Some(Column::Managed(_)) => "managed_by m CROSS JOIN identities i
                                            ON i.device_id = m.device_id AND i.module_id = m.module_id"
                 .to_owned(),
-            Some(Column::Json(place)) => format!("identities i INDEXED BY {}", place.index(search.modules)),
+            Some(Column::Json(place)) => format!(
+                "{} m CROSS JOIN identities i ON i.device_id = m.device_id AND i.module_id = m.module_id",
+                place.index(search.modules)
+            ),
             Some(Column::Enabled) => "identities i INDEXED BY identities_by_status".to_owned(),
             Some(Column::DeviceId) | None if search.modules => "identities i INDEXED BY identities_modules".to_owned(),
             Some(Column::DeviceId) | None => "identities i".to_owned(),
+        };
+        plan.alone = match column {
+            Some(Column::Json(place)) => Some(place.index(search.modules)),
+            _ => None,
         };
         for (number, predicate) in predicates.iter().enumerate() {
             let (sql, values) = match (&predicate.column, Some(number) == driver) {
@@ -252,6 +278,7 @@ impl Database {
                     values.extend(predicate.values.clone());
                     (format!("m.configuration = ? AND {}", predicate.sql.replace("{}", "m.applied")), values)
                 }
+                (Column::Json(_), true) => (predicate.sql.replace("{}", "m.value"), predicate.values.clone()),
                 (_, true) => predicate.text(""),
                 (_, false) => predicate.text("+"),
             };
@@ -287,12 +314,10 @@ impl Database {
         let mut best: Option<(usize, i64)> = None;
         for (number, predicate) in candidates {
             let Column::Json(place) = &predicate.column else { continue };
-            let (kind, expression) = (if modules { "<>" } else { "=" }, place.expression());
             let sql = format!(
-                "SELECT COUNT(*) FROM (SELECT 1 FROM identities i INDEXED BY {} WHERE i.module_id {kind} ''
-                 AND {} LIMIT {})",
+                "SELECT COUNT(*) FROM (SELECT 1 FROM {} m WHERE {} LIMIT {})",
                 place.index(modules),
-                predicate.sql.replace("{}", &expression),
+                predicate.sql.replace("{}", "m.value"),
                 SORTED_MAX + 1
             );
             let found: i64 =
@@ -343,7 +368,7 @@ impl Database {
             if !plan.is_exact || plan.is_never {
                 return Ok(plan.is_never.then_some(0));
             }
-            let sql = format!("SELECT COUNT(*) FROM {} WHERE {}", plan.from, plan.conditions.join(" AND "));
+            let sql = plan.count();
             let mut statement = connection.prepare_cached(&sql)?;
             let count: i64 = statement.query_row(params_from_iter(plan.values), |row| row.get(0))?;
             Ok(Some(count.cast_unsigned()))
@@ -494,6 +519,7 @@ pub(crate) mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), wait).await.expect("an index is made");
+        until_idle(database).await;
     }
 
     #[tokio::test]
@@ -518,12 +544,73 @@ pub(crate) mod tests {
         assert!(database.auto_indexes().wants(&database, &place, false), "known after a restart");
         let name = place.index(false);
         let steps = steps(&database, "tags.n = 1");
-        assert!(steps[0].starts_with("SEARCH") && steps[0].contains(&name), "{steps:?}");
+        assert!(steps[0].starts_with("SEARCH m"), "{steps:?}");
+        assert_eq!(kind_of(&database, &name), "table");
         let place = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(50))).unwrap();
         all[place].twin.write(&TwinWrite::merging(Some(json!({"n": 1})), None).unwrap(), NOW).unwrap();
         database.update(all[place].clone(), vec![]).await.unwrap();
         check(&database, &all, "devices", "tags.n = 1").await;
         check(&database, &all, "devices", "tags.n = 50").await;
+    }
+
+    #[tokio::test]
+    async fn a_count_reads_the_index_and_nothing_else() {
+        let (_folder, database, all) = fleet().await;
+        until_indexed(&database, "devices", "tags.n = 2").await;
+        let query = Query::parse("SELECT * FROM devices WHERE tags.n = 2").unwrap();
+        let search = Search { modules: false, constraints: query.constraints() };
+        let plan = database.read(|connection| database.plan(connection, &search)).unwrap();
+        assert!(!plan.count().contains("identities"), "{}", plan.count());
+        let expected = all.iter().filter(|one| one.twin.tags.get("n") == Some(&json!(2))).count() as u64;
+        assert_eq!(database.count(search).await.unwrap(), Some(expected));
+    }
+
+    #[tokio::test]
+    async fn indexes_of_earlier_versions_go_and_come_again() {
+        let (folder, database, all) = fleet().await;
+        let place = Place::twin("$.tags", &[Step::Name("n".into())]).unwrap();
+        let (name, expression) = (place.index(false), "json_extract(twin, '$.tags.\"n\"')");
+        let old = format!(
+            "CREATE INDEX {name} ON identities({expression}) WHERE module_id = '' AND {expression} IS NOT NULL;
+             INSERT INTO auto_indexes(name) VALUES ('{name}');"
+        );
+        database.write(move |c| c.execute_batch(&old).map_err(crate::database::fail)).await.unwrap();
+        drop(database);
+        let database = Database::open(folder.path()).unwrap();
+        assert_eq!(indexes(&database).await, 0);
+        until_indexed(&database, "devices", "tags.n = 1").await;
+        check(&database, &all, "devices", "tags.n = 1").await;
+    }
+
+    #[tokio::test]
+    async fn an_index_follows_every_change() {
+        let (_folder, database, mut all) = fleet().await;
+        let count = async |value: i64| {
+            let query = Query::parse(&format!("SELECT * FROM devices WHERE tags.n = {value}")).unwrap();
+            let search = Search { modules: false, constraints: query.constraints() };
+            database.count(search).await.unwrap()
+        };
+        until_indexed(&database, "devices", "tags.n = 7").await;
+        let at = all.iter().position(|record| record.twin.tags.get("n") == Some(&json!(7))).unwrap();
+        let mut record = all.swap_remove(at);
+        for (tag, here) in
+            [(json!(8), 0), (json!(null), 0), (json!(7), 1), (json!(7), 1), (json!([7]), 0), (json!(7.0), 1)]
+        {
+            let tags = TwinWrite::merging(Some(json!({ "n": tag })), None).unwrap();
+            record.twin.write(&tags, NOW).unwrap();
+            database.update(record.clone(), vec![]).await.unwrap();
+            record = database.record(&record.device.identity).await.unwrap().unwrap();
+            assert_eq!(count(7).await, Some(here), "{tag}");
+        }
+        database.delete(&record.device.identity, record.revision, vec![]).await.unwrap();
+        assert_eq!(count(7).await, Some(0));
+        database.insert(vec![record], vec![]).await.unwrap();
+        assert_eq!(count(7).await, Some(1));
+    }
+
+    fn kind_of(database: &Database, name: &str) -> String {
+        let sql = "SELECT type FROM sqlite_schema WHERE name = ?1";
+        database.read(|c| c.query_row(sql, [name], |row| row.get(0))).unwrap()
     }
 
     /// SQLite's plan of a page of devices.
