@@ -9,7 +9,8 @@
 //!
 //! Bounds: [`DEVICE_SIGNALS_MAX`] signals a device and [`SIGNALS_MAX`] a partition (about
 //! 3.5 KiB each), further ones are counted and not analysed; points are in memory only and
-//! shared out so that all signals of all partitions together keep at most [`POINTS_TOTAL_MAX`].
+//! shared out so that all signals of all partitions together keep at most [`POINTS_TOTAL_MAX`], or what
+//! [`keeping`](Pipeline::keeping) says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -132,10 +133,16 @@ impl Default for Pipeline {
 pub struct RestoreError;
 
 impl Pipeline {
+    /// Keeps so many points at most, together with all other pipelines; see [`among`](Self::among).
+    #[must_use]
+    pub fn keeping(self, points_total_max: usize) -> Self {
+        Self { points_total_max, ..self }
+    }
+
     /// Keeps the share of one among so many pipelines of the points there may be.
     #[must_use]
     pub fn among(self, pipelines: usize) -> Self {
-        Self { points_total_max: POINTS_TOTAL_MAX / pipelines.max(1), ..self }
+        Self { points_total_max: self.points_total_max / pipelines.max(1), ..self }
     }
 
     /// Sequence number of the next event to apply.

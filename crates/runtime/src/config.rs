@@ -43,6 +43,8 @@ pub struct Config {
     pub ports: Ports,
     /// Bounds.
     pub limits: Limits,
+    /// What memory is spent on.
+    pub memory: Memory,
     /// The blob store.
     pub blobs: BlobsConfig,
     /// File upload.
@@ -254,6 +256,33 @@ pub struct Limits {
     pub newcomers_max: usize,
 }
 
+/// What memory is spent on, for each hub.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// What the other keys are where nobody says.
+    pub profile: Profile,
+    /// Events just taken, from which live readers are served, in MiB.
+    pub tail_mib: usize,
+    /// Events on their way to the disk, in MiB.
+    pub pending_mib: usize,
+    /// Judged values kept for charts.
+    pub points_max: usize,
+}
+
+/// How much memory there is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Enough.
+    Standard,
+    /// Little: a gateway, a computer on one board.
+    Small,
+}
+
+/// What [`Profile::Small`] says.
+const SMALL: &str = "[memory]\ntail_mib = 4\npending_mib = 2\npoints_max = 50000\n[limits]\nnewcomers_max = 512\n";
+
 /// Where the contents of blobs are kept.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -357,6 +386,9 @@ impl Sources {
             let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
             let named = || format!("in {}", path.display());
             let mut file: toml::Table = toml::from_str(&text).with_context(named)?;
+            if file.get("memory").and_then(|memory| memory.get("profile")?.as_str()) == Some("small") {
+                merge(&mut table, toml::from_str(SMALL).expect("the profile is valid"), "")?;
+            }
             prepare(&mut file).and_then(|()| merge(&mut table, file, "")).with_context(named)?;
         }
         merge(&mut table, self.overrides.clone(), "")?;
@@ -437,6 +469,10 @@ impl Config {
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
         self.token_server.check()?;
+        let Memory { tail_mib, pending_mib, points_max, .. } = self.memory;
+        ensure!((1..=65_536).contains(&tail_mib), "memory.tail_mib must be 1 to 65536");
+        ensure!((1..=31).contains(&pending_mib), "memory.pending_mib must be 1 to 31");
+        ensure!((1_000..=1_000_000_000).contains(&points_max), "memory.points_max must be 1000 to 1000000000");
         let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
         for port in ports {
             ensure!(port.checked_add(self.ports.offset).is_some(), "a port plus ports.offset is over 65535");
@@ -520,12 +556,26 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_gives_way_to_what_is_said_beside_it() {
+        let memory = |text: &str| {
+            let Memory { tail_mib, pending_mib, points_max, .. } = load(text).unwrap().memory;
+            (tail_mib, pending_mib, points_max)
+        };
+        assert_eq!(memory(""), (32, 16, 500_000));
+        assert_eq!(memory("[memory]\nprofile = \"small\"\n"), (4, 2, 50_000));
+        assert_eq!(memory("[memory]\nprofile = \"small\"\ntail_mib = 6\n"), (6, 2, 50_000));
+        assert_eq!(load("[memory]\nprofile = \"small\"\n").unwrap().limits.newcomers_max, 512);
+    }
+
+    #[test]
     fn unknown_keys_and_bad_values_are_named() {
         for (text, expected) in [
             ("[hub]\nnmae = \"x\"\n", "unknown key `hub.nmae`"),
             ("[hub]\npartitions = 33\n", "hub.partitions must be 1 to 32"),
             ("[hub]\nname = \"a b c\"\n", "hub.name"),
             ("bind = [\"nowhere\"]\n", "bind"),
+            ("[memory]\nprofile = \"tiny\"\n", "profile"),
+            ("[memory]\ntail_mib = 0\n", "memory.tail_mib must be 1 to 65536"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");

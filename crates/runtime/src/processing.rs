@@ -49,6 +49,7 @@ pub async fn restore(
     database: &Database,
     partitions: u16,
     store: Arc<dyn Checkpoints>,
+    points_max: usize,
 ) -> anyhow::Result<(Arc<Monitoring>, Vec<Checkpoint>)> {
     let (mut pipelines, mut checkpoints) = (vec![], vec![]);
     for partition in 0..partitions {
@@ -60,10 +61,11 @@ pub async fn restore(
             Err(error @ CheckpointError::Damaged) => Err(error.to_string()),
             Err(error) => return Err(error).context("reading a checkpoint"),
         };
-        pipelines.push(pipeline.unwrap_or_else(|error| {
+        let pipeline = pipeline.unwrap_or_else(|error| {
             warn!(partition, %error, "analysis begins anew");
             Pipeline::default()
-        }));
+        });
+        pipelines.push(pipeline.keeping(points_max));
         checkpoints.push(checkpoint);
     }
     let monitoring = Monitoring::restore(database, pipelines).context("reading the application's documents")?;

@@ -109,8 +109,11 @@ impl Unit {
         let mut log_config = LogConfig::new(config.data_folder.join("events"), config.hub.partitions);
         log_config.retention = Some(Duration::from_secs(config.hub.retention_hours * 3600));
         log_config.retention_bytes = Some(config.hub.retention_mib << 20);
+        log_config.tail_bytes_max = config.memory.tail_mib << 20;
+        log_config.pending_bytes_max = config.memory.pending_mib << 20;
         let events = Arc::new(Events::open(log_config).context("opening the event log")?);
-        let (monitoring, checkpoints) = processing::restore(&database, events.partitions(), events.clone()).await?;
+        let (monitoring, checkpoints) =
+            processing::restore(&database, events.partitions(), events.clone(), config.memory.points_max).await?;
         let store = Arc::new(database);
         let audit = Arc::new(CountedAudit(Arc::clone(&monitoring)));
         let hub_config = HubConfig {
