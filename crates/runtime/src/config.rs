@@ -281,7 +281,7 @@ pub enum Profile {
 }
 
 /// What [`Profile::Small`] says.
-const SMALL: &str = "[memory]\ntail_mib = 4\npending_mib = 2\npoints_max = 50000\n[limits]\nnewcomers_max = 512\n";
+const SMALL: &str = "[memory]\ntail_mib = 2\npending_mib = 2\npoints_max = 50000\n[limits]\nnewcomers_max = 512\n";
 
 /// Where the contents of blobs are kept.
 #[derive(Clone, Deserialize)]
@@ -561,8 +561,8 @@ mod tests {
             let Memory { tail_mib, pending_mib, points_max, .. } = load(text).unwrap().memory;
             (tail_mib, pending_mib, points_max)
         };
-        assert_eq!(memory(""), (32, 16, 500_000));
-        assert_eq!(memory("[memory]\nprofile = \"small\"\n"), (4, 2, 50_000));
+        assert_eq!(memory(""), (16, 16, 500_000));
+        assert_eq!(memory("[memory]\nprofile = \"small\"\n"), (2, 2, 50_000));
         assert_eq!(memory("[memory]\nprofile = \"small\"\ntail_mib = 6\n"), (6, 2, 50_000));
         assert_eq!(load("[memory]\nprofile = \"small\"\n").unwrap().limits.newcomers_max, 512);
     }
