@@ -20,13 +20,13 @@ type Peer = Extension<PeerAddress>;
 type Certificate = Option<Extension<PeerCertificate>>;
 
 /// Who asks, and the proof.
-struct Caller<'a> {
+struct Asker<'a> {
     headers: &'a HeaderMap,
     peer: &'a PeerAddress,
     certificate: Option<&'a PeerCertificate>,
 }
 
-impl Caller<'_> {
+impl Asker<'_> {
     fn presented(&self) -> Presented<'_> {
         Presented { token: device_token(self.headers), certificate: self.certificate.map(|c| &c.0) }
     }
@@ -104,11 +104,11 @@ pub(super) async fn register(
     body: Bytes,
 ) -> Result<Response, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    if let Some(challenge) = caller.challenge(service, &scope, &id, &body).await? {
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    if let Some(challenge) = asker.challenge(service, &scope, &id, &body).await? {
         return Ok(challenge);
     }
-    let registrant = caller.authenticate(service, &scope, &id).await?;
+    let registrant = asker.authenticate(service, &scope, &id).await?;
     let force = query.force_registration.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
     let operation = service.register(now(), &registrant, asked).await?;
@@ -126,8 +126,8 @@ pub(super) async fn operation(
     Path((scope, id, operation)): Path<(String, String, String)>,
 ) -> Result<Response, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(service, &scope, &id).await?;
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    let registrant = asker.recognize(service, &scope, &id).await?;
     let operation = service.operation(now(), &registrant, &operation).await?;
     if operation.is_done() {
         return Ok(Json(operation.document()).into_response());
@@ -145,8 +145,8 @@ pub(super) async fn look_up(
     body: Bytes,
 ) -> Result<Json<Value>, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(service, &scope, &id).await?;
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    let registrant = asker.recognize(service, &scope, &id).await?;
     match Registering::read(&body, &registrant.id) {
         // Only a registration may ask for a certificate (DPS device API).
         Err(DpsError::NotImplemented(what)) => {
