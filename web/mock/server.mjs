@@ -124,11 +124,11 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     }
     if (key === "POST /session") {
       if (body?.token !== TOKEN) return refuse(response, 401, "Unauthorized", "This sign-in link was used before or is not known.");
-      return answer(response, 200, { user: "admin", hub: "gantry" }, { "set-cookie": `${COOKIE}; HttpOnly; SameSite=Strict; Path=/` });
+      return answer(response, 200, { user: "admin", hub: "gantry", permissions: [] }, { "set-cookie": `${COOKIE}; HttpOnly; SameSite=Strict; Path=/` });
     }
     if (!(request.headers.cookie ?? "").includes(COOKIE)) return refuse(response, 401, "Unauthorized", "Sign in first.");
     if (request.method !== "GET" && request.headers["x-gantry-csrf"] !== "1") return refuse(response, 403, "Forbidden", "The header x-gantry-csrf is missing.");
-    if (key === "GET /session") return answer(response, 200, { user: "admin", hub: "gantry" });
+    if (key === "GET /session") return answer(response, 200, { user: "admin", hub: "gantry", permissions: [] });
     if (key === "DELETE /session") return answer(response, 204, undefined, { "set-cookie": "gantry_session=; Max-Age=0; Path=/" });
     if (key === "GET /fleet") return answer(response, 200, { devices: fleet() });
     if (key === "GET /maintenance") return answer(response, 200, { items: maintenance(), updatedAt: new Date().toISOString() });

@@ -1,14 +1,24 @@
-//! Who calls: tokens in the `Authorization` header.
+//! Who calls: every call passes [`admit`] before its handler, which asks for what the row of the operation says.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::RequestPartsExt as _;
+use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use gantry_hub::{HubError, Presented, Session};
-use gantry_identity::{CertificateChain, Identity, Refusal, Rights};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use gantry_hub::{HubError, Presented};
+use gantry_identity::{CertificateChain, DeviceId, Identity, Refusal, Rights};
+use gantry_provisioning::DpsError;
 
+use crate::caller::{Caller, Permissions};
+use crate::dps::DpsFailure;
 use crate::error::ApiError;
+use crate::operation::{Access, Operation, Row};
+use crate::platform::error::PlatformError;
+use crate::platform::session;
 use crate::{Api, now};
 
 /// Address of the caller, put into each request by the listener, and what is to be done once it proved who it is.
@@ -51,24 +61,6 @@ impl PeerAddress {
 #[derive(Clone, Debug)]
 pub struct PeerCertificate(pub CertificateChain);
 
-/// Lets a device's call through: by its token, or by its certificate.
-pub(crate) async fn device(
-    api: &Api,
-    headers: &HeaderMap,
-    peer: &PeerAddress,
-    certificate: Option<&PeerCertificate>,
-    identity: &Identity,
-) -> Result<Session, ApiError> {
-    let presented = Presented { token: token(headers), certificate: certificate.map(|c| &c.0) };
-    let result = api.hub.authenticate_device(now(), identity, presented).await;
-    if let Err(HubError::Unauthorized(refusal)) = &result {
-        api.hub.report_refusal(now(), &identity.to_string(), &peer.0, "https device", refusal);
-    }
-    let session = result?;
-    peer.is_known();
-    Ok(session)
-}
-
 fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()
 }
@@ -79,50 +71,101 @@ fn claimed(headers: &HeaderMap) -> String {
     policy.unwrap_or("(no policy)").to_owned()
 }
 
-/// Lets a service call through that has `needed` at the hub.
-pub(crate) fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
-    let checked = api.hub.authenticate_service(now(), token(headers), needed);
-    checked.map(|_| peer.is_known()).map_err(|refusal| refused(api, headers, peer, &refusal))
+/// Lets a call through that the row of its operation lets through. Handlers find out who calls as a [`Caller`].
+pub(crate) async fn admit(State((api, row)): State<(Arc<Api>, Row)>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match check(&api, &row, &mut parts).await {
+        Ok(Some(caller)) => drop(parts.extensions.insert(caller)),
+        Ok(None) => {}
+        Err(refused) => return refused,
+    }
+    next.run(Request::from_parts(parts, body)).await
 }
 
-/// Lets an operator's call to the platform through that has `needed` at the hub.
-pub(crate) fn operator(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), ApiError> {
-    let checked = api.hub.authenticate_operator(now(), token(headers), needed);
-    checked.map(|_| peer.is_known()).map_err(|refusal| refused(api, headers, peer, &refusal))
-}
-
-fn refused(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) -> ApiError {
-    api.hub.report_refusal(now(), &claimed(headers), &peer.0, "https service", refusal);
-    ApiError::unauthorized()
-}
-
-/// Lets a service's call in whose policy has the right. Ask for it before the rest of a request is looked at.
-macro_rules! right {
-    ($name:ident, $right:ident) => {
-        pub(crate) struct $name;
-
-        impl FromRequestParts<Arc<Api>> for $name {
-            type Rejection = ApiError;
-
-            async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-                let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-                hub(api, &parts.headers, &peer, Rights::$right).map(|()| Self)
-            }
+/// Who calls, where the row asks for that; or the answer to somebody who may not.
+async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<Caller>, Response> {
+    let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
+    let caller = match row.access {
+        Access::Hub(needed) => hub(api, &parts.headers, &peer, needed).map_err(IntoResponse::into_response)?,
+        Access::Provisioning(needed) => {
+            provisioning(api, &parts.headers, &peer, needed).map_err(IntoResponse::into_response)?
         }
+        Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
+        Access::Platform(needed) => platform(api, parts, &peer, needed).await.map_err(IntoResponse::into_response)?,
+        Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
     };
+    Ok(Some(caller))
 }
 
-right!(RegistryRead, REGISTRY_READ);
-right!(RegistryWrite, REGISTRY_WRITE);
-right!(ServiceConnect, SERVICE_CONNECT);
+/// The device that the path names: by its token, or by its certificate.
+async fn device(api: &Api, parts: &mut Parts, peer: &PeerAddress) -> Result<Caller, ApiError> {
+    let path = parts.extract::<Path<HashMap<String, String>>>().await;
+    let id = path.ok().and_then(|Path(mut named)| named.remove("id")).unwrap_or_default();
+    let id = DeviceId::parse(&id).map_err(|error| ApiError::invalid(format!("device id: {error}")))?;
+    let identity = Identity::device(id);
+    let certificate = parts.extensions.get::<PeerCertificate>();
+    let presented = Presented { token: token(&parts.headers), certificate: certificate.map(|c| &c.0) };
+    let result = api.hub.authenticate_device(now(), &identity, presented).await;
+    if let Err(HubError::Unauthorized(refusal)) = &result {
+        api.hub.report_refusal(now(), &identity.to_string(), &peer.0, "https device", refusal);
+    }
+    let session = result?;
+    peer.is_known();
+    Ok(Caller::device(session))
+}
 
-/// Lets an operator's call through that has `needed` at the provisioning service.
-pub(crate) fn dps(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), Refusal> {
-    api.provisioning.authenticate_service(now(), token(headers), needed).inspect_err(|refusal| {
-        api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", refusal);
+/// A program whose policy has `needed` at the hub.
+fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<Caller, ApiError> {
+    let checked = api.hub.authenticate_service(now(), token(headers), needed);
+    let principal = checked.map_err(|refusal| {
+        report(api, headers, peer, &refusal);
+        ApiError::unauthorized()
     })?;
     peer.is_known();
-    Ok(())
+    Ok(Caller::from(&principal))
+}
+
+/// An operator whose policy has `needed` at the provisioning service. The call counts among its operations.
+fn provisioning(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<Caller, DpsFailure> {
+    let checked = api.provisioning.authenticate_service(now(), token(headers), needed);
+    let principal = checked.map_err(|refusal| {
+        api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", &refusal);
+        DpsError::Unauthorized(refusal)
+    })?;
+    peer.is_known();
+    api.provisioning.count_operation(now())?;
+    Ok(Caller::from(&principal))
+}
+
+/// Whoever is signed in to the page, or brings a token of a policy, and has `needed` on the platform.
+async fn platform(api: &Api, parts: &Parts, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
+    let caller = if parts.headers.contains_key(header::AUTHORIZATION) {
+        let checked = api.hub.authenticate_operator(now(), token(&parts.headers), Rights::NONE);
+        let principal = checked.map_err(|refusal| {
+            report(api, &parts.headers, peer, &refusal);
+            PlatformError::unauthorized()
+        })?;
+        Caller::from(&principal)
+    } else {
+        session::caller(api, parts).await?
+    };
+    peer.is_known();
+    // A policy without any permission is nobody to the platform, not even where being signed in is enough.
+    let is_nobody = caller.permissions == Permissions::NONE;
+    if !is_nobody && caller.permissions.contains(needed) {
+        return Ok(caller);
+    }
+    let refusal = Refusal::Right { policy: caller.name().to_owned(), right: needed.to_string() };
+    api.hub.report_refusal(now(), caller.name(), &peer.0, "https platform", &refusal);
+    Err(if is_nobody {
+        PlatformError::unauthorized()
+    } else {
+        PlatformError::forbidden(format!("this needs the permission {needed}"))
+    })
+}
+
+fn report(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) {
+    api.hub.report_refusal(now(), &claimed(headers), &peer.0, "https service", refusal);
 }
 
 /// The token of a device call.

@@ -1,4 +1,4 @@
-//! The fields of bodies services write: what is read, and what clients were shown and send back.
+//! The fields of bodies services, operators and the page write: what is read, and what clients were shown and send back.
 //!
 //! Clients send whole objects back, so the reference takes what is not theirs to write and
 //! ignores it: `shown`. What is in neither list is refused by name, so that nothing that is
@@ -221,7 +221,98 @@ pub(crate) const ENROLLMENT: Fields = Fields {
     shown: &["registrationState", "createdDateTimeUtc", "lastUpdatedDateTimeUtc"],
 };
 
+/// A direct method.
+pub(crate) const METHOD: Fields =
+    Fields { taken: &["methodName", "payload", "responseTimeoutInSeconds", "connectTimeoutInSeconds"], ..NOTHING };
+
+/// A scheduled job.
+pub(crate) const JOB: Fields = Fields {
+    taken: &[
+        "jobId",
+        "type",
+        "queryCondition",
+        "deviceIds",
+        "startTime",
+        "maxExecutionTimeInSeconds",
+        "updateTwin",
+        "cloudToDeviceMethod",
+    ],
+    ..NOTHING
+};
+
+/// The token of a sign-in link.
+pub(crate) const SIGN_IN: Fields = Fields { taken: &["token"], ..NOTHING };
+
+/// A rule; which fields belong together is for its reader.
+pub(crate) const RULE: Fields = Fields {
+    taken: &["id", "enabled", "severity"],
+    inner: &[
+        ("when", &Fields { taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin"], ..NOTHING }),
+        ("actions", &Fields { taken: &["kind", "url", "to", "name", "payload", "patch"], ..NOTHING }),
+    ],
+    ..NOTHING
+};
+
+/// An authority's certificate.
+pub(crate) const AUTHORITY: Fields = Fields { taken: &["certificate", "isVerified"], ..NOTHING };
+
+/// A certificate that proves an authority's key.
+pub(crate) const PROOF: Fields = Fields { taken: &["certificate"], ..NOTHING };
+
+/// A hub elsewhere.
+pub(crate) const LINKED_HUB: Fields = Fields {
+    taken: &["connectionString", "certificateAuthority", "allocationWeight", "applyAllocationPolicy"],
+    ..NOTHING
+};
+
+/// A device of an enrollment group.
+pub(crate) const NEW_DEVICE: Fields = Fields { taken: &["registrationId"], ..NOTHING };
+
+/// Message routing; `properties` are in the words of the settings' file, and as strictly read.
+pub(crate) const ROUTING: Fields = Fields { taken: &["properties", "etag"], ..NOTHING };
+
+const TEST_MESSAGE: Fields = Fields { taken: &["body", "appProperties", "systemProperties"], ..NOTHING };
+
+/// A route to be tried out.
+pub(crate) const TEST_ROUTE: Fields =
+    Fields { taken: &["route", "twin"], inner: &[("message", &TEST_MESSAGE)], ..NOTHING };
+
+/// Routes to be tried out.
+pub(crate) const TEST_ROUTES: Fields =
+    Fields { taken: &["routingSource", "twin"], inner: &[("message", &TEST_MESSAGE)], ..NOTHING };
+
+/// A rehearsal of faults.
+pub(crate) const REHEARSAL: Fields = Fields {
+    taken: &["durationSecs", "devices", "clockSkewSecs", "certificatesExpired"],
+    inner: &[
+        ("telemetry", &Fields { taken: &["delayMs", "dropShare", "duplicateShare"], ..NOTHING }),
+        ("rest", &Fields { taken: &["status", "share", "retryAfterSecs"], ..NOTHING }),
+    ],
+    ..NOTHING
+};
+
 impl Fields {
+    /// Every name that is read or accepted, without what is within.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let inner = self.inner.iter().map(|(name, _)| *name);
+        self.taken.iter().chain(self.shown).copied().chain(inner)
+    }
+
+    /// Names that are read as they are.
+    pub(crate) fn taken(&self) -> &'static [&'static str] {
+        self.taken
+    }
+
+    /// Names of objects, or arrays of them, that have fields of their own.
+    pub(crate) fn inner(&self) -> &'static [(&'static str, &'static Fields)] {
+        self.inner
+    }
+
+    /// Names that are accepted and ignored.
+    pub(crate) fn shown(&self) -> &'static [&'static str] {
+        self.shown
+    }
+
     /// The object with its names as they are published and without what is only shown. Values that are no objects
     /// are for their reader to refuse.
     ///
@@ -296,14 +387,15 @@ mod tests {
     #[test]
     fn no_name_is_in_two_lists() {
         fn check(fields: &Fields) {
-            let inner = fields.inner.iter().map(|(name, _)| *name);
-            let mut names: Vec<_> = fields.taken.iter().chain(fields.shown).copied().chain(inner).collect();
+            let mut names: Vec<_> = fields.names().collect();
             let len = names.len();
             names.sort_by_key(|name| name.to_ascii_lowercase());
             names.dedup_by_key(|name| name.to_ascii_lowercase());
             assert_eq!(names.len(), len, "{fields:?}");
             fields.inner.iter().for_each(|(_, inner)| check(inner));
         }
-        [IDENTITY, BULK_ENTRY, TWIN, CONFIGURATION, IMPORT_EXPORT, ENROLLMENT].iter().for_each(check);
+        let all =
+            [IDENTITY, BULK_ENTRY, TWIN, CONFIGURATION, IMPORT_EXPORT, ENROLLMENT, JOB, RULE, REHEARSAL, TEST_ROUTE];
+        all.iter().for_each(check);
     }
 }

@@ -8,12 +8,18 @@ mod api_version;
 mod auth;
 pub mod blob;
 mod body;
+mod caller;
 mod device;
 mod dps;
 mod error;
 mod fields;
 mod hub;
+mod openapi;
+mod operation;
 mod platform;
+pub mod process;
+mod query;
+mod reference;
 mod routes;
 mod throttle;
 pub mod tokens;
@@ -22,6 +28,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use gantry_hub::Hub;
 use gantry_identity::Timestamp;
@@ -29,13 +36,16 @@ use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
 
 pub use auth::{OnKnown, PeerAddress, PeerCertificate};
+pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::{Containers, ImportExport};
 pub use hub::jobs::JobWorker;
 pub use hub::methods::{MethodTimeouts, call_method};
+pub use operation::{Access, Head, Operation, Parameter, Row};
 pub use platform::session::Sessions;
-pub use routes::{Route, Routes};
+pub use reference::page;
+pub use routes::{Routes, Table};
 
 /// What the service side serves.
 #[derive(Clone)]
@@ -59,22 +69,28 @@ pub struct Api {
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
 pub fn routes(api: Api) -> Routes {
     let state = Arc::new(api);
-    let hub = device::routes().merge(hub::routes()).layered(|router| {
-        router
-            .route_layer(from_fn_with_state(Arc::clone(&state), throttle::take_turn))
+    // From the handler outwards: who calls, whether it is their turn, the body, the version.
+    let hub = device::routes().merge(hub::routes());
+    let hub = hub.layered(|row, one| {
+        let of_row = (Arc::clone(&state), Arc::clone(row));
+        one.route_layer(from_fn_with_state(of_row.clone(), auth::admit))
+            .route_layer(from_fn_with_state(of_row, throttle::take_turn))
             .route_layer(from_fn(body::read_whole::<ApiError>))
             .route_layer(from_fn(api_version::of_hub))
     });
-    let provisioning = dps::routes().layered(|router| {
-        router
+    let provisioning = dps::routes().layered(|row, one| {
+        one.route_layer(from_fn_with_state((Arc::clone(&state), Arc::clone(row)), auth::admit))
             .route_layer(from_fn(body::read_whole::<dps::DpsFailure>))
             .route_layer(from_fn(api_version::of_provisioning))
     });
-    let platform = platform::routes()
-        .layered(|router| router.route_layer(from_fn(body::read_whole::<platform::error::PlatformError>)));
+    let platform = platform::routes().layered(|row, one| {
+        one.route_layer(from_fn_with_state((Arc::clone(&state), Arc::clone(row)), auth::admit))
+            .route_layer(from_fn(body::read_whole::<platform::error::PlatformError>))
+    });
+    let all = hub.merge(provisioning).merge(platform);
     // The bound is in `body`; extractors need none of their own.
-    let all = hub.merge(provisioning).merge(platform).layered(|router| router.layer(DefaultBodyLimit::disable()));
-    all.with_state(state)
+    let all = all.layered(|_, one| one.route_layer(DefaultBodyLimit::disable()));
+    all.otherwise(|uri: Uri| async move { ApiError::no_such_path(uri.path()) }).with_state(state)
 }
 
 /// The wall clock.

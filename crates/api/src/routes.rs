@@ -9,34 +9,32 @@
 //! A word is never taken for a parameter's value when a route with the method has it: `POST /devices/query` asks a
 //! query, and `GET /devices/query` is about a device of that name.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::{Method, Uri};
-use axum::response::Response;
-use axum::routing::{self, MethodRouter};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{self, MethodFilter, MethodRouter};
+use axum::{Extension, Router};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower::ServiceExt as _;
+
+use crate::error::ApiError;
+use crate::operation::{Head, Operation, Row};
 
 /// Characters that a path shows as they are.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// One operation: a method and a path of words and `{parameters}`, of which the last may be a `{*rest}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The method; none: all of them.
-    pub method: Option<Method>,
-    /// The path, as the router takes it.
-    pub path: String,
-}
+/// Every operation of a router; handlers find it as an [`Extension`].
+pub type Table = Arc<[Row]>;
 
-/// Routes with their handlers.
+/// Operations with their handlers: the one way into a router.
 pub struct Routes<S = ()> {
-    router: Router<S>,
-    table: Vec<Route>,
+    rows: Vec<(Row, MethodRouter<S>)>,
+    otherwise: Option<MethodRouter>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
@@ -48,91 +46,81 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// None yet.
     pub fn new() -> Self {
-        Self { router: Router::new(), table: vec![] }
+        Self { rows: vec![], otherwise: None }
     }
 
-    fn on(mut self, method: Option<Method>, path: &str, handler: MethodRouter<S>) -> Self {
-        self.router = self.router.route(path, handler);
-        self.table.push(Route { method, path: path.to_owned() });
+    /// Adds an operation. Its handler finds the row as an [`Extension`].
+    ///
+    /// # Panics
+    /// When it is an operation's whose method no router can tell apart (none of ours).
+    #[must_use]
+    pub fn on<H: Handler<T, S>, T: 'static>(mut self, row: Operation, handler: H) -> Self {
+        let one = match &row.method {
+            Some(method) => {
+                let filter = MethodFilter::try_from(method.clone()).expect("a method of the standard");
+                routing::on(filter, handler)
+            }
+            None => routing::any(handler),
+        };
+        self.rows.push((Arc::new(row), one));
         self
-    }
-
-    /// Adds an operation for every method.
-    #[must_use]
-    pub fn any<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(None, path, routing::any(handler))
-    }
-
-    /// Adds an operation.
-    #[must_use]
-    pub fn get<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(Some(Method::GET), path, routing::get(handler))
-    }
-
-    /// Adds an operation.
-    #[must_use]
-    pub fn put<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(Some(Method::PUT), path, routing::put(handler))
-    }
-
-    /// Adds an operation.
-    #[must_use]
-    pub fn post<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(Some(Method::POST), path, routing::post(handler))
-    }
-
-    /// Adds an operation.
-    #[must_use]
-    pub fn patch<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(Some(Method::PATCH), path, routing::patch(handler))
-    }
-
-    /// Adds an operation.
-    #[must_use]
-    pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
-        self.on(Some(Method::DELETE), path, routing::delete(handler))
     }
 
     /// Adds the routes of another table.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        self.router = self.router.merge(other.router);
-        self.table.extend(other.table);
+        self.rows.extend(other.rows);
+        self.otherwise = self.otherwise.or(other.otherwise);
         self
     }
 
-    /// Adds the routes of another table below a path.
+    /// Puts a layer, which may depend on the row, around every handler; calls of other methods do not pass it.
     #[must_use]
-    pub fn nest(mut self, prefix: &str, other: Self) -> Self {
-        self.router = self.router.nest(prefix, other.router);
-        let below = |route: Route| Route { path: format!("{prefix}{}", route.path), ..route };
-        self.table.extend(other.table.into_iter().map(below));
+    pub fn layered(mut self, layer: impl Fn(&Row, MethodRouter<S>) -> MethodRouter<S>) -> Self {
+        self.rows = self.rows.into_iter().map(|(row, one)| (Arc::clone(&row), layer(&row, one))).collect();
         self
     }
 
-    /// Changes the router of these routes; for layers.
+    /// Answers calls of paths that are nowhere in the table.
     #[must_use]
-    pub fn layered(mut self, layer: impl FnOnce(Router<S>) -> Router<S>) -> Self {
-        self.router = layer(self.router);
+    pub fn otherwise<H: Handler<T, ()>, T: 'static>(mut self, handler: H) -> Self {
+        self.otherwise = Some(routing::any(handler));
         self
     }
 
     /// Gives the handlers what they work with.
     #[must_use]
     pub fn with_state<S2>(self, state: S) -> Routes<S2> {
-        Routes { router: self.router.with_state(state), table: self.table }
+        let rows = self.rows.into_iter().map(|(row, one)| (row, one.with_state(state.clone()))).collect();
+        Routes { rows, otherwise: self.otherwise }
     }
 
     /// Every operation.
-    pub fn table(&self) -> &[Route] {
-        &self.table
+    pub fn table(&self) -> Vec<Row> {
+        self.rows.iter().map(|(row, _)| Arc::clone(row)).collect()
     }
 }
 
 impl Routes {
     /// A router that takes the paths of these routes in every spelling.
     pub fn into_router(self) -> Router {
-        let (router, paths) = (self.router, Arc::new(Paths::new(&self.table)));
+        let table: Table = self.table().into();
+        let paths = Arc::new(Paths::new(&table));
+        let mut seen = HashSet::new();
+        let mut router = Router::new();
+        for (row, one) in self.rows {
+            let own = Extension(Arc::clone(&row));
+            let mut one = if row.method.is_some() { one.route_layer(own) } else { one.layer(own) };
+            if matches!(row.head, Head::Service | Head::Device) && seen.insert(row.path.clone()) {
+                one =
+                    one.fallback(|method: Method| async move { ApiError::method_not_allowed(&method).into_response() });
+            }
+            router = router.route(&row.path, one);
+        }
+        if let Some(otherwise) = self.otherwise {
+            router = router.fallback_service(otherwise);
+        }
+        let router = router.layer(Extension(table));
         let service = tower::service_fn(move |mut request: Request| {
             paths.fold(&request.method().clone(), request.uri_mut());
             let router = router.clone();
@@ -155,7 +143,7 @@ enum Piece {
 struct Paths(Vec<(Option<Method>, Vec<Piece>)>);
 
 impl Paths {
-    fn new(table: &[Route]) -> Self {
+    fn new(table: &[Row]) -> Self {
         let piece = |text: &str| match text.strip_prefix('{') {
             Some(name) if name.starts_with('*') => Piece::Rest,
             Some(_) => Piece::Parameter,
@@ -223,6 +211,7 @@ fn write_parameter(to: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::Access;
     use axum::body::{Body, to_bytes};
     use axum::extract::Path;
 
@@ -231,13 +220,17 @@ mod tests {
         let two = |name: &'static str| {
             move |Path((id, rest)): Path<(String, String)>| async move { format!("{name} {id} {rest}") }
         };
+        let row = |method: &str, path: &str| {
+            let method = (method != "ANY").then(|| method.parse::<Method>().unwrap());
+            Operation::new(Head::Process, method, path, path.to_owned(), Access::Anyone, "")
+        };
         Routes::new()
-            .get("/devices", || async { "list" })
-            .post("/devices/query", || async { "query" })
-            .get("/devices/{id}", one("device"))
-            .any("/devices/{id}/messages/{*rest}", two("messages"))
-            .post("/{scope}/registrations/{id}", two("registration"))
-            .nest("/platform/v1", Routes::new().get("/rules/{id}", one("rule")))
+            .on(row("GET", "/devices"), || async { "list" })
+            .on(row("POST", "/devices/query"), || async { "query" })
+            .on(row("GET", "/devices/{id}"), one("device"))
+            .on(row("ANY", "/devices/{id}/messages/{*rest}"), two("messages"))
+            .on(row("POST", "/{scope}/registrations/{id}"), two("registration"))
+            .merge(Routes::new().on(row("GET", "/platform/v1/rules/{id}"), one("rule")))
             .into_router()
     }
 
@@ -309,10 +302,8 @@ mod tests {
         #[test]
         fn any_path_is_survived_and_folded_once(path in "/[/%a-zA-Z0-9.+*{}:-]{0,60}") {
             if let Ok(mut uri) = path.parse::<Uri>() {
-                let paths = Paths::new(&[
-                    Route { method: None, path: "/devices/{id}/{*rest}".into() },
-                    Route { method: Some(Method::GET), path: "/{a}/b/{c}".into() },
-                ]);
+                let row = |method, path| Arc::new(Operation::new(Head::Process, method, path, "", Access::Anyone, ""));
+                let paths = Paths::new(&[row(None, "/devices/{id}/{*rest}"), row(Some(Method::GET), "/{a}/b/{c}")]);
                 paths.fold(&Method::GET, &mut uri);
                 let once = uri.clone();
                 paths.fold(&Method::GET, &mut uri);

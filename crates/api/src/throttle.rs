@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use gantry_hub::throttle::Operation;
 
 use crate::error::ApiError;
+use crate::operation::Row;
 use crate::{Api, now};
 
 /// Bytes of a method's payload that count as one.
 const METHOD_METER: u64 = 4096;
 
 /// Lets a request wait its turn, or refuses it.
-pub(crate) async fn take_turn(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(crate) async fn take_turn(State((api, row)): State<(Arc<Api>, Row)>, request: Request, next: Next) -> Response {
     if let Some((status, retry_after)) = api.hub.rest_fault(now()) {
         let mut response = ApiError::rehearsed(status).into_response();
         if let Some(secs) = retry_after {
@@ -25,9 +26,9 @@ pub(crate) async fn take_turn(State(api): State<Arc<Api>>, request: Request, nex
         return response;
     }
     if api.hub.is_throttled()
-        && let Some((operation, cost)) = operation(&request)
+        && let Some(class) = row.throttle.filter(|class| !is_counted_by_hub(*class))
     {
-        match api.hub.admit(now(), operation, cost) {
+        match api.hub.admit(now(), class, cost(class, &request)) {
             Ok(wait) => tokio::time::sleep(wait).await,
             Err(error) => return ApiError::from(error).into_response(),
         }
@@ -36,36 +37,25 @@ pub(crate) async fn take_turn(State(api): State<Arc<Api>>, request: Request, nex
 }
 
 /// Lets further operations of one request wait their turn: a bulk call is as many as it has entries.
-pub(crate) async fn take_more(api: &Api, operation: Operation, count: usize) -> Result<(), ApiError> {
-    let count = u64::try_from(count).unwrap_or(u64::MAX);
-    tokio::time::sleep(api.hub.admit(now(), operation, count)?).await;
+pub(crate) async fn take_more(api: &Api, row: &Row, count: usize) -> Result<(), ApiError> {
+    if let Some(class) = row.throttle {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        tokio::time::sleep(api.hub.admit(now(), class, count)?).await;
+    }
     Ok(())
 }
 
-/// What a request is, and how many of it. Telemetry is told apart in the hub.
-fn operation(request: &Request) -> Option<(Operation, u64)> {
-    let method = request.method();
-    let segments: Vec<&str> = request.uri().path().split('/').filter(|segment| !segment.is_empty()).collect();
-    let is_read = method == Method::GET;
-    let operation = match segments.as_slice() {
-        ["devices", "query", ..] => Operation::Query,
-        ["devices", _, "messages", "devicebound"] if is_read => Operation::ReceiveC2d,
-        ["devices", _, "messages", ..] => return None,
-        ["devices", _, "files", "notifications", ..] => return None,
-        ["devices", _, "files", ..] => Operation::FileUpload,
-        ["devices", _, "applyConfigurationContent"] | ["configurations", ..] => Operation::Configuration,
-        ["devices", ..] => Operation::Identity,
-        ["twins" | "digitaltwins", .., "methods"] | ["digitaltwins", .., "commands", _] => {
-            let bytes = request.body().size_hint().lower();
-            return Some((Operation::Method, bytes.div_ceil(METHOD_METER).max(1)));
-        }
-        ["twins", .., "streams", _] => Operation::Stream,
-        ["twins" | "digitaltwins", ..] if is_read => Operation::TwinRead,
-        ["twins" | "digitaltwins", ..] => Operation::TwinWrite,
-        ["jobs", ..] => Operation::Job,
-        _ => return None,
-    };
-    Some((operation, 1))
+/// Messages are counted where they are taken, whatever they come over.
+fn is_counted_by_hub(class: Operation) -> bool {
+    matches!(class, Operation::Telemetry | Operation::SendC2d)
+}
+
+/// How many of its class a request is.
+fn cost(class: Operation, request: &Request) -> u64 {
+    match class {
+        Operation::Method => request.body().size_hint().lower().div_ceil(METHOD_METER).max(1),
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
@@ -74,30 +64,11 @@ mod tests {
     use axum::body::Body;
 
     #[test]
-    fn requests_are_told_apart() {
-        for (method, path, expected) in [
-            ("GET", "/devices/d", Some(Operation::Identity)),
-            ("POST", "/devices", Some(Operation::Identity)),
-            ("POST", "/devices/query", Some(Operation::Query)),
-            ("GET", "/devices/d/messages/devicebound", Some(Operation::ReceiveC2d)),
-            ("POST", "/devices/d/messages/events", None),
-            ("POST", "/devices/d/files", Some(Operation::FileUpload)),
-            ("POST", "/devices/d/files/notifications", None),
-            ("GET", "/twins/d/modules/m", Some(Operation::TwinRead)),
-            ("PATCH", "/twins/d", Some(Operation::TwinWrite)),
-            ("POST", "/twins/d/modules/m/methods", Some(Operation::Method)),
-            ("POST", "/digitaltwins/d/components/c/commands/stop", Some(Operation::Method)),
-            ("POST", "/twins/d/streams/ssh", Some(Operation::Stream)),
-            ("POST", "/twins/d/modules/m/streams/ssh", Some(Operation::Stream)),
-            ("PUT", "/jobs/v2/j", Some(Operation::Job)),
-            ("GET", "/configurations", Some(Operation::Configuration)),
-            ("GET", "/statistics/devices", None),
-        ] {
-            let request = Request::builder().method(method).uri(path).body(Body::from("{}")).unwrap();
-            assert_eq!(operation(&request).map(|(one, _)| one), expected, "{method} {path}");
+    fn a_method_counts_by_the_size_of_its_payload() {
+        for (bytes, expected) in [(0, 1), (2, 1), (4096, 1), (4097, 2), (9000, 3)] {
+            let request = Request::new(Body::from("x".repeat(bytes)));
+            assert_eq!(cost(Operation::Method, &request), expected, "{bytes}");
+            assert_eq!(cost(Operation::TwinWrite, &request), 1, "{bytes}");
         }
-        let large =
-            Request::builder().method("POST").uri("/twins/d/methods").body(Body::from("x".repeat(9000))).unwrap();
-        assert_eq!(operation(&large), Some((Operation::Method, 3)));
     }
 }

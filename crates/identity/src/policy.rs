@@ -16,6 +16,8 @@ impl Rights {
     pub const REGISTRY_READ: Self = Self(1);
     /// Create, change and delete identities.
     pub const REGISTRY_WRITE: Self = Self(1 << 1);
+    /// Both.
+    pub const REGISTRY_READ_WRITE: Self = Self(0b11);
     /// Service-facing endpoints: twins, methods, c2d, queries, the event stream.
     pub const SERVICE_CONNECT: Self = Self(1 << 2);
     /// Device-facing endpoints.

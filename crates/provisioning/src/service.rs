@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_hub::Principal;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Audit, Entropy, RefusedAccess, StoreError};
@@ -205,20 +206,25 @@ impl Service {
         });
     }
 
-    /// Checks an operator's token and that its policy has `needed`.
+    /// Who an operator is, by a token of a policy that has `needed`.
     ///
     /// # Errors
     /// The reason, for the log.
-    pub fn authenticate_service(&self, now: Timestamp, token: Option<&str>, needed: Rights) -> Result<(), Refusal> {
+    pub fn authenticate_service(
+        &self,
+        now: Timestamp,
+        token: Option<&str>,
+        needed: Rights,
+    ) -> Result<Principal, Refusal> {
         let sas = SharedAccessSignature::parse(token.ok_or(Refusal::Missing)?)?;
         let name = sas.policy().unwrap_or_default();
         let policy = self.config.policies.find(name).ok_or_else(|| Refusal::UnknownPolicy(name.to_owned()))?;
         let claims = sas.verify(&policy.keys, now)?;
         claims.require_host(&self.config.host_names)?;
-        if policy.rights.contains(needed) {
-            return Ok(());
+        if !policy.rights.contains(needed) {
+            return Err(Refusal::Right { policy: policy.name.clone(), right: needed.to_string() });
         }
-        Err(Refusal::Right { policy: policy.name.clone(), right: needed.to_string() })
+        Ok(Principal { policy: policy.name.clone(), rights: policy.rights, expires_at: claims.expires_at })
     }
 
     /// One enrollment.

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
-use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes};
+use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes, process};
 use gantry_gateway::hang_up::Lingering;
 use gantry_gateway::newcomers::Newcomer;
 use gantry_gateway::{Gateway, Peer};
@@ -67,18 +67,18 @@ impl Https {
     ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Routes::new()
-            .any("/$iothub/websocket", upgrade)
-            .any("/$servicebus/websocket", upgrade)
-            .any("/bridges/{id}", bridge_end)
-            .get("/healthz", || async { "ok\n" })
-            .get("/readyz", || async { "ready\n" })
-            .get("/metrics", render_metrics)
+            .on(process::hub_socket(), upgrade)
+            .on(process::stream_socket(), upgrade)
+            .on(process::bridge(), bridge_end)
+            .on(process::health(), || async { "ok\n" })
+            .on(process::ready(), || async { "ready\n" })
+            .on(process::metrics(), render_metrics)
             .with_state(shared);
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
         let routes = gantry_api::routes(api).merge(own).merge(tokens);
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
-        Self { router: routes.layered(|router| router.fallback(page::serve)).into_router().layer(layer) }
+        Self { router: routes.otherwise(page::serve).into_router().layer(layer) }
     }
 }
 

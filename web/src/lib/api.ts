@@ -64,7 +64,7 @@ export async function call<T>(method: string, path: string, body?: unknown, more
 const device = (id: string) => `/devices/${encodeURIComponent(id)}`;
 
 export const api = {
-  session: () => call<{ user: string; hub: string }>("GET", "/session"),
+  session: () => call<{ user: string; hub: string; permissions: string[] }>("GET", "/session"),
   signIn: (token: string) => call<unknown>("POST", "/session", { token }),
   signOut: () => call<unknown>("DELETE", "/session"),
   fleet: async () => (await call<{ devices: Device[] }>("GET", "/fleet")).devices,

@@ -1,8 +1,10 @@
 //! The next cloud-to-device message of a device that polls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::c2d::Ack;
@@ -11,15 +13,22 @@ use gantry_identity::Identity;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::lock;
+use crate::caller::DeviceSession;
 use crate::error::ApiError;
 use crate::{Api, now};
 
 /// Header and query key with which a device asks for another time to work on a message, in seconds.
-const LOCK_TIMEOUT: &str = "iothub-messagelocktimeout";
+pub(super) const LOCK_TIMEOUT: &str = "iothub-messagelocktimeout";
 /// Times it may ask for; others are passed over.
 const LOCK_SECS: std::ops::RangeInclusive<u64> = 5..=300;
 
-pub(super) async fn get(api: &Api, identity: &Identity, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    DeviceSession(session): DeviceSession,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let identity = &session.identity;
     let asked = headers.get(LOCK_TIMEOUT).and_then(|value| value.to_str().ok()).or_else(|| {
         let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| key.eq_ignore_ascii_case(LOCK_TIMEOUT)).map(|(_, value)| value)

@@ -1,43 +1,57 @@
 //! Locked messages over HTTP: the token in the path, what becomes of the message in method and query.
 
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
-use gantry_hub::LockToken;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use gantry_hub::c2d::Settle;
+use gantry_hub::{HubError, LockToken};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
+use crate::caller::DeviceSession;
 use crate::error::ApiError;
+use crate::operation::Parameter;
+use crate::{Api, now};
 
 /// What cannot be in a header value as it is.
 const VALUE: &AsciiSet = &CONTROLS.add(b'%');
 
-/// What becomes of which message.
-pub(crate) struct Settlement {
-    pub(crate) token: LockToken,
-    pub(crate) settle: Settle,
+/// What `DELETE` reads of its query.
+pub(crate) const REJECT: &[Parameter] =
+    &[Parameter { name: "reject", about: "When it is there, the message is rejected." }];
+
+/// The token a path names.
+///
+/// # Errors
+/// What is no token of ours is a lock nobody has.
+pub(crate) fn token(text: &str) -> Result<LockToken, ApiError> {
+    Ok(LockToken::parse_str(text.trim_matches('"')).map_err(|_| HubError::LockLost)?)
 }
 
-impl Settlement {
-    /// `DELETE {token}` completes, with the key `reject` it rejects; `POST {token}/abandon` abandons.
-    pub(crate) fn read(method: &Method, uri: &Uri, segments: &[&str]) -> Result<Self, ApiError> {
-        let (text, settle) = match *segments {
-            [token] if *method == Method::DELETE => {
-                let rejects = uri
-                    .query()
-                    .unwrap_or_default()
-                    .split('&')
-                    .any(|pair| pair.split('=').next().is_some_and(|key| key.eq_ignore_ascii_case("reject")));
-                (token, if rejects { Settle::Reject } else { Settle::Complete })
-            }
-            [token, abandon] if abandon.eq_ignore_ascii_case("abandon") && *method == Method::POST => {
-                (token, Settle::Abandon)
-            }
-            [_] => return Err(ApiError::method_not_allowed(method)),
-            _ => return Err(ApiError::no_such_path(uri.path())),
-        };
-        // What is no token of ours is a lock nobody has.
-        let token = LockToken::parse_str(text.trim_matches('"')).map_err(|_| gantry_hub::HubError::LockLost)?;
-        Ok(Self { token, settle })
-    }
+/// What `DELETE` means: with the key `reject` the message is rejected.
+pub(crate) fn deleted(uri: &Uri) -> Settle {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let rejects = pairs.any(|pair| pair.split('=').next().is_some_and(|key| key.eq_ignore_ascii_case("reject")));
+    if rejects { Settle::Reject } else { Settle::Complete }
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    DeviceSession(session): DeviceSession,
+    uri: Uri,
+    Path((_, lock)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    api.hub.settle_c2d(now(), &session.identity, token(&lock)?, deleted(&uri)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn abandon(
+    State(api): State<Arc<Api>>,
+    DeviceSession(session): DeviceSession,
+    Path((_, lock)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    api.hub.settle_c2d(now(), &session.identity, token(&lock)?, Settle::Abandon).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The token as `ETag`: with quotes, without which one client fails.

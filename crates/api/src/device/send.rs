@@ -1,7 +1,9 @@
 //! A cloud-to-device message that a service sends with one POST. SDKs send over AMQP; Azure IoT Explorer does this.
 
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use gantry_hub::HubError;
 use gantry_hub::c2d::{Ack, C2dMessage};
@@ -9,21 +11,27 @@ use gantry_identity::{DeviceId, Identity, Timestamp};
 use percent_encoding::percent_decode_str;
 
 use crate::error::ApiError;
-use crate::{Api, now};
+use crate::{Api, hub, now};
 
 /// Prefix of application properties.
 const APPLICATION: &str = "iothub-app-";
 
-pub(super) async fn post(api: &Api, device: &Identity, headers: &HeaderMap, body: Bytes) -> Result<Response, ApiError> {
-    let message = read(headers, body)?;
-    match api.hub.send_c2d(now(), device, message.clone()).await {
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let device = hub::device(&id)?;
+    let message = read(&headers, body)?;
+    match api.hub.send_c2d(now(), &device, message.clone()).await {
         // Azure IoT Explorer encodes the id here once more than everywhere else.
-        Err(HubError::NotFound(_)) if let Some(plain) = decoded(device) => {
+        Err(HubError::NotFound(_)) if let Some(plain) = decoded(&device) => {
             api.hub.send_c2d(now(), &plain, message).await?;
         }
         sent => sent?,
     }
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The device whose id, percent-encoded, is this one.

@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_hub::event::{Telemetry, names};
-use gantry_hub::{HubError, Session, Taken, limits};
+use gantry_hub::{HubError, Taken, limits};
 use serde::Deserialize;
 
+use crate::caller::DeviceSession;
 use crate::error::ApiError;
 use crate::{Api, now};
 
@@ -39,18 +42,23 @@ fn yes() -> bool {
     true
 }
 
-pub(super) async fn post(api: &Api, session: &Session, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    DeviceSession(session): DeviceSession,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_batch = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(BATCH));
     let bodies: Vec<Vec<u8>>;
     let items: Vec<Item>;
     let messages = if is_batch {
-        items = gantry_hub::json::read(body)
+        items = gantry_hub::json::read(&body)
             .map_err(|error| ApiError::invalid(format!("a batch is an array of messages: {error}")))?;
         bodies = items.iter().map(decoded).collect::<Result<_, _>>()?;
         items.iter().zip(&bodies).map(|(item, body)| batched(item, body)).collect::<Result<_, _>>()?
     } else {
-        vec![single(headers, body)]
+        vec![single(&headers, &body)]
     };
     if messages.is_empty() {
         return Err(ApiError::invalid("the batch is empty"));
@@ -63,10 +71,10 @@ pub(super) async fn post(api: &Api, session: &Session, headers: &HeaderMap, body
     let ready = tokio::time::timeout(ROOM_TIMEOUT, api.hub.ready()).await;
     ready.map_err(|_| ApiError::server_busy("the event log has no room"))?;
     metrics::counter!("gantry_telemetry_messages_total").increment(messages.len() as u64);
-    let Taken { append, wait } = api.hub.telemetry(now(), session, &messages)?;
+    let Taken { append, wait } = api.hub.telemetry(now(), &session, &messages)?;
     tokio::time::sleep(wait).await;
     append.await.map_err(HubError::from)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn decoded(item: &Item) -> Result<Vec<u8>, ApiError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -14,19 +14,20 @@ use serde_json::Value;
 
 use super::{DpsFailure, with_header};
 use crate::auth::{PeerAddress, PeerCertificate, device_token};
+use crate::query::Query;
 use crate::{Api, now};
 
 type Peer = Extension<PeerAddress>;
 type Certificate = Option<Extension<PeerCertificate>>;
 
 /// Who asks, and the proof.
-struct Caller<'a> {
+struct Asker<'a> {
     headers: &'a HeaderMap,
     peer: &'a PeerAddress,
     certificate: Option<&'a PeerCertificate>,
 }
 
-impl Caller<'_> {
+impl Asker<'_> {
     fn presented(&self) -> Presented<'_> {
         Presented { token: device_token(self.headers), certificate: self.certificate.map(|c| &c.0) }
     }
@@ -104,11 +105,11 @@ pub(super) async fn register(
     body: Bytes,
 ) -> Result<Response, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    if let Some(challenge) = caller.challenge(service, &scope, &id, &body).await? {
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    if let Some(challenge) = asker.challenge(service, &scope, &id, &body).await? {
         return Ok(challenge);
     }
-    let registrant = caller.authenticate(service, &scope, &id).await?;
+    let registrant = asker.authenticate(service, &scope, &id).await?;
     let force = query.force_registration.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let asked = Registering { force, ..Registering::read(&body, &registrant.id)? };
     let operation = service.register(now(), &registrant, asked).await?;
@@ -126,8 +127,8 @@ pub(super) async fn operation(
     Path((scope, id, operation)): Path<(String, String, String)>,
 ) -> Result<Response, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(service, &scope, &id).await?;
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    let registrant = asker.recognize(service, &scope, &id).await?;
     let operation = service.operation(now(), &registrant, &operation).await?;
     if operation.is_done() {
         return Ok(Json(operation.document()).into_response());
@@ -145,8 +146,8 @@ pub(super) async fn look_up(
     body: Bytes,
 ) -> Result<Json<Value>, DpsFailure> {
     let service = api.instances.of(&scope);
-    let caller = Caller { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
-    let registrant = caller.recognize(service, &scope, &id).await?;
+    let asker = Asker { headers: &headers, peer: &peer, certificate: certificate.as_deref() };
+    let registrant = asker.recognize(service, &scope, &id).await?;
     match Registering::read(&body, &registrant.id) {
         // Only a registration may ask for a certificate (DPS device API).
         Err(DpsError::NotImplemented(what)) => {

@@ -8,34 +8,218 @@ pub(crate) mod service;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method as M, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use gantry_identity::Rights;
 use gantry_provisioning::DpsError;
 
 use crate::body::BodyError;
+use crate::fields;
+use crate::operation::{Access, Body, Head, Operation, Parameter};
 use crate::routes::Routes;
 use crate::{Api, now};
 
+/// What a device's registration is proven by.
+const REGISTRATION: Access =
+    Access::Proof("the device of the registration: a token, a certificate, or a TPM that is challenged");
+const FORCE: &[Parameter] = &[Parameter { name: "forceRegistration", about: "`true`: assigns again." }];
+
+fn row(method: M, path: &str, id: &'static str, needed: Rights, about: &'static str) -> Operation {
+    Operation::new(Head::DpsService, method, path, id, Access::Provisioning(needed), about)
+}
+
+fn device_row(method: M, path: &str, id: &'static str, about: &'static str) -> Operation {
+    Operation::new(Head::DpsDevice, method, path, id, REGISTRATION, about)
+}
+
 pub(crate) fn routes() -> Routes<Arc<Api>> {
     Routes::new()
-        .put("/{scope}/registrations/{id}/register", device::register)
-        .get("/{scope}/registrations/{id}/operations/{operation}", device::operation)
-        .post("/{scope}/registrations/{id}", device::look_up)
-        .post("/enrollments", service::bulk_individual)
-        .post("/enrollments/query", service::query_individual)
-        .get("/enrollments/{id}", service::get_individual)
-        .put("/enrollments/{id}", service::put_individual)
-        .delete("/enrollments/{id}", service::delete_individual)
-        .post("/enrollments/{id}/attestationmechanism", service::keys_of_individual)
-        .post("/enrollmentGroups", service::bulk_group)
-        .post("/enrollmentGroups/query", service::query_group)
-        .get("/enrollmentGroups/{id}", service::get_group)
-        .put("/enrollmentGroups/{id}", service::put_group)
-        .delete("/enrollmentGroups/{id}", service::delete_group)
-        .post("/enrollmentGroups/{id}/attestationmechanism", service::keys_of_group)
-        .get("/registrations/{id}", service::get_registration)
-        .delete("/registrations/{id}", service::delete_registration)
-        .post("/registrations/{id}/query", service::query_registrations)
+        .on(
+            device_row(
+                M::PUT,
+                "/{scope}/registrations/{id}/register",
+                "RuntimeRegistration_RegisterDevice",
+                "Registers a device; 202 with an operation to ask about.",
+            )
+            .query(FORCE)
+            .reads(Body::Json("`registrationId`, `payload`, `tpm`; may be left out.")),
+            device::register,
+        )
+        .on(
+            device_row(
+                M::GET,
+                "/{scope}/registrations/{id}/operations/{operation}",
+                "RuntimeRegistration_OperationStatusLookup",
+                "How far a registration is.",
+            ),
+            device::operation,
+        )
+        .on(
+            device_row(
+                M::POST,
+                "/{scope}/registrations/{id}",
+                "RuntimeRegistration_DeviceRegistrationStatusLookup",
+                "The registration of a device.",
+            )
+            .reads(Body::Json("`registrationId`, `payload`, `tpm`; may be left out.")),
+            device::look_up,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollments",
+                "IndividualEnrollment_RunBulkOperation",
+                Rights::ENROLLMENT_WRITE,
+                "Writes or deletes up to 10 enrollments, one by one; says which failed.",
+            )
+            .takes(&fields::BULK_ENROLLMENTS),
+            service::bulk_individual,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollments/query",
+                "IndividualEnrollment_Query",
+                Rights::ENROLLMENT_READ,
+                "A page of enrollments; `x-ms-max-item-count` and `x-ms-continuation` are headers.",
+            )
+            .takes(&fields::QUERY),
+            service::query_individual,
+        )
+        .on(
+            row(
+                M::GET,
+                "/enrollments/{id}",
+                "IndividualEnrollment_Get",
+                Rights::ENROLLMENT_READ,
+                "One enrollment, without its keys.",
+            ),
+            service::get_individual,
+        )
+        .on(
+            row(
+                M::PUT,
+                "/enrollments/{id}",
+                "IndividualEnrollment_CreateOrUpdate",
+                Rights::ENROLLMENT_WRITE,
+                "Creates an enrollment, or with `If-Match` changes it.",
+            )
+            .takes(&fields::ENROLLMENT),
+            service::put_individual,
+        )
+        .on(
+            row(
+                M::DELETE,
+                "/enrollments/{id}",
+                "IndividualEnrollment_Delete",
+                Rights::ENROLLMENT_WRITE,
+                "Deletes an enrollment; `If-Match` is optional.",
+            ),
+            service::delete_individual,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollments/{id}/attestationmechanism",
+                "IndividualEnrollment_GetAttestationMechanism",
+                Rights::ENROLLMENT_WRITE,
+                "How its device proves itself, with keys.",
+            ),
+            service::keys_of_individual,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollmentGroups",
+                "EnrollmentGroup_RunBulkOperation",
+                Rights::ENROLLMENT_WRITE,
+                "Writes or deletes up to 10 groups, one by one; says which failed.",
+            )
+            .takes(&fields::BULK_ENROLLMENTS),
+            service::bulk_group,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollmentGroups/query",
+                "EnrollmentGroup_Query",
+                Rights::ENROLLMENT_READ,
+                "A page of groups; `x-ms-max-item-count` and `x-ms-continuation` are headers.",
+            )
+            .takes(&fields::QUERY),
+            service::query_group,
+        )
+        .on(
+            row(
+                M::GET,
+                "/enrollmentGroups/{id}",
+                "EnrollmentGroup_Get",
+                Rights::ENROLLMENT_READ,
+                "One group, without its keys.",
+            ),
+            service::get_group,
+        )
+        .on(
+            row(
+                M::PUT,
+                "/enrollmentGroups/{id}",
+                "EnrollmentGroup_CreateOrUpdate",
+                Rights::ENROLLMENT_WRITE,
+                "Creates a group, or with `If-Match` changes it.",
+            )
+            .takes(&fields::ENROLLMENT),
+            service::put_group,
+        )
+        .on(
+            row(
+                M::DELETE,
+                "/enrollmentGroups/{id}",
+                "EnrollmentGroup_Delete",
+                Rights::ENROLLMENT_WRITE,
+                "Deletes a group; `If-Match` is optional.",
+            ),
+            service::delete_group,
+        )
+        .on(
+            row(
+                M::POST,
+                "/enrollmentGroups/{id}/attestationmechanism",
+                "EnrollmentGroup_GetAttestationMechanism",
+                Rights::ENROLLMENT_WRITE,
+                "How its devices prove themselves, with keys.",
+            ),
+            service::keys_of_group,
+        )
+        .on(
+            row(
+                M::GET,
+                "/registrations/{id}",
+                "DeviceRegistrationState_Get",
+                Rights::REGISTRATION_STATUS_READ,
+                "One registration.",
+            ),
+            service::get_registration,
+        )
+        .on(
+            row(
+                M::DELETE,
+                "/registrations/{id}",
+                "DeviceRegistrationState_Delete",
+                Rights::REGISTRATION_STATUS_WRITE,
+                "Deletes a registration; the device at the hub stays.",
+            ),
+            service::delete_registration,
+        )
+        .on(
+            row(
+                M::POST,
+                "/registrations/{id}/query",
+                "DeviceRegistrationState_Query",
+                Rights::REGISTRATION_STATUS_READ,
+                "A page of the registrations of a group.",
+            ),
+            service::query_registrations,
+        )
 }
 
 /// A DPS error as HTTP.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use gantry_hub::device::IfMatch;
 use gantry_hub::json;
-use gantry_identity::{Refusal, Rights};
 use gantry_provisioning::{
     DpsError, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, Keys, Registration, RegistrationId,
 };
@@ -18,7 +17,6 @@ use serde_json::{Map, Value, json};
 
 use super::enrollment::EnrollmentBody;
 use super::{DpsFailure, with_header};
-use crate::auth::{self, PeerAddress};
 use crate::hub::if_match;
 use crate::{Api, fields, now};
 
@@ -26,13 +24,6 @@ use crate::{Api, fields, now};
 const BULK_MAX: usize = 10;
 
 type Answer = Result<Response, DpsFailure>;
-type Peer = Extension<PeerAddress>;
-
-fn allow(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<(), DpsError> {
-    auth::dps(api, headers, peer, needed).map_err(|refusal: Refusal| DpsError::Unauthorized(refusal))?;
-    api.provisioning.count_operation(now())
-}
-
 pub(crate) fn individual(id: &str) -> Result<EnrollmentKey, DpsError> {
     registration_id(id).map(EnrollmentKey::Individual)
 }
@@ -51,60 +42,34 @@ fn group_id(id: &str) -> Result<GroupId, DpsError> {
 
 macro_rules! operations {
     ($key:ident, $get:ident, $put:ident, $delete:ident, $keys:ident, $query:ident, $kind:expr) => {
-        pub(super) async fn $get(
-            State(api): State<Arc<Api>>,
-            Extension(peer): Peer,
-            headers: HeaderMap,
-            Path(id): Path<String>,
-        ) -> Answer {
-            allow(&api, &headers, &peer, Rights::ENROLLMENT_READ)?;
+        pub(super) async fn $get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
             let found = api.provisioning.enrollment(&$key(&id)?).await?;
             Ok(Json(document(&api, &found, Keys::Hidden).await?).into_response())
         }
 
         pub(super) async fn $put(
             State(api): State<Arc<Api>>,
-            Extension(peer): Peer,
             headers: HeaderMap,
             Path(id): Path<String>,
             body: Bytes,
         ) -> Answer {
-            allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
             let key = $key(&id)?;
             let write = EnrollmentBody::read(&body)?.write(&key)?;
             let stored = api.provisioning.put_enrollment(now(), key, write, &if_match(&headers)).await?;
             Ok(Json(document(&api, &stored, Keys::Shown).await?).into_response())
         }
 
-        pub(super) async fn $delete(
-            State(api): State<Arc<Api>>,
-            Extension(peer): Peer,
-            headers: HeaderMap,
-            Path(id): Path<String>,
-        ) -> Answer {
-            allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
+        pub(super) async fn $delete(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
             api.provisioning.delete_enrollment(&$key(&id)?, &if_match(&headers)).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
 
-        pub(super) async fn $keys(
-            State(api): State<Arc<Api>>,
-            Extension(peer): Peer,
-            headers: HeaderMap,
-            Path(id): Path<String>,
-        ) -> Answer {
-            allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
+        pub(super) async fn $keys(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
             let stored = api.provisioning.enrollment(&$key(&id)?).await?;
             Ok(Json(stored.attestation.document(Keys::Shown)).into_response())
         }
 
-        pub(super) async fn $query(
-            State(api): State<Arc<Api>>,
-            Extension(peer): Peer,
-            headers: HeaderMap,
-            body: Bytes,
-        ) -> Answer {
-            allow(&api, &headers, &peer, Rights::ENROLLMENT_READ)?;
+        pub(super) async fn $query(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Answer {
             query(&api, &headers, &body, $kind).await
         }
     };
@@ -163,23 +128,11 @@ impl BulkMode {
     }
 }
 
-pub(super) async fn bulk_individual(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
+pub(super) async fn bulk_individual(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
     bulk(&api, &body, EnrollmentKind::Individual).await
 }
 
-pub(super) async fn bulk_group(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    allow(&api, &headers, &peer, Rights::ENROLLMENT_WRITE)?;
+pub(super) async fn bulk_group(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
     bulk(&api, &body, EnrollmentKind::Group).await
 }
 
@@ -273,34 +226,20 @@ async fn query(api: &Api, headers: &HeaderMap, body: &Bytes, kind: EnrollmentKin
     Ok(page(documents, limit, last, item_type))
 }
 
-pub(super) async fn get_registration(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
-    allow(&api, &headers, &peer, Rights::REGISTRATION_STATUS_READ)?;
+pub(super) async fn get_registration(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     Ok(Json(api.provisioning.registration(&registration_id(&id)?).await?.document()).into_response())
 }
 
-pub(super) async fn delete_registration(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
-    allow(&api, &headers, &peer, Rights::REGISTRATION_STATUS_WRITE)?;
+pub(super) async fn delete_registration(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     api.provisioning.delete_registration(&registration_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn query_registrations(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Answer {
-    allow(&api, &headers, &peer, Rights::REGISTRATION_STATUS_READ)?;
     let limit = page_size(&headers);
     let found = api.provisioning.registrations(&group_id(&id)?, header(&headers, "x-ms-continuation"), limit).await?;
     let last = found.last().map(|r| r.id.folded());

@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use gantry_hub::bulk::{BulkEntry, BulkFailure, ImportMode, PolicyKey};
 use gantry_hub::limits::BULK_LEN_MAX;
-use gantry_hub::throttle::Operation;
 use gantry_identity::Identity;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bodies::{self, DeviceBody, TwinBody};
 use super::{device, module};
-use crate::auth::RegistryWrite;
 use crate::error::ApiError;
 use crate::fields;
+use crate::operation::Row;
 use crate::throttle::take_more;
 use crate::{Api, now};
 
@@ -75,10 +74,14 @@ fn identity(id: &str, module_id: Option<&str>) -> Result<Identity, ApiError> {
     }
 }
 
-pub(super) async fn registry(State(api): State<Arc<Api>>, _: RegistryWrite, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn registry(
+    State(api): State<Arc<Api>>,
+    Extension(row): Extension<Row>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let bodies: Vec<Value> = bodies::parse(&body)?;
     check_len(bodies.len())?;
-    take_more(&api, Operation::Identity, bodies.len().saturating_sub(1)).await?;
+    take_more(&api, &row, bodies.len().saturating_sub(1)).await?;
     let entry = |body| ImportBody::read(body).and_then(ImportBody::entry);
     let entries = bodies.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
     let failures = api.hub.bulk(now(), entries).await?;
@@ -126,12 +129,7 @@ struct NameBody {
     module_id: Option<String>,
 }
 
-pub(super) async fn regenerate_keys(
-    State(api): State<Arc<Api>>,
-    _: RegistryWrite,
-    _headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+pub(super) async fn regenerate_keys(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, ApiError> {
     let body: RegenerateBody = bodies::parse_fields(&body, &fields::REGENERATE_KEYS)?;
     let which = match body.policy_key.to_ascii_lowercase().as_str() {
         "primarykey" | "primary" => PolicyKey::Primary,

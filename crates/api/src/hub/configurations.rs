@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::configuration::{Configuration, ConfigurationError, ConfigurationWrite, check_metric, check_target};
@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::bodies;
 use super::{device, if_match};
-use crate::auth::{RegistryRead, RegistryWrite};
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
@@ -155,7 +155,6 @@ async fn body(api: &Api, configuration: &Configuration) -> Result<Value, ApiErro
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    _: RegistryRead,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
     let top = match query.get("top") {
@@ -169,14 +168,13 @@ pub(super) async fn list(
     Ok(Json(all))
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: RegistryRead, Path(id): Path<String>) -> Answer {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let configuration = api.hub.configuration(&id)?;
     Ok(bodies::with_etag(body(&api, &configuration).await?, &configuration.etag_text()))
 }
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
     bytes: Bytes,
@@ -195,12 +193,7 @@ pub(super) async fn put(
     Ok(response)
 }
 
-pub(super) async fn delete(
-    State(api): State<Arc<Api>>,
-    _: RegistryWrite,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
+pub(super) async fn delete(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
     api.hub.delete_configuration(&id, &if_match(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -212,7 +205,7 @@ struct TestBody {
     custom_metric_queries: Option<Map<String, Value>>,
 }
 
-pub(super) async fn test_queries(_: RegistryRead, bytes: Bytes) -> Answer {
+pub(super) async fn test_queries(bytes: Bytes) -> Answer {
     let body: TestBody = bodies::parse_fields(&bytes, &fields::TEST_QUERIES)?;
     let target_error = check_target(body.target_condition.as_deref().unwrap_or_default()).err();
     let mut errors = Map::new();
@@ -224,12 +217,7 @@ pub(super) async fn test_queries(_: RegistryRead, bytes: Bytes) -> Answer {
     Ok(Json(json!({ "targetConditionError": target_error, "customMetricQueryErrors": errors })).into_response())
 }
 
-pub(super) async fn apply(
-    State(api): State<Arc<Api>>,
-    _: RegistryWrite,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Answer {
+pub(super) async fn apply(State(api): State<Arc<Api>>, Path(id): Path<String>, bytes: Bytes) -> Answer {
     let content: Value = bodies::parse_fields(&bytes, &fields::CONTENT)?;
     api.hub.apply_content(now(), &device(&id)?, &content).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_identity::Identity;
@@ -13,16 +13,15 @@ use serde_json::{Value, json};
 
 use super::bodies::{self, DeviceBody};
 use super::{device, if_match, module};
-use crate::auth::{RegistryRead, RegistryWrite, ServiceConnect};
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    _: RegistryRead,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
     let top = match query.get("top").or_else(|| query.get("maxCount")) {
@@ -33,15 +32,11 @@ pub(super) async fn list(
     Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: RegistryRead, Path(id): Path<String>) -> Answer {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     get_one(&api, &device(&id)?).await
 }
 
-pub(super) async fn get_module(
-    State(api): State<Arc<Api>>,
-    _: RegistryRead,
-    Path((id, mid)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn get_module(State(api): State<Arc<Api>>, Path((id, mid)): Path<(String, String)>) -> Answer {
     get_one(&api, &module(&id, &mid)?).await
 }
 
@@ -53,7 +48,6 @@ async fn get_one(api: &Api, identity: &Identity) -> Answer {
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    _: RegistryWrite,
     headers: HeaderMap,
     Path(id): Path<String>,
     body: Bytes,
@@ -63,7 +57,6 @@ pub(super) async fn put(
 
 pub(super) async fn put_module(
     State(api): State<Arc<Api>>,
-    _: RegistryWrite,
     headers: HeaderMap,
     Path((id, mid)): Path<(String, String)>,
     body: Bytes,
@@ -78,18 +71,12 @@ async fn put_one(api: &Api, headers: &HeaderMap, identity: &Identity, body: &Byt
     Ok(bodies::with_etag(body, &record.device.etag_text()))
 }
 
-pub(super) async fn delete(
-    State(api): State<Arc<Api>>,
-    _: RegistryWrite,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answer {
+pub(super) async fn delete(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
     delete_one(&api, &headers, &device(&id)?).await
 }
 
 pub(super) async fn delete_module(
     State(api): State<Arc<Api>>,
-    _: RegistryWrite,
     headers: HeaderMap,
     Path((id, mid)): Path<(String, String)>,
 ) -> Answer {
@@ -103,24 +90,19 @@ async fn delete_one(api: &Api, headers: &HeaderMap, identity: &Identity) -> Answ
 
 pub(super) async fn list_modules(
     State(api): State<Arc<Api>>,
-    _: RegistryRead,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
     let records = api.hub.modules(&device(&id)?).await?;
     Ok(Json(records.iter().map(|r| bodies::device(r, api.hub.is_connected(&r.device.identity))).collect()))
 }
 
-pub(super) async fn purge(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn purge(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let identity = device(&id)?;
     let purged = api.hub.purge_c2d(now(), &identity).await?;
     Ok(Json(json!({ "totalMessagesPurged": purged, "deviceId": id, "moduleId": null })))
 }
 
-pub(super) async fn statistics(State(api): State<Arc<Api>>, _: RegistryRead) -> Result<Json<Value>, ApiError> {
+pub(super) async fn statistics(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
     let counts = api.hub.counts().await?;
     Ok(Json(json!({
         "totalDeviceCount": counts.enabled + counts.disabled,
@@ -129,9 +111,6 @@ pub(super) async fn statistics(State(api): State<Arc<Api>>, _: RegistryRead) -> 
     })))
 }
 
-pub(super) async fn service_statistics(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn service_statistics(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({ "connectedDeviceCount": api.hub.connected_count() })))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::digital_twin::{Patch, view};
@@ -17,20 +17,19 @@ use serde_json::Value;
 use super::bodies;
 use super::methods::{MethodTimeouts, answered, call_method};
 use super::{device, if_match};
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: ServiceConnect, Path(id): Path<String>) -> Answer {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let record = api.hub.record(&device(&id)?).await?;
     Ok(bodies::with_etag(view(&record), &record.twin.etag_text()))
 }
 
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     headers: HeaderMap,
     Path(id): Path<String>,
     bytes: Bytes,
@@ -58,7 +57,6 @@ pub(super) struct Timeouts {
 
 pub(super) async fn root_command(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path((id, command)): Path<(String, String)>,
     Query(timeouts): Query<Timeouts>,
     bytes: Bytes,
@@ -68,7 +66,6 @@ pub(super) async fn root_command(
 
 pub(super) async fn component_command(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path((id, component, command)): Path<(String, String, String)>,
     Query(timeouts): Query<Timeouts>,
     bytes: Bytes,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::{Extension, Json};
 use gantry_blobs::{BlobError, BlobName, Place, SasSigner};
 use gantry_hub::feedback::FileNotification;
 use gantry_hub::file_uploads::{FileUpload, FileUploadError, FileUploads};
@@ -15,8 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bodies;
-use super::device;
-use crate::auth::{self, PeerAddress, PeerCertificate};
+use crate::caller::DeviceSession;
 use crate::error::ApiError;
 use crate::fields;
 use crate::{Api, now};
@@ -63,9 +62,6 @@ impl From<FileUploadError> for ApiError {
     }
 }
 
-type Peer = Extension<PeerAddress>;
-type Certificate = Option<Extension<PeerCertificate>>;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BeginBody {
@@ -81,32 +77,22 @@ struct CompleteBody {
     status_description: Option<String>,
 }
 
-async fn uploader<'a>(
-    api: &'a Api,
-    headers: &HeaderMap,
-    peer: &PeerAddress,
-    certificate: Option<&PeerCertificate>,
-    identity: &Identity,
-) -> Result<&'a Files, ApiError> {
-    auth::device(api, headers, peer, certificate, identity).await?;
+fn files(api: &Api) -> Result<&Files, ApiError> {
     let none = || ApiError::new(400_014, "DefaultStorageEndpointNotConfigured", "no storage for file uploads");
     api.files.as_deref().ok_or_else(none)
 }
 
-pub(super) async fn begin(
+pub(crate) async fn begin(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    certificate: Certificate,
+    DeviceSession(session): DeviceSession,
     headers: HeaderMap,
-    Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let identity = device(&id)?;
-    let files = uploader(&api, &headers, &peer, certificate.as_deref(), &identity).await?;
     let name = bodies::parse_fields::<BeginBody>(&body, &fields::UPLOAD_BEGUN)?.blob_name;
+    let (files, identity) = (files(&api)?, &session.identity);
     let checked = BlobName::parse(&format!("{}/{name}", identity.device));
     checked.map_err(|error| ApiError::invalid(error.to_string()))?;
-    let upload = files.uploads.begin(now(), &identity, &name).await?;
+    let upload = files.uploads.begin(now(), identity, &name).await?;
     let target = &files.target;
     Ok(Json(json!({
         "correlationId": upload.correlation_id,
@@ -117,41 +103,34 @@ pub(super) async fn begin(
     })))
 }
 
-pub(super) async fn complete(
+pub(crate) async fn complete(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    certificate: Certificate,
+    DeviceSession(session): DeviceSession,
     headers: HeaderMap,
-    Path(id): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let identity = device(&id)?;
-    let files = uploader(&api, &headers, &peer, certificate.as_deref(), &identity).await?;
-    end(&api, files, &headers, &identity, None, &body).await
+    end(&api, &headers, &session.identity, None, &body).await
 }
 
-pub(super) async fn complete_by_path(
+pub(crate) async fn complete_by_path(
     State(api): State<Arc<Api>>,
-    Extension(peer): Peer,
-    certificate: Certificate,
+    DeviceSession(session): DeviceSession,
     headers: HeaderMap,
-    Path((id, correlation_id)): Path<(String, String)>,
+    Path((_, correlation_id)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let identity = device(&id)?;
-    let files = uploader(&api, &headers, &peer, certificate.as_deref(), &identity).await?;
-    end(&api, files, &headers, &identity, Some(correlation_id), &body).await
+    end(&api, &headers, &session.identity, Some(correlation_id), &body).await
 }
 
 async fn end(
     api: &Api,
-    files: &Files,
     headers: &HeaderMap,
     identity: &Identity,
     by_path: Option<String>,
     body: &Bytes,
 ) -> Result<StatusCode, ApiError> {
     let outcome: CompleteBody = bodies::parse_fields(body, &fields::UPLOAD_ENDED)?;
+    let files = files(api)?;
     let status = || ApiError::new(400_019, "InvalidFileUploadCompletionStatus", "isSuccess is missing");
     let is_success = outcome.is_success.ok_or_else(status)?;
     let correlation_id = by_path.or(outcome.correlation_id);
@@ -185,13 +164,13 @@ async fn notify(api: &Api, files: &Files, headers: &HeaderMap, upload: &FileUplo
     Ok(api.hub.notify_file_uploaded(now(), &notification).await?)
 }
 
-/// The address of an uploaded blob.
 /// The name of the hub a caller used, with its port.
 pub(super) fn host_used<'a>(api: &'a Api, headers: &'a HeaderMap) -> &'a str {
     let used = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     used.filter(|host| api.hub.answers_to(host)).unwrap_or(api.hub.host_name())
 }
 
+/// The address of an uploaded blob.
 fn uri(host: &str, container: &str, name: &str) -> String {
     format!("https://{host}/{container}/{}", utf8_percent_encode(name, PATH))
 }

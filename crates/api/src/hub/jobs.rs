@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::connection::MethodResponse;
@@ -22,9 +22,9 @@ use serde_json::{Map, Value, json};
 use super::bodies::{self, TwinBody};
 use super::methods::{MethodBody, MethodTimeouts, call_method};
 use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 /// Jobs on a page when the caller does not say.
@@ -148,7 +148,6 @@ fn body(api: &Api, job: &Job) -> Value {
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -159,27 +158,17 @@ pub(super) async fn create(
     Ok(Json(answer))
 }
 
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(body(&api, &api.hub.job(&id).await?)))
 }
 
-pub(super) async fn cancel(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    _headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(body(&api, &api.hub.cancel_job(now(), &id).await?)))
 }
 
 /// Paging comes in headers from the SDKs, in the query string in the reference's own text.
 pub(super) async fn query(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {

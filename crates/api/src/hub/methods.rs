@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 use super::bodies;
 use super::{device, module};
 use crate::Api;
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 
 /// A payload as its sender wrote it. One that is left out stays empty: `null` is a payload.
@@ -81,7 +80,6 @@ pub struct MethodTimeouts {
 
 pub(super) async fn invoke(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
@@ -90,7 +88,6 @@ pub(super) async fn invoke(
 
 pub(super) async fn invoke_module(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path((id, mid)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Response, ApiError> {

@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::bodies;
 use crate::Api;
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::fields;
 
@@ -28,12 +27,7 @@ struct QueryBody {
     query: String,
 }
 
-pub(super) async fn query(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+pub(super) async fn query(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
     let body: QueryBody = bodies::parse_fields(&body, &fields::QUERY)?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|v| !v.is_empty());
     let page = text(MAX_ITEM_COUNT)

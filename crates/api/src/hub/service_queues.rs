@@ -2,49 +2,56 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use gantry_hub::c2d::Settle;
 use gantry_hub::service_queue::ServiceQueue;
 use gantry_identity::Rights;
 
-use crate::auth::{self, PeerAddress};
-use crate::device::lock::{self, Settlement};
+use crate::device::lock;
 use crate::error::ApiError;
+use crate::operation::{Access, Head, Operation};
+use crate::routes::Routes;
 use crate::{Api, now};
 
-/// `GET /messages/serviceBound/feedback`, and what settles a message by its lock.
-pub(super) async fn call(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Extension<PeerAddress>,
-    method: Method,
-    uri: Uri,
-    Path(rest): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    auth::hub(&api, &headers, &peer, Rights::SERVICE_CONNECT)?;
-    let segments: Vec<&str> = rest.split('/').filter(|segment| !segment.is_empty()).collect();
-    let is = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
-    let (queue, rest) = match segments.as_slice() {
-        [bound, name, rest @ ..] if is(bound, "servicebound") && is(name, "feedback") => (ServiceQueue::Feedback, rest),
-        [bound, name, rest @ ..]
-            if is(bound, "servicebound") && (is(name, "filenotifications") || is(name, "fileuploadnotifications")) =>
-        {
-            (ServiceQueue::FileNotifications, rest)
-        }
-        _ => return Err(ApiError::no_such_path(uri.path())),
+/// Receives from a queue, and settles a message by its lock.
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    of_queue("feedback", "CloudToDeviceMessages", "FeedbackNotification", ServiceQueue::Feedback)
+        .merge(of_queue("filenotifications", "FileNotifications", "Notification", ServiceQueue::FileNotifications))
+        // The name that one SDK has for it.
+        .merge(of_queue("fileuploadnotifications", "FileUpload", "Notification", ServiceQueue::FileNotifications))
+}
+
+fn of_queue(word: &str, group: &str, what: &str, queue: ServiceQueue) -> Routes<Arc<Api>> {
+    let row = |method: Method, rest: &str, verb: &str, about| {
+        let (path, id) = (format!("/messages/serviceBound/{word}{rest}"), format!("{group}_{verb}{what}"));
+        Operation::new(Head::Service, method, &path, id, Access::Hub(Rights::SERVICE_CONNECT), about)
     };
-    if rest.is_empty() {
-        return match method {
-            Method::GET => receive(&api, queue).await,
-            _ => Err(ApiError::method_not_allowed(&method)),
-        };
-    }
-    let Settlement { token, settle } = Settlement::read(&method, &uri, rest)?;
-    api.hub.settle_service(now(), queue, token, settle).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let next = "The next message, locked under the token in `ETag`; 204 when there is none.";
+    let complete = row(Method::DELETE, "/{lock}", "Complete", "Completes a locked message, or rejects it.");
+    Routes::new()
+        .on(row(Method::GET, "", "Receive", next), move |State(api): State<Arc<Api>>| async move {
+            receive(&api, queue).await
+        })
+        .on(
+            complete.query(lock::REJECT),
+            move |State(api): State<Arc<Api>>, uri: Uri, Path(lock): Path<String>| async move {
+                settle(&api, queue, &lock, lock::deleted(&uri)).await
+            },
+        )
+        .on(
+            row(Method::POST, "/{lock}/abandon", "Abandon", "Gives a locked message back."),
+            move |State(api): State<Arc<Api>>, Path(lock): Path<String>| async move {
+                settle(&api, queue, &lock, Settle::Abandon).await
+            },
+        )
+}
+
+async fn settle(api: &Api, queue: ServiceQueue, lock: &str, settle: Settle) -> Result<StatusCode, ApiError> {
+    api.hub.settle_service(now(), queue, lock::token(lock)?, settle).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn receive(api: &Api, queue: ServiceQueue) -> Result<Response, ApiError> {

@@ -15,7 +15,6 @@ use gantry_identity::Identity;
 
 use super::files::host_used;
 use super::{device, module};
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::{Api, now};
 
@@ -27,7 +26,6 @@ const AUTH_TOKEN: HeaderName = HeaderName::from_static("iothub-streaming-auth-to
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<HeaderMap, ApiError> {
@@ -36,7 +34,6 @@ pub(super) async fn create(
 
 pub(super) async fn create_for_module(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     Path((id, mid, name)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<HeaderMap, ApiError> {

@@ -11,7 +11,6 @@ use gantry_identity::Identity;
 
 use super::bodies::{self, TwinBody};
 use super::{device, if_match, module};
-use crate::auth::ServiceConnect;
 use crate::error::ApiError;
 use crate::fields;
 use crate::{Api, now};
@@ -27,27 +26,20 @@ enum How {
     Replace,
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: ServiceConnect, Path(id): Device) -> Answer {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Device) -> Answer {
     read(&api, &device(&id)?).await
 }
 
-pub(super) async fn get_module(State(api): State<Arc<Api>>, _: ServiceConnect, Path((id, mid)): Module) -> Answer {
+pub(super) async fn get_module(State(api): State<Arc<Api>>, Path((id, mid)): Module) -> Answer {
     read(&api, &module(&id, &mid)?).await
 }
 
-pub(super) async fn patch(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    headers: HeaderMap,
-    Path(id): Device,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn patch(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Device, body: Bytes) -> Answer {
     write(&api, &headers, &device(&id)?, &body, How::Merge).await
 }
 
 pub(super) async fn patch_module(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     headers: HeaderMap,
     Path((id, mid)): Module,
     body: Bytes,
@@ -55,19 +47,12 @@ pub(super) async fn patch_module(
     write(&api, &headers, &module(&id, &mid)?, &body, How::Merge).await
 }
 
-pub(super) async fn put(
-    State(api): State<Arc<Api>>,
-    _: ServiceConnect,
-    headers: HeaderMap,
-    Path(id): Device,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn put(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Device, body: Bytes) -> Answer {
     write(&api, &headers, &device(&id)?, &body, How::Replace).await
 }
 
 pub(super) async fn put_module(
     State(api): State<Arc<Api>>,
-    _: ServiceConnect,
     headers: HeaderMap,
     Path((id, mid)): Module,
     body: Bytes,

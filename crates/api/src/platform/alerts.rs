@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use gantry_monitoring::alerts::{Alert, AlertState};
 use gantry_monitoring::rules::Rule;
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::error::PlatformError;
 use super::parse;
-use super::session::User;
+use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 /// Alerts in one answer.
@@ -24,24 +25,19 @@ pub(super) struct AlertsQuery {
     state: Option<AlertState>,
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, _: User, Query(query): Query<AlertsQuery>) -> Json<Value> {
+pub(super) async fn list(State(api): State<Arc<Api>>, Query(query): Query<AlertsQuery>) -> Json<Value> {
     let alerts: Vec<_> = api.monitoring.alerts(query.state, LIST_MAX).iter().map(Alert::document).collect();
     Json(json!({ "alerts": alerts }))
 }
 
 pub(super) async fn acknowledge(
     State(api): State<Arc<Api>>,
-    _: User,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, PlatformError> {
     set(&api, &id, AlertState::Acknowledged)
 }
 
-pub(super) async fn close(
-    State(api): State<Arc<Api>>,
-    _: User,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, PlatformError> {
+pub(super) async fn close(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, PlatformError> {
     set(&api, &id, AlertState::Closed)
 }
 
@@ -50,21 +46,20 @@ fn set(api: &Api, id: &str, state: AlertState) -> Result<Json<Value>, PlatformEr
     alert.map(|alert| Json(alert.document())).ok_or_else(|| PlatformError::not_found(format!("alert `{id}`")))
 }
 
-pub(super) async fn security(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+pub(super) async fn security(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "events": api.monitoring.security() }))
 }
 
-pub(super) async fn rules(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+pub(super) async fn rules(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "rules": api.monitoring.rules() }))
 }
 
 pub(super) async fn put_rule(
     State(api): State<Arc<Api>>,
-    _: User,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Rule>, PlatformError> {
-    let rule: Rule = parse(&body)?;
+    let rule: Rule = parse(&body, &fields::RULE)?;
     let rule = Rule { id, ..rule };
     api.monitoring.put_rule(rule.clone())?;
     Ok(Json(rule))
@@ -72,7 +67,6 @@ pub(super) async fn put_rule(
 
 pub(super) async fn delete_rule(
     State(api): State<Arc<Api>>,
-    _: User,
     Path(id): Path<String>,
 ) -> Result<StatusCode, PlatformError> {
     if api.monitoring.delete_rule(&id) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use gantry_hub::authorities::{Authorities, Entry};
 use gantry_hub::device::IfMatch;
 use gantry_identity::Authority;
@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
-use super::parse;
-use super::session::Owner;
+use super::{parse, row};
+use crate::caller::Permissions;
+use crate::fields;
 use crate::hub::if_match;
 use crate::routes::Routes;
 use crate::{Api, now};
@@ -55,12 +56,22 @@ fn document(entry: &Entry) -> Value {
 
 /// Whose list a route is about.
 pub(super) trait Trusting: Send + 'static {
+    /// Where its routes begin.
+    const BASE: &'static str;
+    /// What the names of its operations begin with.
+    const GROUP: &'static str;
+    /// What is in it.
+    const ABOUT: &'static str;
     fn authorities(api: &Api) -> &Authorities;
 }
 
 pub(super) struct AtHub;
 
 impl Trusting for AtHub {
+    const BASE: &'static str = "";
+    const GROUP: &'static str = "Certificates";
+    const ABOUT: &'static str = "`{\"value\":[Certificate]}`: authorities whose devices may connect.";
+
     fn authorities(api: &Api) -> &Authorities {
         api.hub.authorities()
     }
@@ -69,67 +80,93 @@ impl Trusting for AtHub {
 pub(super) struct AtProvisioning;
 
 impl Trusting for AtProvisioning {
+    const BASE: &'static str = "/provisioning";
+    const GROUP: &'static str = "DpsCertificates";
+    const ABOUT: &'static str = "`{\"value\":[Certificate]}`: authorities that enrollments name in `caReferences`.";
+
     fn authorities(api: &Api) -> &Authorities {
         api.provisioning.authorities()
     }
 }
 
 pub(super) fn routes<T: Trusting>() -> Routes<Arc<Api>> {
+    let row = |method, path: &str, verb, about| {
+        let (path, id) = (format!("{}/certificates{path}", T::BASE), format!("{}_{verb}", T::GROUP));
+        row(method, &path, id, Permissions::CERTIFICATES_MANAGE, about)
+    };
     Routes::new()
-        .get("/certificates", list::<T>)
-        .get("/certificates/{name}", show::<T>)
-        .put("/certificates/{name}", put::<T>)
-        .delete("/certificates/{name}", delete::<T>)
-        .post("/certificates/{name}/generateVerificationCode", draw_code::<T>)
-        .post("/certificates/{name}/verify", verify::<T>)
+        .on(row(Method::GET, "", "List", T::ABOUT), list::<T>)
+        .on(row(Method::GET, "/{name}", "Get", "The certificate."), show::<T>)
+        .on(
+            row(
+                Method::PUT,
+                "/{name}",
+                "CreateOrUpdate",
+                "The certificate, base64 or PEM; not verified unless said. `If-Match` is optional.",
+            )
+            .takes(&fields::AUTHORITY),
+            put::<T>,
+        )
+        .on(row(Method::DELETE, "/{name}", "Delete", "204; `If-Match` is optional."), delete::<T>)
+        .on(
+            row(
+                Method::POST,
+                "/{name}/generateVerificationCode",
+                "GenerateVerificationCode",
+                "The certificate, with `verificationCode`.",
+            ),
+            draw_code::<T>,
+        )
+        .on(
+            row(
+                Method::POST,
+                "/{name}/verify",
+                "Verify",
+                "Takes a certificate signed by the authority, with the code as common name.",
+            )
+            .takes(&fields::PROOF),
+            verify::<T>,
+        )
 }
 
-async fn list<T: Trusting>(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+async fn list<T: Trusting>(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "value": T::authorities(&api).list().iter().map(document).collect::<Vec<_>>() }))
 }
 
-async fn show<T: Trusting>(State(api): State<Arc<Api>>, _: Owner, Path(name): Path<String>) -> Answer {
+async fn show<T: Trusting>(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Answer {
     Ok(Json(document(&T::authorities(&api).get(&name)?)))
 }
 
 async fn put<T: Trusting>(
     State(api): State<Arc<Api>>,
-    _: Owner,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let upload: Upload = parse(&body)?;
+    let upload: Upload = parse(&body, &fields::AUTHORITY)?;
     let authority =
         Authority::parse(upload.certificate.as_bytes()).map_err(|error| PlatformError::invalid(error.to_string()))?;
     let entry = T::authorities(&api).put(now(), &name, authority, upload.is_verified, &if_match(&headers)).await?;
     Ok(Json(document(&entry)))
 }
 
-async fn draw_code<T: Trusting>(
-    State(api): State<Arc<Api>>,
-    _: Owner,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
+async fn draw_code<T: Trusting>(State(api): State<Arc<Api>>, Path(name): Path<String>, headers: HeaderMap) -> Answer {
     Ok(Json(document(&T::authorities(&api).draw_code(now(), &name, &if_match(&headers)).await?)))
 }
 
 async fn verify<T: Trusting>(
     State(api): State<Arc<Api>>,
-    _: Owner,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let (proof, tag): (Proof, IfMatch) = (parse(&body)?, if_match(&headers));
+    let (proof, tag): (Proof, IfMatch) = (parse(&body, &fields::PROOF)?, if_match(&headers));
     let entry = T::authorities(&api).verify(now(), &name, proof.certificate.as_bytes(), &tag).await?;
     Ok(Json(document(&entry)))
 }
 
 async fn delete<T: Trusting>(
     State(api): State<Arc<Api>>,
-    _: Owner,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, PlatformError> {

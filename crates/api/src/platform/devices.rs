@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use gantry_hub::device::IfMatch;
 use gantry_hub::limits;
@@ -15,10 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
-use super::session::User;
 use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
 use crate::hub::methods::{MethodBody, call_method};
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
@@ -27,7 +27,7 @@ fn device(id: &str) -> Result<Identity, PlatformError> {
     DeviceId::parse(id).map(Identity::device).map_err(|error| PlatformError::invalid(error.to_string()))
 }
 
-pub(super) async fn fleet(State(api): State<Arc<Api>>, _: User) -> Answer {
+pub(super) async fn fleet(State(api): State<Arc<Api>>) -> Answer {
     let records = api.hub.devices(limits::DEVICE_LIST_MAX).await?;
     let places: HashMap<_, _> =
         api.monitoring.maintenance().into_iter().map(|item| (item.device, item.place)).collect();
@@ -62,23 +62,19 @@ fn fleet_device(api: &Api, record: &Record) -> Value {
     })
 }
 
-pub(super) async fn maintenance(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+pub(super) async fn maintenance(State(api): State<Arc<Api>>) -> Json<Value> {
     let items: Vec<_> = api.monitoring.maintenance().iter().map(gantry_monitoring::MaintenanceItem::document).collect();
     Json(json!({ "items": items, "updatedAt": now().to_string() }))
 }
 
-pub(super) async fn serviced(
-    State(api): State<Arc<Api>>,
-    _: User,
-    Path(id): Path<String>,
-) -> Result<StatusCode, PlatformError> {
+pub(super) async fn serviced(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StatusCode, PlatformError> {
     if api.monitoring.serviced(now(), &id) {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(PlatformError::not_found(format!("device `{id}` has sent no telemetry")))
 }
 
-pub(super) async fn signals(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>) -> Answer {
+pub(super) async fn signals(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     api.hub.record(&device(&id)?).await?;
     let signals: Vec<_> = api
         .monitoring
@@ -100,7 +96,6 @@ pub(super) struct SeriesQuery {
 
 pub(super) async fn series(
     State(api): State<Arc<Api>>,
-    _: User,
     Path(id): Path<String>,
     Query(query): Query<SeriesQuery>,
 ) -> Answer {
@@ -117,11 +112,11 @@ fn twin_answer(api: &Api, record: &Record) -> Json<Value> {
     Json(record.twin_document(api.hub.is_connected(&record.device.identity)))
 }
 
-pub(super) async fn twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>) -> Answer {
+pub(super) async fn twin(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     Ok(twin_answer(&api, &api.hub.record(&device(&id)?).await?))
 }
 
-pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn patch_twin(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> Answer {
     let id = device(&id)?;
     let twin = bodies::parse_fields::<TwinBody>(&body, &fields::TWIN).and_then(|twin| twin.of(&id)?.merge());
     let write = twin.map_err(|error| PlatformError::invalid(error.words()))?;
@@ -129,7 +124,7 @@ pub(super) async fn patch_twin(State(api): State<Arc<Api>>, _: User, Path(id): P
     Ok(twin_answer(&api, &record))
 }
 
-pub(super) async fn invoke(State(api): State<Arc<Api>>, _: User, Path(id): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn invoke(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> Answer {
     let method = MethodBody::read(&body).and_then(MethodBody::call);
     let (call, timeouts) = method.map_err(|error| PlatformError::invalid(error.words()))?;
     let answer = call_method(&api.hub, &device(&id)?, &call, timeouts).await?;

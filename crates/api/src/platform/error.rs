@@ -22,7 +22,7 @@ impl PlatformError {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "sign in first")
     }
 
-    pub(crate) fn forbidden(message: &str) -> Self {
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::PlatformError;
 use super::parse;
-use super::session::Owner;
-use crate::{Api, now};
+use crate::{Api, fields, now};
 
 fn document(api: &Api) -> Value {
     match api.hub.rehearsal(now()) {
@@ -21,17 +20,17 @@ fn document(api: &Api) -> Value {
     }
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+pub(super) async fn get(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(document(&api))
 }
 
-pub(super) async fn put(State(api): State<Arc<Api>>, _: Owner, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let rehearsal: Rehearsal = parse(&body)?;
+pub(super) async fn put(State(api): State<Arc<Api>>, body: Bytes) -> Result<Json<Value>, PlatformError> {
+    let rehearsal: Rehearsal = parse(&body, &fields::REHEARSAL)?;
     api.hub.rehearse(now(), rehearsal)?;
     Ok(Json(document(&api)))
 }
 
-pub(super) async fn delete(State(api): State<Arc<Api>>, _: Owner) -> StatusCode {
+pub(super) async fn delete(State(api): State<Arc<Api>>) -> StatusCode {
     api.hub.end_rehearsal();
     StatusCode::NO_CONTENT
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use gantry_provisioning::{DpsError, HubLink, HubView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
-use super::parse;
-use super::session::Owner;
+use super::{parse, row};
 use crate::Api;
+use crate::caller::Permissions;
+use crate::fields;
 use crate::routes::Routes;
 
 #[derive(Deserialize)]
@@ -62,15 +63,31 @@ impl From<DpsError> for PlatformError {
 }
 
 pub(super) fn routes() -> Routes<Arc<Api>> {
-    Routes::new().get("/hubs", list).post("/hubs", link).delete("/hubs/{name}", unlink)
+    let row = |method, path, id, about| row(method, path, id, Permissions::PROVISIONING_MANAGE, about);
+    Routes::new()
+        .on(row(Method::GET, "/provisioning/hubs", "LinkedHubs_List", "`{\"value\":[LinkedHub]}`."), list)
+        .on(
+            row(
+                Method::POST,
+                "/provisioning/hubs",
+                "LinkedHubs_CreateOrUpdate",
+                "Links a hub elsewhere, or changes how it is linked; the LinkedHub.",
+            )
+            .takes(&fields::LINKED_HUB),
+            link,
+        )
+        .on(
+            row(Method::DELETE, "/provisioning/hubs/{name}", "LinkedHubs_Delete", "204; its devices stay there."),
+            unlink,
+        )
 }
 
-async fn list(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "value": api.provisioning.hub_views().iter().map(document).collect::<Vec<_>>() }))
 }
 
-async fn link(State(api): State<Arc<Api>>, _: Owner, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let body: LinkBody = parse(&body)?;
+async fn link(State(api): State<Arc<Api>>, body: Bytes) -> Result<Json<Value>, PlatformError> {
+    let body: LinkBody = parse(&body, &fields::LINKED_HUB)?;
     let hub = HubLink {
         connection_string: body.connection_string,
         authority: body.certificate_authority,
@@ -80,7 +97,7 @@ async fn link(State(api): State<Arc<Api>>, _: Owner, body: Bytes) -> Result<Json
     Ok(Json(document(&api.provisioning.link_hub(hub).await?)))
 }
 
-async fn unlink(State(api): State<Arc<Api>>, _: Owner, Path(name): Path<String>) -> Result<StatusCode, PlatformError> {
+async fn unlink(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<StatusCode, PlatformError> {
     api.provisioning.unlink_hub(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
@@ -13,8 +13,8 @@ use gantry_monitoring::live::Live;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::session::User;
 use crate::Api;
+use crate::query::Query;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -26,11 +26,11 @@ pub(super) struct LiveQuery {
 type Events =
     Sse<axum::response::sse::KeepAliveStream<std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
-pub(super) async fn live(State(api): State<Arc<Api>>, _: User, Query(query): Query<LiveQuery>) -> Events {
+pub(super) async fn live(State(api): State<Arc<Api>>, Query(query): Query<LiveQuery>) -> Events {
     events(api.monitoring.live().subscribe(), query.device)
 }
 
-pub(super) async fn monitor(State(api): State<Arc<Api>>, _: User, Query(query): Query<LiveQuery>) -> Events {
+pub(super) async fn monitor(State(api): State<Arc<Api>>, Query(query): Query<LiveQuery>) -> Events {
     events(api.monitoring.monitor().subscribe(), query.device)
 }
 

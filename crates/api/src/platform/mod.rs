@@ -15,54 +15,300 @@ pub(crate) mod session;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::http::Method as M;
 use serde::de::DeserializeOwned;
 
 use crate::Api;
+use crate::caller::Permissions as P;
+use crate::fields::{self, Fields};
+use crate::openapi;
+use crate::operation::{Access, Head, Operation, Parameter};
 use crate::routes::Routes;
 use error::PlatformError;
 
-/// Reads a JSON body.
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, PlatformError> {
-    gantry_hub::json::read(body).map_err(|error| PlatformError::invalid(format!("malformed body: {error}")))
+const ALERTS: &[Parameter] = &[Parameter { name: "state", about: "`open`, `acknowledged` or `closed`." }];
+const SERIES: &[Parameter] = &[
+    Parameter { name: "signal", about: "The signal; must be there." },
+    Parameter { name: "limit", about: "The most points that are wanted, 2,000 unless said." },
+];
+const LIVE: &[Parameter] = &[Parameter { name: "device", about: "Only what is about this device." }];
+
+/// Reads a JSON object with these fields.
+fn parse<T: DeserializeOwned>(body: &Bytes, fields: &Fields) -> Result<T, PlatformError> {
+    let malformed = |error: serde_json::Error| PlatformError::invalid(format!("malformed body: {error}"));
+    let body = gantry_hub::json::parse(body).map_err(malformed)?;
+    gantry_hub::json::read_value(fields.read(body).map_err(PlatformError::invalid)?).map_err(malformed)
+}
+
+fn row(
+    method: M,
+    path: &str,
+    id: impl Into<std::borrow::Cow<'static, str>>,
+    needed: P,
+    about: &'static str,
+) -> Operation {
+    Operation::new(Head::Platform, method, path, id, Access::Platform(needed), about)
 }
 
 pub(crate) fn routes() -> Routes<Arc<Api>> {
-    let routes = Routes::new()
-        .get("/session", session::show)
-        .post("/session", session::sign_in)
-        .delete("/session", session::sign_out)
-        .get("/fleet", devices::fleet)
-        .get("/maintenance", devices::maintenance)
-        .post("/maintenance/{id}/serviced", devices::serviced)
-        .get("/devices/{id}/signals", devices::signals)
-        .get("/devices/{id}/series", devices::series)
-        .get("/devices/{id}/twin", devices::twin)
-        .patch("/devices/{id}/twin", devices::patch_twin)
-        .post("/devices/{id}/methods", devices::invoke)
-        .get("/alerts", alerts::list)
-        .post("/alerts/{id}/acknowledge", alerts::acknowledge)
-        .post("/alerts/{id}/close", alerts::close)
-        .get("/security", alerts::security)
-        .get("/rules", alerts::rules)
-        .put("/rules/{id}", alerts::put_rule)
-        .delete("/rules/{id}", alerts::delete_rule)
+    signing_in()
+        .merge(devices())
+        .merge(alerts())
         .merge(certificates::routes::<certificates::AtHub>())
-        .nest(
-            "/provisioning",
-            certificates::routes::<certificates::AtProvisioning>().merge(hubs::routes()).merge(provisioning::routes()),
+        .merge(certificates::routes::<certificates::AtProvisioning>())
+        .merge(hubs::routes())
+        .merge(provisioning::routes())
+        .merge(policies())
+        .merge(routing())
+        .merge(faults())
+}
+
+fn signing_in() -> Routes<Arc<Api>> {
+    let link = Access::Proof("the token of a sign-in link, in the body");
+    let sign_in = "Trades the token for the cookie `gantry_session`; answers as `GET` does.";
+    let document = "This document: OpenAPI 3.0 of every operation.";
+    Routes::new()
+        .on(row(M::GET, "/session", "Session_Get", P::NONE, "`{\"user\",\"hub\",\"permissions\":[]}`."), session::show)
+        .on(
+            Operation::new(Head::Platform, M::POST, "/session", "Session_Create", link, sign_in)
+                .takes(&fields::SIGN_IN),
+            session::sign_in,
         )
-        .get("/policies", policies::list)
-        .post("/policies/{name}/roll", policies::roll)
-        .get("/routing", routing::get)
-        .put("/routing", routing::put)
-        .get("/routing/validate/{code}", routing::validate)
-        .get("/routing/health", routing::health)
-        .post("/routing/testnew", routing::test_new)
-        .post("/routing/testall", routing::test_all)
-        .get("/faults", faults::get)
-        .put("/faults", faults::put)
-        .delete("/faults", faults::delete)
-        .get("/live", live::live)
-        .get("/monitor", live::monitor);
-    Routes::new().nest("/platform/v1", routes)
+        .on(row(M::DELETE, "/session", "Session_Delete", P::NONE, "204; signs out."), session::sign_out)
+        .on(
+            Operation::new(Head::Platform, M::GET, "/openapi.json", "OpenApi_Get", Access::Anyone, document),
+            openapi::get,
+        )
+}
+
+fn devices() -> Routes<Arc<Api>> {
+    Routes::new()
+        .on(
+            row(
+                M::GET,
+                "/fleet",
+                "Fleet_Get",
+                P::DEVICES_READ,
+                "`{\"devices\":[Device]}`: every device with its health, ordered as the maintenance list, then by id.",
+            ),
+            devices::fleet,
+        )
+        .on(
+            row(
+                M::GET,
+                "/maintenance",
+                "Maintenance_Get",
+                P::DEVICES_READ,
+                "`{\"items\":[MaintenanceItem],\"updatedAt\":time}`, most urgent first.",
+            ),
+            devices::maintenance,
+        )
+        .on(
+            row(
+                M::POST,
+                "/maintenance/{id}/serviced",
+                "Maintenance_Serviced",
+                P::DEVICES_OPERATE,
+                "204; resets time since service and urgency.",
+            ),
+            devices::serviced,
+        )
+        .on(
+            row(
+                M::GET,
+                "/devices/{id}/signals",
+                "Devices_GetSignals",
+                P::DEVICES_READ,
+                "`{\"signals\":[{\"name\":\"temperature\",\"unit\":null,\"last\":Point}]}`.",
+            ),
+            devices::signals,
+        )
+        .on(
+            row(
+                M::GET,
+                "/devices/{id}/series",
+                "Devices_GetSeries",
+                P::DEVICES_READ,
+                "`{\"deviceId\",\"signal\",\"points\":[Point]}`, oldest first, from memory (at most 10,000 a signal).",
+            )
+            .query(SERIES),
+            devices::series,
+        )
+        .on(row(M::GET, "/devices/{id}/twin", "Devices_ShowTwin", P::DEVICES_READ, "The twin document."), devices::twin)
+        .on(
+            row(
+                M::PATCH,
+                "/devices/{id}/twin",
+                "Devices_PatchTwin",
+                P::DEVICES_OPERATE,
+                "Merges tags and desired properties; the new twin.",
+            )
+            .takes(&fields::TWIN),
+            devices::patch_twin,
+        )
+        .on(
+            row(
+                M::POST,
+                "/devices/{id}/methods",
+                "Devices_CallMethod",
+                P::DEVICES_OPERATE,
+                "`{\"status\",\"payload\"}`; without `payload` the device gets an empty body.",
+            )
+            .takes(&fields::METHOD),
+            devices::invoke,
+        )
+        .on(
+            row(M::GET, "/live", "Live_Get", P::DEVICES_READ, "Server-sent events: what changes, while it happens.")
+                .query(LIVE),
+            live::live,
+        )
+        .on(
+            row(
+                M::GET,
+                "/monitor",
+                "Monitor_Get",
+                P::DEVICES_READ,
+                "Server-sent events `message`: every device-to-cloud event as it is stored.",
+            )
+            .query(LIVE),
+            live::monitor,
+        )
+}
+
+fn alerts() -> Routes<Arc<Api>> {
+    Routes::new()
+        .on(
+            row(M::GET, "/alerts", "Alerts_List", P::ALERTS_READ, "`{\"alerts\":[Alert]}`, newest first, at most 500.")
+                .query(ALERTS),
+            alerts::list,
+        )
+        .on(
+            row(M::POST, "/alerts/{id}/acknowledge", "Alerts_Acknowledge", P::ALERTS_MANAGE, "The alert."),
+            alerts::acknowledge,
+        )
+        .on(row(M::POST, "/alerts/{id}/close", "Alerts_Close", P::ALERTS_MANAGE, "The alert."), alerts::close)
+        .on(
+            row(
+                M::GET,
+                "/security",
+                "SecurityEvents_List",
+                P::SECURITY_READ,
+                "`{\"events\":[SecurityEvent]}`, newest first, at most 500.",
+            ),
+            alerts::security,
+        )
+        .on(row(M::GET, "/rules", "Rules_List", P::RULES_READ, "`{\"rules\":[Rule]}`."), alerts::rules)
+        .on(
+            row(M::PUT, "/rules/{id}", "Rules_CreateOrUpdate", P::RULES_MANAGE, "The rule.").takes(&fields::RULE),
+            alerts::put_rule,
+        )
+        .on(row(M::DELETE, "/rules/{id}", "Rules_Delete", P::RULES_MANAGE, "204."), alerts::delete_rule)
+}
+
+fn policies() -> Routes<Arc<Api>> {
+    Routes::new()
+        .on(
+            row(
+                M::GET,
+                "/policies",
+                "Policies_List",
+                P::POLICIES_MANAGE,
+                "`{\"value\":[{\"keyName\",\"rights\",\"primaryKey\",\"secondaryKey\"}]}`.",
+            ),
+            policies::list,
+        )
+        .on(
+            row(
+                M::POST,
+                "/policies/{name}/roll",
+                "Policies_Roll",
+                P::POLICIES_MANAGE,
+                "The policy: its primary key is a new one, its secondary key the old primary.",
+            ),
+            policies::roll,
+        )
+}
+
+fn routing() -> Routes<Arc<Api>> {
+    let code = Access::Proof("the code in the path, good once, for ten minutes");
+    let link = "The link in a webhook's validation event.";
+    Routes::new()
+        .on(
+            row(
+                M::GET,
+                "/routing",
+                "Routing_Get",
+                P::ROUTING_MANAGE,
+                "`{\"etag\",\"properties\":Routing}`; keys in connection strings are shown as `****`.",
+            ),
+            routing::get,
+        )
+        .on(
+            row(
+                M::PUT,
+                "/routing",
+                "Routing_Update",
+                P::ROUTING_MANAGE,
+                "The same; `****` keeps a key. `If-Match`, or the `etag` of the body, is optional.",
+            )
+            .takes(&fields::ROUTING),
+            routing::put,
+        )
+        .on(
+            Operation::new(Head::Platform, M::GET, "/routing/validate/{code}", "Routing_Validate", code, link),
+            routing::validate,
+        )
+        .on(
+            row(
+                M::GET,
+                "/routing/health",
+                "Routing_GetHealth",
+                P::ROUTING_READ,
+                "`{\"value\":[{\"endpointId\",\"healthStatus\",\"lastKnownError\",…}]}`, with the status unknown, \
+                 healthy, unhealthy or dead.",
+            ),
+            routing::health,
+        )
+        .on(
+            row(
+                M::POST,
+                "/routing/testnew",
+                "Routing_TestRoute",
+                P::ROUTING_READ,
+                "`{\"result\":\"true|false|undefined\",\"details\":{\"compilationErrors\":[]}}`: a route, tried out.",
+            )
+            .takes(&fields::TEST_ROUTE),
+            routing::test_new,
+        )
+        .on(
+            row(
+                M::POST,
+                "/routing/testall",
+                "Routing_TestAllRoutes",
+                P::ROUTING_READ,
+                "`{\"routes\":[{\"properties\":Route}]}`: those that match.",
+            )
+            .takes(&fields::TEST_ROUTES),
+            routing::test_all,
+        )
+}
+
+fn faults() -> Routes<Arc<Api>> {
+    Routes::new()
+        .on(
+            row(
+                M::GET,
+                "/faults",
+                "Faults_Get",
+                P::FAULTS_MANAGE,
+                "`{\"rehearsal\":Rehearsal|null,\"until\":time|null}`.",
+            ),
+            faults::get,
+        )
+        .on(
+            row(M::PUT, "/faults", "Faults_Begin", P::FAULTS_MANAGE, "The same; 403 on a hub without `allow_faults`.")
+                .takes(&fields::REHEARSAL),
+            faults::put,
+        )
+        .on(row(M::DELETE, "/faults", "Faults_End", P::FAULTS_MANAGE, "204; all is well again."), faults::delete)
 }

@@ -9,7 +9,6 @@ use gantry_identity::Policy;
 use serde_json::{Value, json};
 
 use super::error::PlatformError;
-use super::session::Owner;
 use crate::Api;
 
 /// In the shape of the management reference.
@@ -22,15 +21,11 @@ fn document(policy: &Policy) -> Value {
     })
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, _: Owner) -> Json<Value> {
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "value": api.hub.policies().iter().map(document).collect::<Vec<_>>() }))
 }
 
-pub(super) async fn roll(
-    State(api): State<Arc<Api>>,
-    _: Owner,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, PlatformError> {
+pub(super) async fn roll(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<Value>, PlatformError> {
     match api.hub.roll_policy(&name).await {
         Ok(policy) => Ok(Json(document(&policy))),
         Err(error @ PolicyError::Unknown(_)) => Err(PlatformError::not_found(error.to_string())),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::PlatformError;
 use super::parse;
-use super::session::{Owner, User};
+use crate::fields;
 use crate::hub::if_match;
 use crate::{Api, now};
 
@@ -57,18 +57,17 @@ fn answer(routing: Routing, etag: &str) -> Response {
     response
 }
 
-pub(super) async fn get(State(api): State<Arc<Api>>, _: Owner) -> Response {
+pub(super) async fn get(State(api): State<Arc<Api>>) -> Response {
     let (routing, etag) = api.hub.routing();
     answer(routing, &etag)
 }
 
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    _: Owner,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, PlatformError> {
-    let settings: Settings = parse(&body)?;
+    let settings: Settings = parse(&body, &fields::ROUTING)?;
     let if_match = match (if_match(&headers), settings.etag) {
         (IfMatch::Absent, Some(etag)) => IfMatch::tag(etag),
         (given, _) => given,
@@ -89,17 +88,17 @@ pub(super) async fn validate(
     }
 }
 
-pub(super) async fn health(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
+pub(super) async fn health(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({ "value": api.hub.endpoint_health(now()) }))
 }
 
-pub(super) async fn test_new(State(_): State<Arc<Api>>, _: User, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let input: TestNew = parse(&body)?;
+pub(super) async fn test_new(State(_): State<Arc<Api>>, body: Bytes) -> Result<Json<Value>, PlatformError> {
+    let input: TestNew = parse(&body, &fields::TEST_ROUTE)?;
     Ok(Json(input.message.try_route(&input.route, input.twin.as_ref()).document()))
 }
 
-pub(super) async fn test_all(State(api): State<Arc<Api>>, _: User, body: Bytes) -> Result<Json<Value>, PlatformError> {
-    let input: TestAll = parse(&body)?;
+pub(super) async fn test_all(State(api): State<Arc<Api>>, body: Bytes) -> Result<Json<Value>, PlatformError> {
+    let input: TestAll = parse(&body, &fields::TEST_ROUTES)?;
     let matched = api.hub.try_routes(input.routing_source, &input.message, input.twin.as_ref());
     let routes: Vec<_> = matched.into_iter().map(|(route, _)| json!({ "properties": route })).collect();
     Ok(Json(json!({ "routes": routes })))

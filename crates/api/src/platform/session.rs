@@ -1,4 +1,4 @@
-//! Who uses the page: a one-time token becomes a session cookie. Programs bring a hub token instead.
+//! Who is signed in to the page: a one-time token becomes a session cookie. Programs bring a hub token instead.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Extension, FromRequestParts, State};
+use axum::extract::{Extension, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gantry_identity::{Refusal, Rights, Timestamp};
+use gantry_identity::{Refusal, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
@@ -19,7 +19,9 @@ use tokio::sync::Mutex;
 use super::error::PlatformError;
 use super::parse;
 use crate::auth::PeerAddress;
-use crate::{Api, auth, now};
+use crate::caller::Caller;
+use crate::fields;
+use crate::{Api, now};
 
 const COOKIE: &str = "gantry_session";
 const CSRF_HEADER: &str = "x-gantry-csrf";
@@ -42,29 +44,33 @@ pub struct Sessions {
 
 #[derive(Default)]
 struct SessionState {
-    links: Vec<(String, Timestamp)>,
-    sessions: HashMap<String, Timestamp>,
+    /// Each with its end, and whom it signs in.
+    links: Vec<(String, Timestamp, Caller)>,
+    sessions: HashMap<String, (Timestamp, Caller)>,
     failures: VecDeque<(Timestamp, String)>,
 }
 
 impl Sessions {
-    /// Lets `token` sign in once.
+    /// Lets `token` sign the administrator in once.
     pub async fn add_link(&self, token: String, now: Timestamp) {
         let mut state = self.state.lock().await;
         if state.links.len() >= LINKS_MAX {
             state.links.remove(0);
         }
-        state.links.push((token, now.plus(LINK_LIFE)));
+        state.links.push((token, now.plus(LINK_LIFE), Caller::administrator()));
     }
 
-    async fn is_open(&self, session: &str, now: Timestamp) -> bool {
+    async fn caller(&self, session: &str, now: Timestamp) -> Option<Caller> {
         let mut state = self.state.lock().await;
-        state.sessions.retain(|_, until| *until > now);
+        state.sessions.retain(|_, (until, _)| *until > now);
         // Every key is compared, in constant time each.
-        state.sessions.keys().fold(false, |found, key| found | bool::from(key.as_bytes().ct_eq(session.as_bytes())))
+        let found = state.sessions.iter().fold(None, |found, (key, (_, caller))| {
+            if key.as_bytes().ct_eq(session.as_bytes()).into() { Some(caller) } else { found }
+        });
+        found.cloned()
     }
 
-    async fn redeem(&self, token: &str, session: String, peer: &str, now: Timestamp) -> Result<(), PlatformError> {
+    async fn redeem(&self, token: &str, session: String, peer: &str, now: Timestamp) -> Result<Caller, PlatformError> {
         let mut state = self.state.lock().await;
         while state.failures.front().is_some_and(|(at, _)| now.since(*at) > Duration::from_secs(60))
             || state.failures.len() >= FAILURES_KEPT
@@ -76,17 +82,17 @@ impl Sessions {
         if failed >= FAILURES_MAX || state.sessions.len() >= SESSIONS_MAX {
             return Err(PlatformError::too_many());
         }
-        state.links.retain(|(_, until)| *until > now);
-        let found = state.links.iter().enumerate().fold(None, |found, (n, (link, _))| {
+        state.links.retain(|(_, until, _)| *until > now);
+        let found = state.links.iter().enumerate().fold(None, |found, (n, (link, ..))| {
             if link.as_bytes().ct_eq(token.as_bytes()).into() { Some(n) } else { found }
         });
         let Some(index) = found else {
             state.failures.push_back((now, peer));
             return Err(PlatformError::unauthorized());
         };
-        state.links.remove(index);
-        state.sessions.insert(session, now.plus(SESSION_LIFE));
-        Ok(())
+        let (_, _, caller) = state.links.remove(index);
+        state.sessions.insert(session, (now.plus(SESSION_LIFE), caller.clone()));
+        Ok(caller)
     }
 
     async fn end(&self, session: &str) {
@@ -103,44 +109,15 @@ fn set_cookie(session: &str, life: Duration) -> String {
     format!("{COOKIE}={session}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Strict", life.as_secs())
 }
 
-/// A caller that may use the platform API: an extractor, so that no route can forget it.
-pub(crate) struct User;
-
-impl FromRequestParts<Arc<Api>> for User {
-    type Rejection = PlatformError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Self::Rejection> {
-        admit(parts, api, Rights::SERVICE_CONNECT).await.map(|()| Self)
-    }
-}
-
-/// Somebody who may change what the hub trusts and where it sends: the signed-in admin, or a token of a policy
-/// with every right.
-pub(crate) struct Owner;
-
-impl FromRequestParts<Arc<Api>> for Owner {
-    type Rejection = PlatformError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Self::Rejection> {
-        admit(parts, api, Rights::HUB_OWNER).await.map(|()| Self)
-    }
-}
-
-async fn admit(parts: &Parts, api: &Api, needed: Rights) -> Result<(), PlatformError> {
-    let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-    if parts.headers.contains_key(header::AUTHORIZATION) {
-        return auth::operator(api, &parts.headers, &peer, needed).map_err(|_| PlatformError::unauthorized());
-    }
+/// Whose session the cookie of a request is.
+pub(crate) async fn caller(api: &Api, parts: &Parts) -> Result<Caller, PlatformError> {
     let session = cookie(&parts.headers).ok_or_else(PlatformError::unauthorized)?;
-    if !api.sessions.is_open(session, now()).await {
-        return Err(PlatformError::unauthorized());
-    }
-    peer.is_known();
+    let caller = api.sessions.caller(session, now()).await.ok_or_else(PlatformError::unauthorized)?;
     // A cookie is sent by the browser on its own; the header is not.
     if parts.method != Method::GET && !parts.headers.contains_key(CSRF_HEADER) {
         return Err(PlatformError::forbidden("header x-gantry-csrf is missing"));
     }
-    Ok(())
+    Ok(caller)
 }
 
 #[derive(Deserialize)]
@@ -153,28 +130,29 @@ pub(super) async fn sign_in(
     Extension(peer): Extension<PeerAddress>,
     body: Bytes,
 ) -> Result<Response, PlatformError> {
-    let body: SignIn = parse(&body)?;
+    let body: SignIn = parse(&body, &fields::SIGN_IN)?;
     let session = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    if let Err(error) = api.sessions.redeem(&body.token, session.clone(), &peer.0, now()).await {
-        api.hub.report_refusal(now(), "admin", &peer.0, "page sign-in", &Refusal::Signature);
-        return Err(error);
-    }
-    let mut response = Json(user(&api)).into_response();
+    let redeemed = api.sessions.redeem(&body.token, session.clone(), &peer.0, now()).await;
+    let caller = redeemed.inspect_err(|_| {
+        api.hub.report_refusal(now(), "(sign-in link)", &peer.0, "page sign-in", &Refusal::Signature);
+    })?;
+    let mut response = Json(document(&api, &caller)).into_response();
     if let Ok(value) = HeaderValue::from_str(&set_cookie(&session, SESSION_LIFE)) {
         response.headers_mut().insert(header::SET_COOKIE, value);
     }
     Ok(response)
 }
 
-fn user(api: &Api) -> Value {
-    json!({ "user": "admin", "hub": api.hub.name() })
+fn document(api: &Api, caller: &Caller) -> Value {
+    let permissions: Vec<_> = caller.permissions.names().collect();
+    json!({ "user": caller.name(), "hub": api.hub.name(), "permissions": permissions })
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, _: User) -> Json<Value> {
-    Json(user(&api))
+pub(super) async fn show(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
+    Json(document(&api, &caller))
 }
 
-pub(super) async fn sign_out(State(api): State<Arc<Api>>, headers: HeaderMap, _: User) -> Response {
+pub(super) async fn sign_out(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     if let Some(session) = cookie(&headers) {
         api.sessions.end(session).await;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_tokens::{Denied, Presented, Request, Token, TokenServer};
 use parking_lot::RwLock;
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::auth::{PeerAddress, PeerCertificate};
 use crate::now;
+use crate::operation::{Access, Head, Operation, Parameter};
 use crate::routes::Routes;
 
 /// Path of the one operation.
@@ -52,9 +53,22 @@ impl Tokens {
     }
 }
 
+const QUERY: &[Parameter] = &[
+    Parameter { name: "sr", about: "The resource the token is for: `HUB/devices/ID`; must be there." },
+    Parameter { name: "ttl", about: "Its life in seconds." },
+    Parameter { name: "se", about: "Its end, in seconds since 1970." },
+];
+
+/// The row of the one operation.
+pub fn operation() -> Operation {
+    let proof = Access::Proof("an identity's own proof: API key, certificate, JSON Web Token, proxy or webhook");
+    let about = "A token for the identity, as text; `{\"error\":{\"code\",\"message\"}}` when it is refused.";
+    Operation::new(Head::Tokens, Method::GET, PATH, "Tokens_Issue", proof, about).query(QUERY)
+}
+
 /// The route. Requests must carry a [`PeerAddress`] extension.
 pub fn routes(tokens: Tokens) -> Routes {
-    Routes::new().get(PATH, issue).with_state(tokens)
+    Routes::new().on(operation(), issue).with_state(tokens)
 }
 
 async fn issue(

@@ -1,108 +1,32 @@
-//! Who may do what: every operation of the service API with every default policy.
+//! Who may do what: every operation of the table of routes with everybody there is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
-use gantry_api::{Api, Containers, ImportExport, PeerAddress, Sessions};
+use gantry_api::{Access, Api, Containers, Head, ImportExport, PeerAddress, Row, Sessions, now};
 use gantry_blobs::{Permission, Place};
 use gantry_hub::authorities::Authorities;
+use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
-use gantry_identity::{Identity, Key, KeyPair, Policies, Rights, Signer, Timestamp};
+use gantry_identity::{Identity, Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp};
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::pipeline::Pipeline;
 use gantry_provisioning::{
     AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
 };
 use gantry_storage::Database;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// Method, path, body, and what a policy needs for it.
-pub(crate) const OPERATIONS: &[(&str, &str, &str, Rights)] = &[
-    ("GET", "/devices", "", Rights::REGISTRY_READ),
-    ("GET", "/devices/d", "", Rights::REGISTRY_READ),
-    ("PUT", "/devices/d", "{}", Rights::REGISTRY_WRITE),
-    ("DELETE", "/devices/none", "", Rights::REGISTRY_WRITE),
-    ("GET", "/devices/d/modules", "", Rights::REGISTRY_READ),
-    ("GET", "/devices/d/modules/m", "", Rights::REGISTRY_READ),
-    ("PUT", "/devices/d/modules/m", "{}", Rights::REGISTRY_WRITE),
-    ("DELETE", "/devices/d/modules/none", "", Rights::REGISTRY_WRITE),
-    ("DELETE", "/devices/d/commands", "", Rights::SERVICE_CONNECT),
-    ("POST", "/devices/query", r#"{"query":"SELECT * FROM devices"}"#, Rights::SERVICE_CONNECT),
-    ("GET", "/statistics/devices", "", Rights::REGISTRY_READ),
-    ("GET", "/statistics/service", "", Rights::SERVICE_CONNECT),
-    ("GET", "/twins/d", "", Rights::SERVICE_CONNECT),
-    ("PATCH", "/twins/d", "{}", Rights::SERVICE_CONNECT),
-    ("PUT", "/twins/d", "{}", Rights::SERVICE_CONNECT),
-    ("GET", "/twins/d/modules/m", "", Rights::SERVICE_CONNECT),
-    ("PATCH", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
-    ("PUT", "/twins/d/modules/m", "{}", Rights::SERVICE_CONNECT),
-    ("POST", "/twins/d/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
-    ("POST", "/twins/d/modules/m/methods", r#"{"methodName":"x"}"#, Rights::SERVICE_CONNECT),
-    ("GET", "/messages/serviceBound/feedback", "", Rights::SERVICE_CONNECT),
-    ("DELETE", "/messages/serviceBound/feedback/x", "", Rights::SERVICE_CONNECT),
-    ("POST", "/messages/serviceBound/feedback/x/abandon", "", Rights::SERVICE_CONNECT),
-    ("GET", "/messages/serviceBound/filenotifications", "", Rights::SERVICE_CONNECT),
-    ("POST", "/jobs/create", r#"{"type":"export","outputBlobContainerUri":"x"}"#, Rights::REGISTRY_WRITE),
-    ("GET", "/jobs", "", Rights::REGISTRY_READ),
-    ("GET", "/jobs/none", "", Rights::REGISTRY_READ),
-    ("DELETE", "/jobs/none", "", Rights::REGISTRY_WRITE),
-    ("POST", "/devices", r#"[{"id":"b","importMode":"createOrUpdate"}]"#, Rights::REGISTRY_WRITE),
-    ("POST", "/devices/d/messages/devicebound", "hello", Rights::SERVICE_CONNECT),
-    ("POST", "/devices/keys/regenerate", r#"{"policyKey":"both","devices":[{"id":"d"}]}"#, Rights::REGISTRY_WRITE),
-    ("POST", "/devices/d/applyConfigurationContent", "{}", Rights::REGISTRY_WRITE),
-    ("GET", "/configurations", "", Rights::REGISTRY_READ),
-    ("GET", "/configurations/c", "", Rights::REGISTRY_READ),
-    ("PUT", "/configurations/c", "{}", Rights::REGISTRY_WRITE),
-    ("DELETE", "/configurations/none", "", Rights::REGISTRY_WRITE),
-    ("POST", "/configurations/testQueries", "{}", Rights::REGISTRY_READ),
-    ("GET", "/jobs/v2/query", "", Rights::SERVICE_CONNECT),
-    ("GET", "/jobs/v2/j", "", Rights::SERVICE_CONNECT),
-    ("PUT", "/jobs/v2/j", r#"{"type":"scheduleUpdateTwin"}"#, Rights::SERVICE_CONNECT),
-    ("POST", "/jobs/v2/j/cancel", "", Rights::SERVICE_CONNECT),
-    ("GET", "/digitaltwins/d", "", Rights::SERVICE_CONNECT),
-    ("PATCH", "/digitaltwins/d", "[]", Rights::SERVICE_CONNECT),
-    ("POST", "/digitaltwins/d/commands/x", "1", Rights::SERVICE_CONNECT),
-    ("POST", "/digitaltwins/d/components/c/commands/x", "1", Rights::SERVICE_CONNECT),
-    ("GET", "/platform/v1/fleet", "", Rights::SERVICE_CONNECT),
-    ("GET", "/platform/v1/policies", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/policies/none/roll", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/alerts", "", Rights::SERVICE_CONNECT),
-    ("GET", "/platform/v1/certificates", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
-    ("PUT", "/platform/v1/certificates/c", r#"{"certificate":""}"#, Rights::HUB_OWNER),
-    ("DELETE", "/platform/v1/certificates/none", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/certificates", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
-    ("PUT", "/platform/v1/provisioning/certificates/c", r#"{"certificate":""}"#, Rights::HUB_OWNER),
-    ("DELETE", "/platform/v1/provisioning/certificates/none", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/certificates/none/generateVerificationCode", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/certificates/none/verify", r#"{"certificate":""}"#, Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/instance", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/enrollments", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/enrollments/none", "", Rights::HUB_OWNER),
-    ("PUT", "/platform/v1/provisioning/enrollments/e", "{}", Rights::HUB_OWNER),
-    ("DELETE", "/platform/v1/provisioning/enrollments/none", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/enrollments/none/attestationmechanism", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/enrollments/none/deviceKey", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/enrollmentGroups", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/enrollmentGroups/none", "", Rights::HUB_OWNER),
-    ("PUT", "/platform/v1/provisioning/enrollmentGroups/g", "{}", Rights::HUB_OWNER),
-    ("DELETE", "/platform/v1/provisioning/enrollmentGroups/none", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/enrollmentGroups/none/attestationmechanism", "", Rights::HUB_OWNER),
-    ("POST", "/platform/v1/provisioning/enrollmentGroups/none/deviceKey", "{}", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/enrollmentGroups/none/registrations", "", Rights::HUB_OWNER),
-    ("GET", "/platform/v1/provisioning/registrations/none", "", Rights::HUB_OWNER),
-    ("DELETE", "/platform/v1/provisioning/registrations/none", "", Rights::HUB_OWNER),
-];
+use crate::paths::operations;
+use crate::provisioning::send_as;
 
 pub(crate) struct Nothing;
 
@@ -161,6 +85,25 @@ impl Entropy for Nothing {
     }
 }
 
+/// The default policy of a provisioning service, and one for each right.
+fn dps_policies() -> Policies {
+    let of = |name: &str, rights| Policy { name: name.into(), keys: keys(), rights };
+    let defaults = Policies::provisioning_defaults(keys);
+    Policies::from_list(
+        defaults
+            .iter()
+            .cloned()
+            .chain([
+                of("config", Rights::SERVICE_CONFIG),
+                of("read", Rights::ENROLLMENT_READ),
+                of("write", Rights::ENROLLMENT_WRITE),
+                of("status", Rights::REGISTRATION_STATUS_READ),
+                of("forget", Rights::REGISTRATION_STATUS_WRITE),
+            ])
+            .collect(),
+    )
+}
+
 fn keys() -> KeyPair {
     KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) }
 }
@@ -207,7 +150,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let dps = ServiceConfig {
         id_scope: IdScope::new("0ne"),
         host_names: vec!["localhost".into()],
-        policies: Policies::provisioning_defaults(keys),
+        policies: dps_policies(),
         allocation: AllocationPolicy::Hashed,
         limits: Limits::default(),
     };
@@ -247,26 +190,150 @@ pub(crate) fn token(policy: &str, key: Key) -> String {
     signer.token(Timestamp::from_millis(4_000_000_000_000))
 }
 
-async fn status(api: &Api, method: &str, path: &str, body: &'static str, token: Option<&str>) -> StatusCode {
+/// The key of the device and the enrollment named X1.
+const OWN: [u8; 32] = [3; 32];
+
+/// The API with what the paths of [`operations`] name: a device and an enrollment X1, and policies of one right each.
+async fn world(folder: &tempfile::TempDir) -> Api {
+    let api = api(folder);
+    let keys = KeyPair { primary: Key::from_bytes(OWN), secondary: Key::from_bytes([4; 32]) };
+    for (id, keys) in [("X1", keys.clone()), ("other", KeyPair { primary: Key::from_bytes([5; 32]), ..keys.clone() })] {
+        let write = DeviceWrite { authentication: AuthenticationWrite::Sas(Some(keys)), ..DeviceWrite::default() };
+        api.hub.put_device(now(), &Identity::parse(id).unwrap(), write, &IfMatch::Absent).await.unwrap();
+    }
+    let attestation = json!({ "type": "symmetricKey", "symmetricKey": {
+        "primaryKey": keys.primary.to_base64(), "secondaryKey": keys.secondary.to_base64() } });
+    for id in ["X1", "other"] {
+        let (path, body) = (format!("/enrollments/{id}"), json!({ "attestation": attestation }));
+        let made = send_as(&api, "PUT", &path, &token("write", Key::from_bytes([1; 32])), None, &body).await;
+        assert!(made.status.is_success(), "{made:?}");
+    }
+    api
+}
+
+/// What a caller brings.
+#[derive(Clone, Debug)]
+enum Brings {
+    Nothing,
+    Token(String),
+    Session(String),
+}
+
+/// Status of a call, and the code of the platform's error.
+async fn answer(router: &Router, row: &Row, path: &str, brings: &Brings) -> (StatusCode, String) {
+    let method = row.method.clone().unwrap_or(Method::GET);
     let mut request = Request::builder().method(method).uri(path).extension(PeerAddress::from("127.0.0.1:1"));
-    if let Some(token) = token {
-        request = request.header("authorization", token);
+    match brings {
+        Brings::Nothing => {}
+        Brings::Token(token) => request = request.header("authorization", token),
+        Brings::Session(cookie) => request = request.header("cookie", cookie).header("x-gantry-csrf", "1"),
     }
     // An etag, so that a repeated PUT replaces.
-    let request = request.header("if-match", "*").body(Body::from(body)).unwrap();
-    router(api.clone()).oneshot(request).await.unwrap().status()
+    let request = request.header("if-match", "*").body(Body::from("{}")).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (status, is_json) = (response.status(), response.headers().get("content-type"));
+    if is_json.is_none_or(|kind| kind != "application/json") {
+        return (status, String::new());
+    }
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    (status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Whether the answer is that of somebody who is not let in: who is not known, or known and may not.
+fn is_refused(answer: &(StatusCode, String)) -> bool {
+    answer.0 == StatusCode::UNAUTHORIZED || (answer.0 == StatusCode::FORBIDDEN && answer.1 == "Forbidden")
+}
+
+async fn sign_in(api: &Api) -> Brings {
+    api.sessions.add_link("link".into(), now()).await;
+    let request = Request::post("/platform/v1/session").extension(PeerAddress::from("127.0.0.1:1"));
+    let response = router(api.clone()).oneshot(request.body(Body::from(r#"{"token":"link"}"#)).unwrap()).await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    Brings::Session(cookie.split(';').next().unwrap().to_owned())
+}
+
+fn device(resource: &str, key: [u8; 32]) -> Brings {
+    let policy = resource.contains("/registrations/").then(|| "registration".to_owned());
+    let signer = Signer { resource: resource.into(), key: Key::from_bytes(key), policy };
+    Brings::Token(signer.token(Timestamp::from_millis(4_000_000_000_000)))
+}
+
+/// Everybody there is, with the rights their policies have.
+async fn callers(api: &Api) -> Vec<(String, Brings, Rights)> {
+    let policies = Policies::hub_defaults(keys);
+    let policies = policies.iter().map(|policy| (format!("hub policy {}", policy.name), &policy.name, policy.rights));
+    let dps = dps_policies();
+    let dps = dps.iter().map(|policy| (format!("dps policy {}", policy.name), &policy.name, policy.rights));
+    let of_policy = |(who, name, rights): (String, &String, Rights)| {
+        (who, Brings::Token(token(name, Key::from_bytes([2; 32]))), rights)
+    };
+    let mut all: Vec<_> = policies.map(of_policy).chain(dps.map(of_policy)).collect();
+    all.push(("session".into(), sign_in(api).await, Rights::NONE));
+    all.push(("device X1".into(), device("localhost/devices/X1", OWN), Rights::NONE));
+    all.push(("device other".into(), device("localhost/devices/other", [5; 32]), Rights::NONE));
+    all.push(("registration X1".into(), device("0ne/registrations/X1", OWN), Rights::NONE));
+    all.push(("registration other".into(), device("0ne/registrations/other", OWN), Rights::NONE));
+    all
+}
+
+/// Whether a row lets somebody in: written down here once more, and not taken from what is tested.
+fn lets_in(row: &Row, who: &str, rights: Rights) -> bool {
+    let (is_hub, is_dps) = (who.starts_with("hub policy"), who.starts_with("dps policy"));
+    match row.access {
+        Access::Hub(needed) => is_hub && rights.contains(needed),
+        Access::Provisioning(needed) => is_dps && rights.contains(needed),
+        Access::Device => who == "device X1" || is_hub && rights.contains(Rights::DEVICE_CONNECT),
+        Access::Platform(needed) => {
+            let operates = needed.names().all(|name| OPERATES.contains(&name));
+            who == "session" || is_hub && (rights == Rights::HUB_OWNER || rights.contains(CONNECT) && operates)
+        }
+        Access::Blob(_) => panic!("{} is in the router", row.id),
+        Access::Proof(_) => row.head == Head::DpsDevice && who == "registration X1",
+        Access::Anyone => true,
+    }
+}
+
+const CONNECT: Rights = Rights::SERVICE_CONNECT;
+/// Permissions of a policy with that right.
+const OPERATES: [&str; 8] = [
+    "DevicesRead",
+    "DevicesOperate",
+    "AlertsRead",
+    "AlertsManage",
+    "RulesRead",
+    "RulesManage",
+    "SecurityRead",
+    "RoutingRead",
+];
+
+/// Proofs that are in the body or the path, which nobody here brings: who is let in is tested where they are.
+fn has_a_proof_of_its_own(row: &Row) -> bool {
+    ["Session_Create", "Routing_Validate"].contains(&&*row.id)
+}
+
+/// A row with a path that leaves what the others need as it is.
+fn spared((row, path): (Row, String)) -> (Row, String) {
+    let writes = matches!(row.method, Some(Method::PUT | Method::DELETE));
+    let is_own = matches!(row.head, Head::Device | Head::DpsDevice);
+    let path = if writes && !is_own { path.replace("X1", "nobody") } else { path };
+    (row, path)
 }
 
 #[tokio::test]
-async fn every_operation_asks_for_its_right() {
+async fn every_operation_opens_to_the_right_credentials_and_to_no_others() {
     let folder = tempfile::tempdir().unwrap();
-    let api = api(&folder);
-    for policy in api.hub.policies().clone().iter() {
-        let token = token(&policy.name, Key::from_bytes([2; 32]));
-        for (method, path, body, needed) in OPERATIONS {
-            let status = status(&api, method, path, body, Some(&token)).await;
-            let refused = status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, !policy.rights.contains(*needed), "{} {method} {path}: {status}", policy.name);
+    let api = world(&folder).await;
+    let router = router(api.clone());
+    let operations: Vec<_> = operations(&api).into_iter().map(spared).collect();
+    for (who, mut brings, rights) in callers(&api).await {
+        for (row, path) in operations.iter().filter(|(row, _)| !has_a_proof_of_its_own(row)) {
+            let answer = answer(&router, row, path, &brings).await;
+            assert_eq!(!is_refused(&answer), lets_in(row, &who, rights), "{who}: {} {path}: {answer:?}", row.id);
+            if row.id == "Session_Delete" && who == "session" {
+                assert!(is_refused(&self::answer(&router, row, path, &brings).await), "signed out");
+                brings = sign_in(&api).await;
+            }
         }
     }
 }
@@ -274,41 +341,55 @@ async fn every_operation_asks_for_its_right() {
 #[tokio::test]
 async fn nothing_opens_without_a_good_token() {
     let folder = tempfile::tempdir().unwrap();
-    let api = api(&folder);
-    let wrong = token("iothubowner", Key::from_bytes([9; 32]));
-    let unknown = token("nobody", Key::from_bytes([1; 32]));
-    let elsewhere =
-        Signer { resource: "other".into(), key: Key::from_bytes([1; 32]), policy: Some("iothubowner".into()) };
-    let elsewhere = elsewhere.token(Timestamp::from_millis(4_000_000_000_000));
-    let expired =
-        Signer { resource: "localhost".into(), key: Key::from_bytes([1; 32]), policy: Some("iothubowner".into()) };
-    let expired = expired.token(Timestamp::from_millis(1_000_000_000_000));
-    let tokens = [None, Some("Bearer x"), Some(&wrong), Some(&unknown), Some(&elsewhere), Some(&expired)];
-    for token in tokens {
-        for (method, path, body, _) in OPERATIONS {
-            let status = status(&api, method, path, body, token).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{token:?} {method} {path}");
+    let api = world(&folder).await;
+    let router = router(api.clone());
+    let signed = |resource: &str, until: i64| {
+        let signer =
+            Signer { resource: resource.into(), key: Key::from_bytes([1; 32]), policy: Some("iothubowner".into()) };
+        Brings::Token(signer.token(Timestamp::from_millis(until)))
+    };
+    let late = 4_000_000_000_000;
+    let wrong = [
+        Brings::Nothing,
+        Brings::Token("Bearer x".into()),
+        Brings::Token(token("iothubowner", Key::from_bytes([9; 32]))),
+        Brings::Token(token("provisioningserviceowner", Key::from_bytes([9; 32]))),
+        Brings::Token(token("nobody", Key::from_bytes([1; 32]))),
+        signed("other", late),
+        signed("localhost", 1_000_000_000_000),
+        device("localhost/devices/X1", [9; 32]),
+        device("0ne/registrations/X1", [9; 32]),
+        device("0ne/registrations/other", OWN),
+        Brings::Session("gantry_session=guess".into()),
+    ];
+    let mut tried = 0;
+    for brings in &wrong {
+        for (row, path) in operations(&api).iter().filter(|(row, _)| row.access != Access::Anyone) {
+            let (status, code) = answer(&router, row, path, brings).await;
+            let expected = match &*row.id {
+                // Whoever guesses a link hears that there is none, and after some guesses that it is enough.
+                "Routing_Validate" => vec![StatusCode::NOT_FOUND],
+                "Session_Create" => vec![StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED],
+                _ => vec![StatusCode::UNAUTHORIZED],
+            };
+            assert!(expected.contains(&status), "{brings:?} {} {path}: {status} {code}", row.id);
+            tried += 1;
         }
     }
+    assert!(tried > 1_000, "{tried}");
 }
 
 #[tokio::test]
-async fn enrollments_are_the_provisioning_policys_alone() {
+async fn who_is_known_and_may_not_is_told_so_and_noted() {
     let folder = tempfile::tempdir().unwrap();
-    let api = api(&folder);
-    let operations = [
-        ("GET", "/enrollmentGroups/g"),
-        ("PUT", "/enrollmentGroups/g"),
-        ("DELETE", "/enrollments/e"),
-        ("POST", "/enrollments/query"),
-        ("POST", "/enrollmentGroups/g/attestationmechanism"),
-        ("GET", "/registrations/r"),
-        ("POST", "/registrations/g/query"),
-    ];
-    let good = token("provisioningserviceowner", Key::from_bytes([1; 32]));
-    let hub = token("iothubowner", Key::from_bytes([1; 32]));
-    for (method, path) in operations {
-        assert_eq!(status(&api, method, path, "{}", Some(&hub)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
-        assert_ne!(status(&api, method, path, "{}", Some(&good)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
-    }
+    let api = world(&folder).await;
+    let router = router(api.clone());
+    let service = Brings::Token(token("service", Key::from_bytes([1; 32])));
+    let operations = operations(&api);
+    let (row, path) = operations.iter().find(|(row, _)| row.id == "Policies_List").unwrap();
+    assert_eq!(answer(&router, row, path, &service).await, (StatusCode::FORBIDDEN, "Forbidden".to_owned()));
+    let noted = json!(api.monitoring.security());
+    let last = &noted[0];
+    assert_eq!((&last["claimed"], &last["operation"]), (&json!("service"), &json!("https platform")), "{noted}");
+    assert_eq!(last["reason"], "policy `service` lacks PoliciesManage");
 }

@@ -1,12 +1,13 @@
 //! Bodies of every operation: what cannot be read whole is refused, and names are read without case.
 
 use axum::http::{Method, StatusCode};
+use gantry_api::Head;
 use serde_json::{Value, json};
 
 use crate::authorization::api;
-use crate::paths::operations;
+use crate::paths::{method, operations};
 use crate::provisioning::operator;
-use crate::service::{call, call_text, call_with, ok};
+use crate::service::{Answer, call, call_text, call_with, ok};
 
 /// Operations whose body is an array, or means nothing to the hub.
 fn takes_an_array(path: &str) -> bool {
@@ -22,7 +23,8 @@ async fn no_operation_takes_an_array_for_an_object() {
     ok(call(&api, "PUT", "/devices/X1/modules/X1", json!({ "deviceId": "X1", "moduleId": "X1" })).await);
     let before = ok(call(&api, "GET", "/twins/X1", Value::Null).await);
     let mut tried = 0;
-    for (method, path) in operations(&api) {
+    for (row, path) in operations(&api) {
+        let method = method(&row);
         let writes = matches!(method, Method::PUT | Method::POST | Method::PATCH);
         // Without a body.
         let bare = ["/serviced", "/acknowledge", "/close", "/cancel", "/roll", "/generateVerificationCode"];
@@ -31,7 +33,7 @@ async fn no_operation_takes_an_array_for_an_object() {
         }
         for body in [json!([]), json!([{}]), json!(["primaryKey", []]), json!([{ "pos": 1 }])] {
             let answer = match path.split('/').nth(1) {
-                Some("X1" | "registrations" | "enrollments" | "enrollmentGroups") => {
+                Some("0ne" | "registrations" | "enrollments" | "enrollmentGroups") => {
                     operator(&api, method.as_str(), &path, &body).await
                 }
                 _ => call_with(&api, method.as_str(), &path, &body, &[("if-match", "*")]).await,
@@ -44,6 +46,74 @@ async fn no_operation_takes_an_array_for_an_object() {
     assert_eq!(ok(call(&api, "GET", "/twins/X1", Value::Null).await)["properties"], before["properties"]);
     let listed = ok(call(&api, "GET", "/devices?top=10", Value::Null).await);
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+/// The words of a refusal.
+fn words(answer: &Answer) -> String {
+    let (hub, dps, own) = (&answer.body["Message"], &answer.body["message"], &answer.body["error"]["message"]);
+    [hub, dps, own].iter().filter_map(|words| words.as_str()).collect()
+}
+
+#[tokio::test]
+async fn every_body_has_the_fields_of_its_row_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    ok(call(&api, "PUT", "/devices/X1", json!({ "deviceId": "X1" })).await);
+    let mut tried = 0;
+    for (row, path) in operations(&api) {
+        let Some(fields) = row.fields() else { continue };
+        let method = method(&row);
+        let send = async |body: &Value| match row.head {
+            Head::DpsService => operator(&api, method.as_str(), &path, body).await,
+            _ => call(&api, method.as_str(), &path, body.clone()).await,
+        };
+        let refused = send(&json!({ "colour": 1 })).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}: {refused:?}", row.id);
+        assert!(words(&refused).contains("`colour`"), "{}: {refused:?}", row.id);
+        for field in fields {
+            let answer = send(&json!({ field: null })).await;
+            let words = words(&answer);
+            assert!(!words.contains("is not a field") && !words.contains("unknown field"), "{} {words}", row.id);
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_refused_in_the_shape_of_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    ok(call(&api, "PUT", "/devices/X1", json!({ "deviceId": "X1" })).await);
+    let mut refusals = 0;
+    for (row, path) in operations(&api) {
+        // What goes on and on has no body to look at.
+        if row.head == Head::DpsDevice || ["Live_Get", "Monitor_Get"].contains(&&*row.id) {
+            continue;
+        }
+        let parameters =
+            row.query.iter().flat_map(|one| ["soon", "-1", ""].map(|text| format!("?{}={text}", one.name)));
+        for query in parameters {
+            let answer = call(&api, method(&row).as_str(), &format!("{path}{query}"), json!({})).await;
+            if answer.status == StatusCode::BAD_REQUEST {
+                assert!(!words(&answer).is_empty(), "{} {query}: {answer:?}", row.id);
+                refusals += 1;
+            }
+        }
+    }
+    assert!(refusals > 10, "{refusals}");
+    for (path, status) in [
+        ("/digitaltwins/X1/commands/x?connectTimeoutInSeconds=soon", 400),
+        ("/platform/v1/devices/X1/series", 400),
+        ("/platform/v1/devices/X1/series?signal=a&signal=b", 400),
+        ("/platform/v1/alerts?state=loud", 400),
+        ("/platform/v1/provisioning/enrollments?limit=many", 400),
+    ] {
+        let how = if path.contains("commands") { "POST" } else { "GET" };
+        let answer = call(&api, how, path, Value::Null).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(!words(&answer).is_empty(), "{path}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod paths;
 mod platform_provisioning;
 mod provisioning;
 mod query;
+mod reference;
 mod registry;
 mod round_trip;
 mod service;

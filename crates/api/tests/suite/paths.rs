@@ -1,9 +1,11 @@
 //! The real table of routes, walked: every operation in every spelling of its path, and with every kind of version.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
-use gantry_api::{Api, PeerAddress, Route, routes};
+use gantry_api::{Api, Head, PeerAddress, Row, routes};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -15,15 +17,19 @@ use crate::service::{call, ok};
 const VERSION_OF_BOTH: &str = "api-version=2018-04-01";
 
 /// Every operation with a path that fits it.
-pub(crate) fn operations(api: &Api) -> Vec<(Method, String)> {
-    let fill = |piece: &str| match piece.strip_prefix('{') {
-        Some(name) if name.starts_with('*') => "serviceBound/feedback".to_owned(),
-        Some(_) => "X1".to_owned(),
-        None => piece.to_owned(),
+pub(crate) fn operations(api: &Api) -> Vec<(Row, String)> {
+    let fill = |piece: &str| match piece {
+        "{scope}" => "0ne".to_owned(),
+        parameter if parameter.starts_with('{') => "X1".to_owned(),
+        word => word.to_owned(),
     };
-    let path = |route: &Route| route.path.split('/').map(fill).collect::<Vec<_>>().join("/");
-    let table = routes(api.clone());
-    table.table().iter().map(|route| (route.method.clone().unwrap_or(Method::GET), path(route))).collect()
+    let path = |row: &Row| row.path.split('/').map(fill).collect::<Vec<_>>().join("/");
+    routes(api.clone()).table().into_iter().map(|row| (Arc::clone(&row), path(&row))).collect()
+}
+
+/// The method of a row.
+pub(crate) fn method(row: &Row) -> Method {
+    row.method.clone().unwrap_or(Method::GET)
 }
 
 /// Status and error of a call without credentials, so that nothing changes.
@@ -46,12 +52,15 @@ async fn every_route_is_found_in_every_spelling() {
     let (operations, router) = (operations(&api), routes(api).into_router());
     let nowhere = answer(&router, &Method::GET, "/no/such/path").await;
     assert!(operations.len() > 100, "{}", operations.len());
-    for (method, path) in operations {
+    for (row, path) in operations {
+        let method = method(&row);
         let expected = answer(&router, &method, &format!("{path}?{VERSION_OF_BOTH}")).await;
         assert_ne!(expected, nowhere, "{method} {path}");
         assert_ne!(expected.0, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
         let words = |change: fn(&str) -> String| {
-            path.split('/').map(|word| if word == "X1" { word.to_owned() } else { change(word) }).collect::<Vec<_>>()
+            path.split('/')
+                .map(|word| if ["X1", "0ne"].contains(&word) { word.to_owned() } else { change(word) })
+                .collect::<Vec<_>>()
         };
         let (upper, lower) = (words(str::to_ascii_uppercase).join("/"), words(str::to_ascii_lowercase).join("/"));
         let whole = |path: &str| format!("/{}", utf8_percent_encode(path.trim_start_matches('/'), NON_ALPHANUMERIC));
@@ -101,14 +110,11 @@ async fn ids_are_taken_to_the_letter() {
 }
 
 /// What a head answers to a call whose version it does not take; the platform's API has none.
-fn refusal(path: &str) -> Option<Value> {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    match first {
-        "platform" => None,
-        "X1" | "registrations" | "enrollments" | "enrollmentGroups" => {
-            Some(json!([[null, "400004"], 400_004, null, false]))
-        }
-        _ => Some(json!([["InvalidProtocolVersion", null], null, null, true])),
+fn refusal(row: &Row) -> Option<Value> {
+    match row.head {
+        Head::DpsService | Head::DpsDevice => Some(json!([[null, "400004"], 400_004, null, false])),
+        Head::Service | Head::Device => Some(json!([["InvalidProtocolVersion", null], null, null, true])),
+        Head::Platform | Head::Blob | Head::Tokens | Head::Process => None,
     }
 }
 
@@ -131,10 +137,11 @@ async fn every_operation_asks_for_a_version_it_knows() {
         "?api-version=2018-04-01&api-version=2018-04-01",
     ];
     let (operations, router) = (operations(&api), routes(api).into_router());
-    for (method, path) in operations {
+    for (row, path) in operations {
+        let method = method(&row);
         for query in wrong {
             let (status, error) = answer(&router, &method, &format!("{path}{query}")).await;
-            match refusal(&path) {
+            match refusal(&row) {
                 Some(expected) => {
                     assert_eq!((status, error), (StatusCode::BAD_REQUEST, expected), "{method} {path}{query}")
                 }
@@ -144,7 +151,7 @@ async fn every_operation_asks_for_a_version_it_knows() {
         }
         for query in ["?api-version=2018-04-01", "?top=1&API-VERSION=2018-04-01", "?api-version=2018%2D04-01"] {
             let (_, error) = answer(&router, &method, &format!("{path}{query}")).await;
-            assert_ne!(Some(error), refusal(&path), "{method} {path}{query}");
+            assert_ne!(Some(error), refusal(&row), "{method} {path}{query}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Api, PeerAddress};
+use gantry_api::{Api, Head, PeerAddress};
+use gantry_hub::throttle::Operation;
 use gantry_identity::{Key, Signer, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -30,6 +31,43 @@ async fn call_on(router: Router, method: &str, path: &str, token: &str, body: Ve
 
 fn owner() -> String {
     token("iothubowner", Key::from_bytes([2; 32]))
+}
+
+#[tokio::test]
+async fn operations_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _) = api_like(&folder, None);
+    let table = gantry_api::routes(api).table();
+    for (method, path, expected) in [
+        ("GET", "/devices/{id}", Some(Operation::Identity)),
+        ("POST", "/devices", Some(Operation::Identity)),
+        ("POST", "/devices/query", Some(Operation::Query)),
+        ("GET", "/devices/{id}/messages/devicebound", Some(Operation::ReceiveC2d)),
+        ("POST", "/devices/{id}/messages/devicebound", Some(Operation::SendC2d)),
+        ("POST", "/devices/{id}/messages/events", Some(Operation::Telemetry)),
+        ("DELETE", "/devices/{id}/messages/devicebound/{lock}", None),
+        ("POST", "/devices/{id}/files", Some(Operation::FileUpload)),
+        ("POST", "/devices/{id}/files/notifications", None),
+        ("GET", "/twins/{id}/modules/{mid}", Some(Operation::TwinRead)),
+        ("PATCH", "/twins/{id}", Some(Operation::TwinWrite)),
+        ("POST", "/twins/{id}/modules/{mid}/methods", Some(Operation::Method)),
+        ("POST", "/digitaltwins/{id}/components/{component}/commands/{name}", Some(Operation::Method)),
+        ("POST", "/twins/{id}/streams/{*name}", Some(Operation::Stream)),
+        ("POST", "/twins/{id}/modules/{mid}/streams/{*name}", Some(Operation::Stream)),
+        ("PUT", "/jobs/v2/{id}", Some(Operation::Job)),
+        ("POST", "/jobs/create", Some(Operation::Job)),
+        ("GET", "/configurations", Some(Operation::Configuration)),
+        ("POST", "/devices/{id}/applyConfigurationContent", Some(Operation::Configuration)),
+        ("GET", "/statistics/devices", None),
+        ("GET", "/messages/serviceBound/feedback", None),
+    ] {
+        let of_method = |method: &str| method.parse().ok();
+        let row = table.iter().find(|row| row.method == of_method(method) && row.path == path);
+        assert_eq!(row.map(|row| row.throttle), Some(expected), "{method} {path}");
+    }
+    let elsewhere =
+        table.iter().find(|row| row.throttle.is_some() && !matches!(row.head, Head::Service | Head::Device));
+    assert!(elsewhere.is_none(), "only the hub has rates: {elsewhere:?}");
 }
 
 #[tokio::test(start_paused = true)]

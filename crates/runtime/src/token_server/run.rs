@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::http::header;
-use gantry_api::Routes;
 use gantry_api::tokens::{self, Role, Tokens};
+use gantry_api::{Routes, process};
 use gantry_tokens::ports::{PolicyKey, Signing};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,9 +59,9 @@ fn routes(tokens: Tokens, metrics: PrometheusHandle) -> Routes {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
     };
     tokens::routes(tokens)
-        .get("/healthz", || async { "ok\n" })
-        .get("/readyz", || async { "ready\n" })
-        .get("/metrics", render)
+        .on(process::health(), || async { "ok\n" })
+        .on(process::ready(), || async { "ready\n" })
+        .on(process::metrics(), render)
 }
 
 /// What the configuration says, with everything it names read.

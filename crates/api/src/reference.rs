@@ -1,0 +1,78 @@
+//! The reference page of the API (`docs/api.md`), written from a table of routes.
+
+use std::fmt::Write as _;
+
+use crate::operation::{Body, Head, Operation};
+
+const HEAD: &str = "\
+# API reference
+
+Every operation over HTTP, from the table of routes that the platform is built on. A test keeps this page true; \
+`GANTRY_BLESS=1` rewrites it (see its message). The same as OpenAPI: `GET /platform/v1/openapi.json`. Sign-in, the \
+shapes of the platform's own bodies and its live events are in [platform-api.md](platform-api.md), failures in \
+[errors.md](errors.md).
+
+Words of paths are read without regard to case, so are names of fields. A body may have the fields listed and no \
+others; what a client was shown and sends back is taken and ignored. *Who may* names the rights of a shared access \
+policy, or for the platform the permissions of whoever calls: the administrator has all; a policy with every right of \
+the hub has all too, one with ServiceConnect has DevicesRead, DevicesOperate, AlertsRead, AlertsManage, RulesRead, \
+RulesManage, SecurityRead and RoutingRead, and others have none. Without credentials, or any permission, the answer \
+is 401, without the right permission 403. *Counts as* is the class whose rate holds on a hub that acts like an edition.
+";
+
+/// The page of these operations.
+pub fn page<'a>(table: impl IntoIterator<Item = &'a Operation>) -> String {
+    let table: Vec<_> = table.into_iter().collect();
+    let mut page = HEAD.to_owned();
+    for head in Head::ALL {
+        let of_head: Vec<_> = table.iter().filter(|row| row.head == head).collect();
+        let is_throttled = of_head.iter().any(|row| row.throttle.is_some());
+        let (name, rule) = if is_throttled { (" Counts as |", "---|") } else { ("", "") };
+        let _ = write!(page, "\n## {}\n\n{}", head.name(), about(head));
+        let _ = writeln!(page, "| Method and path | Name | Who may |{name} What it does |\n|---|---|---|{rule}---|");
+        for row in of_head {
+            let class = row.throttle.map_or("–".to_owned(), |class| format!("{class:?}"));
+            let class = if is_throttled { format!(" {class} |") } else { String::new() };
+            let method = row.method.as_ref().map_or("any", |method| method.as_str());
+            let (path, id, access, does) = (&row.path, &row.id, row.access.to_string(), does(row).replace('|', "\\|"));
+            let _ = writeln!(page, "| {method} `{path}` | `{id}` | {access} |{class} {does} |");
+        }
+    }
+    page
+}
+
+fn about(head: Head) -> &'static str {
+    match head {
+        Head::Service | Head::Device => "As Azure IoT Hub's REST API; every call names an `api-version`.\n\n",
+        Head::DpsService => {
+            "As the Device Provisioning Service's REST API; every call names an `api-version`, and counts among the \
+             operations of a service with limits.\n\n"
+        }
+        Head::DpsDevice => "As the Device Provisioning Service's device API; every call names an `api-version`.\n\n",
+        Head::Platform => "Used by the page and the command line.\n\n",
+        Head::Blob => {
+            "As Azure Blob Storage's REST API; requests are told by the account's name, a shared key or a signature. \
+             A signed address may leave the account out. What is not here answers 501.\n\n"
+        }
+        Head::Tokens => "When `[token_server]` is on, and in the process `gantry token-server`.\n\n",
+        Head::Process => "",
+    }
+}
+
+fn does(row: &Operation) -> String {
+    let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut text = row.about.to_owned();
+    for parameter in row.query {
+        let _ = write!(text, " `?{}=`: {}", parameter.name, parameter.about);
+    }
+    let (what, fields) = match row.body {
+        Body::Object(fields) => ("Body", fields),
+        Body::Array(fields) => ("Body: an array of", fields),
+        Body::Json(words) => return format!("{text} Body: {words}"),
+        Body::Bytes | Body::Nothing => return text,
+    };
+    let inner = fields.inner().iter().map(|(name, _)| *name);
+    let names: Vec<_> = fields.taken().iter().copied().chain(inner).collect();
+    let _ = write!(text, " {what}: {}.", list(&names));
+    text.replace("an array of:", "an array of")
+}
