@@ -8,7 +8,7 @@ use clap::Parser as _;
 use gantry_cli::Cli;
 use tracing_subscriber::EnvFilter;
 
-/// Small short-lived texts are what a message is made of; see decision 14.
+/// Small short-lived texts are what a message is made of; see decision 15.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
