@@ -27,4 +27,4 @@ mod shapes;
 
 pub use database::Database;
 pub use events::Events;
-pub use gantry_eventlog::{Config as LogConfig, OpenError};
+pub use gantry_eventlog::{Config as LogConfig, Disk, Faults, MemoryDisk, OpenError};
