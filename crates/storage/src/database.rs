@@ -380,6 +380,13 @@ mod tests {
         [a, big, c]
     }
 
+    #[test]
+    fn a_step_that_was_released_is_never_edited() {
+        let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR")).join("state/migrations.sql");
+        let steps = (1..).zip(MIGRATIONS).map(|(number, step)| format!("-- {number}{step}\n"));
+        gantry_golden::check(&golden, steps.collect::<String>().as_bytes());
+    }
+
     #[tokio::test]
     async fn when_no_transaction_can_begin_every_caller_hears_why() {
         let (folder, database) = open();
