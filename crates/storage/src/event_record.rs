@@ -27,7 +27,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties, nulls, with_nulls};
+use gantry_hub::event::{Event, MessageSource, StoredEvent, SystemProperties, Telemetry, nulls, with_nulls};
 use gantry_hub::routing::{Added, Destinations};
 use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
 
@@ -149,6 +149,36 @@ pub(crate) fn decode(partition: u16, sequence_number: u64, enqueued_ms: i64, byt
     })
 }
 
+/// Reads any bytes as a record; what is one says the same when it is written again. It is what is fuzzed.
+///
+/// # Panics
+/// When it does not.
+pub fn survive_event_record(bytes: &[u8]) {
+    let decode = |bytes: &[u8]| decode(3, 7, 5, &Bytes::copy_from_slice(bytes));
+    // More enrichments than there may be do not fit beside the places of nulls.
+    let Some(stored) = decode(bytes).filter(|stored| stored.added.len() <= 10) else { return };
+    let properties = stored.properties.iter();
+    let message = Telemetry {
+        system: stored.system.clone(),
+        properties: properties.map(|(name, value)| (name.into(), value.as_deref().map(Into::into))).collect(),
+        body: &stored.body,
+    };
+    let mut again = vec![];
+    let event = Event {
+        source: stored.source,
+        identity: &stored.identity,
+        generation_id: &stored.generation_id,
+        auth_method: &stored.auth_method,
+        model_id: stored.model_id.as_deref(),
+        enqueued_at: stored.enqueued_at,
+        message: &message,
+        destinations: stored.destinations,
+        added: stored.added.as_slice().into(),
+    };
+    encode(&event, &mut again);
+    assert_eq!(decode(&again).as_ref(), Some(&stored));
+}
+
 /// The fields in the order of [`SystemProperties::fields`].
 fn slots<'a>(system: &'a mut SystemProperties<'static>) -> [&'a mut Option<Cow<'static, str>>; 10] {
     [
@@ -192,7 +222,6 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry_hub::event::Telemetry;
 
     #[test]
     fn an_event_is_read_as_it_was_written() {
