@@ -37,6 +37,7 @@ mod config;
 mod disk;
 mod index;
 mod log;
+mod memory_disk;
 mod pending;
 mod reader;
 mod recovery;
@@ -48,6 +49,7 @@ pub use checkpoint::{CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME_BYTES_MAX, Checkpoint
 pub use config::{Config, ConfigError, PARTITIONS_MAX};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Dropped, Log, PartitionProperties};
+pub use memory_disk::{Faults, MemoryDisk};
 pub use pending::{AppendError, Batch, Commit};
 pub use reader::{Event, ReadError, Reader, StartPosition};
 pub use recovery::{Damage, OpenError, Recovery};

@@ -327,3 +327,30 @@ impl Connections {
         write_file(&folder.join("connection.env"), text.as_bytes(), 0o600)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts what was stored once, and gives it as it would be stored today.
+    async fn stored_again<S: Serialize + serde::de::DeserializeOwned>(database: &Database, id: &str) {
+        let path = gantry_golden::folder(env!("CARGO_MANIFEST_DIR")).join(format!("{id}.v1.json"));
+        let text = String::from_utf8(gantry_golden::read(&path)).unwrap();
+        let shape: S = serde_json::from_str(&text).unwrap();
+        gantry_golden::check(&path, format!("{}\n", serde_json::to_string(&shape).unwrap()).as_bytes());
+        database.put_documents("settings", vec![(id.into(), Some(text))]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn secrets_are_read_and_written_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        stored_again::<SecretsShape>(&database, "secrets").await;
+        stored_again::<StorageShape>(&database, "storage_account").await;
+        let secrets = secrets(&database).await.unwrap();
+        assert_eq!((secrets.id_scope.as_str(), secrets.storage.name.as_str()), ("0ne0000002A", "gantry0000002a"));
+        let device = secrets.hub_policies.find("device").unwrap();
+        assert!(device.rights == Rights::DEVICE_CONNECT && device.keys.primary == Key::from_bytes([3; 32]));
+        assert_eq!(secrets.dps_policies.iter().count(), 1);
+    }
+}

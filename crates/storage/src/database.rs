@@ -218,6 +218,20 @@ impl Database {
         tokio::task::spawn_blocking(move || database.read(job)).await.map_err(|e| StoreError::Failed(e.to_string()))?
     }
 
+    /// Lets the file grow no more, as a full disk does, or again.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, is_full: bool) -> Result<(), StoreError> {
+        // One page is fewer than there are, which SQLite takes for as many as there are.
+        let pages = if is_full { 1 } else { u32::MAX - 1 };
+        let limit = move |connection: &Connection| {
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(fail)
+        };
+        self.write(limit).await
+    }
+
     fn open_reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.inner.path, flags).map_err(fail)?;
@@ -327,13 +341,6 @@ mod tests {
         (folder, database)
     }
 
-    async fn limit_pages(database: &Database, pages: u32) {
-        let limit = move |connection: &Connection| {
-            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(fail)
-        };
-        database.write(limit).await.unwrap();
-    }
-
     async fn put(database: &Database, id: &'static str, bytes: usize) -> Result<(), StoreError> {
         let insert = move |connection: &Connection| {
             let document = "x".repeat(bytes);
@@ -355,7 +362,7 @@ mod tests {
     async fn a_full_disk_is_said_and_leaves_nothing_behind_and_passes() {
         let (_folder, database) = open();
         put(&database, "before", 10).await.unwrap();
-        limit_pages(&database, 1).await;
+        database.limit_pages(true).await.unwrap();
         let outcomes = put_three(&database).await;
         // Those that shared a transaction with the one that did not fit share its fate; none is half there.
         assert!(matches!(outcomes[1], Err(StoreError::NoSpace)), "{outcomes:?}");
@@ -363,7 +370,7 @@ mod tests {
         let expected: Vec<_> = kept.iter().map(|(id, _)| (*id).to_owned()).collect();
         let stored: Vec<_> = ids(&database).into_iter().filter(|id| id != "before").collect();
         assert_eq!(stored, expected);
-        limit_pages(&database, 1_000_000).await;
+        database.limit_pages(false).await.unwrap();
         put(&database, "after", 100_000).await.unwrap();
         assert!(ids(&database).contains(&"after".to_owned()));
     }
@@ -371,6 +378,13 @@ mod tests {
     async fn put_three(database: &Database) -> [Result<(), StoreError>; 3] {
         let (a, big, c) = tokio::join!(put(database, "a", 10), put(database, "big", 1_000_000), put(database, "c", 10));
         [a, big, c]
+    }
+
+    #[test]
+    fn a_step_that_was_released_is_never_edited() {
+        let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR")).join("state/migrations.sql");
+        let steps = (1..).zip(MIGRATIONS).map(|(number, step)| format!("-- {number}{step}\n"));
+        gantry_golden::check(&golden, steps.collect::<String>().as_bytes());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use gantry_eventlog::{
-    AppendError, Checkpoints, Config as LogConfig, Log, OpenError, ReadError, Reader, StartPosition,
+    AppendError, Checkpoints, Config as LogConfig, Disk, Log, OpenError, ReadError, Reader, RealDisk, StartPosition,
 };
 use gantry_hub::event::{Event, partition_of};
 use gantry_hub::ports::{
@@ -35,7 +35,15 @@ impl Events {
     /// # Errors
     /// When it cannot be opened; says what is in the way.
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
-        let (log, recovery) = Log::open(config)?;
+        Self::open_on(Arc::new(RealDisk), config)
+    }
+
+    /// As [`open`](Self::open), on a given disk.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_on(disk: Arc<dyn Disk>, config: LogConfig) -> Result<Self, OpenError> {
+        let (log, recovery) = Log::open_on(disk, config)?;
         info!(?recovery, "event log open");
         let created_at = created_at(log.folder());
         Ok(Self { log, created_at })

@@ -27,5 +27,7 @@ mod search;
 mod shapes;
 
 pub use database::Database;
+#[doc(hidden)]
+pub use event_record::survive_event_record;
 pub use events::Events;
-pub use gantry_eventlog::{Config as LogConfig, OpenError};
+pub use gantry_eventlog::{Config as LogConfig, Disk, Faults, MemoryDisk, OpenError};

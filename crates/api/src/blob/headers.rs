@@ -10,7 +10,7 @@ use gantry_blobs::conditions::{Conditions, Tags};
 use gantry_identity::Timestamp;
 
 use super::error::Failure;
-use super::request::Call;
+use super::request::Head;
 
 const META: &str = "x-ms-meta-";
 
@@ -27,9 +27,9 @@ pub(super) fn http_date(at: Timestamp) -> String {
 }
 
 /// Refuses conditions that are not built, on every operation.
-pub(super) fn check_conditions(call: &Call) -> Result<(), Failure> {
+pub(super) fn check_conditions(head: &Head) -> Result<(), Failure> {
     for (name, what) in [("x-ms-if-tags", "conditions on tags"), ("x-ms-lease-id", "leases")] {
-        if call.header(name).is_some() {
+        if head.header(name).is_some() {
             return Err(Failure::not_implemented(what));
         }
     }
@@ -37,20 +37,20 @@ pub(super) fn check_conditions(call: &Call) -> Result<(), Failure> {
 }
 
 /// The conditions of an operation that takes some, by the rules of its method.
-pub(super) fn conditions(call: &Call) -> Result<Conditions, Failure> {
+pub(super) fn conditions(head: &Head) -> Result<Conditions, Failure> {
     // A date that is empty is none: clients of the service send such.
-    let instant = |name: &str| match call.header(name) {
+    let instant = |name: &str| match head.header(name) {
         None | Some("") => Ok(None),
         Some(text) => date(text).map(Some).ok_or_else(|| Failure::header(name)),
     };
     let all = Conditions {
-        if_match: call.header("if-match").map(Tags::parse),
-        if_none_match: call.header("if-none-match").map(Tags::parse),
+        if_match: head.header("if-match").map(Tags::parse),
+        if_none_match: head.header("if-none-match").map(Tags::parse),
         if_modified_since: instant("if-modified-since")?,
         if_unmodified_since: instant("if-unmodified-since")?,
         only_new: false,
     };
-    let is_read = matches!(call.method, Method::GET | Method::HEAD);
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
     Ok(if is_read { all.of_read()? } else { all.of_write()? })
 }
 
@@ -73,13 +73,13 @@ pub(super) fn metadata(headers: &[(String, String)]) -> Result<Metadata, Failure
 }
 
 /// `x-ms-blob-…` headers; the plain ones stand in for them when a blob is put in one piece.
-pub(super) fn properties(call: &Call, with_plain: bool) -> Result<Properties, Failure> {
+pub(super) fn properties(head: &Head, with_plain: bool) -> Result<Properties, Failure> {
     let given = |name: &str| {
-        let own = call.header(&format!("x-ms-blob-{name}"));
-        let plain = if with_plain { call.header(name) } else { None };
+        let own = head.header(&format!("x-ms-blob-{name}"));
+        let plain = if with_plain { head.header(name) } else { None };
         own.or(plain).filter(|value| !value.is_empty()).map(str::to_owned)
     };
-    let md5 = match call.header("x-ms-blob-content-md5") {
+    let md5 = match head.header("x-ms-blob-content-md5") {
         None | Some("") => None,
         Some(text) => Some(read_md5(text).ok_or_else(|| Failure::header("x-ms-blob-content-md5"))?),
     };
@@ -87,7 +87,7 @@ pub(super) fn properties(call: &Call, with_plain: bool) -> Result<Properties, Fa
         content_type: given("content-type"),
         content_encoding: given("content-encoding"),
         content_language: given("content-language"),
-        content_disposition: call.header("x-ms-blob-content-disposition").map(str::to_owned),
+        content_disposition: head.header("x-ms-blob-content-disposition").map(str::to_owned),
         cache_control: given("cache-control"),
         content_md5: md5,
     })
@@ -102,8 +102,8 @@ pub(super) fn write_md5(md5: [u8; 16]) -> String {
 }
 
 /// First byte and, where given, one behind the last, of `bytes=first-last`.
-pub(super) fn range(call: &Call) -> Result<Option<(u64, Option<u64>)>, Failure> {
-    let Some(text) = call.header("x-ms-range").or_else(|| call.header("range")) else { return Ok(None) };
+pub(super) fn range(head: &Head) -> Result<Option<(u64, Option<u64>)>, Failure> {
+    let Some(text) = head.header("x-ms-range").or_else(|| head.header("range")) else { return Ok(None) };
     let read = || {
         let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
         let first: u64 = first.parse().ok()?;

@@ -51,6 +51,27 @@ pub fn read_query(text: &str) -> Option<Vec<(String, String)>> {
     request::query(text).ok()
 }
 
+/// Reads a request and its body as the service does, but for the credential: what is fuzzed. It is written as HTTP/1.1
+/// writes it, with bare line feeds and without a version.
+#[doc(hidden)]
+pub fn survive_request(bytes: &[u8]) {
+    let split = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
+    let (head, body) = (&bytes[..split], bytes.get(split + 2..).unwrap_or_default());
+    let _ = xml::read_block_list(body);
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let first = String::from_utf8_lossy(lines.next().unwrap_or_default());
+    let (method, uri) = first.split_once(' ').unwrap_or(("GET", &first));
+    let mut request = axum::http::Request::builder().method(method).uri(uri);
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        request = request.header(&line[..colon], line.get(colon + 1..).unwrap_or_default().trim_ascii());
+    }
+    let Ok((parts, ())) = request.body(()).map(axum::http::Request::into_parts) else { return };
+    let Ok(head) = request::Head::read("gantry", &parts) else { return };
+    let _ = (head.address(), head.conditions(), head.metadata(), head.properties(true), head.properties(false));
+    let _ = (headers::check_conditions(&head), headers::range(&head));
+}
+
 /// Bytes read of a request that was refused.
 const DRAIN_BYTES_MAX: usize = 16 << 20;
 /// How long they may take.

@@ -22,14 +22,19 @@ use crate::{PeerAddress, now};
 /// Longest query text.
 const QUERY_LEN_MAX: usize = 16 * 1024;
 
-/// A request whose credential was checked.
-pub(super) struct Call {
+/// What a request says, before its body.
+pub(super) struct Head {
     pub(super) method: Method,
     pub(super) target: Target,
     /// Decoded.
     pub(super) query: Vec<(String, String)>,
     /// Names in lower case, each once; lines of one name are joined with commas (RFC 9110, 5.3).
     pub(super) headers: Vec<(String, String)>,
+}
+
+/// A request whose credential was checked.
+pub(super) struct Call {
+    head: Head,
     grant: Grant,
     peer: String,
     service: BlobService,
@@ -45,28 +50,13 @@ pub(super) fn is_meant(service: &BlobService, request: &Request) -> bool {
         || request.headers().get(header::AUTHORIZATION).is_some_and(shared_key)
 }
 
-impl Call {
-    /// Reads a request and checks its credential.
-    pub(super) fn read(service: &BlobService, parts: &Parts, peer: Option<PeerAddress>) -> Result<Self, Failure> {
-        let target = target(&service.blobs.account().name, parts.uri.path())?;
+impl Head {
+    pub(super) fn read(account: &str, parts: &Parts) -> Result<Self, Failure> {
+        let target = target(account, parts.uri.path())?;
         let query = query(parts.uri.query().unwrap_or_default())?;
-        let headers: Vec<_> =
+        let headers =
             parts.headers.keys().map(|name| (name.to_string(), joined(parts.headers.get_all(name)))).collect();
-        let date = |name: &str| headers.iter().find(|(key, _)| key == name).and_then(|(_, text)| headers::date(text));
-        let peer = peer.unwrap_or("unknown".into());
-        let signed = SignedRequest {
-            method: parts.method.as_str(),
-            path: parts.uri.path(),
-            query: &query,
-            headers: &headers,
-            date: date("x-ms-date").or_else(|| date("date")),
-        };
-        let address = peer.0.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
-        let grant =
-            authenticate(service, &signed, &target, address).map_err(|denied| report(service, &peer.0, &denied))?;
-        peer.is_known();
-        let method = parts.method.clone();
-        Ok(Self { method, target, query, headers, grant, peer: peer.0, service: service.clone() })
+        Ok(Self { method: parts.method.clone(), target, query, headers })
     }
 
     pub(super) fn query(&self, name: &str) -> &str {
@@ -75,11 +65,6 @@ impl Call {
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Lets through who has one of `needed`; says which.
-    pub(super) fn require(&self, needed: &[Permission]) -> Result<Permission, Failure> {
-        self.grant.require(&self.target, needed).map_err(|denied| report(&self.service, &self.peer, &denied))
     }
 
     pub(super) fn address(&self) -> Result<BlobAddress, Failure> {
@@ -106,6 +91,40 @@ impl Call {
 
     pub(super) fn properties(&self, with_plain: bool) -> Result<Properties, Failure> {
         headers::properties(self, with_plain)
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl Call {
+    /// Reads a request and checks its credential.
+    pub(super) fn read(service: &BlobService, parts: &Parts, peer: Option<PeerAddress>) -> Result<Self, Failure> {
+        let head = Head::read(&service.blobs.account().name, parts)?;
+        let date = |name: &str| head.header(name).and_then(headers::date);
+        let peer = peer.unwrap_or("unknown".into());
+        let signed = SignedRequest {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: &head.query,
+            headers: &head.headers,
+            date: date("x-ms-date").or_else(|| date("date")),
+        };
+        let address = peer.0.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
+        let grant = authenticate(service, &signed, &head.target, address)
+            .map_err(|denied| report(service, &peer.0, &denied))?;
+        peer.is_known();
+        Ok(Self { head, grant, peer: peer.0, service: service.clone() })
+    }
+
+    /// Lets through who has one of `needed`; says which.
+    pub(super) fn require(&self, needed: &[Permission]) -> Result<Permission, Failure> {
+        self.grant.require(&self.head.target, needed).map_err(|denied| report(&self.service, &self.peer, &denied))
     }
 }
 

@@ -4,14 +4,12 @@ mod crash;
 mod faults;
 mod golden;
 mod kill;
-mod memory_disk;
 mod model;
 mod reading;
 
 use std::sync::Arc;
 
-use gantry_eventlog::{AppendError, Config, Disk, Event, Log, ReadError, Recovery, StartPosition};
-use memory_disk::MemoryDisk;
+use gantry_eventlog::{AppendError, Config, Disk, Event, Log, MemoryDisk, ReadError, Recovery, StartPosition};
 
 /// A small log: three partitions, 64 KiB segments.
 fn config() -> Config {

@@ -416,3 +416,17 @@ async fn run(inner: Arc<Inner>, mut job: Job, work: Work, progress: Arc<Progress
     jobs.put(job);
     jobs.active = None;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_read_and_written_as_it_was() {
+        let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
+        let path = golden.join("import_export_job.v1.json");
+        let job: Job = serde_json::from_slice(&gantry_golden::read(&path)).unwrap();
+        gantry_golden::check(&path, format!("{}\n", job.text()).as_bytes());
+        gantry_golden::check(&golden.join("import_export_job.v1.expected.txt"), format!("{job:#?}\n").as_bytes());
+    }
+}

@@ -1,0 +1,121 @@
+//! Texts that clients and services send: tokens, queries, JSON, twins.
+
+use gantry_hub::twin::{Object, Twin, TwinWrite};
+use gantry_identity::{Key, KeyPair, SharedAccessSignature, Timestamp};
+use gantry_query::{Condition, Lookup, Operand, Query};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// A shared access signature, verified under keys and held against a place.
+pub fn shared_access_signature(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(signature) = SharedAccessSignature::parse(&text) else { return };
+    let _ = (signature.resource(), signature.policy());
+    let keys = KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
+    if let Ok(claims) = signature.verify(&keys, NOW) {
+        let _ = claims.require("localhost", "devices/motor");
+        let _ = claims.require_host(&["localhost".to_owned()]);
+    }
+}
+
+/// What a condition is asked about.
+struct Everything;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::json!({
+        "deviceId": "motor", "a": 1, "b": {"c": ["x", null, 2.5], "d": true}, "tags": {"site": "north", "n": -7},
+        "properties": {"reported": {"t": 1e300}}, "text": "Zürich", "empty": [], "nothing": null,
+    })
+});
+
+impl Lookup for Everything {
+    fn property(&self, name: &str) -> Operand<'_> {
+        DOCUMENT.get(name).into()
+    }
+
+    fn system(&self, name: &str) -> Option<Cow<'_, str>> {
+        name.len().is_multiple_of(2).then_some("5".into())
+    }
+
+    fn body(&self) -> Option<&Value> {
+        Some(&DOCUMENT)
+    }
+
+    fn twin(&self) -> Option<&Value> {
+        Some(&DOCUMENT)
+    }
+}
+
+/// A query and a condition of a route, each over a document.
+pub fn query(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for text in [text.to_string(), format!("SELECT * FROM devices WHERE {text}")] {
+        let Ok(query) = Query::parse(&text) else { continue };
+        let _ = query.matches(&*DOCUMENT);
+        let mut run = query.start(10);
+        for _ in 0..3 {
+            let _ = run.offer(&*DOCUMENT);
+        }
+        let _ = run.finish();
+    }
+    if let Ok(condition) = Condition::parse(&text) {
+        let _ = (condition.uses(), condition.matches(&Everything));
+    }
+}
+
+/// A body of JSON.
+///
+/// # Panics
+/// When it is read as something else than it says.
+pub fn json(bytes: &[u8]) {
+    let Ok(value) = gantry_hub::json::parse(bytes) else { return };
+    assert_eq!(serde_json::from_slice::<Value>(bytes).ok().as_ref(), Some(&value));
+}
+
+/// Merge patches and replacements of a twin, one a line.
+///
+/// # Panics
+/// When a device that is told what changed has another twin than the service, a version does not rise, or a write that
+/// was refused changed something.
+pub fn twin(bytes: &[u8]) {
+    let (mut twin, mut device) = (Twin::new(), Object::new());
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Ok(value) = gantry_hub::json::parse(line) else { continue };
+        let before = twin.clone();
+        if let Value::Object(patch) = &value {
+            let reported = twin.report(patch, NOW);
+            assert!(if reported.is_ok() { twin.reported.version > before.reported.version } else { twin == before });
+        }
+        for make in [TwinWrite::merging, TwinWrite::replacing] {
+            let Ok(write) = make(Some(value.clone()), Some(value.clone())) else { continue };
+            let before = twin.clone();
+            let Ok(change) = twin.write(&write, NOW) else {
+                assert_eq!(twin, before);
+                continue;
+            };
+            assert!(twin.version > before.version && twin.desired.version > before.desired.version);
+            merge(&mut device, &change.desired.unwrap_or_default());
+            assert_eq!(device, twin.desired.values);
+        }
+    }
+}
+
+/// RFC 7396, as a device does it.
+fn merge(values: &mut Object, patch: &Object) {
+    for (key, new) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
+        match new {
+            Value::Null => drop(values.remove(key)),
+            Value::Object(inner) => {
+                let old = values.entry(key.clone()).or_insert_with(|| Value::Object(Object::new()));
+                if !old.is_object() {
+                    *old = Value::Object(Object::new());
+                }
+                merge(old.as_object_mut().expect("it is one now"), inner);
+            }
+            new => drop(values.insert(key.clone(), new.clone())),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The checkpoint of a pipeline as it was written once: read, and written again byte for byte.
+
+use std::fmt::Write as _;
+
+use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
+use gantry_identity::{Identity, Timestamp};
+use gantry_monitoring::pipeline::Pipeline;
+
+fn event(n: u64) -> StoredEvent {
+    let value = if n < 400 { 80.0 + (n % 9) as f64 } else { 20.0 + (n % 3) as f64 };
+    let body = format!(r#"{{"temperature": {value}, "hum": 1.5, "timestamp": {}}}"#, 1_700_000_000_000 + n * 300_000);
+    StoredEvent {
+        partition: 0,
+        sequence_number: n,
+        enqueued_at: Timestamp::from_millis(5_000),
+        source: MessageSource::Telemetry,
+        identity: Identity::parse("motor").unwrap(),
+        generation_id: "1".into(),
+        auth_method: "{}".into(),
+        model_id: None,
+        system: SystemProperties::default(),
+        properties: vec![],
+        destinations: gantry_hub::routing::Destinations::BUILT_IN,
+        added: vec![],
+        body: body.into_bytes().into(),
+    }
+}
+
+#[test]
+fn a_pipeline_of_format_1_is_read_and_written_as_it_was() {
+    let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
+    let path = golden.join("pipeline.v1.bin");
+    // As detectors are: see their golden file.
+    if gantry_golden::blesses() && !path.exists() {
+        let mut pipeline = Pipeline::default();
+        (0..450).for_each(|n| pipeline.apply(&event(n), &mut vec![]));
+        gantry_golden::check(&path, &pipeline.to_bytes());
+    }
+    let bytes = gantry_golden::read(&path);
+    let mut pipeline = Pipeline::from_bytes(&bytes).unwrap();
+    assert!(pipeline.to_bytes() == bytes, "written again, it is another");
+    let mut out = format!("next {}\n", pipeline.next_sequence_number());
+    for device in pipeline.devices().cloned().collect::<Vec<_>>() {
+        let signals: Vec<_> = pipeline.signals(&device).into_iter().map(|(name, _)| name).collect();
+        let (worst, assessment) = pipeline.assess(&device).unwrap();
+        writeln!(out, "{device} {signals:?}, worst {worst} {:.3}", assessment.urgency).unwrap();
+    }
+    writeln!(out, "touched {:?}", pipeline.take_touched()).unwrap();
+    gantry_golden::check(&golden.join("pipeline.v1.expected.txt"), out.as_bytes());
+}
