@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use gantry_hub::Presented;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
@@ -101,7 +102,8 @@ fn service(folder: &tempfile::TempDir, hubs: &[(&str, &Arc<Memory>)]) -> Arc<Ser
         limits: Limits::default(),
     };
     let documents = Arc::<Database>::clone(&database);
-    let authorities = Authorities::load(documents, Arc::new(Nothing), DPS_COLLECTION).unwrap();
+    let authorities = Authorities::load(documents, Arc::new(Nothing), DPS_COLLECTION);
+    let authorities = authorities.now_or_never().unwrap().unwrap();
     let ports = Ports {
         store: database,
         linker: Arc::new(ToB),
