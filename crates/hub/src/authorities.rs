@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use gantry_identity::{Authority, CertificateChain, CertificateError, Timestamp};
-use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::limits;
-use crate::ports::{Documents, Entropy, StoreError};
+use crate::owned::{Changed, Owned};
+use crate::ports::{Collection, Documents, Entropy, StoreError};
 
 /// Collection of a hub's authorities.
 pub const HUB_COLLECTION: &str = "authorities";
@@ -74,20 +74,16 @@ impl Entry {
 
 /// The authorities of one service, in order of name.
 pub struct Authorities {
-    collection: &'static str,
-    documents: Arc<dyn Documents>,
     entropy: Arc<dyn Entropy>,
-    entries: RwLock<Arc<Vec<Entry>>>,
-    /// Held over a read, change and write.
-    writing: tokio::sync::Mutex<()>,
+    entries: Owned<Vec<Entry>>,
 }
 
 impl Authorities {
-    /// Reads those stored in a collection, which nobody else writes.
+    /// Reads those stored in a collection.
     ///
     /// # Errors
     /// When the store fails or an entry cannot be read.
-    pub fn load(
+    pub async fn load(
         documents: Arc<dyn Documents>,
         entropy: Arc<dyn Entropy>,
         collection: &'static str,
@@ -95,14 +91,15 @@ impl Authorities {
         let read = |(name, text): (String, String)| {
             Entry::read(name, &text).ok_or_else(|| StoreError::Failed("a stored authority cannot be read".into()))
         };
-        let entries = documents.all(collection)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let (entries, writing) = (RwLock::new(Arc::new(entries)), tokio::sync::Mutex::default());
-        Ok(Self { collection, documents, entropy, entries, writing })
+        let read_all = move |stored: Vec<Collection>| {
+            stored.into_iter().flat_map(|all| all.documents).map(read).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self { entropy, entries: Owned::load(documents, vec![collection], read_all).await? })
     }
 
     /// Whether the leaf is named `name` and leads to a verified authority.
     pub(crate) fn check(&self, chain: &CertificateChain, name: &str, now: Timestamp) -> Result<(), CertificateError> {
-        let entries = Arc::clone(&self.entries.read());
+        let entries = self.entries.current();
         chain.check_chain(name, entries.iter().filter(|entry| entry.is_verified).map(|entry| &entry.authority), now)
     }
 
@@ -110,23 +107,22 @@ impl Authorities {
     async fn change(
         &self,
         name: &str,
-        change: impl FnOnce(Option<&Entry>, usize) -> Result<Option<Entry>, HubError>,
+        mut change: impl FnMut(Option<&Entry>, usize) -> Result<Option<Entry>, HubError>,
     ) -> Result<Option<Entry>, HubError> {
-        let _one = self.writing.lock().await;
-        let mut entries = Vec::clone(&self.entries.read());
-        let place = entries.binary_search_by(|entry| entry.name.as_str().cmp(name));
-        let current = place.ok().map(|place| &entries[place]);
-        let changed = change(current, entries.len())?;
-        let text = changed.as_ref().map(Entry::document);
-        self.documents.put(vec![(self.collection, name.to_owned(), text)]).await?;
-        match (place, &changed) {
-            (Ok(place), Some(entry)) => entries[place] = entry.clone(),
-            (Err(place), Some(entry)) => entries.insert(place, entry.clone()),
-            (Ok(place), None) => drop(entries.remove(place)),
-            (Err(_), None) => {}
-        }
-        *self.entries.write() = Arc::new(entries);
-        Ok(changed)
+        let replace = |all: &Vec<Entry>| {
+            let mut next = all.clone();
+            let place = all.binary_search_by(|entry| entry.name.as_str().cmp(name));
+            let changed = change(place.ok().map(|place| &all[place]), all.len())?;
+            match (place, &changed) {
+                (Ok(place), Some(entry)) => next[place] = entry.clone(),
+                (Err(place), Some(entry)) => next.insert(place, entry.clone()),
+                (Ok(place), None) => drop(next.remove(place)),
+                (Err(_), None) => {}
+            }
+            let edits = vec![vec![(name.to_owned(), changed.as_ref().map(Entry::document))]];
+            Ok(Changed { edits, next, said: changed })
+        };
+        self.entries.change(replace).await
     }
 
     fn random_id(&self) -> u64 {
@@ -137,7 +133,7 @@ impl Authorities {
 
     /// Every authority, in order of name.
     pub fn list(&self) -> Arc<Vec<Entry>> {
-        Arc::clone(&self.entries.read())
+        self.entries.current()
     }
 
     /// One authority.
@@ -145,7 +141,7 @@ impl Authorities {
     /// # Errors
     /// [`HubError::NoSuchCertificate`].
     pub fn get(&self, name: &str) -> Result<Entry, HubError> {
-        let entries = self.entries.read();
+        let entries = self.entries.current();
         let found = entries.iter().find(|entry| entry.name == name);
         found.cloned().ok_or_else(|| HubError::NoSuchCertificate(name.to_owned()))
     }
@@ -177,7 +173,7 @@ impl Authorities {
                 )));
             }
             let created_at = current.map_or(now, |entry| entry.created_at);
-            let name = name.to_owned();
+            let (name, authority) = (name.to_owned(), authority.clone());
             Ok(Some(Entry { name, authority, is_verified, code: None, created_at, updated_at: now, etag }))
         });
         Ok(changed.await?.expect("an upload leaves an entry"))
@@ -190,7 +186,7 @@ impl Authorities {
     pub async fn draw_code(&self, now: Timestamp, name: &str, if_match: &IfMatch) -> Result<Entry, HubError> {
         let (etag, code) = (self.random_id(), format!("{:016X}{:016X}", self.random_id(), self.random_id()));
         self.change_existing(name, if_match, |current| {
-            Ok(Entry { code: Some(code), is_verified: false, updated_at: now, etag, ..current.clone() })
+            Ok(Entry { code: Some(code.clone()), is_verified: false, updated_at: now, etag, ..current.clone() })
         })
         .await
     }
@@ -233,7 +229,7 @@ impl Authorities {
         &self,
         name: &str,
         if_match: &IfMatch,
-        change: impl FnOnce(&Entry) -> Result<Entry, HubError>,
+        change: impl Fn(&Entry) -> Result<Entry, HubError>,
     ) -> Result<Entry, HubError> {
         let changed = self.change(name, |current, _| {
             let current = current.ok_or_else(|| HubError::NoSuchCertificate(name.to_owned()))?;

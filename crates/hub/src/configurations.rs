@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use gantry_identity::{Identity, ModuleId, Timestamp};
 use gantry_query::Query;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -23,7 +23,8 @@ use crate::error::HubError;
 use crate::hub::Hub;
 use crate::limits;
 use crate::management::{Kind, Managed, Settled, difference, settle, sort};
-use crate::ports::{Documents, Record, StoreError};
+use crate::owned::{Changed, Owned};
+use crate::ports::{Collection, Documents, Record, StoreError};
 use crate::registry::{EDGE_RUNTIME, SYSTEM_MODULES, WRITE_ATTEMPTS};
 use crate::reports::{Report, TwinChange};
 use crate::search::Found;
@@ -39,11 +40,8 @@ const CHANGED_MAX: usize = 100_000;
 
 /// The configurations, and what has to be looked at because of them.
 pub(crate) struct Configurations {
-    documents: Arc<dyn Documents>,
     /// Strongest first.
-    all: RwLock<Arc<Vec<Arc<Configuration>>>>,
-    /// Held over a read, change and write.
-    writing: tokio::sync::Mutex<()>,
+    all: Owned<Vec<Arc<Configuration>>>,
     pending: Mutex<Pending>,
     wanted: Notify,
 }
@@ -56,26 +54,31 @@ struct Pending {
 }
 
 impl Configurations {
-    pub(crate) fn load(documents: Arc<dyn Documents>) -> Result<Self, StoreError> {
+    pub(crate) async fn load(documents: Arc<dyn Documents>) -> Result<Self, StoreError> {
         let read = |(id, text): (String, String)| {
             let broken = || StoreError::Failed(format!("stored configuration `{id}` cannot be read"));
             Configuration::read(&id, &text).map(Arc::new).ok_or_else(broken)
         };
-        let mut all = documents.all(COLLECTION)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        sort(&mut all);
+        let read_all = move |stored: Vec<Collection>| {
+            let texts = stored.into_iter().flat_map(|all| all.documents);
+            let mut all = texts.map(read).collect::<Result<Vec<_>, _>>()?;
+            sort(&mut all);
+            Ok(all)
+        };
+        let all = Owned::load(documents, vec![COLLECTION], read_all).await?;
         let pending = Mutex::new(Pending { everything: true, ..Pending::default() });
-        let (all, writing, wanted) = (RwLock::new(Arc::new(all)), tokio::sync::Mutex::default(), Notify::new());
+        let wanted = Notify::new();
         wanted.notify_one();
-        Ok(Self { documents, all, writing, pending, wanted })
+        Ok(Self { all, pending, wanted })
     }
 
     fn all(&self) -> Arc<Vec<Arc<Configuration>>> {
-        Arc::clone(&self.all.read())
+        self.all.current()
     }
 
     /// Notes that a record changed. Cheap without configurations.
     pub(crate) fn note_record(&self, identity: &Identity) {
-        if self.all.read().is_empty() {
+        if self.all().is_empty() {
             return;
         }
         let mut pending = self.pending.lock();
@@ -95,20 +98,27 @@ impl Configurations {
     async fn change(
         &self,
         id: &str,
-        change: impl FnOnce(Option<&Configuration>, usize) -> Result<Option<Configuration>, ConfigurationError>,
+        change: impl Fn(Option<&Configuration>, usize) -> Result<Option<Configuration>, ConfigurationError>,
     ) -> Result<Option<Arc<Configuration>>, HubError> {
-        let _one = self.writing.lock().await;
-        let mut all = Vec::clone(&self.all());
-        let current = all.iter().find(|configuration| configuration.id == id).cloned();
-        let changed = change(current.as_deref(), all.len())?.map(Arc::new);
-        let text = changed.as_ref().map(|configuration| configuration.document());
-        self.documents.put(vec![(COLLECTION, id.to_owned(), text)]).await?;
-        all.retain(|configuration| configuration.id != id);
-        all.extend(changed.clone());
-        sort(&mut all);
-        *self.all.write() = Arc::new(all);
-        self.note_configuration(id);
-        Ok(changed)
+        let before = self.all();
+        let replace = |all: &Vec<Arc<Configuration>>| {
+            let current = all.iter().find(|configuration| configuration.id == id);
+            let changed = change(current.map(|current| &**current), all.len())?.map(Arc::new);
+            let text = changed.as_ref().map(|configuration| configuration.document());
+            let mut next = all.clone();
+            next.retain(|configuration| configuration.id != id);
+            next.extend(changed.clone());
+            sort(&mut next);
+            Ok(Changed { edits: vec![vec![(id.to_owned(), text)]], next, said: changed })
+        };
+        let changed = self.all.change(replace).await;
+        // What others wrote was read with it, even when it was refused.
+        let after = self.all();
+        let is_in =
+            |one: &Arc<Configuration>, all: &[Arc<Configuration>]| all.iter().any(|other| Arc::ptr_eq(one, other));
+        before.iter().filter(|one| !is_in(one, &after)).for_each(|gone| self.note_configuration(&gone.id));
+        after.iter().filter(|one| !is_in(one, &before)).for_each(|new| self.note_configuration(&new.id));
+        changed
     }
 }
 
@@ -145,9 +155,9 @@ impl Hub {
         let change = |current: Option<&Configuration>, count: usize| match current {
             None if !matches!(if_match, IfMatch::Absent) => Err(ConfigurationError::NotFound(id.to_owned())),
             None if count >= limits::CONFIGURATIONS_MAX => Err(ConfigurationError::TooMany),
-            None => Configuration::new(id, write, now, etag).map(Some),
+            None => Configuration::new(id, write.clone(), now, etag).map(Some),
             Some(_) if matches!(if_match, IfMatch::Absent) => Err(ConfigurationError::AlreadyExists(id.to_owned())),
-            Some(current) => update(current, write, if_match, now).map(Some),
+            Some(current) => update(current, write.clone(), if_match, now).map(Some),
         };
         let changed = self.configurations.change(id, change).await?;
         changed.ok_or_else(|| ConfigurationError::NotFound(id.to_owned()).into())
@@ -318,7 +328,7 @@ impl Hub {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HubError::Contended(identity.clone()))
+        Err(HubError::Contended(identity.to_string()))
     }
 
     fn report_managed(&self, now: Timestamp, after: &Record, change: Option<&Change>) -> Vec<Report> {

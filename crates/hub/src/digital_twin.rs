@@ -274,7 +274,7 @@ impl Hub {
                 other => return other,
             }
         }
-        Err(HubError::Contended(identity.clone()))
+        Err(HubError::Contended(identity.to_string()))
     }
 }
 

@@ -119,9 +119,9 @@ pub enum HubError {
     /// The device did not answer in time.
     #[error("`{0}` did not answer in time")]
     Timeout(Identity),
-    /// The connection's identity was deleted or its connection replaced while it worked.
+    /// Others wrote the same every time it was tried.
     #[error("too many concurrent writes to `{0}`")]
-    Contended(Identity),
+    Contended(String),
     /// The disk is full: nothing was taken.
     #[error("no space left on the disk")]
     NoSpace,
@@ -143,6 +143,7 @@ impl From<StoreError> for HubError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSpace => Self::NoSpace,
+            StoreError::Conflict => Self::Contended("settings".into()),
             other => Self::Failed(other.to_string()),
         }
     }

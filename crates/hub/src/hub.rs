@@ -16,7 +16,8 @@ use crate::faults::Spells;
 use crate::feedback::Receipt;
 use crate::jobs::Running;
 use crate::locks::Locks;
-use crate::policies::PolicyBook;
+use crate::owned::Owned;
+use crate::policies;
 use crate::ports::{
     Audit, Documents, Entropy, EventSink, Observer, Presence, Record, RefusedAccess, Store, StoreError,
 };
@@ -90,7 +91,7 @@ pub struct Hub {
     pub(crate) running: Running,
     pub(crate) streams: Streams,
     audit: Arc<dyn Audit>,
-    pub(crate) policies: PolicyBook,
+    pub(crate) policies: Owned<Policies>,
 }
 
 /// What a device presents to prove itself.
@@ -131,17 +132,17 @@ pub struct Principal {
 }
 
 impl Hub {
-    /// A hub over its ports. Reads the certificate authorities it trusts, and its configurations.
+    /// A hub over its ports. Reads its settings: the certificate authorities it trusts, configurations, keys, routes.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
+    pub async fn new(config: HubConfig, ports: Ports) -> Result<Self, StoreError> {
         let Ports { store, documents, log, entropy, audit, observer } = ports;
-        let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION)?;
-        let configurations = Configurations::load(Arc::clone(&documents))?;
-        let policies = PolicyBook::load(Arc::clone(&documents), &config.policies)?;
+        let authorities = Authorities::load(Arc::clone(&documents), Arc::clone(&entropy), HUB_COLLECTION).await?;
+        let configurations = Configurations::load(Arc::clone(&documents)).await?;
+        let policies = policies::load(Arc::clone(&documents), config.policies.clone()).await?;
         let throttles = config.edition.map(Throttles::new);
-        let routes = Routes::load(documents, &config.name)?;
+        let routes = Routes::load(documents, &config.name).await?;
         let (locks, service_queues, reports_made) = Default::default();
         Ok(Self {
             config,

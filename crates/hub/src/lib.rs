@@ -29,6 +29,7 @@ mod locks;
 pub mod management;
 mod messages;
 mod methods;
+pub mod owned;
 pub mod policies;
 pub mod ports;
 mod registry;

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use gantry_identity::{Key, KeyPair, Policies, Policy};
-use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use crate::hub::Hub;
-use crate::ports::{Documents, StoreError};
+use crate::owned::{Changed, Owned};
+use crate::ports::{Collection, Documents, StoreError};
 
 const COLLECTION: &str = "policies";
 
@@ -26,33 +26,19 @@ pub enum PolicyError {
     Store(#[from] StoreError),
 }
 
-/// The policies as they are now.
-pub(crate) struct PolicyBook {
-    documents: Arc<dyn Documents>,
-    current: RwLock<Arc<Policies>>,
-    /// Held over a read, change and write.
-    writing: tokio::sync::Mutex<()>,
-}
-
-impl PolicyBook {
-    /// Policies of the configuration, with the keys of their last roll.
-    pub(crate) fn load(documents: Arc<dyn Documents>, configured: &Policies) -> Result<Self, StoreError> {
-        let rolled = documents.all(COLLECTION)?;
+/// Policies of the configuration, with the keys of their last roll.
+pub(crate) async fn load(documents: Arc<dyn Documents>, configured: Policies) -> Result<Owned<Policies>, StoreError> {
+    let with_rolled_keys = move |stored: Vec<Collection>| {
+        let rolled = |name: &str| stored.iter().flat_map(|all| &all.documents).find(|(policy, _)| policy == name);
         let with_keys = |policy: &Policy| {
-            let Some((_, text)) = rolled.iter().find(|(name, _)| *name == policy.name) else {
-                return Ok(policy.clone());
-            };
+            let Some((_, text)) = rolled(&policy.name) else { return Ok(policy.clone()) };
             let unreadable = || StoreError::Failed(format!("stored keys of policy `{}` cannot be read", policy.name));
             Ok(Policy { keys: read(text).ok_or_else(unreadable)?, ..policy.clone() })
         };
         let policies: Vec<_> = configured.iter().map(with_keys).collect::<Result<_, StoreError>>()?;
-        let current = RwLock::new(Arc::new(Policies::from_list(policies)));
-        Ok(Self { documents, current, writing: tokio::sync::Mutex::default() })
-    }
-
-    pub(crate) fn current(&self) -> Arc<Policies> {
-        Arc::clone(&self.current.read())
-    }
+        Ok(Policies::from_list(policies))
+    };
+    Owned::load(documents, vec![COLLECTION], with_rolled_keys).await
 }
 
 impl Hub {
@@ -61,20 +47,19 @@ impl Hub {
     /// # Errors
     /// [`PolicyError`]; then the keys are as before.
     pub async fn roll_policy(&self, name: &str) -> Result<Policy, PolicyError> {
-        let _one = self.policies.writing.lock().await;
-        let current = self.policies();
-        let old = current.find(name).ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
         let mut bytes = [0; 32];
         self.entropy.fill(&mut bytes);
-        let keys = KeyPair { primary: Key::from_bytes(bytes), secondary: old.keys.primary.clone() };
-        let rolled = Policy { keys, ..old.clone() };
-        let text =
-            json!({ "primary": rolled.keys.primary.to_base64(), "secondary": rolled.keys.secondary.to_base64() });
-        self.policies.documents.put(vec![(COLLECTION, rolled.name.clone(), Some(text.to_string()))]).await?;
-        let replaced = |policy: &Policy| if policy.name == rolled.name { rolled.clone() } else { policy.clone() };
-        let list = current.iter().map(replaced).collect();
-        *self.policies.current.write() = Arc::new(Policies::from_list(list));
-        Ok(rolled)
+        let roll = |current: &Policies| {
+            let old = current.find(name).ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
+            let keys = KeyPair { primary: Key::from_bytes(bytes), secondary: old.keys.primary.clone() };
+            let rolled = Policy { keys, ..old.clone() };
+            let text =
+                json!({ "primary": rolled.keys.primary.to_base64(), "secondary": rolled.keys.secondary.to_base64() });
+            let replaced = |policy: &Policy| if policy.name == rolled.name { rolled.clone() } else { policy.clone() };
+            let next = Policies::from_list(current.iter().map(replaced).collect());
+            Ok(Changed { edits: vec![vec![(rolled.name.clone(), Some(text.to_string()))]], next, said: rolled })
+        };
+        self.policies.change(roll).await
     }
 }
 

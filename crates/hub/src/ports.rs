@@ -5,6 +5,7 @@
 //! one can stand behind it.
 
 mod checkpoints;
+mod documents;
 mod event_source;
 mod filter;
 
@@ -16,6 +17,7 @@ use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
 pub use gantry_query::{Constraint, Step, Test};
 
 pub use self::checkpoints::{CheckpointError, Checkpoints};
+pub use self::documents::{Changes, Collection, Documents};
 pub use self::event_source::{Batch, EventCursor, EventSource, PartitionState, Start};
 pub use self::filter::{Attribute, Filter, Glance, Part};
 use crate::c2d::C2dMessage;
@@ -32,8 +34,8 @@ pub type PortFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send
 /// Why the store did not do something.
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum StoreError {
-    /// The row changed since it was read, or exists already.
-    #[error("row changed since it was read")]
+    /// What was read changed since, or exists already.
+    #[error("it changed since it was read")]
     Conflict,
     /// A bounded queue, or the place for modules of a device, is full.
     #[error("full")]
@@ -403,21 +405,6 @@ pub trait Queues: Send + Sync {
     ) -> PortFuture<'_, bool, StoreError>;
     /// Drops expired messages.
     fn service_expire(&self, now: Timestamp) -> PortFuture<'_, (), StoreError>;
-}
-
-/// One changed document: collection, id, and its text, or `None` when it is deleted.
-pub type Change = (&'static str, String, Option<String>);
-
-/// JSON documents by collection and id: settings, and state that is read at start. The owner of a
-/// collection owns the shape of its documents.
-pub trait Documents: Send + Sync {
-    /// All documents of a collection with their ids.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError>;
-    /// Writes documents of any collections in one transaction. Durable when it resolves.
-    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError>;
 }
 
 /// Why events were not taken, or cannot be read.

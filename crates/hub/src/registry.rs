@@ -255,7 +255,7 @@ impl Hub {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HubError::Contended(identity.clone()))
+        Err(HubError::Contended(identity.to_string()))
     }
 
     /// An identity and, for a device, its modules.
@@ -326,7 +326,7 @@ impl Hub {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HubError::Contended(identity.clone()))
+        Err(HubError::Contended(identity.to_string()))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Each partition has a lock of its own, held while a batch of its events is judged; the rules are a snapshot. What
 //! few events change (alerts, the list, security events, documents to store) is behind one more lock, which is taken
-//! after a partition's and never before it. Changes that must last are collected as documents; the runner takes and
-//! stores them ([`Monitoring::take_changes`]).
+//! after a partition's and never before it. Changes that must last are collected as documents; the runner has
+//! them stored ([`Monitoring::store`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use gantry_detection::health::Assessment;
 use gantry_detection::maintenance::List;
 use gantry_hub::event::StoredEvent;
-use gantry_hub::ports::{Audit, Change, Documents, Observer, RefusedAccess, StoreError};
+use gantry_hub::ports::{Audit, Changes, Documents, Observer, RefusedAccess, StoreError};
 use gantry_hub::reports::is_device_deleted;
 use gantry_identity::{Identity, Timestamp};
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +38,11 @@ pub const SERVICED: &str = "serviced";
 
 /// How far each partition's events are told in stored alerts.
 pub const PROGRESS: &str = "alert-progress";
+/// What the platform made once, the first rules among it.
+const SETTINGS: &str = "settings";
+const COLLECTIONS: [&str; 6] = [ALERTS, RULES, SECURITY, SERVICED, PROGRESS, SETTINGS];
+/// Times a write is tried when somebody else is quicker.
+const STORE_ATTEMPTS: usize = 8;
 
 /// From this urgency a device is watched.
 const WATCH_URGENCY: f64 = 0.4;
@@ -86,6 +91,9 @@ struct Partition {
     told: u64,
 }
 
+/// Documents to store by collection and id: their texts, or `None` for those that are deleted.
+type Changed = BTreeMap<(&'static str, String), Option<String>>;
+
 /// What all partitions share.
 #[derive(Default)]
 struct Shared {
@@ -97,7 +105,9 @@ struct Shared {
     alerts: alerts::Book,
     security: security::Book,
     changed_alerts: HashSet<String>,
-    changes: Vec<Change>,
+    changes: Changed,
+    /// The version at which each collection was read or written last.
+    versions: BTreeMap<&'static str, u64>,
     /// The number after the last event of each partition that changed something here.
     progress: Vec<u64>,
     security_changed: bool,
@@ -126,26 +136,28 @@ impl Monitoring {
     ///
     /// # Errors
     /// When documents cannot be read.
-    pub fn restore(documents: &dyn Documents, pipelines: Vec<Pipeline>) -> Result<Self, StoreError> {
+    pub async fn restore(documents: &dyn Documents, pipelines: Vec<Pipeline>) -> Result<Self, StoreError> {
         let mut shared = Shared { progress: vec![0; pipelines.len()], ..Shared::default() };
-        let mut rules: Vec<Rule> = read(documents, RULES)?;
-        if rules.is_empty() && documents.all("settings")?.iter().all(|(id, _)| id != "rules-made") {
+        let mut stored = Stored::read(documents).await?;
+        let mut rules: Vec<Rule> = stored.parse(RULES)?;
+        if rules.is_empty() && stored.take(SETTINGS).iter().all(|(id, _)| id != "rules-made") {
             rules = Rule::defaults();
-            shared.changes.extend(rules.iter().map(|rule| (RULES, rule.id.clone(), Some(text(rule)))));
-            shared.changes.push(("settings", "rules-made".into(), Some("true".into())));
+            shared.changes.extend(rules.iter().map(|rule| ((RULES, rule.id.clone()), Some(text(rule)))));
+            shared.changes.insert((SETTINGS, "rules-made".into()), Some("true".into()));
         }
-        shared.alerts = alerts::Book::restore(read(documents, ALERTS)?);
-        let events: Vec<Vec<SecurityEvent>> = read(documents, SECURITY)?;
+        shared.alerts = alerts::Book::restore(stored.parse(ALERTS)?);
+        let events: Vec<Vec<SecurityEvent>> = stored.parse(SECURITY)?;
         shared.security = security::Book::restore(events.into_iter().next().unwrap_or_default());
-        for (device, at) in documents.all(SERVICED)? {
+        for (device, at) in stored.take(SERVICED) {
             shared.serviced.extend(Timestamp::parse(at.trim_matches('"')).map(|at| (device, at)));
         }
-        for (partition, next) in documents.all(PROGRESS)? {
+        for (partition, next) in stored.take(PROGRESS) {
             let index = partition.parse::<usize>().ok().filter(|index| *index < shared.progress.len());
             if let (Some(index), Ok(next)) = (index, next.parse()) {
                 shared.progress[index] = next;
             }
         }
+        shared.versions = stored.versions;
         let count = pipelines.len();
         let partition = |(pipeline, told): (Pipeline, &u64)| {
             let mut pipeline = pipeline.among(count);
@@ -243,7 +255,7 @@ impl Monitoring {
         self.changed(shared, &alert);
         for id in shared.alerts.trim() {
             shared.changed_alerts.remove(&id);
-            shared.changes.push((ALERTS, id, None));
+            shared.changes.insert((ALERTS, id), None);
         }
     }
 
@@ -299,7 +311,7 @@ impl Monitoring {
         let mut shared = self.shared.lock();
         shared.serviced.insert(device.to_owned(), now);
         shared.list_changed = true;
-        shared.changes.push((SERVICED, device.to_owned(), Some(format!("\"{now}\""))));
+        shared.changes.insert((SERVICED, device.to_owned()), Some(format!("\"{now}\"")));
         true
     }
 
@@ -381,7 +393,7 @@ impl Monitoring {
         if all.len() >= RULES_MAX {
             return Err(RuleError::Invalid("a platform may have 200 rules"));
         }
-        self.shared.lock().changes.push((RULES, rule.id.clone(), Some(text(&rule))));
+        self.shared.lock().changes.insert((RULES, rule.id.clone()), Some(text(&rule)));
         all.push(rule);
         all.sort_by(|a, b| a.id.cmp(&b.id));
         *rules = all.into();
@@ -394,7 +406,7 @@ impl Monitoring {
         let all: Vec<Rule> = rules.iter().filter(|rule| rule.id != id).cloned().collect();
         let found = all.len() < rules.len();
         if found {
-            self.shared.lock().changes.push((RULES, id.to_owned(), None));
+            self.shared.lock().changes.insert((RULES, id.to_owned()), None);
             *rules = all.into();
         }
         found
@@ -413,29 +425,49 @@ impl Monitoring {
         }
     }
 
-    /// Documents that changed since the last call, with how far each partition's events are told in them.
-    pub fn take_changes(&self) -> Vec<Change> {
+    /// Stores the documents that changed, with how far each partition's events are told in them. One call at a time.
+    ///
+    /// The application has one writer: who took its checkpoints last. When somebody else wrote since, documents that
+    /// changed here go over theirs and the others stay.
+    ///
+    /// # Errors
+    /// When the store fails; what changed is stored the next time.
+    pub async fn store(&self, documents: &dyn Documents) -> Result<(), StoreError> {
+        let (changes, versions) = self.take_changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let outcome = put(documents, &changes, versions).await;
+        let mut shared = self.shared.lock();
+        match outcome {
+            Ok(versions) => {
+                shared.versions.extend(versions);
+                Ok(())
+            }
+            Err(error) => {
+                for (document, text) in changes {
+                    // What changed again meanwhile is newer.
+                    shared.changes.entry(document).or_insert(text);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take_changes(&self) -> (Changed, BTreeMap<&'static str, u64>) {
         let mut shared = self.shared.lock();
         let mut changes = std::mem::take(&mut shared.changes);
         let changed = std::mem::take(&mut shared.changed_alerts);
-        changes.extend(
-            shared.alerts.newest().filter(|a| changed.contains(&a.id)).map(|a| (ALERTS, a.id.clone(), Some(text(a)))),
-        );
+        let alerts = shared.alerts.newest().filter(|alert| changed.contains(&alert.id));
+        changes.extend(alerts.map(|alert| ((ALERTS, alert.id.clone()), Some(text(alert)))));
         if !changes.is_empty() {
             let progress = shared.progress.iter().enumerate();
-            changes.extend(progress.map(|(n, next)| (PROGRESS, n.to_string(), Some(next.to_string()))));
+            changes.extend(progress.map(|(n, next)| ((PROGRESS, n.to_string()), Some(next.to_string()))));
         }
         if std::mem::take(&mut shared.security_changed) {
-            changes.push((SECURITY, "events".into(), Some(text(shared.security.events()))));
+            changes.insert((SECURITY, "events".into()), Some(text(shared.security.events())));
         }
-        changes
-    }
-
-    /// Puts changes back that could not be stored, before newer ones.
-    pub fn return_changes(&self, mut changes: Vec<Change>) {
-        let mut shared = self.shared.lock();
-        changes.append(&mut shared.changes);
-        shared.changes = changes;
+        (changes, shared.versions.clone())
     }
 
     /// The state of one partition's pipeline, to keep beside its cursor.
@@ -487,7 +519,7 @@ impl Shared {
         self.list_changed |= self.list.remove(device);
         self.reasons.remove(device);
         if self.serviced.remove(device).is_some() {
-            self.changes.push((SERVICED, device.to_owned(), None));
+            self.changes.insert((SERVICED, device.to_owned()), None);
         }
     }
 
@@ -595,14 +627,63 @@ fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("documents of the application are plain data")
 }
 
-fn read<T: serde::de::DeserializeOwned>(
+/// What is stored of the application.
+struct Stored {
+    documents: BTreeMap<&'static str, Vec<(String, String)>>,
+    versions: BTreeMap<&'static str, u64>,
+}
+
+impl Stored {
+    async fn read(from: &dyn Documents) -> Result<Self, StoreError> {
+        let (mut documents, mut versions) = (BTreeMap::new(), BTreeMap::new());
+        for collection in COLLECTIONS {
+            let all = from.all(collection).await?;
+            documents.insert(collection, all.documents);
+            versions.insert(collection, all.version);
+        }
+        Ok(Self { documents, versions })
+    }
+
+    fn take(&mut self, collection: &str) -> Vec<(String, String)> {
+        self.documents.remove(collection).unwrap_or_default()
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&mut self, collection: &'static str) -> Result<Vec<T>, StoreError> {
+        let parse = |(id, text): (String, String)| {
+            serde_json::from_str(&text).map_err(|e| StoreError::Failed(format!("document {collection}/{id}: {e}")))
+        };
+        self.take(collection).into_iter().map(parse).collect()
+    }
+}
+
+/// Writes changes over what is stored; the versions from then on.
+async fn put(
     documents: &dyn Documents,
-    collection: &'static str,
-) -> Result<Vec<T>, StoreError> {
-    let parse = |(id, text): (String, String)| {
-        serde_json::from_str(&text).map_err(|e| StoreError::Failed(format!("document {collection}/{id}: {e}")))
-    };
-    documents.all(collection)?.into_iter().map(parse).collect()
+    changed: &Changed,
+    mut versions: BTreeMap<&'static str, u64>,
+) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+    let is_changed = |collection: &str| changed.keys().any(|(other, _)| *other == collection);
+    versions.retain(|collection, _| is_changed(collection));
+    for _ in 0..STORE_ATTEMPTS {
+        let changes = versions.iter().map(|(collection, version)| {
+            let of_it = changed.iter().filter(|((other, _), _)| other == collection);
+            let documents = of_it.map(|((_, id), text)| (id.clone(), text.clone())).collect();
+            Changes { collection, version: *version, documents }
+        });
+        match documents.put(changes.collect()).await {
+            Ok(()) => {
+                versions.values_mut().for_each(|version| *version += 1);
+                return Ok(versions);
+            }
+            Err(StoreError::Conflict) => {
+                for (collection, version) in &mut versions {
+                    *version = documents.all(collection).await?.version;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Conflict)
 }
 
 #[cfg(test)]
@@ -610,40 +691,47 @@ mod tests {
     use super::*;
     use crate::actions::Action;
     use crate::signals::tests::event;
-    use gantry_hub::ports::PortFuture;
+    use futures::FutureExt as _;
+    use gantry_hub::ports::{Collection, PortFuture};
     use gantry_identity::Refusal;
 
     #[derive(Default)]
-    struct Memory(Mutex<BTreeMap<(&'static str, String), String>>);
+    struct Memory(Mutex<BTreeMap<&'static str, Collection>>);
 
     impl Documents for Memory {
-        fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
-            let all = self.0.lock();
-            Ok(all.iter().filter(|((c, _), _)| *c == collection).map(|((_, id), t)| (id.clone(), t.clone())).collect())
+        fn all(&self, collection: &'static str) -> PortFuture<'_, Collection, StoreError> {
+            let all = self.0.lock().get(collection).cloned().unwrap_or_default();
+            Box::pin(std::future::ready(Ok(all)))
         }
 
-        fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError> {
-            self.store(changes);
-            Box::pin(std::future::ready(Ok(())))
-        }
-    }
-
-    impl Memory {
-        fn store(&self, changes: Vec<Change>) {
+        fn put(&self, changes: Vec<Changes>) -> PortFuture<'_, (), StoreError> {
             let mut all = self.0.lock();
-            for (collection, id, text) in changes {
-                match text {
-                    Some(text) => all.insert((collection, id), text),
-                    None => all.remove(&(collection, id)),
-                };
+            let is_old = |change: &Changes| all.get(change.collection).map_or(0, |is| is.version) != change.version;
+            let outcome = if changes.iter().any(is_old) { Err(StoreError::Conflict) } else { Ok(()) };
+            for Changes { collection, documents, .. } in changes.into_iter().filter(|_| outcome.is_ok()) {
+                let collection = all.entry(collection).or_default();
+                collection.version += 1;
+                for (id, text) in documents {
+                    collection.documents.retain(|(other, _)| *other != id);
+                    collection.documents.extend(text.map(|text| (id, text)));
+                }
             }
+            Box::pin(std::future::ready(outcome))
         }
     }
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+    fn restore(documents: &Memory, pipeline: Pipeline) -> Monitoring {
+        Monitoring::restore(documents, vec![pipeline]).now_or_never().unwrap().unwrap()
+    }
+
     fn fresh(documents: &Memory) -> Monitoring {
-        Monitoring::restore(documents, vec![Pipeline::default()]).unwrap()
+        restore(documents, Pipeline::default())
+    }
+
+    fn store(monitoring: &Monitoring, documents: &Memory) {
+        monitoring.store(documents).now_or_never().unwrap().unwrap();
     }
 
     fn feed(monitoring: &Monitoring, device: &str, from: u64, count: u64, value: impl Fn(u64) -> f64) {
@@ -681,8 +769,9 @@ mod tests {
         let listed: Vec<_> = monitoring.maintenance().into_iter().map(|item| item.device).collect();
         assert_eq!(listed, ["stays"]);
         assert_eq!(monitoring.devices().len(), 1);
-        documents.store(monitoring.take_changes());
-        let serviced: Vec<_> = documents.all(SERVICED).unwrap().into_iter().map(|(device, _)| device).collect();
+        store(&monitoring, &documents);
+        let serviced = documents.all(SERVICED).now_or_never().unwrap().unwrap();
+        let serviced: Vec<_> = serviced.documents.into_iter().map(|(device, _)| device).collect();
         assert_eq!(serviced, ["stays"]);
         // Whoever has its name next begins anew.
         feed(&monitoring, "gone", 203, 1, |_| 80.0);
@@ -739,10 +828,10 @@ mod tests {
         feed(&monitoring, "m", 0, 800, |n| 80.0 + (n % 9) as f64);
         feed(&monitoring, "m", 800, 5, |_| 0.0);
         assert!(monitoring.serviced(NOW, "m"));
-        documents.store(monitoring.take_changes());
-        assert!(monitoring.take_changes().is_empty());
+        store(&monitoring, &documents);
+        assert!(monitoring.take_changes().0.is_empty());
         let pipeline = Pipeline::from_bytes(&monitoring.checkpoint(0).unwrap()).unwrap();
-        let again = Monitoring::restore(&documents, vec![pipeline]).unwrap();
+        let again = restore(&documents, pipeline);
         assert_eq!(again.rules(), monitoring.rules());
         assert_eq!(again.alerts(None, 10), monitoring.alerts(None, 10));
         assert_eq!(again.maintenance().len(), 1);
@@ -760,10 +849,10 @@ mod tests {
         feed(&monitoring, "m", 800, 400, |n| if n % 50 < 25 { 0.0 } else { 200.0 });
         let urgent = monitoring.alerts(None, 10).into_iter().find(|a| a.rule_id == "urgent").expect("urgent by now");
         monitoring.set_alert_state(NOW, &urgent.id, AlertState::Closed);
-        documents.store(monitoring.take_changes());
+        store(&monitoring, &documents);
         let late = monitoring.checkpoint(0).unwrap();
         for checkpoint in [late, early] {
-            let again = Monitoring::restore(&documents, vec![Pipeline::from_bytes(&checkpoint).unwrap()]).unwrap();
+            let again = restore(&documents, Pipeline::from_bytes(&checkpoint).unwrap());
             feed(&again, "m", again.next_sequence_number(0), 1200 - again.next_sequence_number(0), |n| {
                 if n % 50 < 25 { 0.0 } else { 200.0 }
             });

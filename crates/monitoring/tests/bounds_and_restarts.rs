@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use futures::FutureExt as _;
 use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
-use gantry_hub::ports::{Audit as _, Change, Documents, PortFuture, RefusedAccess, StoreError};
+use gantry_hub::ports::{Audit as _, Changes, Collection, Documents, PortFuture, RefusedAccess, StoreError};
 use gantry_identity::{Identity, Refusal, Timestamp};
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::actions::{Action, State};
@@ -15,27 +16,27 @@ use gantry_monitoring::rules::{Rule, Severity, When};
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 #[derive(Default)]
-struct Memory(Mutex<BTreeMap<(&'static str, String), String>>);
+struct Memory(Mutex<BTreeMap<&'static str, Collection>>);
 
 impl Documents for Memory {
-    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
-        let all = self.0.lock().unwrap();
-        Ok(all.iter().filter(|((c, _), _)| *c == collection).map(|((_, id), t)| (id.clone(), t.clone())).collect())
+    fn all(&self, collection: &'static str) -> PortFuture<'_, Collection, StoreError> {
+        let all = self.0.lock().unwrap().get(collection).cloned().unwrap_or_default();
+        Box::pin(std::future::ready(Ok(all)))
     }
-    fn put(&self, _: Vec<Change>) -> PortFuture<'_, (), StoreError> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
 
-impl Memory {
-    fn store(&self, changes: Vec<Change>) {
+    fn put(&self, changes: Vec<Changes>) -> PortFuture<'_, (), StoreError> {
         let mut all = self.0.lock().unwrap();
-        for (collection, id, text) in changes {
-            match text {
-                Some(text) => all.insert((collection, id), text),
-                None => all.remove(&(collection, id)),
-            };
+        let is_old = |change: &Changes| all.get(change.collection).map_or(0, |is| is.version) != change.version;
+        let outcome = if changes.iter().any(is_old) { Err(StoreError::Conflict) } else { Ok(()) };
+        for Changes { collection, documents, .. } in changes.into_iter().filter(|_| outcome.is_ok()) {
+            let collection = all.entry(collection).or_default();
+            collection.version += 1;
+            for (id, text) in documents {
+                collection.documents.retain(|(other, _)| *other != id);
+                collection.documents.extend(text.map(|text| (id, text)));
+            }
         }
+        Box::pin(std::future::ready(outcome))
     }
 }
 
@@ -83,12 +84,13 @@ fn rule(when: When) -> Rule {
 }
 
 fn fresh(documents: &Memory) -> Monitoring {
-    Monitoring::restore(documents, vec![Pipeline::default()]).unwrap()
+    Monitoring::restore(documents, vec![Pipeline::default()]).now_or_never().unwrap().unwrap()
 }
 
 fn restart(monitoring: &Monitoring, documents: &Memory, checkpoint: &[u8]) -> Monitoring {
-    documents.store(monitoring.take_changes());
-    Monitoring::restore(documents, vec![Pipeline::from_bytes(checkpoint).unwrap()]).unwrap()
+    monitoring.store(documents).now_or_never().unwrap().unwrap();
+    let pipeline = Pipeline::from_bytes(checkpoint).unwrap();
+    Monitoring::restore(documents, vec![pipeline]).now_or_never().unwrap().unwrap()
 }
 
 fn of_rule(monitoring: &Monitoring) -> Vec<(AlertState, u64)> {

@@ -1,6 +1,7 @@
 //! Registration: which hub gets the device, and what it finds there.
 //!
-//! The work of one registration id is done by one task at a time; a request that comes meanwhile joins it. A device
+//! The work of one registration id is done by one task at a time; a request that comes meanwhile joins it. Elsewhere
+//! somebody may work on it too: who stores first decides, and the other decides again on what was stored. A device
 //! that moves is created at its new hub before the registration says so, and removed from the old one after: whatever
 //! stops the process in between, the next attempt or [`Service::finish_departures`] ends it.
 
@@ -9,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_hub::ports::StoreError;
 use gantry_identity::{DeviceId, Timestamp};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -25,6 +27,8 @@ use crate::service::{DpsError, Service, Unknown};
 
 /// Registrations under way at once.
 const UNDER_WAY_MAX: usize = 20_000;
+/// Times a registration is decided on when somebody else writes it meanwhile.
+const WRITE_ATTEMPTS: usize = 8;
 /// Departures ended in one go.
 const DEPARTURES_MAX: usize = 100;
 /// How long a caller that finds too many under way should wait.
@@ -165,18 +169,67 @@ impl Service {
         registrant: &Registrant,
         asked: &Registering,
         known: Option<Registration>,
-        mut registration: Registration,
+        registration: Registration,
     ) {
+        if let Err(error) = self.settle(now, registrant, asked, known, registration).await {
+            warn!(id = %registrant.id, %error, "a registration was not stored");
+        }
+    }
+
+    /// Decides on a registration and stores it; again, when somebody else wrote it meanwhile.
+    async fn settle(
+        &self,
+        now: Timestamp,
+        registrant: &Registrant,
+        asked: &Registering,
+        mut known: Option<Registration>,
+        mut begun: Registration,
+    ) -> Result<(), StoreError> {
+        let mut departures: Vec<Departure> = vec![];
+        for _ in 0..WRITE_ATTEMPTS {
+            let decided = self.decide(now, registrant, asked, known.as_ref(), begun.clone()).await;
+            let mut left = departures.clone();
+            left.extend(known.as_ref().and_then(|known| Departure::between(known, &decided)));
+            left.retain(|departure| !departure.is_to(&decided));
+            let expected = known.as_ref().map(|known| known.etag);
+            match self.store.put_registration(decided.clone(), expected, left.clone()).await {
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    for departure in &left {
+                        self.depart(now, departure).await;
+                    }
+                    return Ok(());
+                }
+            }
+            // Where this attempt put the device it stays only if the next one says so too.
+            if decided.status == RegistrationStatus::Assigned {
+                departures.extend(Departure::between(&decided, known.as_ref().unwrap_or(&begun)));
+            }
+            known = self.store.registration(&registrant.id).await?;
+            // The operation keeps its name, unless another has it.
+            if known.as_ref().is_some_and(|known| known.etag == begun.etag) {
+                begun.etag = begun.etag.wrapping_add(1);
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Where a registration comes to stand.
+    async fn decide(
+        &self,
+        now: Timestamp,
+        registrant: &Registrant,
+        asked: &Registering,
+        known: Option<&Registration>,
+        mut registration: Registration,
+    ) -> Registration {
         let known = known.filter(|known| known.assigned_hub.is_some());
-        let mut departure = None;
         if registrant.enrollment.settings.status == ProvisioningStatus::Disabled {
             registration.status = RegistrationStatus::Disabled;
         } else {
-            match self.assign(now, registrant, asked, known.as_ref(), &mut registration).await {
-                Ok(()) => {
-                    registration.status = RegistrationStatus::Assigned;
-                    departure = known.as_ref().and_then(|known| Departure::between(known, &registration));
-                }
+            match self.assign(now, registrant, asked, known, &mut registration).await {
+                Ok(()) => registration.status = RegistrationStatus::Assigned,
                 Err(Failure { code, words }) => {
                     registration.status = RegistrationStatus::Failed;
                     registration.error = Some((code, words));
@@ -184,20 +237,13 @@ impl Service {
             }
         }
         if registration.assigned_hub.is_none()
-            && let Some(known) = &known
+            && let Some(known) = known
         {
             // The device is still where it was: a later success must know that, to move it.
             registration.assigned_hub.clone_from(&known.assigned_hub);
             registration.device_id.clone_from(&known.device_id);
         }
-        match self.store.put_registration(registration, departure.clone()).await {
-            Err(error) => warn!(id = %registrant.id, %error, "a registration was not stored"),
-            Ok(()) => {
-                if let Some(departure) = departure {
-                    self.depart(now, &departure).await;
-                }
-            }
-        }
+        registration
     }
 
     async fn assign(

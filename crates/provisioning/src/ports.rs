@@ -41,12 +41,13 @@ pub trait Store: Send + Sync {
         after: Option<&'a str>,
         limit: usize,
     ) -> PortFuture<'a, Vec<Registration>, StoreError>;
-    /// Writes a registration and what its device left behind. What an earlier departure would take away from the hub
-    /// it now belongs to is forgotten.
+    /// Writes a registration whose stored ETag is `expected` (`None`: it must not exist), and what its device left
+    /// behind. What a departure would take away from the hub it now belongs to is forgotten.
     fn put_registration(
         &self,
         registration: Registration,
-        departure: Option<Departure>,
+        expected: Option<u64>,
+        departures: Vec<Departure>,
     ) -> PortFuture<'_, (), StoreError>;
     /// Some of the departures that have not been ended, others each time.
     fn departures(&self, limit: usize) -> PortFuture<'_, Vec<Departure>, StoreError>;
@@ -77,8 +78,13 @@ impl Departure {
     /// What a registration leaves behind when `after` takes the place of `before`.
     pub(crate) fn between(before: &Registration, after: &Registration) -> Option<Self> {
         let (hub, device_id) = (before.assigned_hub.as_ref()?, before.device_id.as_ref()?);
-        let is_same = after.assigned_hub.as_ref().is_some_and(|new| new.eq_ignore_ascii_case(hub))
-            && after.device_id.as_ref() == Some(device_id);
-        (!is_same).then(|| Self { id: after.id.clone(), hub: hub.clone(), device_id: device_id.clone() })
+        let departure = Self { id: after.id.clone(), hub: hub.clone(), device_id: device_id.clone() };
+        (!departure.is_to(after)).then_some(departure)
+    }
+
+    /// Whether it would take the device away from where its registration has it.
+    pub fn is_to(&self, registration: &Registration) -> bool {
+        registration.assigned_hub.as_ref().is_some_and(|hub| hub.eq_ignore_ascii_case(&self.hub))
+            && registration.device_id.as_ref() == Some(&self.device_id)
     }
 }

@@ -25,17 +25,21 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_blobs::Account;
+use gantry_hub::ports::{Changes, Documents, StoreError};
 use gantry_identity::{Key, KeyPair, Policies, Policy, Rights};
-use gantry_storage::Database;
 use rand::RngCore as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair as TlsKeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+
+/// Collection of what is made once.
+const SETTINGS: &str = "settings";
 
 /// Random keys and names, made once.
 pub struct Secrets {
@@ -84,43 +88,46 @@ pub fn open_folder(folder: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the store cannot be used or holds something unreadable.
-pub async fn secrets(database: &Database) -> anyhow::Result<Secrets> {
-    let shape = match database.document("settings", "secrets")? {
-        Some(text) => serde_json::from_str(&text).context("settings in state.db")?,
-        None => {
-            let shape = draw();
-            let text = serde_json::to_string(&shape)?;
-            database.put_documents("settings", vec![("secrets".into(), Some(text))]).await?;
-            shape
-        }
-    };
+pub async fn secrets(documents: &dyn Documents) -> anyhow::Result<Secrets> {
+    let shape = made_once(documents, "secrets", draw).await?;
+    // Data folders of earlier versions have no account of the blob store.
+    let StorageShape { name, primary, secondary } = made_once(documents, "storage_account", draw_account).await?;
+    let keys = KeyPair { primary: Key::from_base64(&primary)?, secondary: Key::from_base64(&secondary)? };
     Ok(Secrets {
         hub_policies: policies(shape.hub_policies)?,
         dps_policies: policies(shape.dps_policies)?,
         id_scope: shape.id_scope,
-        storage: storage_account(database).await?,
+        storage: Account { name, keys },
     })
 }
 
-/// Reads the account of the blob store, or makes it: data folders of earlier versions have none.
-async fn storage_account(database: &Database) -> anyhow::Result<Account> {
-    let shape: StorageShape = match database.document("settings", "storage_account")? {
-        Some(text) => serde_json::from_str(&text).context("the storage account in state.db")?,
-        None => {
-            let draw = || {
-                let mut bytes = [0; 64];
-                rand::rng().fill_bytes(&mut bytes);
-                BASE64.encode(bytes)
-            };
-            let name = format!("gantry{:08x}", rand::rng().next_u32());
-            let shape = StorageShape { name, primary: draw(), secondary: draw() };
-            let text = serde_json::to_string(&shape)?;
-            database.put_documents("settings", vec![("storage_account".into(), Some(text))]).await?;
-            shape
+/// A document of the settings; whoever comes first makes it.
+async fn made_once<T: Serialize + DeserializeOwned>(
+    documents: &dyn Documents,
+    id: &'static str,
+    make: fn() -> T,
+) -> anyhow::Result<T> {
+    loop {
+        let settings = documents.all(SETTINGS).await?;
+        if let Some((_, text)) = settings.documents.iter().find(|(found, _)| found == id) {
+            return serde_json::from_str(text).with_context(|| format!("{SETTINGS}/{id} in state.db"));
         }
+        let made = vec![(id.to_owned(), Some(serde_json::to_string(&make())?))];
+        match documents.put(vec![Changes { collection: SETTINGS, version: settings.version, documents: made }]).await {
+            // Read again as it was written, by whomever.
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn draw_account() -> StorageShape {
+    let draw = || {
+        let mut bytes = [0; 64];
+        rand::rng().fill_bytes(&mut bytes);
+        BASE64.encode(bytes)
     };
-    let keys = KeyPair { primary: Key::from_base64(&shape.primary)?, secondary: Key::from_base64(&shape.secondary)? };
-    Ok(Account { name: shape.name, keys })
+    StorageShape { name: format!("gantry{:08x}", rand::rng().next_u32()), primary: draw(), secondary: draw() }
 }
 
 fn draw() -> SecretsShape {

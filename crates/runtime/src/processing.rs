@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use gantry_api::{MethodTimeouts, call_method};
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::device::IfMatch;
-use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, Documents, EventSource, Start};
+use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
@@ -68,7 +68,7 @@ pub async fn restore(
         pipelines.push(pipeline.keeping(points_max));
         checkpoints.push(checkpoint);
     }
-    let monitoring = Monitoring::restore(database, pipelines).context("reading the application's documents")?;
+    let monitoring = Monitoring::restore(database, pipelines).await.context("reading the application's documents")?;
     Ok((Arc::new(monitoring), checkpoints))
 }
 
@@ -150,13 +150,8 @@ impl Processing {
 
     async fn flush(&self) {
         self.monitoring.publish_maintenance();
-        let changes = self.monitoring.take_changes();
-        if changes.is_empty() {
-            return;
-        }
-        if let Err(error) = self.database.put(changes.clone()).await {
+        if let Err(error) = self.monitoring.store(&*self.database).await {
             warn!(%error, "changes are not stored yet");
-            self.monitoring.return_changes(changes);
         }
     }
 

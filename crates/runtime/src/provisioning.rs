@@ -31,7 +31,7 @@ pub async fn open(unit: &Unit, units: &[Unit]) -> anyhow::Result<Arc<Service>> {
     };
     let entropy = Arc::new(SystemEntropy);
     let documents = Arc::<Database>::clone(&unit.database);
-    let authorities = Authorities::load(documents, Arc::<SystemEntropy>::clone(&entropy), DPS_COLLECTION)?;
+    let authorities = Authorities::load(documents, Arc::<SystemEntropy>::clone(&entropy), DPS_COLLECTION).await?;
     let ca = std::fs::read(config.ca_file())?;
     let client = gantry_endpoints::client(Some(&ca)).map_err(anyhow::Error::msg)?;
     let ports = Ports {

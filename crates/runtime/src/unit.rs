@@ -133,7 +133,7 @@ impl Unit {
             audit: Arc::<CountedAudit>::clone(&audit),
             observer: Arc::<Monitoring>::clone(&monitoring),
         };
-        let hub = Arc::new(Hub::new(hub_config, ports)?);
+        let hub = Arc::new(Hub::new(hub_config, ports).await?);
         // With the keys of the last roll.
         secrets.hub_policies = (*hub.policies()).clone();
         if let Some(routing) = &config.hub.routing
@@ -205,7 +205,8 @@ impl Unit {
         }
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let import_export =
-            ImportExport::load(Arc::clone(&self.hub), Arc::<Database>::clone(&self.database), Arc::new(containers))?;
+            ImportExport::load(Arc::clone(&self.hub), Arc::<Database>::clone(&self.database), Arc::new(containers))
+                .await?;
         import_export.settle().await?;
         Ok(Api {
             hub: Arc::clone(&self.hub),

@@ -12,7 +12,7 @@
 //! - `jobs`, `job_devices`: scheduled jobs and how they fare (`job_store.rs`).
 //! - `auto_indexes`, `totals`: indexes made for queries, and counts kept by triggers (`auto_index.rs`).
 //! - `departures`, `hub_links`: devices to remove from hubs they left, and hubs elsewhere (`dps_links.rs`).
-//! - `documents`: JSON by collection and id, for settings and the application.
+//! - `documents`, `collections`: JSON by collection and id, for settings and the application (`documents.rs`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ const MIGRATIONS: &[&str] = &[
     crate::job_store::TABLES,
     crate::auto_index::TABLES,
     crate::dps_links::TABLES,
+    crate::documents::TABLES,
 ];
 
 const FIRST_TABLES: &str = "
@@ -385,6 +386,24 @@ mod tests {
         let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR")).join("state/migrations.sql");
         let steps = (1..).zip(MIGRATIONS).map(|(number, step)| format!("-- {number}{step}\n"));
         gantry_golden::check(&golden, steps.collect::<String>().as_bytes());
+    }
+
+    #[tokio::test]
+    async fn documents_written_before_there_were_versions_are_at_version_0() {
+        use gantry_hub::ports::{Changes, Collection, Documents as _};
+        let folder = tempfile::tempdir().unwrap();
+        let before = MIGRATIONS.iter().position(|step| *step == crate::documents::TABLES).unwrap();
+        let connection = Connection::open(folder.path().join("state.db")).unwrap();
+        connection.execute_batch(&MIGRATIONS[..before].concat()).unwrap();
+        connection.pragma_update(None, "user_version", before as i64).unwrap();
+        connection.execute("INSERT INTO documents(collection, id, document) VALUES ('a', '1', 'x')", []).unwrap();
+        drop(connection);
+        let database = Database::open(folder.path()).unwrap();
+        let documents = vec![("1".to_owned(), "x".to_owned())];
+        assert_eq!(database.all("a").await.unwrap(), Collection { version: 0, documents: documents.clone() });
+        let change = Changes { collection: "a", version: 0, documents: vec![] };
+        database.put(vec![change]).await.unwrap();
+        assert_eq!(database.all("a").await.unwrap(), Collection { version: 1, documents });
     }
 
     #[tokio::test]

@@ -1,80 +1,70 @@
 //! JSON documents by collection and id: settings of the platform and state of the application.
 //!
-//! The owner of a collection owns the shape of its documents.
+//! The owner of a collection owns the shape of its documents. Table `collections` has the version of those that were
+//! written since there are versions; a missing row is version 0.
 
-use gantry_hub::ports::{Change, Documents, PortFuture, StoreError};
-use rusqlite::{OptionalExtension as _, params};
+use gantry_hub::ports::{Changes, Collection, Documents, PortFuture, StoreError};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::database::{Database, fail};
 
-impl Database {
-    /// One document.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn document(&self, collection: &str, id: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT document FROM documents WHERE collection = ?1 AND id = ?2";
-        self.read(|connection| {
-            connection.prepare_cached(sql)?.query_row(params![collection, id], |row| row.get(0)).optional()
-        })
-    }
+pub(crate) const TABLES: &str = "
+CREATE TABLE collections(name TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+";
 
-    /// All documents of a collection with their ids, in order of id.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn documents(&self, collection: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let sql = "SELECT id, document FROM documents WHERE collection = ?1 ORDER BY id";
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params![collection], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })
-    }
-
-    /// Writes documents of a collection in one transaction; `None` deletes. Durable when it resolves.
-    ///
-    /// # Errors
-    /// When the store fails; nothing is written then.
-    pub async fn put_documents(
-        &self,
-        collection: &'static str,
-        documents: Vec<(String, Option<String>)>,
-    ) -> Result<(), StoreError> {
-        self.put_changes(documents.into_iter().map(|(id, document)| (collection, id, document)).collect()).await
-    }
-
-    /// As [`put_documents`](Self::put_documents), over several collections.
-    ///
-    /// # Errors
-    /// When the store fails; nothing is written then.
-    pub async fn put_changes(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            for (collection, id, document) in changes {
-                match document {
-                    Some(text) => {
-                        let sql = "INSERT OR REPLACE INTO documents(collection, id, document) VALUES (?1, ?2, ?3)";
-                        connection.prepare_cached(sql).and_then(|mut s| s.execute(params![collection, id, text]))
-                    }
-                    None => {
-                        let sql = "DELETE FROM documents WHERE collection = ?1 AND id = ?2";
-                        connection.execute(sql, params![collection, id])
-                    }
+impl Documents for Database {
+    fn all(&self, collection: &'static str) -> PortFuture<'_, Collection, StoreError> {
+        Box::pin(async move {
+            self.read(|connection| {
+                // One statement, so that the documents are those of the version.
+                let sql = "SELECT v.version, d.id, d.document
+                           FROM (SELECT COALESCE((SELECT version FROM collections WHERE name = ?1), 0) AS version) v
+                           LEFT JOIN documents d ON d.collection = ?1 ORDER BY d.id";
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query([collection])?;
+                let mut all = Collection::default();
+                while let Some(row) = rows.next()? {
+                    all.version = row.get::<_, i64>(0)?.cast_unsigned();
+                    all.documents.extend(row.get::<_, Option<String>>(1)?.zip(row.get::<_, Option<String>>(2)?));
                 }
-                .map_err(fail)?;
-            }
-            Ok(())
+                Ok(all)
+            })
         })
-        .await
+    }
+
+    fn put(&self, changes: Vec<Changes>) -> PortFuture<'_, (), StoreError> {
+        Box::pin(self.write(move |connection| {
+            for Changes { collection, version, .. } in &changes {
+                if stored_version(connection, collection).map_err(fail)? != *version {
+                    return Err(StoreError::Conflict);
+                }
+            }
+            changes.iter().try_for_each(|changes| write(connection, changes)).map_err(fail)
+        }))
     }
 }
 
-impl Documents for Database {
-    fn all(&self, collection: &'static str) -> Result<Vec<(String, String)>, StoreError> {
-        self.documents(collection)
-    }
+fn stored_version(connection: &Connection, collection: &str) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT version FROM collections WHERE name = ?1")?;
+    let version = statement.query_row([collection], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(version.unwrap_or(0).cast_unsigned())
+}
 
-    fn put(&self, changes: Vec<Change>) -> PortFuture<'_, (), StoreError> {
-        Box::pin(self.put_changes(changes))
+fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    let Changes { collection, version, documents } = changes;
+    let sql = "INSERT OR REPLACE INTO collections(name, version) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![collection, (version + 1).cast_signed()])?;
+    for (id, document) in documents {
+        match document {
+            Some(text) => {
+                let sql = "INSERT OR REPLACE INTO documents(collection, id, document) VALUES (?1, ?2, ?3)";
+                connection.prepare_cached(sql)?.execute(params![collection, id, text])?
+            }
+            None => {
+                let sql = "DELETE FROM documents WHERE collection = ?1 AND id = ?2";
+                connection.prepare_cached(sql)?.execute(params![collection, id])?
+            }
+        };
     }
+    Ok(())
 }

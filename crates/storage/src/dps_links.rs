@@ -27,10 +27,10 @@ struct HubLinkShape {
 }
 
 /// Notes what a registration leaves behind; forgets a departure from where it is now.
-pub(crate) fn write_departure(
+pub(crate) fn write_departures(
     connection: &Connection,
     registration: &Registration,
-    departure: Option<&Departure>,
+    departures: &[Departure],
 ) -> Result<(), StoreError> {
     if let (Some(hub), Some(device)) = (&registration.assigned_hub, &registration.device_id) {
         let sql = "DELETE FROM departures WHERE id = ?1 AND hub = ?2 AND device_id = ?3";
@@ -38,7 +38,7 @@ pub(crate) fn write_departure(
         let key = params![registration.id.folded(), hub.to_ascii_lowercase(), device.as_str()];
         statement.execute(key).map_err(fail)?;
     }
-    if let Some(departure) = departure {
+    for departure in departures.iter().filter(|departure| !departure.is_to(registration)) {
         let sql = "INSERT OR REPLACE INTO departures(id, hub, device_id) VALUES (?1, ?2, ?3)";
         let key = params![departure.id.folded(), departure.hub.to_ascii_lowercase(), departure.device_id.as_str()];
         connection.execute(sql, key).map_err(fail)?;

@@ -4,10 +4,11 @@ use gantry_hub::ports::{PortFuture, StoreError};
 use gantry_provisioning::{
     Departure, Enrollment, EnrollmentKey, EnrollmentKind, GroupId, HubLink, Registration, RegistrationId, Store,
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use serde::Deserialize;
 
 use crate::database::{Database, fail};
-use crate::dps_links::write_departure;
+use crate::dps_links::write_departures;
 use crate::shapes::{EnrollmentShape, RegistrationShape, corrupt};
 
 /// Column `kind` and the folded id of an enrollment.
@@ -18,12 +19,19 @@ fn column(key: &EnrollmentKey) -> (i64, String) {
     }
 }
 
-fn stored_etag(connection: &Connection, kind: i64, id: &str) -> Result<Option<u64>, StoreError> {
-    let sql = "SELECT document FROM enrollments WHERE kind = ?1 AND id = ?2";
-    let text: Option<String> =
-        connection.query_row(sql, params![kind, id], |row| row.get(0)).optional().map_err(fail)?;
-    text.map(|text| serde_json::from_str::<EnrollmentShape>(&text).map(|s| s.etag).map_err(|_| corrupt("enrollment")))
-        .transpose()
+/// The number every document here carries, whatever else it says.
+#[derive(Deserialize)]
+struct Etag {
+    etag: u64,
+}
+
+const ENROLLMENT: &str = "SELECT document FROM enrollments WHERE kind = ?1 AND id = ?2";
+const REGISTRATION: &str = "SELECT document FROM registrations WHERE id = ?1";
+
+fn stored_etag(connection: &Connection, sql: &str, key: impl Params) -> Result<Option<u64>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(fail)?;
+    let text: Option<String> = statement.query_row(key, |row| row.get(0)).optional().map_err(fail)?;
+    text.map(|text| serde_json::from_str(&text).map(|Etag { etag }| etag).map_err(|_| corrupt("etag"))).transpose()
 }
 
 fn read_enrollment(text: &str, is_group: bool) -> Result<Enrollment, StoreError> {
@@ -38,9 +46,8 @@ impl Store for Database {
     fn enrollment<'a>(&'a self, key: &'a EnrollmentKey) -> PortFuture<'a, Option<Enrollment>, StoreError> {
         Box::pin(async move {
             let (kind, id) = column(key);
-            let sql = "SELECT document FROM enrollments WHERE kind = ?1 AND id = ?2";
             let text: Option<String> = self.read(|connection| {
-                connection.prepare_cached(sql)?.query_row(params![kind, id], |row| row.get(0)).optional()
+                connection.prepare_cached(ENROLLMENT)?.query_row(params![kind, id], |row| row.get(0)).optional()
             })?;
             text.map(|text| read_enrollment(&text, kind == 1)).transpose()
         })
@@ -74,7 +81,7 @@ impl Store for Database {
             let text = serde_json::to_string(&EnrollmentShape::from(&enrollment))
                 .map_err(|e| StoreError::Failed(e.to_string()))?;
             self.write(move |connection| {
-                if stored_etag(connection, kind, &id)? != expected {
+                if stored_etag(connection, ENROLLMENT, params![kind, id])? != expected {
                     return Err(StoreError::Conflict);
                 }
                 let sql = "INSERT OR REPLACE INTO enrollments(kind, id, document) VALUES (?1, ?2, ?3)";
@@ -88,7 +95,7 @@ impl Store for Database {
         let (kind, id) = column(key);
         Box::pin(async move {
             self.write(move |connection| {
-                if stored_etag(connection, kind, &id)? != Some(expected) {
+                if stored_etag(connection, ENROLLMENT, params![kind, id])? != Some(expected) {
                     return Err(StoreError::Conflict);
                 }
                 let sql = "DELETE FROM enrollments WHERE kind = ?1 AND id = ?2";
@@ -100,9 +107,8 @@ impl Store for Database {
 
     fn registration<'a>(&'a self, id: &'a RegistrationId) -> PortFuture<'a, Option<Registration>, StoreError> {
         Box::pin(async move {
-            let sql = "SELECT document FROM registrations WHERE id = ?1";
             let text: Option<String> = self.read(|connection| {
-                connection.prepare_cached(sql)?.query_row(params![id.folded()], |row| row.get(0)).optional()
+                connection.prepare_cached(REGISTRATION)?.query_row(params![id.folded()], |row| row.get(0)).optional()
             })?;
             text.as_deref().map(read_registration).transpose()
         })
@@ -132,7 +138,8 @@ impl Store for Database {
     fn put_registration(
         &self,
         registration: Registration,
-        departure: Option<Departure>,
+        expected: Option<u64>,
+        departures: Vec<Departure>,
     ) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
             let id = registration.id.folded();
@@ -140,10 +147,13 @@ impl Store for Database {
             let text = serde_json::to_string(&RegistrationShape::from(&registration))
                 .map_err(|e| StoreError::Failed(e.to_string()))?;
             self.write(move |connection| {
+                if stored_etag(connection, REGISTRATION, [&id])? != expected {
+                    return Err(StoreError::Conflict);
+                }
                 let sql = "INSERT OR REPLACE INTO registrations(id, group_id, document) VALUES (?1, ?2, ?3)";
                 let mut statement = connection.prepare_cached(sql).map_err(fail)?;
                 statement.execute(params![id, group, text]).map_err(fail)?;
-                write_departure(connection, &registration, departure.as_ref())
+                write_departures(connection, &registration, &departures)
             })
             .await
         })

@@ -255,7 +255,7 @@ impl C2dShape {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct EnrollmentShape {
     id: String,
-    pub(crate) etag: u64,
+    etag: u64,
     created_at: i64,
     updated_at: i64,
     #[serde(flatten)]

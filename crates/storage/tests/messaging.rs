@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use futures::FutureExt as _;
 use gantry_hub::c2d::{Ack, C2dMessage, Settle};
 use gantry_hub::connection::{Delivery, Mailbox, Subscriptions};
 use gantry_hub::device::{DeviceWrite, IfMatch};
@@ -75,7 +76,8 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         audit: Arc::new(Nothing),
         observer: Arc::new(()),
     };
-    Hub::new(config, ports).unwrap()
+    // SQLite answers at once.
+    Hub::new(config, ports).now_or_never().unwrap().unwrap()
 }
 
 impl World {

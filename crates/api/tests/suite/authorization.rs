@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
+use futures::FutureExt as _;
 use gantry_api::{Access, Api, Containers, Head, ImportExport, PeerAddress, Row, Sessions, now};
 use gantry_blobs::{Permission, Place};
 use gantry_hub::authorities::Authorities;
@@ -129,7 +130,9 @@ pub(crate) fn api_with_faults(folder: &tempfile::TempDir) -> Api {
 
 fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bool) -> (Api, Arc<Mutex<Vec<Logged>>>) {
     let database = Arc::new(Database::open(folder.path()).unwrap());
-    let monitoring = Arc::new(Monitoring::restore(&*database, vec![Pipeline::default()]).unwrap());
+    // SQLite answers at once.
+    let monitoring = Monitoring::restore(&*database, vec![Pipeline::default()]).now_or_never().unwrap();
+    let monitoring = Arc::new(monitoring.unwrap());
     let (entropy, log): (Arc<dyn Entropy>, Arc<MemoryLog>) = (Arc::new(Nothing), Arc::default());
     let logged = Arc::clone(&log.0);
     let audit: Arc<dyn Audit> = Arc::<Monitoring>::clone(&monitoring);
@@ -146,7 +149,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
     let (audit_port, observer) = (Arc::clone(&audit) as _, Arc::new(()));
     let ports = Ports { store, documents, log, entropy: entropy_port, audit: audit_port, observer };
-    let hub = Arc::new(Hub::new(config, ports).unwrap());
+    let hub = Arc::new(Hub::new(config, ports).now_or_never().unwrap().unwrap());
     let dps = ServiceConfig {
         id_scope: IdScope::new("0ne"),
         host_names: vec!["localhost".into()],
@@ -157,7 +160,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
     let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
-    let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).unwrap();
+    let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).now_or_never().unwrap().unwrap();
     let ports = gantry_provisioning::Ports {
         store: database,
         linker: Arc::new(Isolated),
@@ -166,7 +169,8 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         audit,
     };
     let provisioning = Arc::new(Service::new(dps, ports, vec![linked], authorities));
-    let import_export = ImportExport::load(Arc::clone(&hub), documents, Arc::new(Nothing)).unwrap();
+    let import_export = ImportExport::load(Arc::clone(&hub), documents, Arc::new(Nothing)).now_or_never().unwrap();
+    let import_export = import_export.unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
     (Api { hub, provisioning, instances, monitoring, files: None, import_export, sessions }, logged)

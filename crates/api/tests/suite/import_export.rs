@@ -3,6 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use gantry_api::{Api, PeerAddress};
+use gantry_hub::ports::{Changes, Documents as _};
 use gantry_identity::Key;
 use gantry_storage::Database;
 use serde_json::{Value, json};
@@ -34,9 +35,10 @@ async fn a_job_cut_off_by_a_restart_is_failed_and_old_ones_are_forgotten() {
     let recent = 4_000_000_000_000;
     {
         let database = Database::open(folder.path()).unwrap();
-        let jobs =
+        let documents =
             vec![job("ran", "running", recent), job("done", "completed", recent + 1), job("old", "completed", 0)];
-        database.put_documents("import_export_jobs", jobs).await.unwrap();
+        let jobs = Changes { collection: "import_export_jobs", version: 0, documents };
+        database.put(vec![jobs]).await.unwrap();
     }
     for _ in 0..2 {
         let api = api(&folder);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use gantry_hub::Presented;
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::IfMatch;
@@ -13,7 +14,7 @@ use gantry_hub::twin::{Object, Twin};
 use gantry_identity::{DeviceId, Key, KeyPair, Policies, Signer, Timestamp};
 use gantry_provisioning::{
     AllocationPolicy, AttestationWrite, Beginning, DPS_COLLECTION, EnrollmentKey, EnrollmentWrite, HubLink, IdScope,
-    Isolated, Limits, Link, LinkError, LinkedHub, Linker, Operation, Placed, Placement, Ports, Registering,
+    Isolated, Limits, Link, LinkError, LinkedHub, Linker, Operation, Placed, Placement, Ports, Registering, Registrant,
     RegistrationId, RegistrationStatus, ReprovisionPolicy, Service, ServiceConfig, Substatus, Way,
 };
 use gantry_storage::Database;
@@ -25,6 +26,8 @@ use super::authorization::Nothing;
 struct Memory {
     devices: Mutex<BTreeMap<String, Twin>>,
     is_silent: AtomicBool,
+    /// Held against those who want to place a device.
+    gate: tokio::sync::RwLock<()>,
 }
 
 impl Memory {
@@ -40,6 +43,7 @@ impl Memory {
 impl Link for Memory {
     fn place<'a>(&'a self, _: Timestamp, placement: &'a Placement) -> PortFuture<'a, Placed, LinkError> {
         Box::pin(async move {
+            let _open = self.gate.read().await;
             self.answer()?;
             let twin = match &placement.beginning {
                 Beginning::Carried(twin) => (**twin).clone(),
@@ -101,7 +105,8 @@ fn service(folder: &tempfile::TempDir, hubs: &[(&str, &Arc<Memory>)]) -> Arc<Ser
         limits: Limits::default(),
     };
     let documents = Arc::<Database>::clone(&database);
-    let authorities = Authorities::load(documents, Arc::new(Nothing), DPS_COLLECTION).unwrap();
+    let authorities = Authorities::load(documents, Arc::new(Nothing), DPS_COLLECTION);
+    let authorities = authorities.now_or_never().unwrap().unwrap();
     let ports = Ports {
         store: database,
         linker: Arc::new(ToB),
@@ -130,22 +135,79 @@ async fn enroll(service: &Service, hub: &str, reprovision: Option<ReprovisionPol
     service.put_enrollment(NOW, id, write, &IfMatch::Any).await.unwrap();
 }
 
-/// Registers and waits for the outcome.
-async fn register(service: &Arc<Service>, asked: Registering) -> Operation {
+/// The device, proven.
+async fn registrant(service: &Service) -> Registrant {
     let signer = Signer { resource: "0ne/registrations/motor".into(), key: key().primary, policy: None };
     let token = signer.token(Timestamp::from_millis(4_000_000_000_000));
     let id = RegistrationId::parse("motor").unwrap();
     let presented = Presented { token: Some(&token), certificate: None };
-    let registrant = service.authenticate_device(NOW, "0ne", &id, presented).await.unwrap();
-    let begun = service.register(NOW, &registrant, asked).await.unwrap();
-    assert!(!begun.is_done());
+    service.authenticate_device(NOW, "0ne", &id, presented).await.unwrap()
+}
+
+/// Waits for the outcome of a registration.
+async fn outcome(service: &Service, registrant: &Registrant, begun: &Operation) -> Operation {
     loop {
-        let operation = service.operation(NOW, &registrant, &begun.id).await.unwrap();
+        let operation = service.operation(NOW, registrant, &begun.id).await.unwrap();
         if operation.is_done() {
             return operation;
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Registers and waits for the outcome.
+async fn register(service: &Arc<Service>, asked: Registering) -> Operation {
+    let registrant = registrant(service).await;
+    let begun = service.register(NOW, &registrant, asked).await.unwrap();
+    assert!(!begun.is_done());
+    outcome(service, &registrant, &begun).await
+}
+
+#[tokio::test]
+async fn of_two_assignments_at_once_the_second_is_decided_again_and_leaves_nothing_behind() {
+    for is_known in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (Arc::<Memory>::default(), Arc::<Memory>::default());
+        // Two processes over one store.
+        let first = service(&folder, &[("a", &a), ("b", &b)]);
+        let second = service(&folder, &[("a", &a), ("b", &b)]);
+        enroll(&first, "a", None).await;
+        if is_known {
+            register(&first, Registering::default()).await;
+            first.delete_registration(&RegistrationId::parse("motor").unwrap()).await.unwrap();
+            a.devices.lock().unwrap().clear();
+        }
+        let slow = registrant(&first).await;
+        let gate = a.gate.write().await;
+        let begun = first.register(NOW, &slow, Registering::default()).await.unwrap();
+        enroll(&second, "b", None).await;
+        let assigned = register(&second, Registering::default()).await.registration;
+        assert_eq!(assigned.assigned_hub.as_deref(), Some("b"));
+        drop(gate);
+        let decided = outcome(&first, &slow, &begun).await.registration;
+        // Without a policy a device stays where it was first assigned.
+        assert_eq!(decided.assigned_hub.as_deref(), Some("b"));
+        assert_eq!(decided.substatus, Some(Substatus::ReprovisionedToInitialAssignment));
+        first.finish_departures(NOW).await.unwrap();
+        assert!(!a.has("motor") && b.has("motor"));
+    }
+}
+
+#[tokio::test]
+async fn a_registration_deleted_while_its_device_registers_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = Arc::<Memory>::default();
+    let service = service(&folder, &[("a", &a)]);
+    enroll(&service, "a", None).await;
+    register(&service, Registering::default()).await;
+    let device = registrant(&service).await;
+    let gate = a.gate.write().await;
+    let begun = service.register(NOW, &device, Registering::default()).await.unwrap();
+    service.delete_registration(&RegistrationId::parse("motor").unwrap()).await.unwrap();
+    drop(gate);
+    let made = outcome(&service, &device, &begun).await.registration;
+    assert_eq!((made.status, made.assigned_hub.as_deref()), (RegistrationStatus::Assigned, Some("a")));
+    assert!(a.has("motor"));
 }
 
 #[tokio::test]

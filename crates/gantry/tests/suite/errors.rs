@@ -143,7 +143,7 @@ fn failures() -> Vec<HubError> {
         HubError::TooManyMethods(device()),
         HubError::TooManyStreams,
         HubError::Timeout(device()),
-        HubError::Contended(device()),
+        HubError::Contended(device().to_string()),
         HubError::NoSpace,
         HubError::Failed(words()),
         HubError::NotImplemented("words"),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use gantry_amqp::connection::{
     AttachOptions, ClientSasl, Config, Connection, Delivery, DeliveryId, LinkId, Outgoing, SessionId,
 };
@@ -419,7 +420,8 @@ fn hub(database: &Arc<Database>, log: &Arc<MemoryLog>, edition: Option<Edition>)
         audit: Arc::new(Unheard),
         observer: Arc::new(()),
     };
-    Hub::new(config, ports).unwrap()
+    // SQLite answers at once.
+    Hub::new(config, ports).now_or_never().unwrap().unwrap()
 }
 
 /// A provisioning service with one hub and no enrollment.
@@ -433,7 +435,8 @@ fn provisioning(database: Arc<Database>, hub: &Arc<Hub>) -> Service {
         limits: Limits::default(),
     };
     let entropy = Arc::<Counter>::default();
-    let authorities = Authorities::load(database.clone(), entropy.clone(), DPS_COLLECTION).unwrap();
+    let authorities = Authorities::load(database.clone(), entropy.clone(), DPS_COLLECTION);
+    let authorities = authorities.now_or_never().unwrap().unwrap();
     let linked = LinkedHub::own(Arc::clone(hub), 1);
     let ports = gantry_provisioning::Ports {
         store: database,

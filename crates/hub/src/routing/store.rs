@@ -1,10 +1,9 @@
 //! Routing as it is kept, and the table in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use gantry_identity::Timestamp;
-use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,11 +11,12 @@ use super::health::Health;
 use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, RoutingError, Source};
 use super::table::Table;
 use super::test::{RouteVerdict, TestMessage, Verdict};
-use super::validation::Validations;
+use super::validation::{self, Validations};
 use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::ports::{Documents, StoreError};
+use crate::owned::{Changed, Edits, Owned};
+use crate::ports::{Collection, Documents, StoreError};
 use crate::service_queue::{ServiceQueue, subscription_id};
 
 const COLLECTION: &str = "routing";
@@ -56,6 +56,10 @@ impl InUse {
 }
 
 impl Kept {
+    fn has_webhook(&self, url: &str) -> bool {
+        self.routing.endpoints.webhooks.iter().any(|webhook| webhook.url == url)
+    }
+
     fn table(&self, hub: &str) -> Result<Table, RoutingError> {
         let numbers = self.numbers.iter().map(|(name, number)| (name.clone(), number.number)).collect();
         Table::compile(&self.routing, &numbers, hub)
@@ -75,59 +79,73 @@ pub struct InUse {
 
 /// The routes of a hub.
 pub(crate) struct Routes {
-    pub(super) documents: Arc<dyn Documents>,
     pub(super) validations: Validations,
     hub: String,
-    current: RwLock<Current>,
-    /// Held over a read, change and write.
-    writing: tokio::sync::Mutex<()>,
+    current: Owned<Current>,
     changed: tokio::sync::watch::Sender<u64>,
     health: Health,
 }
 
+/// What is read of the store: routing and the table made of it, and the webhooks that proved themselves.
 struct Current {
     kept: Arc<Kept>,
     table: Arc<Table>,
+    proved: HashSet<String>,
 }
 
 impl Routes {
-    pub(crate) fn load(documents: Arc<dyn Documents>, hub: &str) -> Result<Self, StoreError> {
-        let unreadable = |error: String| StoreError::Failed(format!("stored routing cannot be read: {error}"));
-        let stored = documents.all(COLLECTION)?.into_iter().find(|(id, _)| id == ID);
-        let kept: Kept = match stored {
-            Some((_, text)) => serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
-            None => Kept::default(),
+    pub(crate) async fn load(documents: Arc<dyn Documents>, hub: &str) -> Result<Self, StoreError> {
+        let name = hub.to_owned();
+        let read = move |stored: Vec<Collection>| {
+            let unreadable = |error: String| StoreError::Failed(format!("stored routing cannot be read: {error}"));
+            let [routing, webhooks] = <[Collection; 2]>::try_from(stored).expect("as many as were asked for");
+            let kept: Kept = match routing.documents.into_iter().find(|(id, _)| id == ID) {
+                Some((_, text)) => serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
+                None => Kept::default(),
+            };
+            let table = kept.table(&name).map_err(|error| unreadable(error.to_string()))?;
+            let proved = webhooks.documents.into_iter().map(|(url, _)| url).collect();
+            Ok(Current { kept: Arc::new(kept), table: Arc::new(table), proved })
         };
-        let table = kept.table(hub).map_err(|error| unreadable(error.to_string()))?;
-        let (changed, _) = tokio::sync::watch::channel(kept.version);
-        let current = RwLock::new(Current { kept: Arc::new(kept), table: Arc::new(table) });
-        Ok(Self {
-            validations: Validations::load(&*documents)?,
-            documents,
-            hub: hub.to_owned(),
-            current,
-            writing: tokio::sync::Mutex::default(),
-            changed,
-            health: Health::default(),
-        })
+        let current = Owned::load(documents, vec![COLLECTION, validation::COLLECTION], read).await?;
+        let (changed, _) = tokio::sync::watch::channel(current.current().kept.version);
+        let (validations, health) = Default::default();
+        Ok(Self { validations, hub: hub.to_owned(), current, changed, health })
+    }
+
+    /// Whether a webhook proved that it wants events.
+    pub(super) fn has_proved(&self, url: &str) -> bool {
+        self.current.current().proved.contains(url)
+    }
+
+    /// Keeps that a webhook proved it.
+    pub(super) async fn keep_proof(&self, url: &str) -> Result<(), StoreError> {
+        let prove = |current: &Current| {
+            let Current { kept, table, proved } = current;
+            let (kept, table, mut proved) = (Arc::clone(kept), Arc::clone(table), proved.clone());
+            proved.insert(url.to_owned());
+            let edits = vec![vec![], vec![(url.to_owned(), Some("{}".into()))]];
+            Ok(Changed { edits, next: Current { kept, table, proved }, said: () })
+        };
+        self.current.change(prove).await
     }
 
     /// The table in use.
     pub(crate) fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.current.read().table)
+        Arc::clone(&self.current.current().table)
     }
 }
 
 impl Hub {
     /// Routing as it is, and its ETag.
     pub fn routing(&self) -> (Routing, String) {
-        let current = self.routes.current.read();
+        let current = self.routes.current.current();
         (current.kept.routing.clone(), etag(current.kept.version))
     }
 
     /// Endpoints beside the built-in one.
     pub fn endpoints(&self) -> Vec<InUse> {
-        let kept = Arc::clone(&self.routes.current.read().kept);
+        let kept = Arc::clone(&self.routes.current.current().kept);
         let in_use = |endpoint: Endpoint| {
             let Number { number, since_ms } = *kept.numbers.get(&endpoint.name)?;
             Some(InUse { number, since: Timestamp::from_millis(since_ms), endpoint })
@@ -182,28 +200,31 @@ impl Hub {
     /// # Errors
     /// [`HubError::Routing`] names what is wrong, [`HubError::RoutingChanged`] when the ETag is not the current one.
     pub async fn put_routing(&self, now: Timestamp, routing: Routing, if_match: &IfMatch) -> Result<String, HubError> {
-        let _one = self.routes.writing.lock().await;
-        let before = Arc::clone(&self.routes.current.read().kept);
-        if !if_match.admits(&etag(before.version)) {
-            return Err(HubError::RoutingChanged);
-        }
-        let routing = routing.with_secrets_of(&before.routing);
-        routing.check()?;
-        let (numbers, last_number) = number(&routing, &before, now);
-        let kept = Kept { routing, numbers, last_number, version: before.version + 1 };
-        let table = kept.table(&self.routes.hub)?;
-        let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
-        let webhooks = &kept.routing.endpoints.webhooks;
-        let is_webhook = |url: &str| webhooks.iter().any(|webhook| webhook.url == url);
-        let mut changes = vec![(COLLECTION, ID.to_owned(), Some(text))];
-        changes.extend(self.routes.validations.forgotten(is_webhook));
-        self.routes.documents.put(changes).await?;
-        self.routes.validations.retain(is_webhook);
-        let version = kept.version;
+        let replace = |before: &Current| {
+            let kept = &before.kept;
+            if !if_match.admits(&etag(kept.version)) {
+                return Err(HubError::RoutingChanged);
+            }
+            let routing = routing.clone().with_secrets_of(&kept.routing);
+            routing.check()?;
+            let (numbers, last_number) = number(&routing, kept, now);
+            let kept = Kept { routing, numbers, last_number, version: kept.version + 1 };
+            let table = kept.table(&self.routes.hub)?;
+            let text = serde_json::to_string(&kept).map_err(|error| HubError::Failed(error.to_string()))?;
+            let (proved, unused): (HashSet<_>, HashSet<_>) =
+                before.proved.iter().cloned().partition(|url| kept.has_webhook(url));
+            let forgotten: Edits = unused.into_iter().map(|url| (url, None)).collect();
+            let edits = vec![vec![(ID.to_owned(), Some(text))], forgotten];
+            let said = etag(kept.version);
+            Ok(Changed { edits, next: Current { kept: Arc::new(kept), table: Arc::new(table), proved }, said })
+        };
+        let outcome = self.routes.current.change(replace).await;
+        // What others wrote was read with it, even when this was refused.
+        let kept = Arc::clone(&self.routes.current.current().kept);
+        self.routes.validations.retain(|url| kept.has_webhook(url));
         self.routes.health.retain(|name| kept.numbers.contains_key(name));
-        *self.routes.current.write() = Current { kept: Arc::new(kept), table: Arc::new(table) };
-        self.routes.changed.send_replace(version);
-        Ok(etag(version))
+        self.routes.changed.send_if_modified(|version| std::mem::replace(version, kept.version) != kept.version);
+        outcome
     }
 }
 

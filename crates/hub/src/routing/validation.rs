@@ -3,7 +3,7 @@
 //! A webhook is sent a code once. It proves itself by answering with the code, or somebody opens the link with the
 //! code in it within [`LINK_LIFE`]. What is proved is kept until no endpoint has the address any more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use gantry_identity::{Key, Timestamp};
@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::ports::{Change, Documents, StoreError};
 use crate::streams::{hex, unhex};
 
 /// How long a link may be opened (endpoint validation: ten minutes).
 pub const LINK_LIFE: Duration = Duration::from_secs(600);
-const COLLECTION: &str = "webhooks";
+/// Collection of the addresses that proved themselves.
+pub(super) const COLLECTION: &str = "webhooks";
 /// Addresses that wait at once. Endpoints are fewer; this bounds those of routing that changed meanwhile.
 const WAITING_MAX: usize = 64;
 
@@ -39,22 +39,14 @@ struct Waiting {
     is_sent: bool,
 }
 
-/// Webhooks that proved themselves, and those that are asked to.
+/// Webhooks that are asked to prove themselves.
+#[derive(Default)]
 pub(crate) struct Validations {
-    proved: Mutex<HashSet<String>>,
     waiting: Mutex<HashMap<String, Waiting>>,
 }
 
 impl Validations {
-    pub(crate) fn load(documents: &dyn Documents) -> Result<Self, StoreError> {
-        let proved = documents.all(COLLECTION)?.into_iter().map(|(url, _)| url).collect();
-        Ok(Self { proved: Mutex::new(proved), waiting: Mutex::default() })
-    }
-
     fn state(&self, now: Timestamp, url: &str, draw: impl FnOnce() -> [u8; 32]) -> Validation {
-        if self.proved.lock().contains(url) {
-            return Validation::Proved;
-        }
         let mut waiting = self.waiting.lock();
         waiting.retain(|_, one| one.expires_at > now);
         if waiting.len() >= WAITING_MAX && !waiting.contains_key(url) {
@@ -82,20 +74,12 @@ impl Validations {
         found.next().map(|(url, _)| url.clone())
     }
 
-    fn prove(&self, url: &str) {
-        self.proved.lock().insert(url.to_owned());
+    fn proved(&self, url: &str) {
         self.waiting.lock().remove(url);
     }
 
-    /// What to write so that addresses no endpoint has are forgotten.
-    pub(crate) fn forgotten(&self, in_use: impl Fn(&str) -> bool) -> Vec<Change> {
-        let proved = self.proved.lock();
-        proved.iter().filter(|url| !in_use(url)).map(|url| (COLLECTION, url.clone(), None)).collect()
-    }
-
-    /// Forgets them.
+    /// Forgets addresses no endpoint has.
     pub(crate) fn retain(&self, in_use: impl Fn(&str) -> bool) {
-        self.proved.lock().retain(|url| in_use(url));
         self.waiting.lock().retain(|url, _| in_use(url));
     }
 }
@@ -103,6 +87,9 @@ impl Validations {
 impl Hub {
     /// How far a webhook is. A code stays the same for [`LINK_LIFE`].
     pub fn webhook_validation(&self, now: Timestamp, url: &str) -> Validation {
+        if self.routes.has_proved(url) {
+            return Validation::Proved;
+        }
         let draw = || {
             let mut bytes = [0; 32];
             self.entropy.fill(&mut bytes);
@@ -121,8 +108,8 @@ impl Hub {
     /// # Errors
     /// When that cannot be kept.
     pub async fn webhook_proved(&self, url: &str) -> Result<(), HubError> {
-        self.routes.documents.put(vec![(COLLECTION, url.to_owned(), Some("{}".into()))]).await?;
-        self.routes.validations.prove(url);
+        self.routes.keep_proof(url).await?;
+        self.routes.validations.proved(url);
         Ok(())
     }
 
@@ -143,13 +130,9 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(0);
 
-    fn none() -> Validations {
-        Validations { proved: Mutex::default(), waiting: Mutex::default() }
-    }
-
     #[test]
     fn a_code_is_sent_once_and_opens_until_it_expires() {
-        let all = none();
+        let all = Validations::default();
         let code = hex(&[1; 32]);
         assert!(all.state(NOW, "u", || [1; 32]) == Validation::Code(code.clone()));
         assert!(all.state(NOW, "u", || [2; 32]) == Validation::Code(code.clone()));
@@ -164,21 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proved_stays_until_no_endpoint_has_it() {
-        let all = none();
-        all.state(NOW, "u", || [1; 32]);
-        all.prove("u");
-        assert!(all.state(NOW, "u", || [2; 32]) == Validation::Proved);
-        assert_eq!(all.of_code(NOW, &hex(&[1; 32])), None);
-        assert!(all.forgotten(|url| url == "u").is_empty());
-        assert_eq!(all.forgotten(|_| false), [(COLLECTION, "u".to_owned(), None)]);
-        all.retain(|_| false);
-        assert!(all.state(NOW, "u", || [2; 32]) == Validation::Code(hex(&[2; 32])));
+    fn a_code_is_forgotten_with_its_address_and_once_it_is_proved() {
+        let all = Validations::default();
+        for forget in [|all: &Validations| all.proved("u"), |all: &Validations| all.retain(|_| false)] {
+            all.state(NOW, "u", || [1; 32]);
+            forget(&all);
+            assert_eq!(all.of_code(NOW, &hex(&[1; 32])), None);
+            assert!(all.state(NOW, "u", || [2; 32]) == Validation::Code(hex(&[2; 32])));
+            all.retain(|url| url == "u");
+            assert_eq!(all.of_code(NOW, &hex(&[2; 32])).as_deref(), Some("u"));
+            all.retain(|_| false);
+        }
     }
 
     #[test]
     fn so_many_wait_at_once() {
-        let all = none();
+        let all = Validations::default();
         for n in 0..WAITING_MAX {
             assert!(matches!(all.state(NOW, &n.to_string(), || [1; 32]), Validation::Code(_)));
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use gantry_blobs::{Permission, Place};
 use gantry_hub::Hub;
-use gantry_hub::ports::{Documents, StoreError};
+use gantry_hub::owned::{Changed, Edits, Owned};
+use gantry_hub::ports::{Collection, Documents, StoreError};
 use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ const COLLECTION: &str = "import_export_jobs";
 const HISTORY_LEN_MAX: usize = 200;
 /// How long they are remembered. Source: IoT Hub quotas, job history.
 const HISTORY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Pause after an outcome could not be kept.
+const KEEP_PAUSE: Duration = Duration::from_secs(5);
 /// Longest address or blob name of a request in bytes.
 const TEXT_LEN_MAX: usize = 8 * 1024;
 const BLOB_NAME: &str = "devices.txt";
@@ -145,33 +148,8 @@ impl Progress {
     }
 }
 
-#[derive(Default)]
-struct Jobs {
-    /// By time and id.
-    all: BTreeMap<(i64, String), Job>,
-    active: Option<(String, Arc<Progress>)>,
-}
-
-impl Jobs {
-    fn find(&self, id: &str) -> Option<&Job> {
-        self.all.values().find(|job| job.job_id == id)
-    }
-
-    fn put(&mut self, job: Job) {
-        self.all.insert((job.created_at, job.job_id.clone()), job);
-    }
-
-    /// A job as it is now.
-    fn shown(&self, job: &Job) -> Job {
-        let mut job = job.clone();
-        if let Some((id, progress)) = &self.active
-            && *id == job.job_id
-        {
-            job.progress = progress.percent();
-        }
-        job
-    }
-}
+/// Jobs by time and id.
+type Jobs = BTreeMap<(i64, String), Job>;
 
 /// Import and export jobs of the hub.
 #[derive(Clone)]
@@ -181,9 +159,9 @@ pub struct ImportExport {
 
 pub(super) struct Inner {
     pub(super) hub: Arc<Hub>,
-    documents: Arc<dyn Documents>,
     containers: Arc<dyn Containers>,
-    jobs: std::sync::Mutex<Jobs>,
+    jobs: Owned<Jobs>,
+    active: std::sync::Mutex<Option<(String, Arc<Progress>)>>,
     /// One is made at a time.
     creating: tokio::sync::Mutex<()>,
 }
@@ -206,19 +184,20 @@ impl ImportExport {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn load(
+    pub async fn load(
         hub: Arc<Hub>,
         documents: Arc<dyn Documents>,
         containers: Arc<dyn Containers>,
     ) -> Result<Self, StoreError> {
-        let mut jobs = Jobs::default();
-        for (id, text) in documents.all(COLLECTION)? {
-            let job = serde_json::from_str(&text);
-            jobs.put(job.map_err(|_| StoreError::Failed(format!("import or export job `{id}` cannot be read")))?);
-        }
-        let jobs = std::sync::Mutex::new(jobs);
-        let inner = Inner { hub, documents, containers, jobs, creating: tokio::sync::Mutex::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        let read = |(id, text): (String, String)| {
+            let unreadable = |_| StoreError::Failed(format!("import or export job `{id}` cannot be read"));
+            serde_json::from_str(&text).map(|job: Job| (job.key(), job)).map_err(unreadable)
+        };
+        let read_all =
+            move |stored: Vec<Collection>| stored.into_iter().flat_map(|all| all.documents).map(read).collect();
+        let jobs = Owned::load(documents, vec![COLLECTION], read_all).await?;
+        let (active, creating) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { hub, containers, jobs, active, creating }) })
     }
 
     /// Fails the jobs that ran when the process ended, and forgets those that are too old. To be called at start.
@@ -226,56 +205,41 @@ impl ImportExport {
     /// # Errors
     /// When they cannot be written.
     pub async fn settle(&self) -> Result<(), StoreError> {
-        let oldest = now().as_millis() - HISTORY_LIFE.as_millis() as i64;
-        let changes = {
-            let mut jobs = self.jobs();
-            let old = jobs.all.range(..(oldest, String::new())).map(|(key, _)| key.clone()).collect::<Vec<_>>();
-            let mut changes = Vec::new();
-            for key in old {
-                jobs.all.remove(&key);
-                changes.push((COLLECTION, key.1, None));
-            }
-            for job in jobs.all.values_mut().filter(|job| job.status == Status::Running) {
+        let oldest = (now().as_millis() - HISTORY_LIFE.as_millis() as i64, String::new());
+        let settle = |all: &Jobs| {
+            let mut next = all.clone();
+            let kept = next.split_off(&oldest);
+            let mut edits: Edits = std::mem::replace(&mut next, kept).into_keys().map(|(_, id)| (id, None)).collect();
+            for job in next.values_mut().filter(|job| job.status == Status::Running) {
                 job.end(Status::Failed, Some("the hub was restarted while the job ran; start it again".into()));
-                changes.push((COLLECTION, job.job_id.clone(), Some(job.text())));
+                edits.push((job.job_id.clone(), Some(job.text())));
             }
-            changes
+            Ok(Changed { edits: vec![edits], next, said: () })
         };
-        self.inner.documents.put(changes).await
-    }
-
-    fn jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
-        self.inner.jobs()
+        self.inner.jobs.change(settle).await
     }
 
     pub(crate) async fn create(&self, request: Request) -> Result<Job, JobError> {
         let _one = self.inner.creating.lock().await;
-        if self.jobs().active.is_some() {
+        if self.inner.active().is_some() {
             return Err(JobError::Busy);
         }
         let (job, work) = self.prepare(request).await?;
-        let mut changes = vec![(COLLECTION, job.job_id.clone(), Some(job.text()))];
-        let forgotten = self.forget();
-        changes.extend(forgotten.into_iter().map(|id| (COLLECTION, id, None)));
-        self.inner.documents.put(changes).await?;
+        let add = |all: &Jobs| {
+            let mut next = all.clone();
+            let mut edits = vec![(job.job_id.clone(), Some(job.text()))];
+            // The oldest go when there are too many.
+            while next.len() >= HISTORY_LEN_MAX {
+                edits.extend(next.pop_first().map(|((_, id), _)| (id, None)));
+            }
+            next.insert(job.key(), job.clone());
+            Ok::<_, StoreError>(Changed { edits: vec![edits], next, said: () })
+        };
+        self.inner.jobs.change(add).await?;
         let progress = Arc::new(Progress::default());
-        {
-            let mut jobs = self.jobs();
-            jobs.put(job.clone());
-            jobs.active = Some((job.job_id.clone(), Arc::clone(&progress)));
-        }
+        *self.inner.active() = Some((job.job_id.clone(), Arc::clone(&progress)));
         tokio::spawn(run(Arc::clone(&self.inner), job.clone(), work, progress));
         Ok(job)
-    }
-
-    /// Drops the oldest jobs when there are too many; says which.
-    fn forget(&self) -> Vec<String> {
-        let mut jobs = self.jobs();
-        let mut forgotten = Vec::new();
-        while jobs.all.len() >= HISTORY_LEN_MAX {
-            forgotten.extend(jobs.all.pop_first().map(|(_, job)| job.job_id));
-        }
-        forgotten
     }
 
     async fn prepare(&self, request: Request) -> Result<(Job, Work), JobError> {
@@ -344,20 +308,19 @@ impl ImportExport {
     }
 
     pub(crate) fn list(&self) -> Vec<Job> {
-        let jobs = self.jobs();
-        jobs.all.values().rev().map(|job| jobs.shown(job)).collect()
+        self.inner.jobs.current().values().rev().map(|job| self.inner.shown(job)).collect()
     }
 
     pub(crate) fn get(&self, id: &str) -> Result<Job, JobError> {
-        let jobs = self.jobs();
-        jobs.find(id).map(|job| jobs.shown(job)).ok_or_else(|| JobError::Unknown(id.to_owned()))
+        let jobs = self.inner.jobs.current();
+        let found = jobs.values().find(|job| job.job_id == id);
+        found.map(|job| self.inner.shown(job)).ok_or_else(|| JobError::Unknown(id.to_owned()))
     }
 
     /// Stops a job that runs, soon; a job that ended stays as it is.
     pub(crate) async fn cancel(&self, id: &str) -> Result<(), JobError> {
-        let jobs = self.jobs();
-        jobs.find(id).ok_or_else(|| JobError::Unknown(id.to_owned()))?;
-        if let Some((active, progress)) = &jobs.active
+        self.get(id)?;
+        if let Some((active, progress)) = &*self.inner.active()
             && active == id
         {
             progress.cancelled.store(true, Ordering::Relaxed);
@@ -367,12 +330,27 @@ impl ImportExport {
 }
 
 impl Inner {
-    fn jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn active(&self) -> std::sync::MutexGuard<'_, Option<(String, Arc<Progress>)>> {
+        self.active.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A job as it is now.
+    fn shown(&self, job: &Job) -> Job {
+        let mut job = job.clone();
+        if let Some((id, progress)) = &*self.active()
+            && *id == job.job_id
+        {
+            job.progress = progress.percent();
+        }
+        job
     }
 }
 
 impl Job {
+    fn key(&self) -> (i64, String) {
+        (self.created_at, self.job_id.clone())
+    }
+
     fn text(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers are JSON")
     }
@@ -408,13 +386,17 @@ async fn run(inner: Arc<Inner>, mut job: Job, work: Work, progress: Arc<Progress
             job.end(Status::Failed, Some(reason));
         }
     }
-    let saved = inner.documents.put(vec![(COLLECTION, job.job_id.clone(), Some(job.text()))]).await;
-    if let Err(error) = saved {
-        tracing::error!(%error, job = %job.job_id, "the outcome of a job is not kept");
+    let end = |all: &Jobs| {
+        let mut next = all.clone();
+        next.insert(job.key(), job.clone());
+        Ok::<_, StoreError>(Changed { edits: vec![vec![(job.job_id.clone(), Some(job.text()))]], next, said: () })
+    };
+    // Until the outcome is kept the job counts as running: no other could be made either.
+    while let Err(error) = inner.jobs.change(end).await {
+        tracing::error!(%error, job = %job.job_id, "the outcome of a job is not kept yet");
+        tokio::time::sleep(KEEP_PAUSE).await;
     }
-    let mut jobs = inner.jobs();
-    jobs.put(job);
-    jobs.active = None;
+    *inner.active() = None;
 }
 
 #[cfg(test)]
