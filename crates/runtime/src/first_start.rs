@@ -337,6 +337,8 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use gantry_storage::Database;
+
     use super::*;
 
     /// Puts what was stored once, and gives it as it would be stored today.
@@ -345,7 +347,9 @@ mod tests {
         let text = String::from_utf8(gantry_golden::read(&path)).unwrap();
         let shape: S = serde_json::from_str(&text).unwrap();
         gantry_golden::check(&path, format!("{}\n", serde_json::to_string(&shape).unwrap()).as_bytes());
-        database.put_documents("settings", vec![(id.into(), Some(text))]).await.unwrap();
+        let version = database.all(SETTINGS).await.unwrap().version;
+        let documents = vec![(id.into(), Some(text))];
+        database.put(vec![Changes { collection: SETTINGS, version, documents }]).await.unwrap();
     }
 
     #[tokio::test]

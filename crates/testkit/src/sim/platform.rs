@@ -168,7 +168,7 @@ fn hub_config() -> HubConfig {
 
 impl Platform {
     /// Starts on what is on the disks.
-    pub(super) fn start(disks: &Disks, sabotage: Sabotage, random: &mut Random) -> Result<Self, String> {
+    pub(super) async fn start(disks: &Disks, sabotage: Sabotage, random: &mut Random) -> Result<Self, String> {
         let database = Database::open(&disks.folder()).map_err(|error| format!("state.db: {error}"))?;
         disks.log.faults.lies.store(sabotage == Sabotage::LyingSync, Ordering::SeqCst);
         let events = Events::open_on(Arc::new(disks.log.clone()), log_config());
@@ -182,7 +182,7 @@ impl Platform {
             audit: Arc::new(Silent),
             observer: Arc::new(()),
         };
-        let hub = Hub::new(hub_config(), ports).map_err(|error| format!("hub: {error}"))?;
+        let hub = Hub::new(hub_config(), ports).await.map_err(|error| format!("hub: {error}"))?;
         Ok(Self { hub: Arc::new(hub), database, events })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt as _;
 use gantry_hub::connection::{CloseReason, Delivery, Mailbox};
-use gantry_hub::ports::{Checkpoints as _, Queues as _};
+use gantry_hub::ports::{Checkpoints as _, Documents as _, Queues as _};
 use gantry_hub::{HubError, LockToken, Session};
 use gantry_identity::{DeviceId, Identity, KeyPair, Timestamp};
 
@@ -141,7 +141,7 @@ impl World {
 
     /// Starts the platform on what is on the disks, and looks at the followers' places.
     pub(super) async fn start(&mut self) -> Result<(), String> {
-        let platform = Platform::start(&self.disks, self.options.sabotage, &mut self.random)?;
+        let platform = Platform::start(&self.disks, self.options.sabotage, &mut self.random).await?;
         for partition in 0..PARTITIONS {
             let name = place_name(partition);
             let failed = |error: gantry_hub::ports::CheckpointError| format!("checkpoint {name}: {error}");
@@ -192,7 +192,7 @@ impl World {
 
     /// Waits until what nobody waits for is written too.
     pub(super) async fn settle_writes(&self) -> Result<(), String> {
-        let written = self.platform().database.put_changes(vec![]).await;
+        let written = self.platform().database.put(vec![]).await;
         written.map_err(|error| format!("writing nothing: {error}"))
     }
 
