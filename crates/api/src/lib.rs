@@ -18,6 +18,7 @@ mod openapi;
 mod operation;
 mod platform;
 pub mod process;
+mod query;
 mod reference;
 mod routes;
 mod throttle;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{DpsFailure, with_header};
 use crate::auth::{PeerAddress, PeerCertificate, device_token};
+use crate::query::Query;
 use crate::{Api, now};
 
 type Peer = Extension<PeerAddress>;

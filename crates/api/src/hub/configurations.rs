@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::configuration::{Configuration, ConfigurationError, ConfigurationWrite, check_metric, check_target};
@@ -20,6 +20,7 @@ use super::bodies;
 use super::{device, if_match};
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;

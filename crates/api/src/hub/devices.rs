@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gantry_identity::Identity;
@@ -15,6 +15,7 @@ use super::bodies::{self, DeviceBody};
 use super::{device, if_match, module};
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;

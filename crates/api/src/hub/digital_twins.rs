@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::digital_twin::{Patch, view};
@@ -18,6 +18,7 @@ use super::bodies;
 use super::methods::{MethodTimeouts, answered, call_method};
 use super::{device, if_match};
 use crate::error::ApiError;
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Response, ApiError>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::connection::MethodResponse;
@@ -24,6 +24,7 @@ use super::methods::{MethodBody, MethodTimeouts, call_method};
 use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
 use crate::error::ApiError;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 /// Jobs on a page when the caller does not say.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use gantry_monitoring::alerts::{Alert, AlertState};
 use gantry_monitoring::rules::Rule;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::error::PlatformError;
 use super::parse;
 use crate::fields;
+use crate::query::Query;
 use crate::{Api, now};
 
 /// Alerts in one answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use gantry_hub::device::IfMatch;
 use gantry_hub::limits;
@@ -18,6 +18,7 @@ use super::error::PlatformError;
 use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
 use crate::hub::methods::{MethodBody, call_method};
+use crate::query::Query;
 use crate::{Api, now};
 
 type Answer = Result<Json<Value>, PlatformError>;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use gantry_identity::KeyPair;
 use gantry_provisioning::{
@@ -24,6 +24,7 @@ use crate::dps::service::{document, group, individual};
 use crate::fields;
 use crate::hub::if_match;
 use crate::operation::{Operation, Parameter};
+use crate::query::Query;
 use crate::routes::Routes;
 use crate::{Api, now};
 

@@ -81,6 +81,42 @@ async fn every_body_has_the_fields_of_its_row_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_query_that_cannot_be_read_is_refused_in_the_shape_of_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    ok(call(&api, "PUT", "/devices/X1", json!({ "deviceId": "X1" })).await);
+    let mut refusals = 0;
+    for (row, path) in operations(&api) {
+        // What goes on and on has no body to look at.
+        if row.head == Head::DpsDevice || ["Live_Get", "Monitor_Get"].contains(&&*row.id) {
+            continue;
+        }
+        let parameters =
+            row.query.iter().flat_map(|one| ["soon", "-1", ""].map(|text| format!("?{}={text}", one.name)));
+        for query in parameters {
+            let answer = call(&api, method(&row).as_str(), &format!("{path}{query}"), json!({})).await;
+            if answer.status == StatusCode::BAD_REQUEST {
+                assert!(!words(&answer).is_empty(), "{} {query}: {answer:?}", row.id);
+                refusals += 1;
+            }
+        }
+    }
+    assert!(refusals > 10, "{refusals}");
+    for (path, status) in [
+        ("/digitaltwins/X1/commands/x?connectTimeoutInSeconds=soon", 400),
+        ("/platform/v1/devices/X1/series", 400),
+        ("/platform/v1/devices/X1/series?signal=a&signal=b", 400),
+        ("/platform/v1/alerts?state=loud", 400),
+        ("/platform/v1/provisioning/enrollments?limit=many", 400),
+    ] {
+        let how = if path.contains("commands") { "POST" } else { "GET" };
+        let answer = call(&api, how, path, Value::Null).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(!words(&answer).is_empty(), "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_refused_by_every_body() {
     let folder = tempfile::tempdir().unwrap();
     let api = api(&folder);
