@@ -92,7 +92,7 @@ async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<C
         }
         Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
         Access::Platform(needed) => platform(api, parts, &peer, needed).await.map_err(IntoResponse::into_response)?,
-        Access::Proof(_) | Access::Anyone => return Ok(None),
+        Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
     };
     Ok(Some(caller))
 }

@@ -113,7 +113,7 @@ fn security(access: Access) -> Value {
         Access::Provisioning(_) => json!([{ "provisioningPolicy": [] }]),
         Access::Device => json!([{ "device": [] }]),
         Access::Platform(_) => json!([{ "session": [] }, { "hubPolicy": [] }]),
-        Access::Proof(_) | Access::Anyone => json!([]),
+        Access::Blob(_) | Access::Proof(_) | Access::Anyone => json!([]),
     }
 }
 
@@ -135,7 +135,7 @@ fn failure(head: Head) -> Value {
         Head::Service | Head::Device => "HubError",
         Head::DpsService | Head::DpsDevice => "DpsError",
         Head::Platform | Head::Tokens => "Error",
-        Head::Process => return json!({ "description": "It failed." }),
+        Head::Blob | Head::Process => return json!({ "description": "It failed." }),
     };
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
     json!({ "description": "It failed; the body says why.", "content": { "application/json": { "schema": schema } } })

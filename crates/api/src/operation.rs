@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::http::Method;
+use gantry_blobs::Permission;
 use gantry_hub::throttle;
 use gantry_identity::Rights;
 
@@ -31,6 +32,8 @@ pub enum Head {
     DpsDevice,
     /// The platform: the page and the command line.
     Platform,
+    /// The blob store. Its rows lead to no router; see `blob/operations.rs`.
+    Blob,
     /// The token server.
     Tokens,
     /// The process: its health, and ways in for other protocols.
@@ -39,8 +42,16 @@ pub enum Head {
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 7] =
-        [Self::Service, Self::Device, Self::DpsService, Self::DpsDevice, Self::Platform, Self::Tokens, Self::Process];
+    pub const ALL: [Self; 8] = [
+        Self::Service,
+        Self::Device,
+        Self::DpsService,
+        Self::DpsDevice,
+        Self::Platform,
+        Self::Blob,
+        Self::Tokens,
+        Self::Process,
+    ];
 
     /// Its name in documents.
     pub const fn name(self) -> &'static str {
@@ -50,6 +61,7 @@ impl Head {
             Self::DpsService => "Provisioning, for operators",
             Self::DpsDevice => "Provisioning, for devices",
             Self::Platform => "Platform",
+            Self::Blob => "Blob store",
             Self::Tokens => "Token server",
             Self::Process => "Process",
         }
@@ -80,6 +92,8 @@ pub enum Access {
     Device,
     /// Whoever has these permissions on the platform: a session of the page, or a token of a policy of the hub.
     Platform(Permissions),
+    /// A shared key of the account, or a signature that allows one of these.
+    Blob(&'static [Permission]),
     /// A proof that the operation reads itself, in words.
     Proof(&'static str),
     /// Nothing: anybody may call.
@@ -93,6 +107,10 @@ impl fmt::Display for Access {
             Self::Device => f.write_str("the device, or policy: DeviceConnect"),
             Self::Platform(Permissions::NONE) => f.write_str("whoever is signed in"),
             Self::Platform(permissions) => write!(f, "{permissions}"),
+            Self::Blob(one_of) => {
+                let words: Vec<_> = one_of.iter().map(|one| format!("{one:?}").to_ascii_lowercase()).collect();
+                write!(f, "shared key, or signature to {}", words.join(" or "))
+            }
             Self::Proof(what) => f.write_str(what),
             Self::Anyone => f.write_str("anybody"),
         }

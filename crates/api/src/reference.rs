@@ -50,6 +50,10 @@ fn about(head: Head) -> &'static str {
         }
         Head::DpsDevice => "As the Device Provisioning Service's device API; every call names an `api-version`.\n\n",
         Head::Platform => "Used by the page and the command line.\n\n",
+        Head::Blob => {
+            "As Azure Blob Storage's REST API; requests are told by the account's name, a shared key or a signature. \
+             A signed address may leave the account out. What is not here answers 501.\n\n"
+        }
         Head::Tokens => "When `[token_server]` is on, and in the process `gantry token-server`.\n\n",
         Head::Process => "",
     }

@@ -78,8 +78,8 @@ def test_openapi_is_valid_and_tells_of_everything(call):
     told = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     text = (ROOT / "docs/api.md").read_text()
     rows = re.findall(r"^\| (\w+) `(\S+)` \|", text, re.M)
-    # A WebSocket begins with a GET.
-    written = {("GET" if method == "any" else method, path.replace("{*", "{")) for method, path in rows}
+    # A WebSocket begins with a GET; requests of the blob service are no routes.
+    written = {("GET" if method == "any" else method, path.replace("{*", "{")) for method, path in rows if "{account}" not in path}
     assert told == written and len(told) > 130
 
 

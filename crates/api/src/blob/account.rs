@@ -1,19 +1,12 @@
 //! Operations on the account: listing containers.
 
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::response::IntoResponse as _;
-use gantry_blobs::{LIST_MAX, ListQuery, Permission};
+use gantry_blobs::{LIST_MAX, ListQuery};
 
 use super::error::Failure;
 use super::request::Call;
 use super::{Answer, BlobService, xml};
-
-pub(super) async fn serve(service: &BlobService, call: &Call) -> Answer {
-    match (&call.method, call.query("comp")) {
-        (&Method::GET, "list") => list(service, call).await,
-        _ => Err(Failure::not_implemented("this operation on the account")),
-    }
-}
 
 /// Prefix, marker, delimiter and page size of a list call.
 pub(super) fn list_query(call: &Call) -> Result<ListQuery, Failure> {
@@ -44,8 +37,7 @@ pub(super) fn document(body: std::io::Result<Vec<u8>>) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/xml")], body).into_response())
 }
 
-async fn list(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::List])?;
+pub(super) async fn list(service: &BlobService, call: &Call) -> Answer {
     let query = list_query(call)?;
     let (found, next) = service.blobs.containers(&query.prefix, &query.marker, query.limit).await?;
     let endpoint = endpoint(service, call);

@@ -12,7 +12,7 @@ use gantry_blobs::{BlobError, PUT_BLOB_BYTES_MAX, Permission, Stored};
 
 use super::error::Failure;
 use super::request::Call;
-use super::{Answer, BlobService, blocks, empty, headers};
+use super::{Answer, BlobService, empty, headers};
 use crate::now;
 
 /// How long a client may pause while it sends content.
@@ -26,28 +26,7 @@ const OVERRIDES: [(&str, &str); 5] = [
     ("rsct", "content-type"),
 ];
 
-pub(super) async fn serve(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
-    for parameter in ["snapshot", "versionid"] {
-        if !call.query(parameter).is_empty() {
-            return Err(Failure::not_implemented("snapshots and versions"));
-        }
-    }
-    match (&call.method, call.query("comp")) {
-        (&Method::GET, "") => get(service, call).await,
-        (&Method::HEAD, "") | (&Method::GET | &Method::HEAD, "metadata") => head(service, call).await,
-        (&Method::PUT, "") => put(service, call, body).await,
-        (&Method::DELETE, "") => delete(service, call).await,
-        (&Method::PUT, "metadata") => set_metadata(service, call).await,
-        (&Method::PUT, "properties") => set_properties(service, call).await,
-        (&Method::PUT, "block") => blocks::put(service, call, body).await,
-        (&Method::PUT, "blocklist") => blocks::commit(service, call, body).await,
-        (&Method::GET, "blocklist") => blocks::list(service, call).await,
-        (_, comp) => Err(Failure::not_implemented(&format!("{} blob comp={comp}", call.method))),
-    }
-}
-
-async fn head(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Read])?;
+pub(super) async fn head(service: &BlobService, call: &Call) -> Answer {
     let blob = service.blobs.blob(&call.address()?, &call.conditions()?).await?;
     let mut response = empty(StatusCode::OK);
     let map = response.headers_mut();
@@ -62,8 +41,7 @@ async fn head(service: &BlobService, call: &Call) -> Answer {
     Ok(response)
 }
 
-async fn get(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Read])?;
+pub(super) async fn get(service: &BlobService, call: &Call) -> Answer {
     let range = headers::range(call)?;
     let (blob, (from, to), content) = service.blobs.read(&call.address()?, range, &call.conditions()?).await?;
     let mut response = Response::new(Body::from_stream(content));
@@ -98,8 +76,7 @@ pub(super) fn written(status: StatusCode, blob: &Blob) -> Response {
     response
 }
 
-async fn put(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
-    let permission = call.require(&[Permission::Write, Permission::Create])?;
+pub(super) async fn put(service: &BlobService, call: &Call, granted: Permission, body: &mut BodyDataStream) -> Answer {
     if call.header("x-ms-copy-source").is_some() {
         return Err(Failure::not_implemented("Copy Blob"));
     }
@@ -110,7 +87,7 @@ async fn put(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> A
     }
     let at = call.address()?;
     let mut conditions = call.conditions()?;
-    conditions.only_new = permission == Permission::Create;
+    conditions.only_new = granted == Permission::Create;
     let draft = Draft { properties: call.properties(true)?, metadata: call.metadata()? };
     service.blobs.container(&at.container).await?;
     let stored = receive(service, call, body, PUT_BLOB_BYTES_MAX).await?;
@@ -155,23 +132,20 @@ pub(super) async fn receive(
     Ok(stored)
 }
 
-async fn delete(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Delete])?;
+pub(super) async fn delete(service: &BlobService, call: &Call) -> Answer {
     service.blobs.delete_blob(&call.address()?, call.conditions()?, now()).await?;
     let mut response = empty(StatusCode::ACCEPTED);
     headers::put(response.headers_mut(), "x-ms-delete-type-permanent", "true");
     Ok(response)
 }
 
-async fn set_metadata(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Write])?;
+pub(super) async fn set_metadata(service: &BlobService, call: &Call) -> Answer {
     let (at, metadata, conditions) = (call.address()?, call.metadata()?, call.conditions()?);
     let blob = service.blobs.change_blob(&at, Some(metadata), None, conditions, now()).await?;
     Ok(written(StatusCode::OK, &blob))
 }
 
-async fn set_properties(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Write])?;
+pub(super) async fn set_properties(service: &BlobService, call: &Call) -> Answer {
     let (at, properties, conditions) = (call.address()?, call.properties(false)?, call.conditions()?);
     let blob = service.blobs.change_blob(&at, None, Some(properties), conditions, now()).await?;
     Ok(written(StatusCode::OK, &blob))

@@ -22,7 +22,6 @@ const BLOCK_LIST_BYTES_MAX: usize = 8 << 20;
 const BLOCK_LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn put(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
-    call.require(&[Permission::Write])?;
     if call.header("x-ms-copy-source").is_some() {
         return Err(Failure::not_implemented("Put Block From URL"));
     }
@@ -46,10 +45,14 @@ pub(super) async fn put(service: &BlobService, call: &Call, body: &mut BodyDataS
     Ok(response)
 }
 
-pub(super) async fn commit(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
-    let permission = call.require(&[Permission::Write, Permission::Create])?;
+pub(super) async fn commit(
+    service: &BlobService,
+    call: &Call,
+    granted: Permission,
+    body: &mut BodyDataStream,
+) -> Answer {
     let (at, mut conditions) = (call.address()?, call.conditions()?);
-    conditions.only_new = permission == Permission::Create;
+    conditions.only_new = granted == Permission::Create;
     let draft = Draft { properties: call.properties(false)?, metadata: call.metadata()? };
     let list = tokio::time::timeout(BLOCK_LIST_TIMEOUT, gather(body)).await;
     let list = xml::read_block_list(&list.map_err(|_| BlobError::Incomplete)??)
@@ -70,7 +73,6 @@ async fn gather(body: &mut BodyDataStream) -> Result<Vec<u8>, BlobError> {
 }
 
 pub(super) async fn list(service: &BlobService, call: &Call) -> Answer {
-    call.require(&[Permission::Read])?;
     let (committed, uncommitted) = match call.query("blocklisttype") {
         "" | "committed" => (true, false),
         "uncommitted" => (false, true),

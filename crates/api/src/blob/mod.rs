@@ -14,6 +14,7 @@ mod blocks;
 mod containers;
 mod error;
 mod headers;
+mod operations;
 mod request;
 mod xml;
 
@@ -26,10 +27,12 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
-use gantry_blobs::{Blobs, Target};
+use gantry_blobs::Blobs;
 use gantry_hub::Hub;
 
 use error::Failure;
+use operations::What;
+pub use operations::operations;
 use request::Call;
 
 use crate::PeerAddress;
@@ -98,10 +101,24 @@ async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>
 
 async fn operate(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     headers::check_conditions(call)?;
-    match &call.target {
-        Target::Account => account::serve(service, call).await,
-        Target::Container(container) => containers::serve(service, call, container).await,
-        Target::Blob(..) => blobs::serve(service, call, body).await,
+    let row = operations::find(call)?;
+    let granted = call.require(row.needs)?;
+    match row.what {
+        What::ListContainers => account::list(service, call).await,
+        What::CreateContainer => containers::create(service, call).await,
+        What::ShowContainer => containers::show(service, call).await,
+        What::DeleteContainer => containers::delete(service, call).await,
+        What::SetContainerMetadata => containers::set_metadata(service, call).await,
+        What::ListBlobs => containers::list(service, call).await,
+        What::ReadBlob => blobs::get(service, call).await,
+        What::ShowBlob => blobs::head(service, call).await,
+        What::PutBlob => blobs::put(service, call, granted, body).await,
+        What::DeleteBlob => blobs::delete(service, call).await,
+        What::SetBlobMetadata => blobs::set_metadata(service, call).await,
+        What::SetBlobProperties => blobs::set_properties(service, call).await,
+        What::PutBlock => blocks::put(service, call, body).await,
+        What::CommitBlocks => blocks::commit(service, call, granted, body).await,
+        What::ListBlocks => blocks::list(service, call).await,
     }
 }
 

@@ -89,6 +89,13 @@ impl Call {
         }
     }
 
+    pub(super) fn container(&self) -> Result<&ContainerName, Failure> {
+        match &self.target {
+            Target::Container(name) => Ok(name),
+            _ => Err(Failure::bad("InvalidUri", "a container is needed")),
+        }
+    }
+
     pub(super) fn conditions(&self) -> Result<Conditions, Failure> {
         headers::conditions(self)
     }
