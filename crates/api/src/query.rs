@@ -19,7 +19,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let read = Read::from_request_parts(parts, state).await;
+        let read = Read::<T>::from_request_parts(parts, state).await;
         let row = parts.extensions.get::<Row>();
         read.map(|Read(parameters)| Self(parameters)).map_err(|error| refuse(row, error.body_text()))
     }
