@@ -5,6 +5,7 @@
 //! matches: the caller evaluates the whole condition. Paths into tags and properties have
 //! indexes of their own when they are asked for (`auto_index.rs`).
 
+use gantry_hub::limits;
 use gantry_hub::ports::{Constraint, Record, Search, Step, StoreError, Test};
 use gantry_identity::Identity;
 use rusqlite::types::Value as SqlValue;
@@ -67,7 +68,11 @@ fn column(path: &[Step]) -> Option<Column> {
 fn sql_value(value: &Value) -> Option<SqlValue> {
     match value {
         Value::Bool(b) => Some(SqlValue::Integer((*b).into())),
-        Value::Number(n) => n.as_i64().map(SqlValue::Integer).or_else(|| n.as_f64().map(SqlValue::Real)),
+        Value::Number(n) => {
+            // Past them the evaluator compares what a double makes of an integer; no twin holds such an integer.
+            let exact = n.as_i64().filter(|n| limits::TWIN_INTEGER.contains(n));
+            exact.map(SqlValue::Integer).or_else(|| n.as_f64().map(SqlValue::Real))
+        }
         Value::String(text) => Some(SqlValue::Text(text.clone())),
         _ => None,
     }
