@@ -104,6 +104,23 @@ pub struct SystemProperties<'a> {
 }
 
 impl SystemProperties<'_> {
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> SystemProperties<'static> {
+        let owned = |field: Option<Cow<'_, str>>| field.map(|text| Cow::Owned(text.into_owned()));
+        SystemProperties {
+            message_id: owned(self.message_id),
+            correlation_id: owned(self.correlation_id),
+            user_id: owned(self.user_id),
+            content_type: owned(self.content_type),
+            content_encoding: owned(self.content_encoding),
+            expiry: owned(self.expiry),
+            creation_time: owned(self.creation_time),
+            subject: owned(self.subject),
+            interface_id: owned(self.interface_id),
+            output_name: owned(self.output_name),
+        }
+    }
+
     /// The ten fields in a fixed order; records on disk use it.
     pub fn fields(&self) -> [Option<&str>; 10] {
         [
@@ -189,6 +206,28 @@ pub struct Event<'a> {
     pub destinations: Destinations,
     /// What is added to it on the way there.
     pub added: Cow<'a, [Added]>,
+}
+
+impl Event<'_> {
+    /// The event as it is read once it has its place in the log.
+    pub fn stored(&self, partition: u16, sequence_number: u64, enqueued_at: Timestamp) -> StoredEvent {
+        let owned = |text: &Cow<'_, str>| text.clone().into_owned();
+        StoredEvent {
+            partition,
+            sequence_number,
+            enqueued_at,
+            source: self.source,
+            identity: self.identity.clone(),
+            generation_id: self.generation_id.to_owned(),
+            auth_method: self.auth_method.to_owned(),
+            model_id: self.model_id.map(str::to_owned),
+            system: self.message.system.clone().into_owned(),
+            properties: self.message.properties.iter().map(|(n, v)| (owned(n), v.as_ref().map(owned))).collect(),
+            destinations: self.destinations,
+            added: self.added.to_vec(),
+            body: Bytes::copy_from_slice(self.message.body),
+        }
+    }
 }
 
 /// An event read from the log.

@@ -1,8 +1,8 @@
 //! What an owner makes of its collections of documents: read at start, kept in memory, written with compare-and-swap.
 //!
 //! Others may write the same collections. A change is worked out on what was read last; when somebody wrote since, all
-//! is read again and the change worked out anew. That also mends what a change leaves behind whose caller went away
-//! before it heard that it was written.
+//! is read again and the change worked out anew, whether it was to be written or refused. That also mends what a change
+//! leaves behind whose caller went away before it heard that it was written.
 
 use std::sync::Arc;
 
@@ -67,7 +67,17 @@ impl<T> Owned<T> {
     ) -> Result<R, E> {
         let mut versions = self.versions.lock().await;
         for _ in 0..WRITE_ATTEMPTS {
-            let Changed { mut edits, next, said } = change(&self.current())?;
+            let changed = change(&self.current());
+            let Changed { mut edits, next, said } = match changed {
+                Ok(changed) => changed,
+                Err(refusal) => {
+                    // Nobody is refused for what is true no more.
+                    if self.renew(&mut versions).await? {
+                        continue;
+                    }
+                    return Err(refusal);
+                }
+            };
             edits.resize(self.collections.len(), vec![]);
             let places = self.collections.iter().zip(versions.iter()).zip(edits);
             let changes = places
@@ -80,14 +90,23 @@ impl<T> Owned<T> {
                     return Ok(said);
                 }
                 Err(StoreError::Conflict) => {
-                    let (read, all) = fetch(&*self.documents, &self.collections).await?;
-                    *self.current.write() = Arc::new((self.read)(all)?);
-                    *versions = read;
+                    self.renew(&mut versions).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Reads everything again; says whether somebody had written.
+    async fn renew(&self, versions: &mut Vec<u64>) -> Result<bool, StoreError> {
+        let (read, all) = fetch(&*self.documents, &self.collections).await?;
+        if *versions == read {
+            return Ok(false);
+        }
+        *self.current.write() = Arc::new((self.read)(all)?);
+        *versions = read;
+        Ok(true)
     }
 }
 

@@ -692,33 +692,8 @@ mod tests {
     use crate::actions::Action;
     use crate::signals::tests::event;
     use futures::FutureExt as _;
-    use gantry_hub::ports::{Collection, PortFuture};
     use gantry_identity::Refusal;
-
-    #[derive(Default)]
-    struct Memory(Mutex<BTreeMap<&'static str, Collection>>);
-
-    impl Documents for Memory {
-        fn all(&self, collection: &'static str) -> PortFuture<'_, Collection, StoreError> {
-            let all = self.0.lock().get(collection).cloned().unwrap_or_default();
-            Box::pin(std::future::ready(Ok(all)))
-        }
-
-        fn put(&self, changes: Vec<Changes>) -> PortFuture<'_, (), StoreError> {
-            let mut all = self.0.lock();
-            let is_old = |change: &Changes| all.get(change.collection).map_or(0, |is| is.version) != change.version;
-            let outcome = if changes.iter().any(is_old) { Err(StoreError::Conflict) } else { Ok(()) };
-            for Changes { collection, documents, .. } in changes.into_iter().filter(|_| outcome.is_ok()) {
-                let collection = all.entry(collection).or_default();
-                collection.version += 1;
-                for (id, text) in documents {
-                    collection.documents.retain(|(other, _)| *other != id);
-                    collection.documents.extend(text.map(|text| (id, text)));
-                }
-            }
-            Box::pin(std::future::ready(outcome))
-        }
-    }
+    use gantry_storage_suite::Memory;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 

@@ -1,44 +1,17 @@
 //! What must hold over restarts, replays and floods: nothing is told or done twice, nothing urgent is pushed out.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-
 use futures::FutureExt as _;
 use gantry_hub::event::{MessageSource, StoredEvent, SystemProperties};
-use gantry_hub::ports::{Audit as _, Changes, Collection, Documents, PortFuture, RefusedAccess, StoreError};
+use gantry_hub::ports::{Audit as _, RefusedAccess};
 use gantry_identity::{Identity, Refusal, Timestamp};
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::actions::{Action, State};
 use gantry_monitoring::alerts::{AlertState, Kind};
 use gantry_monitoring::pipeline::Pipeline;
 use gantry_monitoring::rules::{Rule, Severity, When};
+use gantry_storage_suite::Memory;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-#[derive(Default)]
-struct Memory(Mutex<BTreeMap<&'static str, Collection>>);
-
-impl Documents for Memory {
-    fn all(&self, collection: &'static str) -> PortFuture<'_, Collection, StoreError> {
-        let all = self.0.lock().unwrap().get(collection).cloned().unwrap_or_default();
-        Box::pin(std::future::ready(Ok(all)))
-    }
-
-    fn put(&self, changes: Vec<Changes>) -> PortFuture<'_, (), StoreError> {
-        let mut all = self.0.lock().unwrap();
-        let is_old = |change: &Changes| all.get(change.collection).map_or(0, |is| is.version) != change.version;
-        let outcome = if changes.iter().any(is_old) { Err(StoreError::Conflict) } else { Ok(()) };
-        for Changes { collection, documents, .. } in changes.into_iter().filter(|_| outcome.is_ok()) {
-            let collection = all.entry(collection).or_default();
-            collection.version += 1;
-            for (id, text) in documents {
-                collection.documents.retain(|(other, _)| *other != id);
-                collection.documents.extend(text.map(|text| (id, text)));
-            }
-        }
-        Box::pin(std::future::ready(outcome))
-    }
-}
 
 fn event(device: &str, n: u64, body: &str) -> StoredEvent {
     StoredEvent {
@@ -161,6 +134,21 @@ fn a_security_alert_keeps_its_subject_over_a_restart() {
         refused(&again, "a", &format!("10.0.0.1:{n}"));
     }
     assert_eq!(security(&again), 2);
+}
+
+#[test]
+fn what_another_wrote_meanwhile_is_not_undone() {
+    let documents = Memory::default();
+    let (first, second) = (fresh(&documents), fresh(&documents));
+    first.put_rule(rule(When::Urgency { urgency_min: 0.3 })).unwrap();
+    second.put_rule(Rule { id: "s".into(), ..rule(When::Urgency { urgency_min: 0.4 }) }).unwrap();
+    second.delete_rule("anomaly");
+    for monitoring in [&first, &second, &first] {
+        monitoring.store(&documents).now_or_never().unwrap().unwrap();
+    }
+    let rules: Vec<_> = fresh(&documents).rules().into_iter().map(|rule| rule.id).collect();
+    assert!(["r", "s"].iter().all(|id| rules.iter().any(|rule| rule == id)), "{rules:?}");
+    assert!(rules.iter().all(|rule| rule != "anomaly"), "{rules:?}");
 }
 
 #[test]

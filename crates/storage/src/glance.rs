@@ -244,10 +244,11 @@ impl<'de> Visitor<'de> for Name {
 #[cfg(test)]
 mod tests {
     use gantry_hub::ports::Store as _;
+    use gantry_storage_suite::search::fleet;
     use serde_json::json;
 
     use super::*;
-    use crate::search::tests::fleet;
+    use crate::search::tests::open;
 
     fn wanted() -> Vec<Attribute> {
         let of = |part, name: &str| Attribute { part, name: name.to_owned() };
@@ -274,7 +275,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_glance_finds_what_reading_records_whole_finds() {
-        let (_folder, database, records) = fleet().await;
+        let (_folder, database) = open();
+        let records = fleet(&database).await;
         let (filter, search) = (filter(), Search { modules: false, constraints: vec![] });
         let is_wanted = |record: &&Record| {
             record.device.identity.module.is_none() && filter.accepts(&Glance::at(record, filter.attributes()))

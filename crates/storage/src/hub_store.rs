@@ -366,89 +366,19 @@ fn delete_dependents(connection: &Connection, device: &str, module: &str) -> rus
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
+mod tests {
     use gantry_hub::c2d::C2dMessage;
-    use gantry_hub::device::{Authentication, Device};
+    use gantry_hub::device::Device;
     use gantry_hub::ports::Queues as _;
-    use gantry_hub::twin::{Twin, TwinWrite};
-    use gantry_identity::{Key, KeyPair};
+    use gantry_storage_suite::fixtures::{at, record};
 
-    fn identity_of(device: &str, module: &str) -> Identity {
-        crate::shapes::identity(device, module).unwrap()
-    }
-
-    pub(crate) fn record(device: &str, module: &str) -> Record {
-        let keys = KeyPair { primary: Key::from_bytes([1; 32]), secondary: Key::from_bytes([2; 32]) };
-        let device = Device {
-            identity: identity_of(device, module),
-            generation_id: "7".into(),
-            etag: 3,
-            status: Status::Enabled,
-            status_reason: Some("new".into()),
-            status_updated_at: Timestamp::NEVER,
-            authentication: Authentication::Sas(keys),
-            iot_edge: false,
-            device_scope: None,
-            parent_scopes: vec![],
-            managed_by: None,
-        };
-        let mut twin = Twin::new();
-        let desired = serde_json::json!({"a": {"b": [1, 2.5, "x"]}});
-        twin.write(&TwinWrite::merging(None, Some(desired)).unwrap(), Timestamp::from_millis(5)).unwrap();
-        Record { device, twin, revision: 1, presence: Presence::default() }
-    }
-
-    #[tokio::test]
-    async fn a_record_is_read_as_it_was_written_and_survives_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let written = record("d1", "");
-        {
-            let store = Database::open(folder.path()).unwrap();
-            store.insert(vec![written.clone()], vec![]).await.unwrap();
-            assert!(matches!(store.insert(vec![written.clone()], vec![]).await, Err(StoreError::Conflict)));
-        }
-        let store = Database::open(folder.path()).unwrap();
-        assert_eq!(store.record(&written.device.identity).await.unwrap(), Some(written));
-    }
-
-    #[tokio::test]
-    async fn a_write_against_an_old_revision_is_a_conflict() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Database::open(folder.path()).unwrap();
-        let first = record("d1", "");
-        store.insert(vec![first.clone()], vec![]).await.unwrap();
-        store.update(first.clone(), vec![]).await.unwrap();
-        assert!(matches!(store.update(first.clone(), vec![]).await, Err(StoreError::Conflict)));
-        assert!(matches!(store.delete(&first.device.identity, 1, vec![]).await, Err(StoreError::Conflict)));
-        store.delete(&first.device.identity, 2, vec![]).await.unwrap();
-        assert_eq!(store.record(&first.device.identity).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn devices_and_modules_are_listed_apart_and_deleted_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Database::open(folder.path()).unwrap();
-        for (device, module) in [("b", ""), ("a", ""), ("a", "m2"), ("a", "m1"), ("c", "")] {
-            store.insert(vec![record(device, module)], vec![]).await.unwrap();
-        }
-        let names = |records: Vec<Record>| records.iter().map(|r| r.device.identity.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(store.records(false, None, 10).await.unwrap()), ["a", "b", "c"]);
-        assert_eq!(names(store.records(false, Some(&identity_of("a", "")), 1).await.unwrap()), ["b"]);
-        assert_eq!(names(store.records(true, None, 10).await.unwrap()), ["a/m1", "a/m2"]);
-        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 10).await.unwrap()), ["a/m1", "a/m2"]);
-        assert_eq!(names(store.modules_of(&identity_of("a", "").device, 1).await.unwrap()), ["a/m1"]);
-        assert!(store.modules_of(&identity_of("b", "").device, 10).await.unwrap().is_empty());
-        assert_eq!(store.counts().await.unwrap(), Counts { enabled: 3, disabled: 0 });
-        store.delete(&identity_of("a", ""), 1, vec![]).await.unwrap();
-        assert!(store.records(true, None, 10).await.unwrap().is_empty());
-    }
+    use super::*;
 
     #[tokio::test]
     async fn a_read_that_began_before_a_write_does_not_hide_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Database::open(folder.path()).unwrap();
-        let old = record("d", "");
+        let old = record("d");
         store.insert(vec![old.clone()], vec![]).await.unwrap();
         let ticket = store.records_read().get(&old.device.identity).err().unwrap();
         let new = Record { device: Device { etag: 99, ..old.device.clone() }, ..old.clone() };
@@ -457,28 +387,9 @@ pub(crate) mod tests {
         let read = store.record(&old.device.identity).await.unwrap().unwrap();
         assert_eq!((read.device.etag, read.revision), (99, 2));
         assert_eq!(store.record(&old.device.identity).await.unwrap(), Some(read), "from the cache now");
-        store
-            .c2d_push(&old.device.identity, C2dMessage::default(), String::new(), Timestamp::from_millis(0), 9)
-            .await
-            .unwrap();
+        store.c2d_push(&old.device.identity, C2dMessage::default(), String::new(), at(0), 9).await.unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap().unwrap().presence.c2d_count, 1);
         store.delete(&old.device.identity, 2, vec![]).await.unwrap();
         assert_eq!(store.record(&old.device.identity).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn subscriptions_survive_presence() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Database::open(folder.path()).unwrap();
-        let written = record("d", "");
-        let id = written.device.identity.clone();
-        store.insert(vec![written], vec![]).await.unwrap();
-        store.save_subscriptions(&id, 3).await.unwrap();
-        let at = Timestamp::from_millis(9);
-        store.note_presence(&id, Presence { updated_at: at, last_activity_at: at, subscriptions: 0, c2d_count: 0 });
-        // The writer runs jobs in order, so a later awaited write sees the noted one.
-        store.c2d_settle(&id, vec![]).await.unwrap();
-        let presence = store.record(&id).await.unwrap().unwrap().presence;
-        assert_eq!((presence.subscriptions, presence.updated_at), (3, at));
     }
 }

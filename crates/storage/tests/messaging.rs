@@ -10,11 +10,11 @@ use gantry_hub::connection::{Delivery, Mailbox, Subscriptions};
 use gantry_hub::device::{DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
 use gantry_hub::feedback::FileNotification;
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink, EventSource, RefusedAccess, Start};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink, RefusedAccess};
 use gantry_hub::service_queue::{Messaging, ServiceQueue};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, HubError, Ports, Session};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Timestamp};
-use gantry_storage::{Database, Events, LogConfig};
+use gantry_storage::Database;
 use serde_json::Value;
 
 /// Counts up, so that every lock has a token of its own.
@@ -344,64 +344,4 @@ async fn a_waiting_reader_gets_the_next_notification() {
     notified.unwrap();
     world.hub.release_service(queue, received.unwrap().token);
     assert!(world.hub.receive_service(at(0), queue).await.unwrap().is_some());
-}
-
-/// The events of one device in the log of a folder.
-async fn events_of(events: &dyn EventSource, device: &str) -> Vec<gantry_hub::event::StoredEvent> {
-    let mut found = vec![];
-    for partition in 0..events.partitions() {
-        if events.partition(partition).await.unwrap().is_none_or(|state| state.is_empty) {
-            continue;
-        }
-        let mut cursor = events.read(partition, Start::Earliest).await.unwrap().unwrap();
-        let batch = cursor.next(100, 1 << 20).await.unwrap().unwrap();
-        found.extend(batch.events.into_iter().filter(|event| event.identity.device.as_str() == device));
-    }
-    found
-}
-
-#[tokio::test]
-async fn a_write_and_the_event_that_reports_it_survive_together() {
-    let world = World::new().await;
-    let quiet = world.hub.put_device(at(1), &id("quiet"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
-    assert_eq!(quiet.device.identity, id("quiet"));
-    let routing = serde_json::json!({ "routes": [
-        { "name": "lives", "source": "DeviceLifecycleEvents", "endpointNames": ["events"] },
-        { "name": "twins", "source": "TwinChangeEvents", "condition": "$twin.tags.site = 'lyon'",
-          "endpointNames": ["events"] },
-    ]});
-    world.hub.put_routing(at(1), serde_json::from_value(routing).unwrap(), &IfMatch::Any).await.unwrap();
-    world.hub.put_device(at(2), &id("new"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
-    let tags =
-        |site: &str| gantry_hub::twin::TwinWrite::merging(Some(serde_json::json!({ "site": site })), None).unwrap();
-    world.hub.write_twin(at(3), &id("new"), &tags("paris"), &IfMatch::Any).await.unwrap();
-    world.hub.write_twin(at(4), &id("new"), &tags("lyon"), &IfMatch::Any).await.unwrap();
-    // A write that is refused reports nothing.
-    let stale = IfMatch::tag("AAAAAAAAAAE=");
-    assert!(world.hub.write_twin(at(5), &id("new"), &tags("lyon"), &stale).await.is_err());
-
-    // Everybody who keeps something about a device must hear that it is gone, whatever is routed.
-    world.hub.put_routing(at(6), serde_json::from_value(serde_json::json!({})).unwrap(), &IfMatch::Any).await.unwrap();
-    world.hub.delete_device(at(7), &id("quiet"), &IfMatch::Any).await.unwrap();
-
-    // The process ends before anything was relayed.
-    let World { hub: old, folder } = world.restart();
-    drop(old);
-    let database = Database::open(folder.path()).unwrap();
-    let events = Events::open(LogConfig::new(folder.path().join("events"), 2)).unwrap();
-    assert!(database.relay(&events).await.unwrap());
-    assert!(!database.relay(&events).await.unwrap(), "each report is relayed once");
-    let told: Vec<_> = events_of(&events, "new")
-        .await
-        .into_iter()
-        .map(|event| {
-            let operation = event.properties.iter().find(|(name, _)| name == "opType").unwrap().1.clone().unwrap();
-            (operation, event.enqueued_at)
-        })
-        .collect();
-    assert_eq!(told, [("createDeviceIdentity".to_owned(), at(2)), ("updateTwin".to_owned(), at(4))]);
-    let quiet = events_of(&events, "quiet").await;
-    assert_eq!(quiet.len(), 1, "nobody listened when it was made");
-    assert!(gantry_hub::reports::is_device_deleted(&quiet[0]));
-    assert_eq!(quiet[0].destinations, gantry_hub::routing::Destinations::NONE, "no endpoint gets it");
 }
