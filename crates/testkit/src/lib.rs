@@ -2,7 +2,7 @@
 //!
 //! [`Platform`] runs the real binary; [`Device`] speaks MQTT over TLS packet by packet or byte
 //! by byte; [`Service`] calls the REST API and [`C2dSender`] sends over AMQP; [`TokenServer`] runs apart from it; [`stored_events`]
-//! reads the event log of a platform that has stopped. Only tests depend on this crate, so it
+//! reads the event log of a platform that has stopped; [`sim`] plays hub and storage under a seed. Only tests depend on this crate, so it
 //! has a client of its own: the one of the command line must not be bent into sending nonsense.
 
 mod c2d;
@@ -10,6 +10,7 @@ mod device;
 mod events;
 mod platform;
 mod service;
+pub mod sim;
 mod token_server;
 
 use std::time::Duration;
