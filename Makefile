@@ -1,5 +1,5 @@
 # The two commands of the README, and the steps of the loop. `scripts/` holds what they do.
-.PHONY: demo test web fmt
+.PHONY: demo test web fmt fuzz sim
 
 demo: ## Install what is needed, start the platform and three motors, show what happens
 	scripts/demo.sh
@@ -9,6 +9,13 @@ test: ## Install what is needed and run every test
 
 web: ## Build the page into web/dist
 	scripts/web.sh
+
+fuzz: ## Run every fuzz target under libFuzzer: SECONDS=60 each, or TARGETS="mqtt query"
+	scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+
+sim: ## Play SEEDS=100000 simulations from SEED=1000 on
+	GANTRY_SEED=$(or $(SEED),1000) GANTRY_SEEDS=$(or $(SEEDS),100000) \
+	  cargo test --profile demo -p gantry-testkit --test sim -- --ignored --nocapture more_seeds_hold
 
 fmt:
 	cargo fmt --all
