@@ -40,7 +40,7 @@ isolate=(unshare --net)
 [ "$(id -u)" = 0 ] || isolate=(unshare --map-root-user --net)
 "${isolate[@]}" true 2> /dev/null || isolate=()
 
-at_once=6
+at_once=4
 [ ${#isolate[@]} != 0 ] || at_once=1
 
 # run FILE: its suite, with what is said kept until all are done.

@@ -30,7 +30,7 @@ export function deriveKey(groupKey, registrationId) {
 }
 
 /// Resolves when `condition` gives something true.
-export async function waitFor(condition, seconds = 90) {
+export async function waitFor(condition, seconds = 180) {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
     const value = await condition();

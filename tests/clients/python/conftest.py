@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 
-PATIENCE = 90
+PATIENCE = 180
 """Seconds that anything which must come may take, however busy the machine is."""
 
 CONFIG = Path(__file__).parent.parent / "platform.toml"

@@ -67,11 +67,15 @@ def development(text, home):
     """Steps of the loop: targets of make and packages of cargo exist, files are there, commands of ours run."""
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
+        while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
         if words[0] == "make":
             shell(f"make -n {words[1]}")
         elif words[0] == "cargo":
             if "-p" in words:
                 assert (ROOT / "crates" / words[words.index("-p") + 1].removeprefix("gantry-") / "Cargo.toml").exists()
+        elif words[:2] == ["git", "diff"]:
+            shell(line)
         elif words[0].endswith("/gantry"):
             # `serve` and `monitor` run until they are stopped: the platform of this suite is the one, events end the other.
             if words[-2:] == ["create", "dev1"]:

@@ -121,7 +121,7 @@ class Sockets:
 async def receive(socket, count):
     got = b""
     while len(got) < count:
-        got += await asyncio.wait_for(socket.receive_bytes())
+        got += await asyncio.wait_for(socket.receive_bytes(), PATIENCE)
     return got
 
 
@@ -145,7 +145,7 @@ async def test_bytes_go_both_ways_in_order_and_the_end_of_one_side_is_the_end_of
             await theirs.send_bytes(b"bye")
             await theirs.close()
             assert await receive(ours, 3) == b"bye"
-            assert (await asyncio.wait_for(ours.receive(), 10)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+            assert (await asyncio.wait_for(ours.receive(), PATIENCE)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
 
 async def test_a_writer_is_held_up_by_a_reader_that_does_not_come(env, device, listening):
@@ -192,7 +192,7 @@ async def test_a_stream_ends_with_the_rights_of_its_device(env, device, listenin
             keys = known.authentication.symmetric_key
             registry.update_device_with_sas(device[0], known.etag, keys.primary_key, keys.secondary_key, "disabled")
             for socket in (ours, theirs):
-                ended = await asyncio.wait_for(socket.receive(), 10)
+                ended = await asyncio.wait_for(socket.receive(), PATIENCE)
                 assert ended.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
 
