@@ -22,8 +22,7 @@ use crate::provisioning;
 use crate::recorder;
 use crate::unit::{Running, Unit};
 
-/// A running platform. Dropped, it ends without writing what is not yet written, as by a crash; see
-/// [`stop`](Self::stop).
+/// A running platform. Dropped, it ends on its own time and nobody hears how; see [`stop`](Self::stop).
 pub struct Platform {
     ready: Ready,
     units: Vec<Unit>,
@@ -35,8 +34,8 @@ pub struct Platform {
     bounds: Bounds,
 }
 
-/// How a running platform is reached.
-#[derive(Clone, Debug)]
+/// How a running platform is reached. It cannot be printed: the link signs in.
+#[derive(Clone)]
 pub struct Ready {
     /// The page and the HTTP side of the main hub.
     pub url: String,
@@ -166,12 +165,9 @@ impl Platform {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         info!("stopping");
         self.tasks.shutdown().await;
-        for unit in &self.units {
-            unit.hub.shut_down();
-        }
-        self.stop.send_replace(true);
+        self.tell();
         self.bounds.drain().await;
-        for started in self.running {
+        for started in std::mem::take(&mut self.running) {
             started.ended().await;
         }
         for unit in &self.units {
@@ -179,6 +175,20 @@ impl Platform {
         }
         info!("stopped");
         Ok(())
+    }
+
+    /// Tells connections and work to end.
+    fn tell(&self) {
+        for unit in &self.units {
+            unit.hub.shut_down();
+        }
+        self.stop.send_replace(true);
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 
@@ -297,5 +307,22 @@ mod tests {
         assert_eq!(again.ready().id_scope, one.id_scope);
         again.stop().await.unwrap();
         second.stop().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_platform_that_is_dropped_ends_and_leaves_its_folder_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = start(folder.path(), "line-1").await;
+        let hub = Arc::downgrade(&first.units[0].hub);
+        drop(first);
+        // All that ran for it has let go of it.
+        let gone = async {
+            while hub.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.unwrap();
+        let again = start(folder.path(), "line-1").await;
+        again.stop().await.unwrap();
     }
 }

@@ -86,7 +86,8 @@ impl Dispatch {
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                _ = stopped.changed() => {}
+                // Nobody is left to say so.
+                still = stopped.changed() => if still.is_err() { break },
             }
         }
     }
