@@ -7,13 +7,12 @@ use gantry_identity::{Identity, Timestamp};
 use gantry_query::{Constraint, Document, Operand, Query, Run, Source, Step, Test, find};
 use serde_json::Value;
 
-use crate::device::Status;
 use crate::document::connection_state;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::jobs::JobPage;
 use crate::limits;
-use crate::ports::{Attribute, Filter, Glance, Part, Record, Search};
+use crate::ports::{Filter, Record, Search};
 use crate::twin::{METADATA, VERSION};
 
 /// Records fetched at once while a query looks for matches.
@@ -102,73 +101,6 @@ impl Document for Found<'_> {
     fn whole(&self) -> Value {
         self.whole.get().cloned().unwrap_or_else(|| self.record.twin_document(self.connected))
     }
-}
-
-/// The attribute a place begins with, when it can be read by itself; the place's further steps lead on from there.
-fn attribute(path: &[Step]) -> Option<(Part, &str, &[Step])> {
-    match path {
-        [Step::Name(tags), Step::Name(name), rest @ ..] if tags == "tags" => Some((Part::Tags, name, rest)),
-        [Step::Name(properties), Step::Name(section), Step::Name(name), rest @ ..]
-            if properties == "properties" && !name.starts_with('$') =>
-        {
-            match section.as_str() {
-                "desired" => Some((Part::Desired, name, rest)),
-                "reported" => Some((Part::Reported, name, rest)),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn is_field(path: &[Step], field: &str) -> bool {
-    matches!(path, [Step::Name(name)] if name == field)
-}
-
-/// A record as a filter sees it; answers the places the filter was made for.
-struct Glanced<'g> {
-    attributes: &'g [Attribute],
-    glance: &'g Glance<'g>,
-}
-
-impl Document for Glanced<'_> {
-    fn value(&self, path: &[Step]) -> Operand<'_> {
-        if is_field(path, "deviceId") {
-            return self.glance.device_id.into();
-        }
-        if is_field(path, "status") {
-            return status_word(self.glance.is_enabled).into();
-        }
-        let Some((part, name, rest)) = attribute(path) else { return Operand::Undefined };
-        let at = self.attributes.iter().position(|attribute| attribute.part == part && attribute.name == name);
-        let value = at.and_then(|at| self.glance.values[at].as_deref());
-        value.and_then(|value| find(value, rest)).into()
-    }
-
-    fn whole(&self) -> Value {
-        Value::Null
-    }
-}
-
-fn status_word(is_enabled: bool) -> &'static str {
-    if is_enabled { Status::Enabled } else { Status::Disabled }.as_str()
-}
-
-/// The condition of a query as a filter, when single attributes are all it looks at.
-fn filter_of(query: &Query) -> Option<Filter> {
-    let mut attributes = vec![];
-    for path in query.looks_at() {
-        if is_field(path, "deviceId") || is_field(path, "status") {
-            continue;
-        }
-        let (part, name, _) = attribute(path)?;
-        let attribute = Attribute { part, name: name.to_owned() };
-        if !attributes.contains(&attribute) {
-            attributes.push(attribute);
-        }
-    }
-    let (query, known) = (query.clone(), attributes.clone());
-    Some(Filter::new(attributes, move |glance| query.matches(&Glanced { attributes: &known, glance })))
 }
 
 /// Where a page begins: after an identity, with so many items of `TOP n` left.
@@ -267,7 +199,7 @@ impl Hub {
         {
             return Ok(count);
         }
-        if let Some(filter) = filter_of(query) {
+        if let Some(filter) = Filter::of(query) {
             return Ok(self.store.count_where(search_of(query), filter).await?);
         }
         let (mut after, mut count) = (None, 0);
@@ -289,7 +221,7 @@ impl Hub {
         limit: usize,
     ) -> Result<(Vec<Record>, Option<Identity>), HubError> {
         if !query.is_exact()
-            && let Some(filter) = filter_of(query)
+            && let Some(filter) = Filter::of(query)
         {
             let (search, limit) = (search_of(query), limit.min(SCAN_PAGE));
             let (found, next) = self.store.find_where(search, filter, after.cloned(), limit).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gantry_hub::Query;
 use gantry_hub::device::Status;
 use gantry_hub::limits::TWIN_INTEGER;
-use gantry_hub::ports::{Record, Search, Store};
+use gantry_hub::ports::{Filter, Record, Search, Store};
 use gantry_hub::twin::{Object, TwinWrite};
 use gantry_identity::{Identity, Timestamp};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
@@ -141,6 +141,31 @@ async fn check_query(store: &dyn Store, all: &[Record], modules: bool, query: &Q
     {
         assert_eq!(count, expected.len() as u64, "{condition} (modules: {modules})");
     }
+    if let Some(filter) = Filter::of(query) {
+        let search = Search { modules, constraints: query.constraints() };
+        check_filter(store, search, &filter, &expected, condition).await;
+    }
+}
+
+/// Compares what a filter accepts, page by page and counted, with what is expected.
+async fn check_filter(store: &dyn Store, search: Search, filter: &Filter, expected: &[Identity], condition: &str) {
+    let (mut found, mut after) = (vec![], None);
+    let mut pages = 0;
+    loop {
+        let page = store.find_where(search.clone(), filter.clone(), after, PAGE).await;
+        let (page, next) = page.unwrap_or_else(|error| panic!("{condition}: {error}"));
+        assert!(page.len() <= PAGE, "{condition}");
+        found.extend(page.into_iter().map(|record| record.device.identity));
+        pages += 1;
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, expected, "filtered: {condition}");
+    assert_eq!(pages, expected.len().div_ceil(PAGE).max(1), "{condition}: no page more than there are matches for");
+    let count = store.count_where(search, filter.clone()).await.unwrap();
+    assert_eq!(count, expected.len() as u64, "counted: {condition}");
 }
 
 /// As it says.

@@ -243,63 +243,9 @@ impl<'de> Visitor<'de> for Name {
 
 #[cfg(test)]
 mod tests {
-    use gantry_hub::ports::Store as _;
-    use gantry_storage_suite::search::fleet;
     use serde_json::json;
 
     use super::*;
-    use crate::search::tests::open;
-
-    fn wanted() -> Vec<Attribute> {
-        let of = |part, name: &str| Attribute { part, name: name.to_owned() };
-        vec![
-            of(Part::Desired, "deep"),
-            of(Part::Tags, "odd-key'"),
-            of(Part::Reported, "temperature"),
-            of(Part::Tags, "nothing"),
-        ]
-    }
-
-    /// One in three or so, by something of every kind.
-    fn filter() -> Filter {
-        Filter::new(wanted(), |glance| {
-            let [deep, odd, temperature, nothing] = &glance.values[..] else { panic!("four") };
-            let list = deep.as_deref().and_then(|deep| deep.pointer("/list/0")).and_then(Value::as_u64);
-            let is_warm = temperature.as_deref().and_then(Value::as_f64).is_some_and(|t| t >= 3.5);
-            nothing.is_none()
-                && (odd.as_deref() == Some(&json!(1)) && is_warm || list.is_some_and(|n| n % 10 == 3))
-                && glance.is_enabled
-                && glance.device_id != "d13"
-        })
-    }
-
-    #[tokio::test]
-    async fn a_glance_finds_what_reading_records_whole_finds() {
-        let (_folder, database) = open();
-        let records = fleet(&database).await;
-        let (filter, search) = (filter(), Search { modules: false, constraints: vec![] });
-        let is_wanted = |record: &&Record| {
-            record.device.identity.module.is_none() && filter.accepts(&Glance::at(record, filter.attributes()))
-        };
-        let expected: Vec<String> =
-            records.iter().filter(is_wanted).map(|record| record.device.identity.to_string()).collect();
-        assert!(expected.len() > 10 && expected.len() < records.len() / 2, "{expected:?}");
-        assert_eq!(database.count_where(search.clone(), filter.clone()).await.unwrap(), expected.len() as u64);
-        for limit in [1, 7, expected.len(), 1000] {
-            let (mut found, mut after, mut pages) = (vec![], None, 0);
-            loop {
-                let (page, next) = database.find_where(search.clone(), filter.clone(), after, limit).await.unwrap();
-                assert!(page.len() <= limit);
-                found.extend(page.iter().map(|record| record.device.identity.to_string()));
-                pages += 1;
-                after = next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            assert_eq!((&found, pages), (&expected, expected.len().div_ceil(limit)), "pages of {limit}");
-        }
-    }
 
     #[test]
     fn reading_ends_where_everything_wanted_is_known() {
