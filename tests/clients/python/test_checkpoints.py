@@ -100,7 +100,6 @@ class Consumer:
         self.thread.join(PATIENCE)
 
 
-@pytest.mark.timeout(180)
 def test_consumers_share_partitions_and_checkpoints_resume(env, container, fleet):
     seen = Counter()
     first = fleet("a")
@@ -124,7 +123,6 @@ def test_consumers_share_partitions_and_checkpoints_resume(env, container, fleet
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(180)
 async def test_async_consumers_share_partitions(env, container, fleet):
     seen = Counter()
     first = await asyncio.to_thread(fleet, "d")
