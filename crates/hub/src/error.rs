@@ -4,13 +4,13 @@
 
 use gantry_identity::{IdError, Identity, Refusal};
 
-use crate::configuration::ConfigurationError;
-use crate::device::KeyPairError;
-use crate::digital_twin::DigitalTwinError;
-use crate::job::JobError;
+use crate::configurations::configuration::ConfigurationError;
+use crate::jobs::job::JobError;
 use crate::limits;
 use crate::ports::{LogError, StoreError};
-use crate::twin::TwinError;
+use crate::registry::device::KeyPairError;
+use crate::twins::digital_twin::DigitalTwinError;
+use crate::twins::twin::TwinError;
 
 /// Why the hub refused an operation.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ pub enum HubError {
     #[error("too many methods in flight for `{0}`")]
     TooManyMethods(Identity),
     /// As many device streams as there may be.
-    #[error("there are {max} device streams already", max = crate::streams::STREAMS_MAX)]
+    #[error("there are {max} device streams already", max = crate::connections::streams::STREAMS_MAX)]
     TooManyStreams,
     /// The device did not answer in time.
     #[error("`{0}` did not answer in time")]

@@ -20,13 +20,13 @@ pub use self::checkpoints::{CheckpointError, Checkpoints};
 pub use self::documents::{Changes, Collection, Documents};
 pub use self::event_source::{Batch, EventCursor, EventSource, PartitionState, Start};
 pub use self::filter::{Attribute, Filter, Glance, Part};
-use crate::c2d::C2dMessage;
-use crate::device::Device;
-use crate::event::Event;
-use crate::job::{DeviceJob, Job, JobStatus, Outcome};
-use crate::reports::Report;
-use crate::service_queue::{ServiceMessage, ServiceQueue};
-use crate::twin::Twin;
+use crate::events::event::Event;
+use crate::events::reports::Report;
+use crate::jobs::job::{DeviceJob, Job, JobStatus, Outcome};
+use crate::queues::c2d::C2dMessage;
+use crate::queues::service_queue::{ServiceMessage, ServiceQueue};
+use crate::registry::device::Device;
+use crate::twins::twin::Twin;
 
 /// What an operation of a port returns.
 pub type PortFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -71,7 +71,7 @@ pub struct Presence {
     pub updated_at: Timestamp,
     /// When the identity was last heard.
     pub last_activity_at: Timestamp,
-    /// Subscriptions of a persistent session, as [`Subscriptions`](crate::connection::Subscriptions) bits.
+    /// Subscriptions of a persistent session, as [`Subscriptions`](crate::connections::connection::Subscriptions) bits.
     pub subscriptions: u8,
     /// Pending cloud-to-device messages; written by the queue, not by connections.
     pub c2d_count: u32,

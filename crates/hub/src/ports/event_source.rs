@@ -3,7 +3,7 @@
 use gantry_identity::Timestamp;
 
 use super::{LogError, PortFuture};
-use crate::event::StoredEvent;
+use crate::events::event::StoredEvent;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

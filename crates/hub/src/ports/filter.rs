@@ -7,7 +7,7 @@ use gantry_query::{Document, Operand, Query, Step, find};
 use serde_json::Value;
 
 use super::Record;
-use crate::device::Status;
+use crate::registry::device::Status;
 
 /// A part of a twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

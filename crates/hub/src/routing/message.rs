@@ -7,7 +7,7 @@ use gantry_identity::{Identity, Timestamp};
 use gantry_query::{Lookup, Operand};
 use serde_json::Value;
 
-use crate::event::{MessageSource, Telemetry};
+use crate::events::event::{MessageSource, Telemetry};
 
 /// A message on its way into the log. The body is parsed when a condition first asks for it.
 #[derive(Debug)]

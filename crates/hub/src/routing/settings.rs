@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use gantry_query::{Condition, QueryError};
 use serde::{Deserialize, Serialize};
 
-use crate::event::MessageSource;
+use crate::events::event::MessageSource;
 use crate::limits;
-use crate::service_queue::subscription_id;
+use crate::queues::service_queue::subscription_id;
 
 /// Name of the built-in endpoint.
 pub const BUILT_IN: &str = "events";

@@ -12,12 +12,12 @@ use super::settings::{BUILT_IN, Endpoint, EndpointKind, Route, Routing, RoutingE
 use super::table::Table;
 use super::test::{RouteVerdict, TestMessage, Verdict};
 use super::validation::{self, Validations};
-use crate::device::IfMatch;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::owned::{Changed, Edits, Owned};
 use crate::ports::{Collection, Documents, StoreError};
-use crate::service_queue::{ServiceQueue, subscription_id};
+use crate::queues::service_queue::{ServiceQueue, subscription_id};
+use crate::registry::device::IfMatch;
 
 const COLLECTION: &str = "routing";
 const ID: &str = "settings";

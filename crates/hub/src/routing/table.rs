@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::message::Message;
 use super::settings::{BUILT_IN, Enrichment, Routing, RoutingError, Source};
-use crate::event::MessageSource;
+use crate::events::event::MessageSource;
 use crate::limits;
 
 /// The endpoints an event goes to, one bit each; bit 0 is the built-in one.
@@ -217,7 +217,7 @@ impl EnrichmentValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{SystemProperties, Telemetry};
+    use crate::events::event::{SystemProperties, Telemetry};
     use gantry_identity::{DeviceId, Identity, Timestamp};
     use serde_json::json;
 

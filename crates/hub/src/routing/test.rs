@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::message::Message;
 use super::settings::{Route, Source};
-use crate::event::{MessageSource, SystemProperties, Telemetry};
+use crate::events::event::{MessageSource, SystemProperties, Telemetry};
 
 /// A message to try.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use gantry_identity::{Key, Timestamp};
 use parking_lot::Mutex;
 
+use crate::connections::streams::{hex, unhex};
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::streams::{hex, unhex};
 
 /// How long a link may be opened (endpoint validation: ten minutes).
 pub const LINK_LIFE: Duration = Duration::from_secs(600);
