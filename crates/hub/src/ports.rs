@@ -11,6 +11,7 @@ mod filter;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
@@ -24,7 +25,7 @@ use crate::events::event::Event;
 use crate::events::reports::Report;
 use crate::jobs::job::{DeviceJob, Job, JobStatus, Outcome};
 use crate::queues::c2d::C2dMessage;
-use crate::queues::service_queue::{ServiceMessage, ServiceQueue};
+use crate::queues::service_queue::{RoutedEvent, ServiceMessage, ServiceQueue};
 use crate::registry::device::Device;
 use crate::twins::twin::Twin;
 
@@ -345,11 +346,11 @@ pub trait Queues: Send + Sync {
         now: Timestamp,
         len_max: usize,
     ) -> PortFuture<'a, u64, StoreError>;
-    /// Appends to a service queue, all or none: [`StoreError::Full`] when it would be longer than `len_max`.
-    fn service_push_all(
+    /// Appends to a queue of routes, all or none: [`StoreError::Full`] when it would be longer than `len_max`.
+    fn routed_push(
         &self,
         queue: ServiceQueue,
-        bodies: Vec<Bytes>,
+        events: Arc<Vec<RoutedEvent>>,
         enqueued_at: Timestamp,
         expires_at: Timestamp,
         len_max: usize,

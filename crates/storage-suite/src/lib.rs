@@ -86,6 +86,7 @@ macro_rules! promises {
             expired_messages_are_listed_in_the_order_in_which_they_expired,
             outcomes_become_messages_when_they_are_many_or_old,
             a_service_queue_is_its_own_and_ends_messages_in_time,
+            an_event_in_a_queue_is_what_it_was,
             a_service_queue_takes_all_or_none,
             the_oldest_of_a_service_queue_go_when_it_is_full
         );

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_hub::c2d::{Ack, C2dMessage};
+use gantry_hub::event::{MessageSource, SystemProperties};
 use gantry_hub::limits::C2D_QUEUE_LEN_MAX;
 use gantry_hub::ports::{Feedback, FeedbackBatch, QueueChange, Settlement, Store, StoreError};
-use gantry_hub::service_queue::ServiceQueue;
+use gantry_hub::service_queue::{Content, RoutedEvent, ServiceQueue};
 use gantry_identity::Timestamp;
 
 use crate::Engine;
@@ -52,7 +53,7 @@ async fn drain(store: &dyn Store, queue: ServiceQueue) -> Vec<String> {
     let mut bodies = vec![];
     while let Some(message) = store.service_first(queue, at(0), vec![]).await.unwrap() {
         assert!(store.service_settle(queue, message.sequence_number, QueueChange::Remove).await.unwrap());
-        bodies.push(String::from_utf8(message.body.to_vec()).unwrap());
+        bodies.push(String::from_utf8(message.content.body().to_vec()).unwrap());
     }
     bodies
 }
@@ -221,15 +222,59 @@ pub async fn a_service_queue_is_its_own_and_ends_messages_in_time(engine: Box<dy
     assert!(!store.service_settle(queues[5], one.sequence_number, QueueChange::Remove).await.unwrap());
     assert!(store.service_settle(queues[4], one.sequence_number, QueueChange::Count(2)).await.unwrap());
     let again = store.service_first(queues[4], at(0), vec![]).await.unwrap().unwrap();
-    assert_eq!((again.delivery_count, &again.body), (2, &one.body));
+    assert_eq!((again.delivery_count, &again.content), (2, &one.content));
     let next = store.service_first(queues[4], at(0), vec![one.sequence_number]).await.unwrap().unwrap();
-    assert_eq!(next.body, "late 4");
-    assert_eq!(store.service_first(queues[4], at(50), vec![]).await.unwrap().unwrap().body, "late 4", "it ends at 50");
+    assert_eq!(next.content.body(), "late 4");
+    let last = store.service_first(queues[4], at(50), vec![]).await.unwrap().unwrap();
+    assert_eq!(last.content.body(), "late 4", "it ends at 50");
     store.service_purge(queues[3]).await.unwrap();
     store.service_expire(at(50)).await.unwrap();
     for (number, queue) in queues.into_iter().enumerate() {
         let left = if number == 3 { vec![] } else { vec![format!("late {number}")] };
         assert_eq!(drain(store, queue).await, left);
+    }
+}
+
+/// An event with everything a queue keeps.
+fn routed(body: &str) -> RoutedEvent {
+    let text = |text: &'static str| Some(text.into());
+    RoutedEvent {
+        source: MessageSource::TwinChange,
+        identity: gantry_identity::Identity::parse("motor/vision").unwrap(),
+        generation_id: "7".into(),
+        auth_method: "{}".into(),
+        model_id: Some("dtmi:a;1".into()),
+        enqueued_at: at(5),
+        system: SystemProperties {
+            message_id: text("m"),
+            correlation_id: text("c"),
+            user_id: text("u"),
+            content_type: text("text/plain"),
+            content_encoding: text("utf-8"),
+            subject: text("thermostat"),
+            ..SystemProperties::default()
+        },
+        properties: vec![("a".into(), Some("1".into())), ("none".into(), None), ("empty".into(), Some(String::new()))],
+        body: Bytes::from(body.to_owned()),
+    }
+}
+
+/// As it says.
+pub async fn an_event_in_a_queue_is_what_it_was(engine: Box<dyn Engine>) {
+    let store = engine.store();
+    let queue = ServiceQueue::Routed { number: 3, subscription: 0 };
+    let bare = RoutedEvent {
+        identity: id("motor"),
+        model_id: None,
+        system: SystemProperties::default(),
+        properties: vec![],
+        ..routed("")
+    };
+    for event in [routed("{\"a\":1}"), bare] {
+        store.routed_push(queue, Arc::new(vec![event.clone()]), at(1), at(100), 50).await.unwrap();
+        let first = store.service_first(queue, at(1), vec![]).await.unwrap().unwrap();
+        assert_eq!(first.content, Content::Event(Box::new(event)));
+        assert!(store.service_settle(queue, first.sequence_number, QueueChange::Remove).await.unwrap());
     }
 }
 
@@ -239,8 +284,8 @@ pub async fn a_service_queue_takes_all_or_none(engine: Box<dyn Engine>) {
     let queue = ServiceQueue::Routed { number: 3, subscription: 0 };
     let pushed = at_once(|writer| {
         let store = Arc::clone(&store);
-        let bodies = (0..3).map(|n| Bytes::from(format!("{writer}-{n}"))).collect();
-        async move { store.service_push_all(queue, bodies, at(1), at(100), 50).await }
+        let events = Arc::new((0..3).map(|n| routed(&format!("{writer}-{n}"))).collect());
+        async move { store.routed_push(queue, events, at(1), at(100), 50).await }
     });
     assert_eq!(count_done(&pushed.await, |error| matches!(error, StoreError::Full)), 16);
     let bodies = drain(&*store, queue).await;

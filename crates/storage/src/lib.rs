@@ -21,6 +21,7 @@ mod hub_store;
 mod job_store;
 mod managed_store;
 mod outbox;
+mod queue_record;
 mod queues;
 mod record_cache;
 mod search;

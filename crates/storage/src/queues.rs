@@ -2,19 +2,23 @@
 //!
 //! - `c2d`: queued messages in order of `sequence`; `message` is JSON as in `shapes.rs`.
 //! - `feedback`: outcomes (JSON as services get it) that are no message yet, in order.
-//! - `service_messages`: `queue` 0 is feedback, 1 file notifications, 16 to 31 those of routes (with 256 times the subscription for topics); `body` is JSON text.
+//! - `service_messages`: `queue` 0 is feedback, 1 file notifications, 16 to 31 those of routes (with 256 times
+//!   the subscription for topics); `body` is JSON text, of routes as in `queue_record.rs`.
 //!
 //! What becomes of a message and the outcome for its sender are one transaction.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_hub::c2d::C2dMessage;
 use gantry_hub::ports::{Enqueued, FeedbackBatch, PortFuture, QueueChange, Queues, Settlement, StoreError};
-use gantry_hub::service_queue::{ServiceMessage, ServiceQueue};
+use gantry_hub::service_queue::{Content, RoutedEvent, ServiceMessage, ServiceQueue};
 use gantry_identity::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::database::{Database, fail};
 use crate::hub_store::{json, module_of};
+use crate::queue_record;
 use crate::shapes::C2dShape;
 
 pub(crate) const TABLES: &str = "
@@ -48,6 +52,12 @@ fn number_of(queue: ServiceQueue) -> i64 {
         ServiceQueue::FileNotifications => 1,
         ServiceQueue::Routed { number, subscription } => (i64::from(subscription) << 8) + 16 + i64::from(number),
     }
+}
+
+/// What a row holds. A record that cannot be read any more comes as its text.
+fn content(queue: ServiceQueue, body: Vec<u8>) -> Content {
+    let event = matches!(queue, ServiceQueue::Routed { .. }).then(|| queue_record::decode(&body)).flatten();
+    event.map_or_else(|| Content::Text(body.into()), |event| Content::Event(Box::new(event)))
 }
 
 /// The first number of a query that is none of `skip`.
@@ -204,15 +214,16 @@ impl Queues for Database {
         })
     }
 
-    fn service_push_all(
+    fn routed_push(
         &self,
         queue: ServiceQueue,
-        bodies: Vec<Bytes>,
+        events: Arc<Vec<RoutedEvent>>,
         enqueued_at: Timestamp,
         expires_at: Timestamp,
         len_max: usize,
     ) -> PortFuture<'_, (), StoreError> {
         Box::pin(async move {
+            let bodies: Vec<Vec<u8>> = events.iter().map(queue_record::encode).collect();
             self.write(move |connection| {
                 let queue = number_of(queue);
                 let sql = "SELECT COUNT(*) FROM service_messages WHERE queue = ?1";
@@ -267,7 +278,7 @@ impl Queues for Database {
                         enqueued_at: Timestamp::from_millis(row.get(0)?),
                         expires_at: Timestamp::from_millis(row.get(1)?),
                         delivery_count: row.get(2)?,
-                        body: row.get::<_, Vec<u8>>(3)?.into(),
+                        content: content(queue, row.get(3)?),
                     })
                 };
                 statement.query_row([sequence], read).optional()

@@ -218,7 +218,7 @@ pub(crate) struct C2dShape {
     pub(crate) generation_id: String,
 }
 
-fn texts(properties: &[(String, Option<String>)]) -> Vec<(String, String)> {
+pub(crate) fn texts(properties: &[(String, Option<String>)]) -> Vec<(String, String)> {
     properties.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect()
 }
 

@@ -20,6 +20,7 @@ use gantry_hub::c2d::{Ack, C2dMessage};
 use gantry_hub::configuration::ConfigurationWrite;
 use gantry_hub::connection::MethodResponse;
 use gantry_hub::device::{Authentication, AuthenticationWrite, DeviceWrite, IfMatch, Status};
+use gantry_hub::event::{MessageSource, SystemProperties};
 use gantry_hub::feedback::FileNotification;
 use gantry_hub::file_uploads::FileUpload;
 use gantry_hub::job::{Job, JobStatus, Outcome, Statistics, Work};
@@ -28,7 +29,7 @@ use gantry_hub::ports::{
     Record, RefusedAccess, Settlement, Store as _,
 };
 use gantry_hub::routing::{Routing, Validation};
-use gantry_hub::service_queue::{Messaging, ServiceQueue};
+use gantry_hub::service_queue::{Messaging, RoutedEvent, ServiceQueue};
 use gantry_hub::twin::{Object, SectionWrite, TwinWrite};
 use gantry_hub::{DisabledTokens, Hub, HubConfig, MethodCall, Ports};
 use gantry_identity::{
@@ -300,7 +301,18 @@ async fn write_queues(database: &Database, hub: &Hub) {
     };
     hub.notify_file_uploaded(NOW, &file).await.unwrap();
     for queue in hub.endpoints().iter().flat_map(gantry_hub::routing::InUse::queues).collect::<Vec<_>>() {
-        hub.push_routed(NOW, queue, vec![Bytes::from_static(b"{\"body\":\"e30=\"}")]).await.unwrap();
+        let event = RoutedEvent {
+            source: MessageSource::Telemetry,
+            identity: id("motor"),
+            generation_id: "1".into(),
+            auth_method: r#"{"scope":"device"}"#.into(),
+            model_id: Some("dtmi:example:Motor;1".into()),
+            enqueued_at: NOW,
+            system: SystemProperties { message_id: Some("m-1".into()), ..SystemProperties::default() },
+            properties: vec![("site".into(), Some("lyon".into())), ("none".into(), None)],
+            body: Bytes::from_static(b"{}"),
+        };
+        hub.push_routed(NOW, queue, Arc::new(vec![event])).await.unwrap();
     }
     let device = DeviceId::parse("motor").unwrap();
     let upload = FileUpload {

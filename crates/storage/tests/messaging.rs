@@ -128,7 +128,7 @@ impl World {
         self.hub.tend(at(now)).await.unwrap();
         let mut all = Vec::new();
         while let Some(batch) = self.hub.receive_service(at(now), ServiceQueue::Feedback).await.unwrap() {
-            let records: Vec<Value> = serde_json::from_slice(&batch.message.body).unwrap();
+            let records: Vec<Value> = serde_json::from_slice(batch.message.content.body()).unwrap();
             let text = |record: &Value, name: &str| record[name].as_str().unwrap().to_owned();
             all.extend(records.iter().map(|r| (text(r, "originalMessageId"), text(r, "statusCode"))));
             self.hub.settle_service(at(now), ServiceQueue::Feedback, batch.token, Settle::Complete).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_record_says_who_and_when() {
     world.take(5, "d/m", Settle::Complete).await.unwrap();
     world.hub.tend(at(20)).await.unwrap();
     let batch = world.hub.receive_service(at(20), ServiceQueue::Feedback).await.unwrap().unwrap();
-    let record = &serde_json::from_slice::<Value>(&batch.message.body).unwrap()[0];
+    let record = &serde_json::from_slice::<Value>(batch.message.content.body()).unwrap()[0];
     let generation = world.hub.record(&id("d/m")).await.unwrap().device.generation_id;
     assert_eq!(record["deviceId"], "d");
     assert_eq!(record["deviceGenerationId"], generation);
@@ -319,7 +319,7 @@ async fn a_service_queue_has_locks_counts_and_an_end() {
     let queue = ServiceQueue::FileNotifications;
     world.hub.notify_file_uploaded(at(0), &upload()).await.unwrap();
     let first = world.hub.receive_service(at(0), queue).await.unwrap().unwrap();
-    let body: Value = serde_json::from_slice(&first.message.body).unwrap();
+    let body: Value = serde_json::from_slice(first.message.content.body()).unwrap();
     assert_eq!((&body["deviceId"], &body["blobSizeInBytes"]), (&"d".into(), &5.into()));
     assert!(world.hub.receive_service(at(59), queue).await.unwrap().is_none());
     let late = world.hub.settle_service(at(60), queue, first.token, Settle::Complete).await;

@@ -59,7 +59,7 @@ async fn receive(api: &Api, queue: ServiceQueue) -> Result<Response, ApiError> {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let message = locked.message;
-    let mut response = Response::new(Body::from(message.body));
+    let mut response = Response::new(Body::from(message.content.body().clone()));
     let headers = response.headers_mut();
     headers.insert(header::ETAG, lock::etag(locked.token));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(queue.content_type()));

@@ -210,7 +210,7 @@ fn write(queue: ServiceQueue, token: LockToken, message: &ServiceMessage) -> Mes
             absolute_expiry_time: Some(message.expires_at.as_millis()),
             ..Properties::default()
         }),
-        body: Body::Data(vec![message.body.clone()]),
+        body: Body::Data(vec![message.content.body().clone()]),
         ..Message::default()
     }
 }

@@ -76,6 +76,13 @@ impl MessageSource {
             Self::DigitalTwinChange => "digitalTwinChangeEvents",
         }
     }
+
+    /// Reads the value.
+    pub fn parse(word: &str) -> Option<Self> {
+        use MessageSource::{ConnectionState, DigitalTwinChange, Lifecycle, Telemetry, TwinChange};
+        let all = [Telemetry, TwinChange, Lifecycle, ConnectionState, DigitalTwinChange];
+        all.into_iter().find(|source| source.as_str() == word)
+    }
 }
 
 /// System properties a sender may set.

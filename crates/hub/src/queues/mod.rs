@@ -6,6 +6,7 @@ pub mod c2d;
 mod device_queue;
 pub mod feedback;
 pub(crate) mod locks;
+mod routed;
 pub mod service_queue;
 
 use gantry_identity::{Identity, Timestamp};

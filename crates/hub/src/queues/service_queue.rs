@@ -15,22 +15,17 @@ use tokio::sync::Notify;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::limits;
-use crate::ports::{QueueChange, StoreError};
+use crate::ports::QueueChange;
 use crate::queues::c2d::Settle;
 use crate::queues::feedback::{
     FEEDBACK_BATCH_LEN_MAX, FEEDBACK_CONTENT_TYPE, FILE_NOTIFICATION_CONTENT_TYPE, FileNotification,
 };
 use crate::queues::locks::{LockToken, Locks, Until, Wanted};
+use crate::queues::routed::ROUTED_RULES;
+pub use crate::queues::routed::{ROUTED_QUEUE_LEN_MAX, RoutedEvent};
 
 /// Messages one of the queues holds. When more come, the oldest go: nobody reads them.
 pub const SERVICE_QUEUE_LEN_MAX: usize = 10_000;
-
-/// Messages a queue of routes holds. When it is full, routes wait: nothing goes.
-pub const ROUTED_QUEUE_LEN_MAX: usize = 100_000;
-
-/// Rules of queues of routes: as Service Bus has them by default, but what nobody can take is kept until it ends.
-const ROUTED_RULES: QueueRules =
-    QueueRules { ttl: Duration::from_secs(14 * 86_400), lock: Duration::from_secs(60), delivery_count_max: u32::MAX };
 
 /// Which one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -120,8 +115,27 @@ pub struct ServiceMessage {
     pub expires_at: Timestamp,
     /// Times it was abandoned.
     pub delivery_count: u32,
-    /// JSON text.
-    pub body: Bytes,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a message in a service queue holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A text as services read it: JSON of the hub's own, or a record of an event that cannot be read any more.
+    Text(Bytes),
+    /// An event that routes sent.
+    Event(Box<RoutedEvent>),
+}
+
+impl Content {
+    /// The text, or the body of the event.
+    pub fn body(&self) -> &Bytes {
+        match self {
+            Self::Text(text) => text,
+            Self::Event(event) => &event.body,
+        }
+    }
 }
 
 /// A message and the lock on it.
@@ -202,30 +216,6 @@ impl Hub {
         self.store.service_push(queue, file.document(now).into(), now, expires_at, SERVICE_QUEUE_LEN_MAX).await?;
         self.queues.services.tell(queue);
         Ok(())
-    }
-
-    /// Appends what routes send to a queue; JSON texts, as the head that hands them out reads them.
-    ///
-    /// # Errors
-    /// [`HubError::Failed`] when the queue is full or the store fails; nothing is taken then.
-    pub async fn push_routed(&self, now: Timestamp, queue: ServiceQueue, bodies: Vec<Bytes>) -> Result<(), HubError> {
-        let expires_at = now.plus(ROUTED_RULES.ttl);
-        match self.store.service_push_all(queue, bodies, now, expires_at, ROUTED_QUEUE_LEN_MAX).await {
-            Ok(()) => self.queues.services.tell(queue),
-            Err(StoreError::Full) => {
-                return Err(HubError::Failed(format!("the queue holds {ROUTED_QUEUE_LEN_MAX} messages already")));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// Empties a queue that is no more.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn drop_routed(&self, queue: ServiceQueue) -> Result<(), HubError> {
-        Ok(self.store.service_purge(queue).await?)
     }
 
     /// Locks the oldest free message of a queue.

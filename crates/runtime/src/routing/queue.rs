@@ -3,15 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gantry_endpoints::Sink;
 use gantry_hub::Hub;
-use gantry_hub::event::{StoredEvent, nulls};
-use gantry_hub::service_queue::ServiceQueue;
+use gantry_hub::event::StoredEvent;
+use gantry_hub::service_queue::{RoutedEvent, ServiceQueue};
 use gantry_identity::Timestamp;
 use gantry_monitoring::actions::DeliveryError;
-use serde_json::json;
 
 /// Messages kept before no more are taken.
 const KEPT_MAX: usize = 256;
@@ -21,18 +18,19 @@ pub(super) struct Queue {
     hub: Arc<Hub>,
     /// The queue, or one for each subscription of a topic.
     queues: Vec<ServiceQueue>,
-    kept: Vec<bytes::Bytes>,
+    kept: Arc<Vec<RoutedEvent>>,
 }
 
 impl Queue {
     pub(super) fn new(hub: Arc<Hub>, queues: Vec<ServiceQueue>) -> Self {
-        Self { hub, queues, kept: vec![] }
+        Self { hub, queues, kept: Arc::default() }
     }
 }
 
 impl Sink for Queue {
     fn push(&mut self, _: Timestamp, event: StoredEvent) {
-        self.kept.push(document(&event).into());
+        // Shared only while a flush is under way.
+        Arc::make_mut(&mut self.kept).push(event.into());
     }
 
     fn has_room(&self) -> bool {
@@ -46,37 +44,11 @@ impl Sink for Queue {
     fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(async move {
             for queue in &self.queues {
-                let pushed = self.hub.push_routed(now, *queue, self.kept.clone()).await;
+                let pushed = self.hub.push_routed(now, *queue, Arc::clone(&self.kept)).await;
                 pushed.map_err(|error| DeliveryError::Again(error.to_string()))?;
             }
-            self.kept.clear();
+            self.kept = Arc::default();
             Ok(())
         })
     }
-}
-
-/// An event as the AMQP head reads it (`gateway/src/amqp/routed.rs`).
-fn document(event: &StoredEvent) -> String {
-    let system = &event.system;
-    let texts = event.properties.iter().map(|(name, value)| (name, value.as_deref().unwrap_or_default()));
-    let properties: Vec<_> = texts.collect();
-    json!({
-        "deviceId": event.identity.device.as_str(),
-        "moduleId": event.identity.module.as_ref().map(|module| module.as_str()),
-        "generationId": event.generation_id,
-        "authMethod": event.auth_method,
-        "modelId": event.model_id,
-        "source": event.source.as_str(),
-        "enqueuedAt": event.enqueued_at.as_millis(),
-        "messageId": system.message_id,
-        "correlationId": system.correlation_id,
-        "userId": system.user_id,
-        "contentType": system.content_type,
-        "contentEncoding": system.content_encoding,
-        "subject": system.subject,
-        "properties": properties,
-        "nulls": nulls(&event.properties),
-        "body": STANDARD.encode(&event.body),
-    })
-    .to_string()
 }

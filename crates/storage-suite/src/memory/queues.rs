@@ -1,9 +1,11 @@
 //! Queues of devices and services.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gantry_hub::c2d::C2dMessage;
 use gantry_hub::ports::{Enqueued, FeedbackBatch, PortFuture, QueueChange, Queues, Settlement, StoreError};
-use gantry_hub::service_queue::{ServiceMessage, ServiceQueue};
+use gantry_hub::service_queue::{Content, RoutedEvent, ServiceMessage, ServiceQueue};
 use gantry_identity::{Identity, Timestamp};
 
 use super::{Memory, State, is_after};
@@ -31,9 +33,9 @@ impl State {
         self.service.values().filter(move |(of, _)| *of == queue).map(|(_, message)| message)
     }
 
-    fn push_service(&mut self, queue: ServiceQueue, body: Bytes, enqueued_at: Timestamp, expires_at: Timestamp) {
+    fn push_service(&mut self, queue: ServiceQueue, content: Content, enqueued_at: Timestamp, expires_at: Timestamp) {
         let sequence_number = self.next_sequence();
-        let message = ServiceMessage { sequence_number, enqueued_at, expires_at, delivery_count: 0, body };
+        let message = ServiceMessage { sequence_number, enqueued_at, expires_at, delivery_count: 0, content };
         self.service.insert(sequence_number, (queue, message));
     }
 
@@ -81,20 +83,21 @@ impl Queues for Memory {
         })
     }
 
-    fn service_push_all(
+    fn routed_push(
         &self,
         queue: ServiceQueue,
-        bodies: Vec<Bytes>,
+        events: Arc<Vec<RoutedEvent>>,
         enqueued_at: Timestamp,
         expires_at: Timestamp,
         len_max: usize,
     ) -> PortFuture<'_, (), StoreError> {
         self.run(move |state| {
-            if state.service_queue(queue).count().saturating_add(bodies.len()) > len_max {
+            if state.service_queue(queue).count().saturating_add(events.len()) > len_max {
                 return Err(StoreError::Full);
             }
-            for body in bodies {
-                state.push_service(queue, body, enqueued_at, expires_at);
+            for event in &*events {
+                let content = Content::Event(Box::new(event.clone()));
+                state.push_service(queue, content, enqueued_at, expires_at);
             }
             Ok(())
         })
@@ -160,7 +163,7 @@ impl Queues for Memory {
                 let len = state.feedback.len().min(batch.len_max);
                 let documents: Vec<String> = state.feedback.drain(..len).map(|(_, document)| document).collect();
                 let body = Bytes::from(format!("[{}]", documents.join(",")));
-                state.push_service(ServiceQueue::Feedback, body, batch.enqueued_at, batch.expires_at);
+                state.push_service(ServiceQueue::Feedback, Content::Text(body), batch.enqueued_at, batch.expires_at);
                 state.bound_service(ServiceQueue::Feedback, batch.queue_len_max);
                 made += 1;
             }
@@ -177,7 +180,7 @@ impl Queues for Memory {
         len_max: usize,
     ) -> PortFuture<'_, (), StoreError> {
         self.run(move |state| {
-            state.push_service(queue, body, enqueued_at, expires_at);
+            state.push_service(queue, Content::Text(body), enqueued_at, expires_at);
             state.bound_service(queue, len_max);
             Ok(())
         })

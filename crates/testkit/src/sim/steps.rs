@@ -607,7 +607,8 @@ impl World {
     async fn feedback(&mut self) -> Result<(), String> {
         let received = self.platform().hub.receive_service(self.at(), ServiceQueue::Feedback).await;
         let Some(batch) = received.map_err(|error| format!("receiving outcomes: {error}"))? else { return Ok(()) };
-        let records: Vec<Value> = serde_json::from_slice(&batch.message.body).map_err(|error| error.to_string())?;
+        let records: Vec<Value> =
+            serde_json::from_slice(batch.message.content.body()).map_err(|error| error.to_string())?;
         let text = |record: &Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
         let records: Vec<_> =
             records.iter().map(|record| (text(record, "originalMessageId"), text(record, "statusCode"))).collect();

@@ -60,7 +60,7 @@ async fn every_outcome_of_a_device_settles_its_message() {
     let later = gantry_gateway::now().plus(Duration::from_secs(20));
     world.hub.tend(later).await.unwrap();
     let batch = world.hub.receive_service(later, ServiceQueue::Feedback).await.unwrap().unwrap();
-    let records: serde_json::Value = serde_json::from_slice(&batch.message.body).unwrap();
+    let records: serde_json::Value = serde_json::from_slice(batch.message.content.body()).unwrap();
     let codes: Vec<_> = records.as_array().unwrap().iter().map(|record| record["statusCode"].clone()).collect();
     assert_eq!(codes, ["DeliveryCountExceeded", "Success", "Rejected"]);
 }
