@@ -11,10 +11,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_hub::Hub;
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::event::{MessageSource, StoredEvent, names};
 use gantry_hub::routing::Validation;
 use gantry_identity::Timestamp;
-use gantry_monitoring::actions::DeliveryError;
 use serde_json::{Map, Value, json};
 
 use crate::{Sink, unanswered};

@@ -14,9 +14,9 @@ mod webhook;
 use std::pin::Pin;
 use std::time::Duration;
 
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
-use gantry_monitoring::actions::DeliveryError;
 use reqwest::redirect::Policy;
 
 pub use allocation::AllocationWebhooks;

@@ -1,7 +1,8 @@
 //! Mail through SMTP: plain to loopback, STARTTLS anywhere else.
 
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::ports::PortFuture;
-use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::actions::Action;
 use gantry_monitoring::alerts::Alert;
 use gantry_monitoring::ports::Endpoint;
 use lettre::message::Mailbox;

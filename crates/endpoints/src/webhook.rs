@@ -1,7 +1,8 @@
 //! Webhooks: the alert as JSON by POST.
 
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::ports::PortFuture;
-use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::actions::Action;
 use gantry_monitoring::alerts::Alert;
 use gantry_monitoring::ports::Endpoint;
 

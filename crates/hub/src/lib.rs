@@ -7,6 +7,7 @@
 mod access;
 mod configurations;
 mod connections;
+pub mod delivery;
 mod error;
 mod events;
 pub mod faults;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::twin::TwinWrite;
 use gantry_identity::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -113,17 +114,6 @@ pub struct Task {
     /// When it is due.
     #[serde(with = "crate::iso")]
     pub due_at: Timestamp,
-}
-
-/// Why an attempt failed.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
-pub enum DeliveryError {
-    /// Worth another attempt.
-    #[error("{0}")]
-    Again(String),
-    /// Will never work.
-    #[error("{0}")]
-    Never(String),
 }
 
 impl Task {

@@ -9,8 +9,9 @@ use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::actions::{Action, DeliveryError, State, Task};
+use crate::actions::{Action, State, Task};
 use crate::rules::Severity;
+use gantry_hub::delivery::DeliveryError;
 
 /// Alerts kept; the oldest closed ones go first.
 pub const ALERTS_MAX: usize = 2_000;

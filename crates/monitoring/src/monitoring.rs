@@ -18,7 +18,6 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 
 use crate::ANOMALY_SCORE;
-use crate::actions::DeliveryError;
 use crate::alerts::{self, Alert, AlertState, Due, Kind, Occurrence};
 use crate::live::{Channel, Live};
 use crate::pipeline::{Judged, Pipeline};
@@ -26,6 +25,7 @@ use crate::points::Point;
 use crate::rules::{RULES_MAX, Rule, RuleError, When};
 use crate::security::{self, SecurityEvent};
 use crate::shapes::{minute, monitored, point_event};
+use gantry_hub::delivery::DeliveryError;
 
 /// Collections of the application in the store.
 pub const ALERTS: &str = "alerts";

@@ -2,8 +2,9 @@
 
 use gantry_hub::ports::PortFuture;
 
-use crate::actions::{Action, DeliveryError};
+use crate::actions::Action;
 use crate::alerts::Alert;
+use gantry_hub::delivery::DeliveryError;
 
 /// Carries out one kind of action, once.
 pub trait Endpoint: Send + Sync {

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use gantry_api::{MethodTimeouts, call_method};
 use gantry_endpoints::{Mail, Webhook};
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
 use gantry_hub::{Hub, HubError, MethodCall};
 use gantry_identity::{DeviceId, Identity};
 use gantry_monitoring::Monitoring;
-use gantry_monitoring::actions::{Action, DeliveryError};
+use gantry_monitoring::actions::Action;
 use gantry_monitoring::alerts::Due;
 use gantry_monitoring::pipeline::Pipeline;
 use gantry_monitoring::ports::Endpoint;
@@ -220,7 +221,7 @@ impl Processing {
         match call_method(&self.hub, &identity, &call, METHOD_TIMEOUTS).await {
             Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
             Ok(answer) => Err(DeliveryError::Again(format!("device answered {}", answer.status))),
-            Err(error) => Err(delivery_error(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -229,7 +230,7 @@ impl Processing {
         let write =
             TwinWrite::merging(None, Some(patch.clone())).map_err(|error| DeliveryError::Never(error.to_string()))?;
         let written = self.hub.write_twin(gantry_gateway::now(), &identity, &write, &IfMatch::Absent).await;
-        written.map(|_| ()).map_err(|error| delivery_error(&error))
+        Ok(written.map(drop)?)
     }
 }
 
@@ -252,11 +253,4 @@ fn device_of(due: &Due) -> Result<Identity, DeliveryError> {
     let id = due.alert.device_id.as_deref().ok_or_else(|| DeliveryError::Never("alert is about no device".into()))?;
     let id = DeviceId::parse(id).map_err(|error| DeliveryError::Never(error.to_string()))?;
     Ok(Identity::device(id))
-}
-
-fn delivery_error(error: &HubError) -> DeliveryError {
-    match error {
-        HubError::NotFound(_) | HubError::Twin(_) | HubError::Invalid(_) => DeliveryError::Never(error.to_string()),
-        _ => DeliveryError::Again(error.to_string()),
-    }
 }

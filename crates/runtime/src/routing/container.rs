@@ -5,9 +5,9 @@ use std::pin::Pin;
 use gantry_blobs::{BlobError, ContainerName, Place};
 use gantry_endpoints::Sink;
 use gantry_endpoints::storage::{File, StorageBatch};
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
-use gantry_monitoring::actions::DeliveryError;
 use tracing::error;
 
 /// Names tried for a file before the next attempt: each minute has one name, and a restart may meet its own files.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use gantry_endpoints::Sink;
 use gantry_hub::Hub;
+use gantry_hub::delivery::DeliveryError;
 use gantry_hub::event::StoredEvent;
 use gantry_hub::service_queue::{RoutedEvent, ServiceQueue};
 use gantry_identity::Timestamp;
-use gantry_monitoring::actions::DeliveryError;
 
 /// Messages kept before no more are taken.
 const KEPT_MAX: usize = 256;
@@ -44,8 +44,7 @@ impl Sink for Queue {
     fn flush(&mut self, now: Timestamp) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + '_>> {
         Box::pin(async move {
             for queue in &self.queues {
-                let pushed = self.hub.push_routed(now, *queue, Arc::clone(&self.kept)).await;
-                pushed.map_err(|error| DeliveryError::Again(error.to_string()))?;
+                self.hub.push_routed(now, *queue, Arc::clone(&self.kept)).await?;
             }
             self.kept = Arc::default();
             Ok(())
