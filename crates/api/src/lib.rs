@@ -24,13 +24,15 @@ mod routes;
 mod throttle;
 pub mod tokens;
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use gantry_hub::Hub;
+use gantry_hub::ports::Clock;
 use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
@@ -40,8 +42,6 @@ pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::{Containers, ImportExport};
-pub use hub::jobs::JobWorker;
-pub use hub::methods::{MethodTimeouts, call_method};
 pub use operation::{Access, Head, Operation, Parameter, Row};
 pub use platform::session::Sessions;
 pub use reference::page;
@@ -97,4 +97,18 @@ pub fn routes(api: Api) -> Routes {
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The wall clock, for what the hub does over a while.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }

@@ -26,7 +26,7 @@ mod twins;
 
 pub use access::{DisabledTokens, Presented, Principal, Session, authorities, policies};
 pub use configurations::{configuration, management};
-pub use connections::methods::MethodCall;
+pub use connections::methods::{MethodCall, MethodTimeouts};
 pub use connections::{connection, streams};
 pub use error::HubError;
 pub use events::telemetry::Taken;

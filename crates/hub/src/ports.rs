@@ -12,6 +12,7 @@ mod filter;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_identity::{DeviceId, Identity, Refusal, Timestamp};
@@ -460,6 +461,14 @@ pub trait Observer: Send + Sync {
 /// For a hub that nobody watches.
 impl Observer for () {
     fn connection(&self, _: &Identity, _: bool) {}
+}
+
+/// The wall clock, for what takes a while. Whatever is done at once is told the time instead.
+pub trait Clock: Send + Sync {
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Resolves after a while.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// Where random bytes come from.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use gantry_api::{MethodTimeouts, call_method};
+use gantry_api::WallClock;
 use gantry_endpoints::{Mail, Webhook};
 use gantry_hub::delivery::DeliveryError;
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Batch, CheckpointError, Checkpoints, EventSource, Start};
 use gantry_hub::twin::TwinWrite;
-use gantry_hub::{Hub, HubError, MethodCall};
+use gantry_hub::{Hub, HubError, MethodCall, MethodTimeouts};
 use gantry_identity::{DeviceId, Identity};
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::actions::Action;
@@ -218,7 +218,7 @@ impl Processing {
     async fn invoke(&self, due: &Due, name: &str, payload: String) -> Result<(), DeliveryError> {
         let identity = device_of(due)?;
         let call = MethodCall::new(name, payload.into()).map_err(|error| DeliveryError::Never(error.to_string()))?;
-        match call_method(&self.hub, &identity, &call, METHOD_TIMEOUTS).await {
+        match self.hub.call_method(&WallClock, &identity, &call, METHOD_TIMEOUTS).await {
             Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
             Ok(answer) => Err(DeliveryError::Again(format!("device answered {}", answer.status))),
             Err(error) => Err(error.into()),

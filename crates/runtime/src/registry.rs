@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_api::JobWorker;
+use gantry_api::WallClock;
 use gantry_gateway::now;
 use gantry_hub::Hub;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ pub(crate) async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
 }
 
 async fn run_jobs(hub: &Hub) {
-    while let Err(error) = hub.run_jobs(&JobWorker).await {
+    while let Err(error) = hub.run_jobs(&WallClock).await {
         error!(%error, "jobs interrupted");
         tokio::time::sleep(RETRY_PAUSE).await;
     }

@@ -1,25 +1,24 @@
 //! Digital twins of Plug and Play devices (specification 2020-09-30).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::digital_twin::{Patch, view};
-use gantry_hub::{HubError, MethodCall, limits};
+use gantry_hub::{HubError, MethodCall, MethodTimeouts};
 use gantry_identity::Identity;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::bodies;
-use super::methods::{MethodTimeouts, answered, call_method};
+use super::methods::answered;
 use super::{device, if_match};
 use crate::error::ApiError;
 use crate::query::Query;
-use crate::{Api, now};
+use crate::{Api, WallClock, now};
 
 type Answer = Result<Response, ApiError>;
 
@@ -79,19 +78,10 @@ async fn invoke(api: &Api, identity: &Identity, name: &str, timeouts: &Timeouts,
     if !payload.is_empty() {
         serde_json::from_slice::<IgnoredAny>(&payload).map_err(bodies::malformed)?;
     }
-    let response = timeouts.response_timeout_in_seconds.filter(|secs| *secs != 0);
-    let connect = timeouts.connect_timeout_in_seconds.unwrap_or(0);
-    if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
-        return Err(ApiError::invalid("responseTimeoutInSeconds must be 5 to 300"));
-    }
-    if connect > *limits::METHOD_TIMEOUT_SECS.end() {
-        return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
-    }
-    let timeouts = MethodTimeouts {
-        connect: Duration::from_secs(connect),
-        response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
-    };
-    let answer = call_method(&api.hub, identity, &MethodCall::new(name, payload)?, timeouts).await?;
+    let timeouts =
+        MethodTimeouts::from_secs(timeouts.connect_timeout_in_seconds, timeouts.response_timeout_in_seconds)?;
+    let call = MethodCall::new(name, payload)?;
+    let answer = api.hub.call_method(&WallClock, identity, &call, timeouts).await?;
     let mut response = bodies::json_text(answered(&answer.payload).to_vec());
     response.headers_mut().insert("x-ms-command-statuscode", HeaderValue::from(answer.status));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {

@@ -1,4 +1,4 @@
-//! Scheduled jobs, and what running them needs: a clock and method calls within their time-outs.
+//! Scheduled jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +9,16 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use gantry_hub::connection::MethodResponse;
 use gantry_hub::job::{Job, JobStatus, Work};
-use gantry_hub::jobs::Worker;
-use gantry_hub::ports::{JobFilter, PortFuture};
-use gantry_hub::{Hub, HubError, MethodCall, limits};
-use gantry_identity::{Identity, Timestamp};
+use gantry_hub::ports::JobFilter;
+use gantry_hub::{HubError, limits};
+use gantry_identity::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::bodies::{self, TwinBody};
-use super::methods::{MethodBody, MethodTimeouts, call_method};
+use super::methods::MethodBody;
 use super::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
 use crate::error::ApiError;
 use crate::fields;
@@ -199,29 +197,4 @@ pub(super) async fn query(
         response.headers_mut().insert(CONTINUATION, token);
     }
     Ok(response)
-}
-
-/// Runs jobs by the wall clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct JobWorker;
-
-impl Worker for JobWorker {
-    fn now(&self) -> Timestamp {
-        now()
-    }
-
-    fn call<'a>(
-        &'a self,
-        hub: &'a Hub,
-        identity: &'a Identity,
-        call: &'a MethodCall,
-        response: Duration,
-        connect: Duration,
-    ) -> PortFuture<'a, MethodResponse, HubError> {
-        Box::pin(call_method(hub, identity, call, MethodTimeouts { connect, response }))
-    }
-
-    fn sleep(&self, duration: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(tokio::time::sleep(duration))
-    }
 }

@@ -1,21 +1,20 @@
-//! Direct methods: the time-outs of a call are kept here, because the hub has no clock.
+//! Direct methods.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use gantry_hub::connection::MethodResponse;
-use gantry_hub::{Hub, HubError, MethodCall, limits};
+use gantry_hub::{MethodCall, MethodTimeouts};
 use gantry_identity::Identity;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::bodies;
 use super::{device, module};
-use crate::Api;
 use crate::error::ApiError;
+use crate::{Api, WallClock};
 
 /// A payload as its sender wrote it. One that is left out stays empty: `null` is a payload.
 fn payload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
@@ -52,30 +51,9 @@ impl MethodBody {
     /// # Errors
     /// When a time-out, the name or the payload is out of bounds.
     pub(crate) fn call(self) -> Result<(MethodCall, MethodTimeouts), ApiError> {
-        let response = self.response_timeout_in_seconds.filter(|secs| *secs != 0);
-        if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
-            return Err(ApiError::invalid("responseTimeoutInSeconds must be 5 to 300"));
-        }
-        let connect = self.connect_timeout_in_seconds.unwrap_or(0);
-        if connect > *limits::METHOD_TIMEOUT_SECS.end() {
-            return Err(ApiError::invalid("connectTimeoutInSeconds must be 0 to 300"));
-        }
-        let call = MethodCall::new(&self.method_name, self.payload)?;
-        let timeouts = MethodTimeouts {
-            connect: Duration::from_secs(connect),
-            response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
-        };
-        Ok((call, timeouts))
+        let timeouts = MethodTimeouts::from_secs(self.connect_timeout_in_seconds, self.response_timeout_in_seconds)?;
+        Ok((MethodCall::new(&self.method_name, self.payload)?, timeouts))
     }
-}
-
-/// How long a call may take.
-#[derive(Clone, Copy, Debug)]
-pub struct MethodTimeouts {
-    /// For the device to connect; zero asks whether it is there now.
-    pub connect: Duration,
-    /// For the device to answer.
-    pub response: Duration,
 }
 
 pub(super) async fn invoke(
@@ -96,7 +74,7 @@ pub(super) async fn invoke_module(
 
 async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Response, ApiError> {
     let (call, timeouts) = MethodBody::read(body)?.call()?;
-    let MethodResponse { status, payload } = call_method(&api.hub, identity, &call, timeouts).await?;
+    let MethodResponse { status, payload } = api.hub.call_method(&WallClock, identity, &call, timeouts).await?;
     // The device's words stand in the answer as they came, JSON or not, for the device did what it was told.
     let payload = String::from_utf8_lossy(answered(&payload));
     Ok(bodies::json_text(format!("{{\"status\":{status},\"payload\":{payload}}}")))
@@ -105,27 +83,4 @@ async fn invoke_on(api: &Api, identity: &Identity, body: &Bytes) -> Result<Respo
 /// What a device answered; nothing counts as `null`.
 pub(super) fn answered(payload: &[u8]) -> &[u8] {
     if payload.trim_ascii().is_empty() { b"null" } else { payload }
-}
-
-/// Calls a method within its time-outs.
-///
-/// # Errors
-/// [`HubError::NotOnline`] when the device does not connect, [`HubError::TakenOver`] when another connection of it takes
-/// over meanwhile, [`HubError::Timeout`] when it does not answer in time.
-pub async fn call_method(
-    hub: &Hub,
-    identity: &Identity,
-    call: &MethodCall,
-    timeouts: MethodTimeouts,
-) -> Result<MethodResponse, HubError> {
-    hub.check_callable(identity).await?;
-    if !timeouts.connect.is_zero()
-        && tokio::time::timeout(timeouts.connect, hub.method_listener(identity)).await.is_err()
-    {
-        return Err(HubError::NotOnline(identity.clone()));
-    }
-    match tokio::time::timeout(timeouts.response, hub.invoke(identity, call)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(HubError::Timeout(identity.clone())),
-    }
 }

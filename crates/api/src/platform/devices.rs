@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use super::error::PlatformError;
 use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
-use crate::hub::methods::{MethodBody, call_method};
+use crate::hub::methods::MethodBody;
 use crate::query::Query;
-use crate::{Api, now};
+use crate::{Api, WallClock, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
 
@@ -127,6 +127,6 @@ pub(super) async fn patch_twin(State(api): State<Arc<Api>>, Path(id): Path<Strin
 pub(super) async fn invoke(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> Answer {
     let method = MethodBody::read(&body).and_then(MethodBody::call);
     let (call, timeouts) = method.map_err(|error| PlatformError::invalid(error.words()))?;
-    let answer = call_method(&api.hub, &device(&id)?, &call, timeouts).await?;
+    let answer = api.hub.call_method(&WallClock, &device(&id)?, &call, timeouts).await?;
     Ok(Json(answer.document()))
 }

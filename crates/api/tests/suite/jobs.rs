@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_api::{Api, JobWorker};
+use gantry_api::{Api, WallClock};
 use gantry_hub::connection::{Delivery, MethodResponse};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -17,7 +17,7 @@ pub(crate) struct Runner(AbortHandle);
 impl Runner {
     pub(crate) fn new(api: &Api) -> Self {
         let hub = Arc::clone(&api.hub);
-        Self(tokio::spawn(async move { hub.run_jobs(&JobWorker).await.unwrap() }).abort_handle())
+        Self(tokio::spawn(async move { hub.run_jobs(&WallClock).await.unwrap() }).abort_handle())
     }
 }
 

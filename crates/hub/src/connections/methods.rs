@@ -1,7 +1,10 @@
 //! Direct methods: a request to a connected device and its answer.
 //!
-//! Nothing is queued. The hub has no clock, so the head that calls bounds each wait with
-//! the time-outs of the call.
+//! Nothing is queued. A call has two waits, each with a time-out of its own: for the device to listen, and for its
+//! answer. What it ends with is the device's answer or a [`HubError`]: `NotOnline`, `TakenOver`, `Timeout`,
+//! `TooManyMethods`. Heads bring the clock and translate.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_identity::Identity;
@@ -11,6 +14,7 @@ use crate::connections::connection::{Answer, MethodResponse, Subscriptions, Take
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::limits;
+use crate::ports::Clock;
 use crate::registry::device::Status;
 
 /// A method to call.
@@ -39,6 +43,45 @@ impl MethodCall {
     }
 }
 
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodTimeouts {
+    /// For the device to connect and listen; zero asks whether it does now.
+    pub connect: Duration,
+    /// For the device to answer.
+    pub response: Duration,
+}
+
+impl MethodTimeouts {
+    /// Those a caller asks for in seconds. Without a response time-out, or with zero, it is the usual one.
+    ///
+    /// # Errors
+    /// [`HubError::Invalid`] when one is out of bounds.
+    pub fn from_secs(connect: Option<u64>, response: Option<u64>) -> Result<Self, HubError> {
+        let response = response.filter(|secs| *secs != 0);
+        if response.is_some_and(|secs| !limits::METHOD_TIMEOUT_SECS.contains(&secs)) {
+            return Err(HubError::Invalid("responseTimeoutInSeconds must be 5 to 300".into()));
+        }
+        let connect = connect.unwrap_or(0);
+        if connect > *limits::METHOD_TIMEOUT_SECS.end() {
+            return Err(HubError::Invalid("connectTimeoutInSeconds must be 0 to 300".into()));
+        }
+        Ok(Self {
+            connect: Duration::from_secs(connect),
+            response: response.map_or(limits::METHOD_TIMEOUT_DEFAULT, Duration::from_secs),
+        })
+    }
+}
+
+/// What comes within a time; `None` when it does not.
+async fn within<T>(clock: &dyn Clock, limit: Duration, coming: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        came = coming => Some(came),
+        () = clock.sleep(limit) => None,
+    }
+}
+
 /// What a device answered, or why it did not.
 pub(crate) async fn answered(
     identity: &Identity,
@@ -52,13 +95,31 @@ pub(crate) async fn answered(
 }
 
 impl Hub {
-    /// Resolves when the device is connected and listens for methods. Bound it with the connect time-out;
-    /// when that is zero, skip it.
-    pub async fn method_listener(&self, identity: &Identity) {
-        self.listener(identity, Subscriptions::METHODS).await;
+    /// Calls a method within its time-outs.
+    ///
+    /// # Errors
+    /// [`HubError::NotFound`] or [`HubError::Disabled`], [`HubError::NotOnline`] when the device does not come,
+    /// [`HubError::TakenOver`] when another connection of it takes over meanwhile, [`HubError::Timeout`] when it does
+    /// not answer in time, [`HubError::TooManyMethods`].
+    pub async fn call_method(
+        &self,
+        clock: &dyn Clock,
+        identity: &Identity,
+        call: &MethodCall,
+        timeouts: MethodTimeouts,
+    ) -> Result<MethodResponse, HubError> {
+        self.check_callable(identity).await?;
+        if !timeouts.connect.is_zero() {
+            let listener = self.listener(identity, Subscriptions::METHODS);
+            let listens = within(clock, timeouts.connect, listener).await;
+            listens.ok_or_else(|| HubError::NotOnline(identity.clone()))?;
+        }
+        let answer = within(clock, timeouts.response, self.invoke(identity, call)).await;
+        answer.unwrap_or_else(|| Err(HubError::Timeout(identity.clone())))
     }
 
-    pub(crate) async fn listener(&self, identity: &Identity, wanted: Subscriptions) {
+    /// Resolves when the device is connected and listens.
+    pub(super) async fn listener(&self, identity: &Identity, wanted: Subscriptions) {
         loop {
             let mut changed = std::pin::pin!(self.connections.changed());
             // Listen before looking, so that a subscription in between is not missed.
@@ -95,5 +156,54 @@ impl Hub {
             Status::Enabled => Ok(()),
             Status::Disabled => Err(HubError::Disabled(identity.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::Pin;
+
+    use gantry_identity::Timestamp;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(connect: Option<u64>, response: Option<u64>, expected: Option<(u64, u64)>) {
+        let timeouts = MethodTimeouts::from_secs(connect, response).ok();
+        let seconds = timeouts.map(|timeouts| (timeouts.connect.as_secs(), timeouts.response.as_secs()));
+        assert_eq!(seconds, expected, "{connect:?} {response:?}");
+    }
+
+    #[test]
+    fn time_outs_have_bounds_and_zero_is_none() {
+        check(None, None, Some((0, 30)));
+        check(Some(0), Some(0), Some((0, 30)));
+        check(Some(1), Some(5), Some((1, 5)));
+        check(Some(300), Some(300), Some((300, 300)));
+        check(None, Some(4), None);
+        check(None, Some(301), None);
+        check(Some(301), None, None);
+    }
+
+    /// A clock whose waits are over at once, or never.
+    struct Still(bool);
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::NEVER
+        }
+
+        fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            if self.0 { Box::pin(pending()) } else { Box::pin(ready(())) }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_never_late() {
+        let limit = Duration::from_secs(1);
+        assert_eq!(within(&Still(false), limit, ready(1)).await, Some(1));
+        assert_eq!(within(&Still(true), limit, ready(1)).await, Some(1));
+        assert_eq!(within(&Still(false), limit, pending::<u8>()).await, None);
     }
 }

@@ -3,7 +3,7 @@
 //! A run first lists the devices its condition matches, then works through those that are
 //! pending, many at once. Both steps are written page by page, so that a run that was
 //! interrupted goes on where it was; a device that was being worked on is then worked on
-//! again. The hub has no clock and does not bound waits: [`Worker`] brings both.
+//! again. The hub has no clock and does not bound waits: [`Clock`] brings both.
 
 pub mod job;
 
@@ -20,11 +20,11 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::connections::connection::MethodResponse;
-use crate::connections::methods::MethodCall;
+use crate::connections::methods::MethodTimeouts;
 use crate::error::HubError;
 use crate::hub::Hub;
 use crate::jobs::job::{HISTORY, Job, JobError, JobStatus, Outcome, UNFINISHED_MAX, Work};
-use crate::ports::{DeviceJobFilter, JobFilter, PortFuture, StoreError};
+use crate::ports::{Clock, DeviceJobFilter, JobFilter, StoreError};
 use crate::registry::device::IfMatch;
 
 /// Jobs that run at once (IoT Hub quotas: 10 for the largest tier).
@@ -35,23 +35,6 @@ pub const DEVICES_AT_ONCE: usize = 64;
 const PAGE: usize = 500;
 /// Device jobs read at once while a query looks for matches.
 const SCAN_PAGE: usize = 500;
-
-/// What running jobs needs from a head: a clock, and method calls within their time-outs.
-pub trait Worker: Send + Sync {
-    /// The wall clock.
-    fn now(&self) -> Timestamp;
-    /// Calls a method within its time-outs.
-    fn call<'a>(
-        &'a self,
-        hub: &'a Hub,
-        identity: &'a Identity,
-        call: &'a MethodCall,
-        response: Duration,
-        connect: Duration,
-    ) -> PortFuture<'a, MethodResponse, HubError>;
-    /// Resolves after a while.
-    fn sleep(&self, duration: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
 
 /// Jobs that run now.
 #[derive(Default)]
@@ -201,12 +184,12 @@ impl Hub {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn run_jobs(&self, worker: &dyn Worker) -> Result<(), HubError> {
+    pub async fn run_jobs(&self, clock: &dyn Clock) -> Result<(), HubError> {
         let mut running = stream::FuturesUnordered::new();
         // Whatever an earlier call left behind does not run any more.
         self.running.jobs.lock().clear();
         loop {
-            let now = worker.now();
+            let now = clock.now();
             let mut next = None;
             for job in self.store.unfinished_jobs().await? {
                 let is_running = self.running.jobs.lock().contains_key(&job.id);
@@ -215,14 +198,14 @@ impl Hub {
                 } else if !is_running && running.len() < RUNNING_MAX {
                     let control = Control { stop: watch::Sender::new(false), at_work: Arc::default() };
                     self.running.jobs.lock().insert(job.id.clone(), control.clone());
-                    running.push(self.run_job(worker, job, control));
+                    running.push(self.run_job(clock, job, control));
                 }
             }
             self.store.forget_jobs(Timestamp::from_millis(now.as_millis() - HISTORY.as_millis() as i64)).await?;
             let pause = next.map_or(Duration::from_secs(60), |at| at.since(now)).min(Duration::from_secs(60));
             tokio::select! {
                 () = self.running.wanted.notified() => {}
-                () = worker.sleep(pause) => {}
+                () = clock.sleep(pause) => {}
                 Some(ended) = running.next() => {
                     let (id, result): (String, Result<(), HubError>) = ended;
                     self.running.jobs.lock().remove(&id);
@@ -232,33 +215,33 @@ impl Hub {
         }
     }
 
-    async fn run_job(&self, worker: &dyn Worker, job: Job, control: Control) -> (String, Result<(), HubError>) {
+    async fn run_job(&self, clock: &dyn Clock, job: Job, control: Control) -> (String, Result<(), HubError>) {
         let id = job.id.clone();
         let mut stop = control.stop.subscribe();
         let result = tokio::select! {
-            result = self.work_off(worker, job, &control) => result,
+            result = self.work_off(clock, job, &control) => result,
             _ = stop.wait_for(|stop| *stop) => Ok(()),
         };
         (id, result)
     }
 
-    async fn work_off(&self, worker: &dyn Worker, mut job: Job, control: &Control) -> Result<(), HubError> {
+    async fn work_off(&self, clock: &dyn Clock, mut job: Job, control: &Control) -> Result<(), HubError> {
         if job.began_at.is_none() {
-            (job.began_at, job.status) = (Some(worker.now()), JobStatus::Running);
+            (job.began_at, job.status) = (Some(clock.now()), JobStatus::Running);
             self.advance(&job).await?;
         }
         let deadline = job.deadline();
-        let left = deadline.since(worker.now());
+        let left = deadline.since(clock.now());
         let finished = tokio::select! {
-            result = self.list_and_work(worker, &mut job, control) => { result?; true }
-            () = worker.sleep(left) => false,
+            result = self.list_and_work(clock, &mut job, control) => { result?; true }
+            () = clock.sleep(left) => false,
         };
         let _one = self.running.writing.lock().await;
         let mut job = self.job(&job.id).await?;
         if job.status.has_ended() {
             return Ok(());
         }
-        job.ended_at = Some(worker.now());
+        job.ended_at = Some(clock.now());
         if finished {
             job.status = JobStatus::Completed;
             self.store.end_job(job, Outcome::Pending).await?;
@@ -280,14 +263,14 @@ impl Hub {
         Ok(self.store.update_job(job.clone()).await?)
     }
 
-    async fn list_and_work(&self, worker: &dyn Worker, job: &mut Job, control: &Control) -> Result<(), HubError> {
+    async fn list_and_work(&self, clock: &dyn Clock, job: &mut Job, control: &Control) -> Result<(), HubError> {
         if !job.is_listed {
             let query = job.query()?;
             let mut after = self.store.last_device_of(&job.id).await?;
             loop {
                 let (found, next) = self.matching(&query, after.as_ref(), PAGE).await?;
                 let identities = found.into_iter().map(|record| record.device.identity).collect();
-                self.store.list_devices(&job.id, worker.now(), identities).await?;
+                self.store.list_devices(&job.id, clock.now(), identities).await?;
                 match next {
                     Some(next) => after = Some(next),
                     None => break,
@@ -301,23 +284,23 @@ impl Hub {
             let pending = self.store.pending_devices(&job.id, after.as_ref(), PAGE).await?;
             let Some(last) = pending.last().cloned() else { return Ok(()) };
             after = Some(last);
-            self.work_through(worker, job, control, pending).await?;
+            self.work_through(clock, job, control, pending).await?;
         }
     }
 
     async fn work_through(
         &self,
-        worker: &dyn Worker,
+        clock: &dyn Clock,
         job: &Job,
         control: &Control,
         devices: Vec<Identity>,
     ) -> Result<(), HubError> {
         let work = |identity: Identity| async move {
             control.at_work.fetch_add(1, Ordering::Relaxed);
-            let began_at = worker.now();
-            let outcome = Outcome::of(self.do_work(worker, &job.work, &identity).await);
+            let began_at = clock.now();
+            let outcome = Outcome::of(self.do_work(clock, &job.work, &identity).await);
             control.at_work.fetch_sub(1, Ordering::Relaxed);
-            (identity, began_at, worker.now(), outcome)
+            (identity, began_at, clock.now(), outcome)
         };
         // Outcomes that are there together share a commit; none waits for a slow device.
         let mut outcomes = stream::iter(devices).map(work).buffer_unordered(DEVICES_AT_ONCE).ready_chunks(PAGE);
@@ -329,16 +312,17 @@ impl Hub {
 
     async fn do_work(
         &self,
-        worker: &dyn Worker,
+        clock: &dyn Clock,
         work: &Work,
         identity: &Identity,
     ) -> Result<Option<MethodResponse>, HubError> {
         match work {
             Work::UpdateTwin { write, .. } => {
-                self.write_twin(worker.now(), identity, write, &IfMatch::Any).await.map(|_| None)
+                self.write_twin(clock.now(), identity, write, &IfMatch::Any).await.map(|_| None)
             }
             Work::CallMethod { call, response, connect } => {
-                worker.call(self, identity, call, *response, *connect).await.map(Some)
+                let timeouts = MethodTimeouts { connect: *connect, response: *response };
+                self.call_method(clock, identity, call, timeouts).await.map(Some)
             }
         }
     }
