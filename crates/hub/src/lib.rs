@@ -13,6 +13,7 @@ mod events;
 pub mod faults;
 pub mod file_uploads;
 mod hub;
+pub mod import_export;
 pub mod jobs;
 pub mod json;
 pub mod limits;

@@ -1,19 +1,21 @@
 //! The blob store: where contents are kept, and what is done to it now and then.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use futures::TryStreamExt as _;
 use gantry_api::blob::read_query;
-use gantry_api::{Containers, Files, UploadTarget};
+use gantry_api::{Files, UploadTarget};
 use gantry_blobs::{
     Account, BlobError, BlobName, Blobs, ContainerName, Permission, Place, SasParameters, SasSigner, Target, verify_sas,
 };
 use gantry_hub::Hub;
 use gantry_hub::file_uploads::FileUploads;
-use gantry_identity::Key;
+use gantry_hub::import_export::{Container, Containers, Pieces, Purpose};
+use gantry_hub::ports::PortFuture;
+use gantry_identity::{Key, Timestamp};
 use gantry_storage::Database;
 use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -205,13 +207,41 @@ impl SignedContainers {
 }
 
 impl Containers for SignedContainers {
-    fn open<'a>(
-        &'a self,
-        uri: &'a str,
-        needed: &'static [Permission],
-    ) -> Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
-        Box::pin(self.find(uri, needed))
+    fn open<'a>(&'a self, uri: &'a str, purpose: Purpose) -> PortFuture<'a, Arc<dyn Container>, String> {
+        let needed = match purpose {
+            Purpose::Read => &[Permission::Read],
+            Purpose::Write => &[Permission::Write],
+        };
+        Box::pin(async move {
+            let opened: Arc<dyn Container> = Arc::new(Opened(self.find(uri, needed).await?));
+            Ok(opened)
+        })
     }
+}
+
+/// A container as jobs use it.
+struct Opened(Place);
+
+impl Container for Opened {
+    fn length<'a>(&'a self, name: &'a str) -> PortFuture<'a, u64, String> {
+        Box::pin(async move { Ok(self.0.stat(name).await.map_err(words)?.length) })
+    }
+
+    fn read<'a>(&'a self, name: &'a str) -> PortFuture<'a, Pieces, String> {
+        Box::pin(async move {
+            let pieces: Pieces = Box::pin(self.0.read(name).await.map_err(words)?.map_err(words));
+            Ok(pieces)
+        })
+    }
+
+    fn write<'a>(&'a self, now: Timestamp, name: &'a str, pieces: Pieces) -> PortFuture<'a, (), String> {
+        let pieces = pieces.map_err(BlobError::Failed);
+        Box::pin(async move { self.0.write(name, pieces, "text/plain", now).await.map_err(words) })
+    }
+}
+
+fn words(error: BlobError) -> String {
+    error.to_string()
 }
 
 /// Deletes what nothing needs, at once and then every minute.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, ImportExport, Sessions};
+use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
+use gantry_hub::import_export::{ImportExport, Outside};
 use gantry_hub::ports::{Audit, Entropy, EventSource as _, RefusedAccess};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_monitoring::Monitoring;
@@ -204,9 +205,13 @@ impl Unit {
             blobs::prepare(files).await?;
         }
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
-        let import_export =
-            ImportExport::load(Arc::clone(&self.hub), Arc::<Database>::clone(&self.database), Arc::new(containers))
-                .await?;
+        let outside = Outside {
+            documents: Arc::<Database>::clone(&self.database),
+            containers: Arc::new(containers),
+            lines: Arc::new(ServiceLines),
+            clock: Arc::new(WallClock),
+        };
+        let import_export = ImportExport::load(Arc::clone(&self.hub), outside).await?;
         import_export.settle().await?;
         Ok(Api {
             hub: Arc::clone(&self.hub),

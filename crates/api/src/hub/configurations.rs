@@ -8,11 +8,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use gantry_hub::configuration::{Configuration, ConfigurationError, ConfigurationWrite, check_metric, check_target};
+use gantry_hub::configuration::{Configuration, ConfigurationWrite, check_metric, check_target};
 use gantry_hub::device::IfMatch;
+use gantry_hub::import_export::ConfigurationEntry;
 use gantry_hub::limits::CONFIGURATIONS_MAX;
 use gantry_hub::twin::Object;
-use gantry_hub::{Hub, HubError};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -107,8 +107,8 @@ pub(crate) fn exported(configuration: &Configuration) -> Value {
     })
 }
 
-/// Creates or changes the configuration of a line of an import file.
-pub(crate) async fn import(hub: &Hub, line: &[u8]) -> Result<(), ApiError> {
+/// What a line of an import file says.
+pub(crate) fn read_line(line: &[u8]) -> Result<ConfigurationEntry, ApiError> {
     let line: ImportBody = bodies::parse_fields(line, &fields::CONFIGURATION)?;
     let id = line.body.id.clone().ok_or_else(|| ApiError::invalid("id is missing"))?;
     let if_match = match line.import_mode.as_deref().map(str::to_ascii_lowercase).as_deref() {
@@ -116,12 +116,7 @@ pub(crate) async fn import(hub: &Hub, line: &[u8]) -> Result<(), ApiError> {
         Some("createorupdateifmatchetag") => IfMatch::parse(line.etag.as_deref()),
         Some(_) => return Err(ApiError::invalid("importMode must be createOrUpdate or createOrUpdateIfMatchETag")),
     };
-    let write = line.body.write(&id)?;
-    match hub.put_configuration(now(), &id, write.clone(), &IfMatch::Absent).await {
-        Err(HubError::Configuration(ConfigurationError::AlreadyExists(_))) => {}
-        other => return Ok(other.map(drop)?),
-    }
-    Ok(hub.put_configuration(now(), &id, write, &if_match).await.map(drop)?)
+    Ok(ConfigurationEntry { write: line.body.write(&id)?, id, if_match })
 }
 
 async fn body(api: &Api, configuration: &Configuration) -> Result<Value, ApiError> {

@@ -8,12 +8,12 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
 use futures::FutureExt as _;
-use gantry_api::{Access, Api, Containers, Head, ImportExport, PeerAddress, Row, Sessions, now};
-use gantry_blobs::{Permission, Place};
+use gantry_api::{Access, Api, Head, PeerAddress, Row, ServiceLines, Sessions, WallClock, now};
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
-use gantry_hub::ports::{Append, Audit, Entropy, EventSink};
+use gantry_hub::import_export::{Container, Containers, ImportExport, Outside, Purpose};
+use gantry_hub::ports::{Append, Audit, Entropy, EventSink, PortFuture};
 use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp};
@@ -68,11 +68,7 @@ impl EventSink for MemoryLog {
 }
 
 impl Containers for Nothing {
-    fn open<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'static [Permission],
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Place, String>> + Send + 'a>> {
+    fn open<'a>(&'a self, _: &'a str, _: Purpose) -> PortFuture<'a, Arc<dyn Container>, String> {
         Box::pin(std::future::ready(Err("there is none".into())))
     }
 }
@@ -169,7 +165,9 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         audit,
     };
     let provisioning = Arc::new(Service::new(dps, ports, vec![linked], authorities));
-    let import_export = ImportExport::load(Arc::clone(&hub), documents, Arc::new(Nothing)).now_or_never().unwrap();
+    let outside =
+        Outside { documents, containers: Arc::new(Nothing), lines: Arc::new(ServiceLines), clock: Arc::new(WallClock) };
+    let import_export = ImportExport::load(Arc::clone(&hub), outside).now_or_never().unwrap();
     let import_export = import_export.unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();

@@ -58,7 +58,7 @@ impl Hub {
         Ok(())
     }
 
-    fn draw_token(&self) -> LockToken {
+    pub(crate) fn draw_token(&self) -> LockToken {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid()

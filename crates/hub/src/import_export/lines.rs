@@ -11,7 +11,7 @@ pub(super) struct TooLong;
 
 /// Splits pieces at line feeds.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct Pieced {
     buffer: BytesMut,
     /// Bytes of the buffer that were searched.
     searched: usize,
@@ -19,7 +19,7 @@ pub(super) struct Lines {
     skipping: bool,
 }
 
-impl Lines {
+impl Pieced {
     pub(super) fn feed(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn split(pieces: &[&[u8]]) -> Vec<Result<String, TooLong>> {
-        let (mut lines, mut all) = (Lines::default(), Vec::new());
+        let (mut lines, mut all) = (Pieced::default(), Vec::new());
         for piece in pieces {
             lines.feed(piece);
             while let Some(line) = lines.next() {
