@@ -46,7 +46,7 @@ impl Permissions {
     pub const CERTIFICATES_MANAGE: Self = Self(1 << 10);
     /// Shared access policies, with their keys.
     pub const POLICIES_MANAGE: Self = Self(1 << 11);
-    /// Rehearse faults.
+    /// Plan faults.
     pub const FAULTS_MANAGE: Self = Self(1 << 12);
 
     const NAMES: [(Self, &'static str); 13] = [

@@ -65,9 +65,9 @@ impl ApiError {
         Self { status: StatusCode::NOT_IMPLEMENTED, ..Self::new(501_001, "NotImplemented", message) }
     }
 
-    /// A call that is refused in a rehearsal.
-    pub(crate) fn rehearsed(status: u16) -> Self {
-        let message = "refused in a rehearsal of faults";
+    /// A call that is refused on purpose.
+    pub(crate) fn planned_fault(status: u16) -> Self {
+        let message = "refused by a planned fault";
         match status {
             429 => Self::new(429_001, "ThrottlingException", message),
             503 => Self::new(503_001, "ServiceUnavailable", message),

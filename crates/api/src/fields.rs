@@ -281,8 +281,8 @@ pub(crate) const TEST_ROUTE: Fields =
 pub(crate) const TEST_ROUTES: Fields =
     Fields { taken: &["routingSource", "twin"], inner: &[("message", &TEST_MESSAGE)], ..NOTHING };
 
-/// A rehearsal of faults.
-pub(crate) const REHEARSAL: Fields = Fields {
+/// Faults that an operator plans.
+pub(crate) const FAULTS: Fields = Fields {
     taken: &["durationSecs", "devices", "clockSkewSecs", "certificatesExpired"],
     inner: &[
         ("telemetry", &Fields { taken: &["delayMs", "dropShare", "duplicateShare"], ..NOTHING }),
@@ -394,8 +394,7 @@ mod tests {
             assert_eq!(names.len(), len, "{fields:?}");
             fields.inner.iter().for_each(|(_, inner)| check(inner));
         }
-        let all =
-            [IDENTITY, BULK_ENTRY, TWIN, CONFIGURATION, IMPORT_EXPORT, ENROLLMENT, JOB, RULE, REHEARSAL, TEST_ROUTE];
+        let all = [IDENTITY, BULK_ENTRY, TWIN, CONFIGURATION, IMPORT_EXPORT, ENROLLMENT, JOB, RULE, FAULTS, TEST_ROUTE];
         all.iter().for_each(check);
     }
 }

@@ -19,7 +19,7 @@ const METHOD_METER: u64 = 4096;
 /// Lets a request wait its turn, or refuses it.
 pub(crate) async fn take_turn(State((api, row)): State<(Arc<Api>, Row)>, request: Request, next: Next) -> Response {
     if let Some((status, retry_after)) = api.hub.rest_fault(now()) {
-        let mut response = ApiError::rehearsed(status).into_response();
+        let mut response = ApiError::planned_fault(status).into_response();
         if let Some(secs) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, secs.into());
         }

@@ -92,7 +92,7 @@ enum Command {
     /// Which events go to which endpoints.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
-    /// Rehearse faults: late, lost and doubled messages, refused calls, clock skew, expired certificates.
+    /// Plan faults: late, lost and doubled messages, refused calls, clock skew, expired certificates.
     #[command(subcommand)]
     Fault(platform::FaultCommand),
     /// Refused access, newest first.

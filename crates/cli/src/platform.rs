@@ -59,14 +59,14 @@ pub(super) async fn rule(client: &Client, output: Output, command: RuleCommand) 
 
 #[derive(Subcommand)]
 pub(super) enum FaultCommand {
-    /// Show what is being rehearsed.
+    /// Show the faults under way.
     Show,
-    /// Begin a rehearsal.
+    /// Begin faults in place of those under way.
     Begin {
         /// What goes wrong, JSON as docs/platform-api.md shows it.
-        rehearsal: String,
+        faults: String,
     },
-    /// End it.
+    /// End them.
     End,
 }
 
@@ -74,9 +74,9 @@ pub(super) async fn fault(client: &Client, output: Output, command: FaultCommand
     const PATH: &str = "/platform/v1/faults";
     match command {
         FaultCommand::Show => output.json(&client.hub(Method::GET, PATH, None).await?),
-        FaultCommand::Begin { rehearsal } => {
-            let rehearsal: Value = serde_json::from_str(&rehearsal).context("the rehearsal is not JSON")?;
-            output.json(&client.hub(Method::PUT, PATH, Some(&rehearsal)).await?);
+        FaultCommand::Begin { faults } => {
+            let faults: Value = serde_json::from_str(&faults).context("the faults are not JSON")?;
+            output.json(&client.hub(Method::PUT, PATH, Some(&faults)).await?);
         }
         FaultCommand::End => {
             client.hub(Method::DELETE, PATH, None).await?;

@@ -33,7 +33,7 @@ pub enum HubError {
     /// The edition lacks the operation.
     #[error("the edition this hub acts like has no {0:?}")]
     NotInEdition(crate::throttle::Operation),
-    /// The hub does not allow rehearsed faults.
+    /// The hub does not allow faults on purpose.
     #[error("this hub does not allow faults; start it with --allow-faults")]
     FaultsOff,
     /// Routing cannot be as it was written.

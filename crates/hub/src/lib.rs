@@ -32,7 +32,6 @@ pub use connections::{connection, streams};
 pub use error::HubError;
 pub use events::telemetry::Taken;
 pub use events::{event, reports};
-pub use faults::rehearsal;
 pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
 pub use hub::{Hub, HubConfig, Ports};
 pub use jobs::job;

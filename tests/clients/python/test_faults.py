@@ -60,12 +60,12 @@ def test_a_device_loses_its_connection_and_comes_back_without_losing_a_message(e
     assert {event.body_as_str() for event in events} == {"fault", "after 0", "after 1", "after 2"}
 
 
-def test_a_rehearsal_of_lost_and_doubled_messages_loses_none(platform, env, ca, device):
+def test_planned_faults_lose_and_double_messages_and_none_is_missed(platform, env, ca, device):
     name, connection_string = device
-    rehearsal = {
+    faults = {
         "durationSecs": 60, "devices": [name], "telemetry": {"delayMs": 20, "dropShare": 0.25, "duplicateShare": 0.5}
     }
-    begun = gantry(platform, "fault", "begin", json.dumps(rehearsal))
+    begun = gantry(platform, "fault", "begin", json.dumps(faults))
     assert begun.returncode == 0, begun.stderr
     try:
         client = IoTHubDeviceClient.create_from_connection_string(

@@ -301,13 +301,13 @@ fn faults() -> Routes<Arc<Api>> {
                 "/faults",
                 "Faults_Get",
                 P::FAULTS_MANAGE,
-                "`{\"rehearsal\":Rehearsal|null,\"until\":time|null}`.",
+                "`{\"faults\":Faults|null,\"until\":time|null}`; `rehearsal` is `faults` too.",
             ),
             faults::get,
         )
         .on(
             row(M::PUT, "/faults", "Faults_Begin", P::FAULTS_MANAGE, "The same; 403 on a hub without `allow_faults`.")
-                .takes(&fields::REHEARSAL),
+                .takes(&fields::FAULTS),
             faults::put,
         )
         .on(row(M::DELETE, "/faults", "Faults_End", P::FAULTS_MANAGE, "204; all is well again."), faults::delete)

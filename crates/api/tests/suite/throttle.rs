@@ -137,7 +137,7 @@ async fn a_basic_edition_lacks_what_goes_to_devices() {
 }
 
 #[tokio::test]
-async fn rehearsed_refusals_carry_retry_after_and_end() {
+async fn planned_refusals_carry_retry_after_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let (api, _) = api_like(&folder, None);
     let rest = r#"{"durationSecs":60,"rest":{"status":503,"share":0.5,"retryAfterSecs":7}}"#;

@@ -153,13 +153,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
     fn break_something(&mut self) -> Result<(), End> {
         let Some((fault, _)) = self.fault.take() else { return Ok(()) };
         debug!(device = %self.session.identity, ?fault, "fault asked for");
-        if fault.kind.is_spell() {
-            self.hub.cast(now(), &self.session.identity, fault);
+        if fault.kind.refuses_sending() {
+            self.hub.refuse_sending(now(), &self.session.identity, fault);
         }
         match fault.kind {
             // MQTT has no word for any of them but the end of the connection.
             FaultKind::KillTcp | FaultKind::ShutDownMqtt => Err(End::Protocol("fault asked for".into())),
-            kind if kind.is_spell() => Err(End::Protocol("fault asked for".into())),
+            kind if kind.refuses_sending() => Err(End::Protocol("fault asked for".into())),
             _ => Ok(()),
         }
     }

@@ -258,8 +258,8 @@ impl Hub {
         self.authenticate_operator(self.skewed(now, None), token, needed)
     }
 
-    /// As [`authenticate_service`](Self::authenticate_service), by the true time whatever is rehearsed: whoever began
-    /// a rehearsal must be able to end it.
+    /// As [`authenticate_service`](Self::authenticate_service), by the true time whatever faults are planned: whoever
+    /// began them must be able to end them.
     ///
     /// # Errors
     /// The reason, for the log.

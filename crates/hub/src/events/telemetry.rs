@@ -34,7 +34,7 @@ impl Hub {
         if let Some(bytes) = messages.iter().map(Telemetry::size).find(|size| *size > limits::D2C_BYTES_MAX) {
             return Err(HubError::MessageTooLarge { bytes, max: limits::D2C_BYTES_MAX });
         }
-        self.check_spell(now, &session.identity)?;
+        self.check_sending(now, &session.identity)?;
         let fault = self.send_fault(now, &session.identity)?;
         let wait = self.admit(now, Operation::Telemetry, messages.len() as u64)? + fault.delay;
         self.count_messages(now, messages.iter().map(Telemetry::size))?;

@@ -20,8 +20,8 @@ const DELAY: &str = "AzIoTHub_FaultOperationDelayInSecs";
 const DURATION: &str = "AzIoTHub_FaultOperationDurationInSecs";
 /// Longest delay and duration taken.
 const SECONDS_MAX: u64 = 3600;
-/// Devices under a spell at once.
-const SPELLS_MAX: usize = 10_000;
+/// Devices whose sending is refused at once.
+const REFUSED_MAX: usize = 10_000;
 
 /// What is to break. Links are those of AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl FaultKind {
     }
 
     /// Whether the device's right to send is what breaks.
-    pub fn is_spell(self) -> bool {
+    pub fn refuses_sending(self) -> bool {
         matches!(self, Self::Throttling | Self::Quota | Self::Auth)
     }
 }
@@ -97,13 +97,13 @@ pub struct Fault {
     pub kind: FaultKind,
     /// When.
     pub delay: Duration,
-    /// For how long; for [spells](FaultKind::is_spell).
+    /// For how long; for those that refuse sending(FaultKind::refuses_sending).
     pub duration: Duration,
 }
 
 /// Devices whose sending is refused for a while.
 #[derive(Debug, Default)]
-pub(super) struct Spells(Mutex<HashMap<Identity, (FaultKind, Timestamp)>>);
+pub(super) struct Refused(Mutex<HashMap<Identity, (FaultKind, Timestamp)>>);
 
 impl Fault {
     /// The fault a message asks for.
@@ -134,21 +134,21 @@ impl Hub {
     }
 
     /// Lets what a device sends be refused from now on, for as long as the fault says.
-    pub fn cast(&self, now: Timestamp, identity: &Identity, fault: Fault) {
-        let mut spells = self.faults.spells.0.lock();
-        spells.retain(|_, (_, until)| *until > now);
-        if spells.len() < SPELLS_MAX {
-            spells.insert(identity.clone(), (fault.kind, now.plus(fault.duration)));
+    pub fn refuse_sending(&self, now: Timestamp, identity: &Identity, fault: Fault) {
+        let mut refused = self.faults.refused.0.lock();
+        refused.retain(|_, (_, until)| *until > now);
+        if refused.len() < REFUSED_MAX {
+            refused.insert(identity.clone(), (fault.kind, now.plus(fault.duration)));
         }
     }
 
     /// Whether what a device sends is refused just now.
-    pub(crate) fn check_spell(&self, now: Timestamp, identity: &Identity) -> Result<(), HubError> {
+    pub(crate) fn check_sending(&self, now: Timestamp, identity: &Identity) -> Result<(), HubError> {
         if !self.config.allow_faults {
             return Ok(());
         }
-        let spell = self.faults.spells.0.lock().get(identity).copied();
-        match spell.filter(|(_, until)| *until > now) {
+        let fault = self.faults.refused.0.lock().get(identity).copied();
+        match fault.filter(|(_, until)| *until > now) {
             None => Ok(()),
             Some((FaultKind::Quota, _)) => Err(HubError::QuotaExceeded(0)),
             Some((FaultKind::Auth, _)) => Err(HubError::Unauthorized(gantry_identity::Refusal::Signature)),

@@ -1,16 +1,18 @@
-//! Faults on purpose: those a device asks for in a message of its own, and those an operator rehearses with a fleet.
+//! Faults on purpose, on a hub that allows them: those a device asks for in a message of its own, and those an
+//! operator plans for a fleet.
 
 mod asked;
-pub mod rehearsal;
+mod plan;
 
 pub use asked::{Fault, FaultKind};
+pub use plan::{FaultPlan, RestFault, TelemetryFaults};
 
-use asked::Spells;
-use rehearsal::Stage;
+use asked::Refused;
+use plan::Planned;
 
 /// The faults under way.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    spells: Spells,
-    stage: Stage,
+    refused: Refused,
+    planned: Planned,
 }

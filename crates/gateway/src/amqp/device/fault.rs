@@ -22,8 +22,8 @@ impl Head {
     /// Breaks what the device asked to be broken.
     pub(super) fn break_something(&mut self, identity: &Identity, fault: Fault) {
         debug!(%identity, ?fault, "fault asked for");
-        if fault.kind.is_spell() {
-            self.context.hub.cast((self.context.now)(), identity, fault);
+        if fault.kind.refuses_sending() {
+            self.context.hub.refuse_sending((self.context.now)(), identity, fault);
             return;
         }
         match fault.kind {

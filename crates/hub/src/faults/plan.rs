@@ -1,8 +1,7 @@
-//! Faults an operator asks for, so that a fleet and its back end can be rehearsed: lost and
-//! repeated messages, slow acknowledgements, refused calls, clocks that differ, certificates
-//! that ran out.
+//! Faults an operator plans, to see how a fleet and its back end take them: lost and repeated
+//! messages, slow acknowledgements, refused calls, clocks that differ, certificates that ran out.
 //!
-//! Off unless the hub allows faults. A rehearsal ends by itself. Shares are exact and in turn
+//! Off unless the hub allows faults. A plan ends by itself. Shares are exact and in turn
 //! (a quarter is every fourth), so that a run can be repeated.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +14,19 @@ use serde::{Deserialize, Serialize};
 use crate::error::HubError;
 use crate::hub::Hub;
 
-/// Longest rehearsal in seconds.
+/// Longest plan in seconds.
 const DURATION_SECS_MAX: u64 = 86_400;
 /// Longest delay of an acknowledgement in milliseconds.
 const DELAY_MS_MAX: u64 = 60_000;
 /// Largest skew of the clock in seconds: a year.
 const SKEW_SECS_MAX: i64 = 31_536_000;
-/// Devices a rehearsal may be limited to.
+/// Devices a plan may be limited to.
 const DEVICES_MAX: usize = 1_000;
 
 /// What goes wrong, and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rehearsal {
+pub struct FaultPlan {
     /// Seconds until everything is well again, 1 to 86,400.
     pub duration_secs: u64,
     /// Devices it is for; all when empty. REST faults and the clock of services are for everybody.
@@ -77,10 +76,10 @@ fn all() -> f64 {
     1.0
 }
 
-/// The rehearsal under way.
+/// The plan under way.
 #[derive(Debug, Default)]
-pub(super) struct Stage {
-    current: RwLock<Option<(Rehearsal, Timestamp)>>,
+pub(super) struct Planned {
+    current: RwLock<Option<(FaultPlan, Timestamp)>>,
     dropped: Turns,
     duplicated: Turns,
     refused: Turns,
@@ -104,7 +103,7 @@ pub(crate) struct SendFault {
     pub(crate) is_doubled: bool,
 }
 
-impl Rehearsal {
+impl FaultPlan {
     fn check(&self) -> Result<(), HubError> {
         let wrong = |words: &str| Err(HubError::Invalid(words.to_owned()));
         let is_share = |share: f64| (0.0..=1.0).contains(&share);
@@ -140,71 +139,71 @@ impl Rehearsal {
 }
 
 impl Hub {
-    /// Begins a rehearsal in place of the one under way.
+    /// Begins a plan in place of the one under way.
     ///
     /// # Errors
     /// [`HubError::FaultsOff`], or what is wrong with it.
-    pub fn rehearse(&self, now: Timestamp, rehearsal: Rehearsal) -> Result<(), HubError> {
+    pub fn begin_faults(&self, now: Timestamp, plan: FaultPlan) -> Result<(), HubError> {
         if !self.config.allow_faults {
             return Err(HubError::FaultsOff);
         }
-        rehearsal.check()?;
-        let until = now.plus(Duration::from_secs(rehearsal.duration_secs));
-        *self.faults.stage.current.write() = Some((rehearsal, until));
+        plan.check()?;
+        let until = now.plus(Duration::from_secs(plan.duration_secs));
+        *self.faults.planned.current.write() = Some((plan, until));
         Ok(())
     }
 
-    /// Ends the rehearsal.
-    pub fn end_rehearsal(&self) {
-        *self.faults.stage.current.write() = None;
+    /// Ends the plan.
+    pub fn end_faults(&self) {
+        *self.faults.planned.current.write() = None;
     }
 
-    /// The rehearsal under way, and when it ends.
-    pub fn rehearsal(&self, now: Timestamp) -> Option<(Rehearsal, Timestamp)> {
+    /// The plan under way, and when it ends.
+    pub fn fault_plan(&self, now: Timestamp) -> Option<(FaultPlan, Timestamp)> {
         if !self.config.allow_faults {
             return None;
         }
-        self.faults.stage.current.read().clone().filter(|(_, until)| *until > now)
+        self.faults.planned.current.read().clone().filter(|(_, until)| *until > now)
     }
 
-    /// Calls `with` with the rehearsal under way.
-    fn on_stage<T>(&self, now: Timestamp, with: impl FnOnce(&Rehearsal) -> T) -> Option<T> {
+    /// Calls `with` with the plan under way.
+    fn planned<T>(&self, now: Timestamp, with: impl FnOnce(&FaultPlan) -> T) -> Option<T> {
         if !self.config.allow_faults {
             return None;
         }
-        let current = self.faults.stage.current.read();
-        current.as_ref().filter(|(_, until)| *until > now).map(|(rehearsal, _)| with(rehearsal))
+        let current = self.faults.planned.current.read();
+        current.as_ref().filter(|(_, until)| *until > now).map(|(plan, _)| with(plan))
     }
 
     /// What the hub takes for the time when it looks at credentials; of a device, or of a service.
     pub(crate) fn skewed(&self, now: Timestamp, identity: Option<&Identity>) -> Timestamp {
-        let skew = self.on_stage(now, |rehearsal| match identity {
-            Some(identity) if !rehearsal.is_for(identity) => 0,
-            _ => rehearsal.clock_skew_secs,
+        let skew = self.planned(now, |plan| match identity {
+            Some(identity) if !plan.is_for(identity) => 0,
+            _ => plan.clock_skew_secs,
         });
         Timestamp::from_millis(now.as_millis().saturating_add(skew.unwrap_or(0).saturating_mul(1000)))
     }
 
     /// Whether a device's certificate counts as expired.
     pub(crate) fn certificate_is_out(&self, now: Timestamp, identity: &Identity) -> bool {
-        self.on_stage(now, |rehearsal| rehearsal.certificates_expired && rehearsal.is_for(identity)).unwrap_or(false)
+        self.planned(now, |plan| plan.certificates_expired && plan.is_for(identity)).unwrap_or(false)
     }
 
     /// What happens to a send of a device.
     pub(crate) fn send_fault(&self, now: Timestamp, identity: &Identity) -> Result<SendFault, HubError> {
-        let faults = self.on_stage(now, |rehearsal| rehearsal.telemetry.filter(|_| rehearsal.is_for(identity)));
+        let faults = self.planned(now, |plan| plan.telemetry.filter(|_| plan.is_for(identity)));
         let Some(faults) = faults.flatten() else { return Ok(SendFault::default()) };
-        if self.faults.stage.dropped.is_hit(faults.drop_share) {
-            return Err(HubError::Failed("lost in a rehearsal".into()));
+        if self.faults.planned.dropped.is_hit(faults.drop_share) {
+            return Err(HubError::Failed("lost by a planned fault".into()));
         }
         let delay = Duration::from_millis(faults.delay_ms);
-        Ok(SendFault { delay, is_doubled: self.faults.stage.duplicated.is_hit(faults.duplicate_share) })
+        Ok(SendFault { delay, is_doubled: self.faults.planned.duplicated.is_hit(faults.duplicate_share) })
     }
 
     /// Status and `Retry-After` seconds with which a REST call is refused.
     pub fn rest_fault(&self, now: Timestamp) -> Option<(u16, Option<u32>)> {
-        let fault = self.on_stage(now, |rehearsal| rehearsal.rest)??;
-        self.faults.stage.refused.is_hit(fault.share).then_some((fault.status, fault.retry_after_secs))
+        let fault = self.planned(now, |plan| plan.rest)??;
+        self.faults.planned.refused.is_hit(fault.share).then_some((fault.status, fault.retry_after_secs))
     }
 }
 
@@ -225,8 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_rehearsed_is_named() {
-        let check = |json: &str| serde_json::from_str::<Rehearsal>(json).unwrap().check().map_err(|e| e.to_string());
+    fn what_cannot_be_planned_is_named() {
+        let check = |json: &str| serde_json::from_str::<FaultPlan>(json).unwrap().check().map_err(|e| e.to_string());
         assert_eq!(check(r#"{"durationSecs":5,"telemetry":{"dropShare":0.5},"rest":{"status":503}}"#), Ok(()));
         for (json, words) in [
             (r#"{"durationSecs":0}"#, "durationSecs"),
@@ -238,6 +237,6 @@ mod tests {
         ] {
             assert!(check(json).unwrap_err().contains(words), "{json}");
         }
-        assert!(serde_json::from_str::<Rehearsal>(r#"{"durationSecs":5,"mischief":1}"#).is_err());
+        assert!(serde_json::from_str::<FaultPlan>(r#"{"durationSecs":5,"mischief":1}"#).is_err());
     }
 }
