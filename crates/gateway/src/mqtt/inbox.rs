@@ -16,12 +16,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn has_room(&self) -> bool {
-        self.has_room_within(IN_HAND_MAX)
-    }
-
     /// Whether a peer that takes `window` messages at a time can have another.
-    pub(super) fn has_room_within(&self, window: usize) -> bool {
+    pub(super) fn has_room(&self, window: usize) -> bool {
         self.in_hand.len() < window.min(IN_HAND_MAX)
     }
 
@@ -54,9 +50,10 @@ mod tests {
         assert_eq!(inbox.complete(1), Some(token(2)));
         assert_eq!(inbox.complete(1), None);
         for n in 0..7 {
-            assert!(inbox.has_room());
+            assert!(inbox.has_room(usize::MAX));
             inbox.take(token(n));
         }
-        assert!(!inbox.has_room());
+        assert!(!inbox.has_room(usize::MAX));
+        assert!(!Inbox::default().has_room(0));
     }
 }

@@ -1,11 +1,12 @@
 //! MQTT as IoT Hub and DPS speak it: version 3.1.1, and version 5 for the hub ([`v5`]).
 
 mod bag;
+mod connection;
 mod dps;
-mod hub;
 mod inbox;
 mod login;
 mod topics;
+mod v4;
 mod v5;
 mod wire;
 
@@ -30,7 +31,7 @@ const KEEP_ALIVE_CAP: Duration = Duration::from_secs(1767);
 
 /// Serves one connection until it ends. Every end is logged once.
 ///
-/// Futures of passing phases are boxed here and in `hub.rs`, so that an idle connection does
+/// Futures of passing phases are boxed here and in `connection.rs`, so that an idle connection does
 /// not keep room for the largest of them.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway: Gateway, peer: Peer) {
     metrics::gauge!("gantry_mqtt_connections").increment(1.0);
@@ -90,7 +91,7 @@ async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
             let gateway = gateway.at(&login.host);
             match Box::pin(authenticate_hub(&gateway, peer, login)).await.inspect(|_| peer.is_known()) {
                 Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
-                    Ok(()) => Box::pin(hub::run(wire, &gateway, session, login)).await,
+                    Ok(()) => Box::pin(v4::run(wire, &gateway, session, login)).await,
                     Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
                 },
                 Err((code, reason)) => refuse(wire, code, &reason).await,

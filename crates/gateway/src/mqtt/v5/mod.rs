@@ -5,8 +5,8 @@
 //! their responses by Correlation Data. No released SDK speaks it: this rests on the published preview documents.
 //! Provisioning has no version 5.
 
-mod connection;
 mod failure;
+mod hub;
 mod login;
 mod message;
 mod outgoing;
@@ -24,7 +24,7 @@ use crate::{Gateway, Peer, now, take_turn};
 pub(super) use failure::Failure;
 pub(super) use login::Login;
 use login::Proof;
-use outgoing::Outgoing;
+use outgoing::{Limits, Outgoing};
 
 /// Largest packet taken from a client, in bytes.
 pub(super) const PACKET_BYTES_MAX: usize = 256 * 1024;
@@ -56,9 +56,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> Result<(), End> {
     let login = match login {
         Ok(login) => login,
-        Err(failure) => return refuse(&mut Outgoing::unlimited(wire), &failure).await,
+        Err(failure) => return refuse(&mut Outgoing::new(wire, Limits::UNKNOWN), &failure).await,
     };
-    let mut outgoing = Outgoing::new(wire, &login);
+    let mut outgoing = Outgoing::new(wire, Limits::of(&login));
     let gateway = &login.host.as_deref().map_or_else(|| gateway.clone(), |host| gateway.at(host));
     let session = match Box::pin(authenticate(gateway, peer, &login)).await {
         Ok(session) => session,
@@ -68,7 +68,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     if let Err(error) = take_turn(&gateway.hub, Operation::Connect).await {
         return refuse(&mut outgoing, &Failure::new(Reason::CONNECTION_RATE_EXCEEDED, None, error.to_string())).await;
     }
-    Box::pin(connection::run(outgoing, gateway, peer, session, *login)).await
+    Box::pin(hub::run(wire, gateway, peer, session, *login)).await
 }
 
 /// Answers CONNECT with a failure and ends the connection.

@@ -8,21 +8,31 @@ use super::failure::Failure;
 use super::login::Login;
 use crate::mqtt::wire::{End, Wire};
 
-/// The wire, and the limits of the client at its other end.
-pub(super) struct Outgoing<'a, S> {
-    pub(super) wire: &'a mut Wire<S>,
+/// What a client can take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
     packet_bytes_max: usize,
     tells_problems: bool,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Outgoing<'a, S> {
-    pub(super) fn new(wire: &'a mut Wire<S>, login: &Login) -> Self {
-        Self { wire, packet_bytes_max: login.packet_bytes_max, tells_problems: login.tells_problems }
+impl Limits {
+    pub(super) fn of(login: &Login) -> Self {
+        Self { packet_bytes_max: login.packet_bytes_max, tells_problems: login.tells_problems }
     }
 
-    /// For a client whose limits are not known.
-    pub(super) fn unlimited(wire: &'a mut Wire<S>) -> Self {
-        Self { wire, packet_bytes_max: usize::MAX, tells_problems: true }
+    /// Of a client that did not say.
+    pub(super) const UNKNOWN: Self = Self { packet_bytes_max: usize::MAX, tells_problems: true };
+}
+
+/// The wire, and the limits of the client at its other end.
+pub(super) struct Outgoing<'a, S> {
+    wire: &'a mut Wire<S>,
+    limits: Limits,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Outgoing<'a, S> {
+    pub(super) fn new(wire: &'a mut Wire<S>, limits: Limits) -> Self {
+        Self { wire, limits }
     }
 
     /// Encodes a packet; false when it is larger than the client takes, and nothing is sent.
@@ -30,7 +40,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Outgoing<'a, S> {
         let output = self.wire.output();
         let start = output.len();
         encode(output, packet);
-        let fits = output.len() - start <= self.packet_bytes_max;
+        let fits = output.len() - start <= self.limits.packet_bytes_max;
         if !fits {
             output.truncate(start);
         }
@@ -50,7 +60,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Outgoing<'a, S> {
             return;
         };
         let packet = |properties| Packet::Puback(Acknowledgement { packet_id, reason: failure.reason, properties });
-        if self.tells_problems {
+        if self.limits.tells_problems {
             self.send_explained(failure, packet);
         } else {
             self.send(&packet(Properties::default()));
@@ -110,7 +120,7 @@ mod tests {
     fn puback(packet_bytes_max: usize, tells_problems: bool) -> (Reason, usize, bool) {
         let (stream, _other) = tokio::io::duplex(64);
         let mut wire = Wire::new(stream);
-        let mut outgoing = Outgoing { wire: &mut wire, packet_bytes_max, tells_problems };
+        let mut outgoing = Outgoing::new(&mut wire, Limits { packet_bytes_max, tells_problems });
         outgoing.puback(1, Some(&Failure::bad_request("no such property")));
         let output = std::mem::take(wire.output());
         assert!(output.len() <= packet_bytes_max);

@@ -2,21 +2,16 @@
 
 use std::borrow::Cow;
 
-use gantry_hub::HubError;
 use gantry_hub::connection::MethodResponse;
-use gantry_hub::throttle::Operation;
 use gantry_mqtt::v5::{Properties, Publish, Reason};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::CORRELATION_BYTES_MAX;
-use super::connection::Connection;
 use super::failure::{Failure, Stop, status};
+use super::hub::V5;
 use super::message::only;
 use super::outgoing::explained;
 use super::topics::{self, Inbound};
-use crate::mqtt::hub::bounded;
-use crate::twin::reported_patch;
-use crate::{now, take_turn};
+use crate::mqtt::connection::{Connection, Stream, bounded};
 
 /// What a request is answered with: user properties and payload.
 struct Answer {
@@ -24,7 +19,7 @@ struct Answer {
     payload: String,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
+impl<S: Stream> Connection<'_, S, V5<'_>> {
     /// Answers a request, or takes the answer to one of ours.
     pub(super) async fn handle_request(&mut self, inbound: Inbound, publish: &Publish<'_>) -> Result<(), Stop> {
         if inbound == Inbound::Unknown {
@@ -39,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
         }
         let answer = match inbound {
             Inbound::TwinGet => self.twin(publish).await,
-            Inbound::TwinReport => self.report(publish).await,
+            Inbound::TwinReport => self.reported(publish).await,
             _ => return Ok(self.method_answered(correlation, publish)?),
         };
         self.respond(correlation, answer);
@@ -48,27 +43,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
 
     async fn twin(&mut self, publish: &Publish<'_>) -> Result<Answer, Failure> {
         only(&publish.properties, &[])?;
-        let hub = &self.gateway.hub;
-        let read = async {
-            take_turn(hub, Operation::TwinRead).await?;
-            hub.device_twin(&self.session.identity).await
-        };
-        let twin = read.await.map_err(|error| Failure::from(&error))?;
+        let twin = self.read_twin().await.map_err(|error| Failure::from(&error))?;
         Ok(Answer { properties: vec![], payload: twin.to_string() })
     }
 
-    async fn report(&mut self, publish: &Publish<'_>) -> Result<Answer, Failure> {
+    async fn reported(&mut self, publish: &Publish<'_>) -> Result<Answer, Failure> {
         const IF_VERSION: &str = "if-version";
         only(&publish.properties, &[IF_VERSION])?;
         let version = publish.properties.user_property(IF_VERSION).map(str::parse).transpose();
         let version = version.map_err(|_| Failure::bad_request("`if-version` is not a version"))?;
-        let hub = &self.gateway.hub;
-        let write = async {
-            let patch = reported_patch(publish.payload)?;
-            take_turn(hub, Operation::TwinWrite).await?;
-            hub.report_if(now(), &self.session.identity, &patch, version).await
-        };
-        let version = write.await.map_err(|error: HubError| Failure::from(&error))?;
+        let version = self.report(publish.payload, version).await.map_err(|error| Failure::from(&error))?;
         Ok(Answer { properties: vec![("version", version.to_string())], payload: String::new() })
     }
 
@@ -93,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'_, S> {
 
     fn send_response(&mut self, correlation: &[u8], user: Vec<(&str, &str)>, payload: &[u8]) -> bool {
         let properties = Properties { correlation_data: Some(correlation), user, ..Default::default() };
-        self.outgoing.publish(topics::RESPONSES, 0, properties, payload)
+        self.outgoing().publish(topics::RESPONSES, 0, properties, payload)
     }
 
     /// Takes a client's answer to a method. With a `status` it says that it could not be run.
