@@ -101,6 +101,8 @@ pub struct Expr {
 pub enum ExprKind {
     /// A literal and its type (a null has one too).
     Literal(Value, Type),
+    /// `int(x)`: the form of a literal with something that is no value of its type.
+    BadLiteral(Type),
     /// A name: a column, variable, table or function without arguments.
     Name(String),
     /// A name with `*` in it, or `*` alone.
@@ -167,7 +169,8 @@ pub enum ExprKind {
         uris: Vec<Expr>,
         properties: Vec<Property>,
     },
-    /// `external_table`-like tables written in place, `materialize`... are calls.
+    /// `inline_external_table ...`: read for its form only, refused at binding.
+    InlineExternalTable,
     /// `entity_group [entities]`
     EntityGroup(Vec<Expr>),
     /// `macro-expand kind=k group as name (body)`
@@ -233,7 +236,7 @@ pub enum OperatorKind {
     Count(Option<Name>),
     Distinct(Vec<Named>),
     Evaluate {
-        call: Expr,
+        call: Box<Expr>,
         schema: Option<Vec<SchemaItem>>,
         properties: Vec<Property>,
     },
@@ -243,13 +246,13 @@ pub enum OperatorKind {
         by: Vec<Expr>,
         with: Option<Vec<Operator>>,
     },
-    Find(Find),
+    Find(Box<Find>),
     /// `fork [name=] (operators) ...`
     Fork(Vec<(Option<Name>, Vec<Operator>)>),
     GetSchema(Vec<Property>),
     GraphMarkComponents(Vec<Property>),
-    GraphMatch(GraphMatch),
-    GraphShortestPaths(GraphMatch),
+    GraphMatch(Box<GraphMatch>),
+    GraphShortestPaths(Box<GraphMatch>),
     GraphToTable(Vec<GraphTable>),
     GraphWhere {
         edges: bool,
@@ -266,8 +269,8 @@ pub enum OperatorKind {
         on: JoinOn,
         properties: Vec<Property>,
     },
-    MakeGraph(MakeGraph),
-    MakeSeries(MakeSeries),
+    MakeGraph(Box<MakeGraph>),
+    MakeSeries(Box<MakeSeries>),
     MvApply {
         items: Vec<Expand>,
         limit: Option<Expr>,
@@ -279,7 +282,7 @@ pub enum OperatorKind {
         limit: Option<Expr>,
         properties: Vec<Property>,
     },
-    Parse(Parse),
+    Parse(Box<Parse>),
     ParseKv {
         text: Expr,
         keys: Vec<ColumnDeclaration>,
@@ -297,7 +300,6 @@ pub enum OperatorKind {
     ProjectKeep(Vec<Expr>),
     ProjectRename(Vec<Named>),
     ProjectReorder(Vec<Reorder>),
-    ProjectSmart(Vec<Named>),
     Range {
         name: Name,
         from: Expr,
@@ -310,7 +312,7 @@ pub enum OperatorKind {
         with: Vec<Property>,
     },
     Render {
-        kind: Option<Name>,
+        kind: Name,
         properties: Vec<Property>,
     },
     Sample(Expr),
@@ -318,7 +320,7 @@ pub enum OperatorKind {
         count: Expr,
         of: Expr,
     },
-    Scan(Scan),
+    Scan(Box<Scan>),
     Search {
         tables: Vec<Expr>,
         predicate: Expr,
@@ -348,13 +350,13 @@ pub enum OperatorKind {
         tables: Vec<Expr>,
         properties: Vec<Property>,
     },
-    Where(Expr),
+    /// The grammar has `where a = b`; binding refuses the name.
+    Where(Named),
 }
 
-/// `on a, $left.b == $right.c` or nothing
+/// `on a, $left.b == $right.c`
 #[derive(Debug, Clone, PartialEq)]
 pub enum JoinOn {
-    None,
     On(Vec<Expr>),
     Where(Box<Expr>),
 }
@@ -498,7 +500,7 @@ pub struct GraphMatch {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PatternPart {
     Node(Option<Name>),
-    Edge { name: Option<Name>, direction: Direction, hops: Option<(u32, u32)> },
+    Edge { name: Option<Name>, direction: Direction, hops: Option<(Expr, Expr)> },
 }
 
 /// `nodes [as name] [with_node_id=c]`, `edges [as name] [with_source_id=c] [with_target_id=c]`

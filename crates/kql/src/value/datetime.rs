@@ -72,13 +72,13 @@ impl DateTime {
     /// What `datetime(...)` and `todatetime` read: ISO 8601 with or without time, fraction and
     /// offset (`2014-05-25T08:20:03.123456Z`, `2014-5-25 08:20`, `2014`), RFC 822 and RFC 850
     /// (`Sat, 8 Nov 14 15:05:02 GMT`, `Saturday, 08-Nov-14 15:05:02 UTC`), and
-    /// month/day/year with slashes. The result is in UTC.
+    /// three numbers (`12/31/2018`, `12-31-2018 10:00`, `2025, 6, 14`). The result is in UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.len() > 64 || !text.is_ascii() {
             return None;
         }
-        parse_iso(text).or_else(|| parse_slashes(text)).or_else(|| parse_rfc(text))
+        parse_iso(text).or_else(|| parse_numbers(text)).or_else(|| parse_rfc(text))
     }
 }
 
@@ -129,9 +129,14 @@ fn parse_iso(text: &str) -> Option<DateTime> {
     DateTime::from_ticks(date.0.checked_add(ticks)?)
 }
 
-fn parse_slashes(text: &str) -> Option<DateTime> {
-    let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, ""));
-    let mut parts = date.split('/');
+/// Three numbers with slashes, dashes, commas or blanks between them, and a time: the year first
+/// or last, the month before the day.
+fn parse_numbers(text: &str) -> Option<DateTime> {
+    let (date, time) = match text.find(':') {
+        Some(colon) => text.split_at(text[..colon].rfind([' ', 'T'])?),
+        None => (text, ""),
+    };
+    let mut parts = date.split(['/', '-', ',', ' ']).filter(|part| !part.is_empty());
     let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
@@ -139,7 +144,7 @@ fn parse_slashes(text: &str) -> Option<DateTime> {
     let (year, month, day) = if first.len() == 4 { (first, second, third) } else { (third, first, second) };
     let year = i32::try_from(number(year, 4..=4)?).ok()?;
     let date = DateTime::from_date(year, number(month, 1..=2)?, number(day, 1..=2)?)?;
-    let ticks = if time.is_empty() { 0 } else { parse_time(time.trim_start())? };
+    let ticks = if time.is_empty() { 0 } else { parse_time(time.trim_start_matches([' ', 'T']))? };
     DateTime::from_ticks(date.0.checked_add(ticks)?)
 }
 
@@ -269,6 +274,10 @@ mod tests {
         check("Saturday, 08-Nov-14 15:05:02 UTC", "2014-11-08T15:05:02Z");
         check("08-Nov-14 15:05:02", "2014-11-08T15:05:02Z");
         check("12/31/2018 1:05 PM", "2018-12-31T13:05:00Z");
+        check("12-02-2022", "2022-12-02T00:00:00Z");
+        check("10-01-2018 10:00", "2018-10-01T10:00:00Z");
+        check("2017 - 08 - 01", "2017-08-01T00:00:00Z");
+        check("2025, 6, 14", "2025-06-14T00:00:00Z");
         check("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.9999999Z");
         assert_eq!(DateTime::parse("0001-01-01"), Some(DateTime::MIN));
         assert_eq!(DateTime::parse("1970-01-01").unwrap().unix_ticks(), 0);
