@@ -375,11 +375,7 @@ pub enum FindColumns {
     /// `project-smart`, or nothing.
     Smart,
     /// Columns, and whether `pack(*)` is among them.
-    Project {
-        columns: Vec<(Name, Option<Type>)>,
-        pack: bool,
-    },
-    Away(Vec<Expr>),
+    Project { columns: Vec<(Name, Option<Type>)>, pack: bool },
 }
 
 /// `name = value to typeof(T)`

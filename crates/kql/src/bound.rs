@@ -376,8 +376,9 @@ pub enum RelKind {
         graph: Arc<Graph>,
         /// The edges, else the nodes.
         edges: bool,
-        /// For nodes: the column of their id is appended. For edges: the ids of both ends are.
-        ids: usize,
+        /// The first columns of the result: ids that were asked for, longs of the engine's
+        /// choice that are the same in both tables of one graph.
+        ids: Vec<GraphId>,
     },
     /// `consume`: reads everything, yields no rows.
     Consume {
@@ -590,7 +591,7 @@ pub struct ScanStep {
     pub output: StepOutput,
     /// Whether the row belongs to the step: a bool.
     pub condition: Expr,
-    /// New values of declared columns.
+    /// New values of columns of the state: of the input's, or beyond them of the declared.
     pub assignments: Vec<(usize, Expr)>,
 }
 
@@ -633,8 +634,6 @@ pub enum GraphKind {
         nodes: Vec<(Arc<Rel>, usize)>,
         /// `with_node_id=name`: a column of `Graph::nodes` that holds the id.
         node_id: Option<usize>,
-        /// `partitioned-by column (body)`, when given.
-        partitioned_by: Option<usize>,
     },
     /// A stored graph.
     Stored {
@@ -659,6 +658,17 @@ pub enum GraphKind {
         /// A bool; columns are those of the node or edge.
         predicate: Expr,
     },
+}
+
+/// An id in the result of `graph-to-table`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraphId {
+    /// Of the node.
+    Node,
+    /// Of the node the edge leaves.
+    Source,
+    /// Of the node the edge enters.
+    Target,
 }
 
 /// `graph-match` and `graph-shortest-paths`.
@@ -806,7 +816,8 @@ pub enum ExprKind {
         /// The high end.
         high: Arc<Expr>,
     },
-    /// A function of the table of functions.
+    /// A function of the table of functions. `pack_all(true)` has, behind its condition, the
+    /// names and values it packs, as `bag_pack` has; without a condition it is `bag_pack`.
     Call {
         /// The function, under its main name.
         function: &'static Function,
@@ -847,6 +858,8 @@ pub enum ExprKind {
         /// Which.
         field: usize,
     },
+    /// In the body of `partition`: the key of the partition, wherever in the body it stands.
+    PartitionKey,
     /// In `scan`: a column of the state of a step, null while it has none. Beyond the input's
     /// columns are the declared ones.
     StepColumn {
@@ -1075,6 +1088,12 @@ impl Expr {
         Self::new(ExprKind::Column(index), ty, span)
     }
 
+    /// The same, written elsewhere.
+    pub(crate) fn at(mut self, span: Span) -> Self {
+        self.span = span;
+        self
+    }
+
     /// The value of a literal.
     pub fn as_literal(&self) -> Option<&Value> {
         match &self.kind {
@@ -1090,6 +1109,7 @@ impl Expr {
             | ExprKind::Column(_)
             | ExprKind::Late(_)
             | ExprKind::Scalar(_)
+            | ExprKind::PartitionKey
             | ExprKind::StepColumn { .. }
             | ExprKind::Property { .. }
             | ExprKind::Element(_)
@@ -1310,6 +1330,16 @@ impl Rel {
                 search.filter.iter().chain(&search.values).for_each(f);
             }
         }
+    }
+
+    /// Whether an operator or expression of this table is so, at any depth.
+    pub fn any_expr(&self, test: &mut dyn FnMut(&Expr) -> bool) -> bool {
+        let mut found = false;
+        self.for_each_expr(&mut |expr| found = found || expr.any(test));
+        if !found {
+            self.for_each_input(&mut |input| found = found || input.any_expr(test));
+        }
+        found
     }
 
     pub(crate) fn cost(&self) -> Cost {

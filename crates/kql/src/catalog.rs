@@ -41,6 +41,12 @@ pub trait Catalog {
         None
     }
 
+    /// The columns of the nodes and of the edges of a stored graph.
+    fn graph(&self, database: &str, name: &str) -> Option<(Vec<Column>, Vec<Column>)> {
+        let _ = (database, name);
+        None
+    }
+
     /// A stored function.
     fn function(&self, database: &str, name: &str) -> Option<StoredFunction> {
         let _ = (database, name);

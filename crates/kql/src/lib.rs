@@ -12,6 +12,7 @@
 //! it is silent.
 
 pub mod ast;
+mod bind;
 pub mod bound;
 mod catalog;
 mod diagnostic;
@@ -20,6 +21,8 @@ mod lex;
 mod parse;
 pub mod value;
 
+pub use bind::{bind, bind_over};
 pub use catalog::{Catalog, EmptyCatalog, StoredFunction};
 pub use diagnostic::{Code, Diagnostic, Position, Span};
-pub use parse::{NESTING_MAX, TEXT_LEN_MAX, parse};
+pub use parse::literal::print_literal;
+pub use parse::{NESTING_MAX, TEXT_LEN_MAX, parse, parse_function};

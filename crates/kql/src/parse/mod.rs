@@ -6,7 +6,7 @@
 
 mod expr;
 mod graph;
-mod literal;
+pub(crate) mod literal;
 mod operator;
 mod statement;
 
@@ -33,6 +33,21 @@ pub fn parse(text: &str) -> std::result::Result<Script, Vec<Diagnostic>> {
         let mut parser = Parser::new(text, &tokens);
         let script = parser.script()?;
         Ok(script)
+    };
+    read().map_err(|fault| vec![*fault])
+}
+
+/// Reads a stored function: `(a:long)` and `{ body }`.
+pub fn parse_function(parameters: &str, body: &str) -> std::result::Result<crate::ast::Function, Vec<Diagnostic>> {
+    let text = format!("{parameters} {body}");
+    let read = || -> Result<crate::ast::Function> {
+        let tokens = tokens(&text)?;
+        let mut parser = Parser::new(&text, &tokens);
+        let function = parser.function()?;
+        if parser.token(0).kind != Kind::End {
+            return parser.expected("the end of the function");
+        }
+        Ok(function)
     };
     read().map_err(|fault| vec![*fault])
 }
