@@ -1,0 +1,30 @@
+//! Analytics: the columnar engine that runs bound KQL over tables.
+//!
+//! `kql` says what a query means, this crate works it out: [`run`] takes a bound tree and the tables it reads, and
+//! pushes chunks of columns through one operator after the other. Columns, expressions, functions, aggregates and
+//! operators have a folder each; [`series`] is the mathematics of time series, without a word of KQL.
+
+pub mod aggregates;
+pub mod calendar;
+mod chunk;
+pub mod column;
+mod commands;
+mod context;
+mod distinct;
+mod engine;
+mod error;
+mod expression;
+mod functions;
+mod groups;
+mod operators;
+pub mod series;
+pub mod telemetry;
+mod text;
+mod warehouse;
+
+pub use chunk::{CHUNK_ROWS, Chunk};
+pub use context::{Cancel, Context, Limits};
+pub use engine::{Frame, NoTables, Session, Table, Tables, run};
+pub use error::{Error, Result};
+pub use operators::Flow;
+pub use warehouse::{Ask, Rejected, Source, Warehouse, small_table};

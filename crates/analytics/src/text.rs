@@ -1,0 +1,150 @@
+//! String predicates: whole values, substrings and terms, with and without case.
+//!
+//! A term is a maximal run of letters and digits. `has` asks for its needle between term boundaries: an end of the
+//! needle that is itself no letter or digit needs none. Folding of case is that of ASCII where both texts are ASCII,
+//! and simple Unicode lower case otherwise. An empty needle is contained everywhere.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+/// What is asked about a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// The whole text.
+    Equals,
+    /// Anywhere.
+    Contains,
+    /// At the beginning.
+    StartsWith,
+    /// At the end.
+    EndsWith,
+    /// Between term boundaries.
+    Has,
+    /// At the beginning of a term.
+    HasPrefix,
+    /// At the end of a term.
+    HasSuffix,
+}
+
+/// A needle prepared for many texts.
+#[derive(Debug)]
+pub struct Needle {
+    kind: Match,
+    cased: bool,
+    /// As asked for, or folded when case does not count.
+    text: String,
+    finder: memmem::Finder<'static>,
+}
+
+impl Needle {
+    /// Prepares a needle. `cased` tells whether case counts.
+    pub fn new(kind: Match, cased: bool, text: &str) -> Needle {
+        let text = if cased { text.to_owned() } else { fold(text).into_owned() };
+        let finder = memmem::Finder::new(text.as_bytes()).into_owned();
+        Needle { kind, cased, text, finder }
+    }
+
+    /// Whether a text is what the needle asks for.
+    pub fn matches(&self, text: &str) -> bool {
+        if self.cased {
+            return self.found_in(text);
+        }
+        // Most texts of machines are short ASCII in lower case already: those are not copied.
+        match fold(text) {
+            Cow::Borrowed(text) => self.found_in(text),
+            Cow::Owned(text) => self.found_in(&text),
+        }
+    }
+
+    fn found_in(&self, text: &str) -> bool {
+        let needle = self.text.as_str();
+        match self.kind {
+            Match::Equals => text == needle,
+            Match::Contains => self.finder.find(text.as_bytes()).is_some(),
+            Match::StartsWith => text.starts_with(needle),
+            Match::EndsWith => text.ends_with(needle),
+            Match::Has => self.found_between(text, true, true),
+            Match::HasPrefix => self.found_between(text, true, false),
+            Match::HasSuffix => self.found_between(text, false, true),
+        }
+    }
+
+    fn found_between(&self, text: &str, before: bool, after: bool) -> bool {
+        if self.text.is_empty() {
+            return true;
+        }
+        let (opens, closes) =
+            (self.text.chars().next().is_some_and(is_term), self.text.chars().next_back().is_some_and(is_term));
+        let mut from = 0;
+        while let Some(at) = self.finder.find(&text.as_bytes()[from..]) {
+            let (start, end) = (from + at, from + at + self.text.len());
+            let is_open = !before || !opens || !text[..start].chars().next_back().is_some_and(is_term);
+            let is_closed = !after || !closes || !text[end..].chars().next().is_some_and(is_term);
+            if is_open && is_closed {
+                return true;
+            }
+            from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+        }
+        false
+    }
+}
+
+/// Whether a character is part of a term.
+pub fn is_term(c: char) -> bool {
+    c.is_alphanumeric()
+}
+
+/// A text without case.
+pub fn fold(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        }
+    } else {
+        Cow::Owned(text.to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: Match, cased: bool, text: &str, needle: &str, right: bool) {
+        assert_eq!(Needle::new(kind, cased, needle).matches(text), right, "{text} {kind:?} {needle}");
+    }
+
+    #[test]
+    fn has_asks_for_whole_terms() {
+        check(Match::Has, false, "KustoExplorerQueryRun", "Explorer", false);
+        check(Match::Contains, false, "KustoExplorerQueryRun", "explorer", true);
+        check(Match::Has, false, "at 10.1.2.3 again", "10.1.2.3", true);
+        check(Match::Has, false, "at 10.1.2.33 again", "10.1.2.3", false);
+        check(Match::Has, false, "North America", "north america", true);
+        check(Match::Has, true, "North America", "north america", false);
+        check(Match::Has, false, "snake_case", "case", true);
+        check(Match::Has, false, "tool.exe", ".exe", true);
+        check(Match::Has, false, "aa a", "a", true);
+        check(Match::Has, false, "", "", true);
+        check(Match::Has, false, "x", "", true);
+    }
+
+    #[test]
+    fn prefixes_and_suffixes_of_terms() {
+        check(Match::HasPrefix, false, "the Motor-17", "mot", true);
+        check(Match::HasPrefix, false, "the Motor-17", "otor", false);
+        check(Match::HasSuffix, false, "the Motor-17", "OR", true);
+        check(Match::HasSuffix, true, "the Motor-17", "OR", false);
+        check(Match::HasSuffix, false, "the Motor-17", "Mot", false);
+    }
+
+    #[test]
+    fn case_folds_beyond_ascii() {
+        check(Match::Equals, false, "STRAẞE", "straße", true);
+        check(Match::Has, false, "der ÖLDRUCK fällt", "öldruck", true);
+        check(Match::Has, false, "äb", "b", false);
+    }
+}
