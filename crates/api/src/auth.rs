@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::operation::{Access, Operation, Row};
 use crate::platform::error::PlatformError;
 use crate::platform::session;
+use crate::refused::Refused;
 use crate::{Api, now};
 
 /// Address of the caller, put into each request by the listener, and what is to be done once it proved who it is.
@@ -61,8 +62,10 @@ impl PeerAddress {
 #[derive(Clone, Debug)]
 pub struct PeerCertificate(pub CertificateChain);
 
+/// The token of a call. Clients that know bearer tokens only bring a shared access signature as one.
 fn token(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    Some(text.strip_prefix("Bearer ").filter(|token| token.starts_with("SharedAccessSignature ")).unwrap_or(text))
 }
 
 /// The policy a token names, for the security event of a refusal; nothing secret.
@@ -78,6 +81,23 @@ pub(crate) async fn admit(State((api, row)): State<(Arc<Api>, Row)>, request: Re
         Ok(Some(caller)) => drop(parts.extensions.insert(caller)),
         Ok(None) => {}
         Err(refused) => return refused,
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// The same for rows that ask for permissions on the platform, refusing in a shape of somebody else's.
+pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
+    State((api, row)): State<(Arc<Api>, Row)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if let Access::Platform(needed) = row.access {
+        let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
+        match platform(&api, &parts, &peer, needed).await {
+            Ok(caller) => drop(parts.extensions.insert(caller)),
+            Err(error) => return E::from(Refused::from(error)).into_response(),
+        }
     }
     next.run(Request::from_parts(parts, body)).await
 }

@@ -7,6 +7,8 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::refused::Refused;
+
 /// Largest request body in bytes: a whole twin with room for JSON's spelling of it.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// How long a client may take to send its body.
@@ -23,11 +25,20 @@ pub(crate) enum BodyError {
 
 /// Reads the body, or answers in the API's own shape of error.
 pub(crate) async fn read_whole<E: From<BodyError> + IntoResponse>(request: Request, next: Next) -> Response {
+    read(request, next, |error| E::from(error).into_response()).await
+}
+
+/// The same for a crate with a shape of error of its own.
+pub(crate) async fn read_whole_as<E: From<Refused> + IntoResponse>(request: Request, next: Next) -> Response {
+    read(request, next, |error| E::from(Refused::from(error)).into_response()).await
+}
+
+async fn read(request: Request, next: Next, refuse: impl FnOnce(BodyError) -> Response) -> Response {
     let (parts, body) = request.into_parts();
     let error = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(bytes)) => return next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Ok(Err(_)) => BodyError::TooLarge,
         Err(_) => BodyError::TooSlow,
     };
-    E::from(error).into_response()
+    refuse(error)
 }

@@ -20,6 +20,7 @@ mod platform;
 pub mod process;
 mod query;
 mod reference;
+mod refused;
 mod routes;
 mod throttle;
 pub mod tokens;
@@ -31,6 +32,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
 use gantry_hub::Hub;
 use gantry_hub::import_export::ImportExport;
 use gantry_hub::ports::Clock;
@@ -46,6 +48,7 @@ pub use hub::import_export::ServiceLines;
 pub use operation::{Access, Head, Operation, Parameter, Row};
 pub use platform::session::Sessions;
 pub use reference::page;
+pub use refused::Refused;
 pub use routes::{Routes, Table};
 
 /// What the service side serves.
@@ -68,8 +71,7 @@ pub struct Api {
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
-pub fn routes(api: Api) -> Routes {
-    let state = Arc::new(api);
+pub fn routes(state: Arc<Api>) -> Routes {
     // From the handler outwards: who calls, whether it is their turn, the body, the version.
     let hub = device::routes().merge(hub::routes());
     let hub = hub.layered(|row, one| {
@@ -92,6 +94,16 @@ pub fn routes(api: Api) -> Routes {
     // The bound is in `body`; extractors need none of their own.
     let all = all.layered(|_, one| one.route_layer(DefaultBodyLimit::disable()));
     all.otherwise(|uri: Uri| async move { ApiError::no_such_path(uri.path()) }).with_state(state)
+}
+
+/// Puts in front of the routes of another crate what stands before those here: who calls, as their rows say, and the
+/// body, whole and within its bounds. `E` is the shape in which that crate refuses.
+pub fn guarded<E: From<Refused> + IntoResponse + 'static>(api: &Arc<Api>, routes: Routes) -> Routes {
+    routes.layered(|row, one| {
+        one.route_layer(from_fn_with_state((Arc::clone(api), Arc::clone(row)), auth::admit_as::<E>))
+            .route_layer(from_fn(body::read_whole_as::<E>))
+            .route_layer(DefaultBodyLimit::disable())
+    })
 }
 
 /// The wall clock.

@@ -36,13 +36,15 @@ pub enum Head {
     Blob,
     /// The token server.
     Tokens,
+    /// The tables, for clients of Kusto.
+    Kusto,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -50,6 +52,7 @@ impl Head {
         Self::Platform,
         Self::Blob,
         Self::Tokens,
+        Self::Kusto,
         Self::Process,
     ];
 
@@ -63,6 +66,7 @@ impl Head {
             Self::Platform => "Platform",
             Self::Blob => "Blob store",
             Self::Tokens => "Token server",
+            Self::Kusto => "Tables, for clients of Kusto",
             Self::Process => "Process",
         }
     }
@@ -196,6 +200,12 @@ impl Operation {
     #[must_use]
     pub fn query(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
+    }
+
+    /// Reads bytes that the handler looks into.
+    #[must_use]
+    pub fn takes_bytes(self) -> Self {
+        self.reads(Body::Bytes)
     }
 
     /// Reads an object with these fields.

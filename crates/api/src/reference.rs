@@ -55,6 +55,10 @@ fn about(head: Head) -> &'static str {
              A signed address may leave the account out. What is not here answers 501.\n\n"
         }
         Head::Tokens => "When `[token_server]` is on, and in the process `gantry token-server`.\n\n",
+        Head::Kusto => {
+            "As the query service of Azure Data Explorer: bodies are `{\"db\", \"csl\", \"properties\"}`, the token of \
+             `connection.env` comes as `Bearer`.\n\n"
+        }
         Head::Process => "",
     }
 }

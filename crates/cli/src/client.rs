@@ -189,7 +189,9 @@ async fn check(response: Response) -> anyhow::Result<Response> {
     }
     let text = response.text().await.unwrap_or_default();
     let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    let words = ["Message", "message"].iter().find_map(|key| body[*key].as_str()).or(body["error"]["message"].as_str());
+    // Kusto says what is wrong in a member of its own.
+    let told = body["error"]["@message"].as_str().or(body["error"]["message"].as_str());
+    let words = ["Message", "message"].iter().find_map(|key| body[*key].as_str()).or(told);
     let words = words.unwrap_or(&text);
     // Direct methods put a JSON text into `Message`.
     let inner: Value = serde_json::from_str(words).unwrap_or(Value::Null);

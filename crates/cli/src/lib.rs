@@ -12,6 +12,7 @@ mod mqtt_client;
 mod output;
 mod platform;
 mod policy;
+mod query;
 mod return_rules;
 mod routing;
 mod serve;
@@ -77,6 +78,8 @@ enum Command {
         #[arg(long)]
         anomalies: bool,
     },
+    /// A question about telemetry in KQL, or a management command.
+    Query(query::QueryArgs),
     /// The maintenance list, most urgent first.
     Maintenance,
     /// Alerts, newest first.
@@ -144,6 +147,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Monitor { device, count, anomalies } => {
             platform::monitor(&client()?, output, device.as_deref(), count, anomalies).await
         }
+        Command::Query(args) => query::run(&client()?, output, args).await,
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,

@@ -26,7 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_blobs::Account;
 use gantry_hub::ports::{Changes, Documents, StoreError};
-use gantry_identity::{Key, KeyPair, Policies, Policy, Rights};
+use gantry_identity::{Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp};
 use rand::RngCore as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair as TlsKeyPair, KeyUsagePurpose,
@@ -259,6 +259,9 @@ pub fn write_file(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> 
     write().with_context(|| format!("writing {}", path.display()))
 }
 
+/// When the token for clients of Kusto ends (2100-01-01): with the key of its policy, in effect.
+const KUSTO_TOKEN_END: Timestamp = Timestamp::from_millis(4_102_444_800_000);
+
 /// Names and keys for programs, as shell assignments.
 pub struct Connections {
     /// Pairs of variable and value.
@@ -280,6 +283,11 @@ impl Connections {
         let owner = key(&secrets.hub_policies, "iothubowner")?;
         let service = key(&secrets.hub_policies, "service")?;
         let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
+        // Clients of Kusto know bearer tokens only, so this is made here and not by them. A start makes it anew; it ends
+        // with the key of the policy.
+        let policy = secrets.hub_policies.find("service").context("policy service")?;
+        let (resource, key) = (host.clone(), policy.keys.primary.clone());
+        let kusto = Signer { resource, key, policy: Some(policy.name.clone()) }.token(KUSTO_TOKEN_END);
         let ca = fs::canonicalize(config.ca_file())?.display().to_string();
         let variables = vec![
             ("IOTHUB_HOSTNAME", host.clone()),
@@ -308,6 +316,9 @@ impl Connections {
                     secrets.storage.keys.primary.to_base64()
                 ),
             ),
+            ("KUSTO_URL", format!("https://{web}")),
+            ("KUSTO_DATABASE", crate::tables::DATABASE.to_owned()),
+            ("KUSTO_TOKEN", kusto),
             ("GANTRY_CA_FILE", ca),
             ("GANTRY_URL", format!("https://{web}")),
             ("GANTRY_MQTT_PORT", config.ports.mqtt().to_string()),

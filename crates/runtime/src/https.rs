@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use gantry_analytics::Warehouse;
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes, process};
@@ -58,7 +59,8 @@ impl Https {
 
     /// Joins the API with the page, WebSockets, health and metrics.
     pub fn new(
-        api: Api,
+        api: Arc<Api>,
+        warehouse: Arc<Warehouse>,
         blobs: BlobService,
         tokens: Option<Tokens>,
         gateway: Gateway,
@@ -75,7 +77,8 @@ impl Https {
             .on(process::metrics(), render_metrics)
             .with_state(shared);
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
-        let routes = gantry_api::routes(api).merge(own).merge(tokens);
+        let tables = gantry_analytics_api::routes(&api, warehouse);
+        let routes = gantry_api::routes(api).merge(tables).merge(own).merge(tokens);
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
         Self { router: routes.otherwise(page::serve).into_router().layer(layer) }

@@ -19,6 +19,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod tables;
 pub mod token_server;
 mod unit;
 mod websocket;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use gantry_analytics::Warehouse;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
 use gantry_hub::import_export::{ImportExport, Outside};
-use gantry_hub::ports::{Audit, Entropy, EventSource as _, RefusedAccess};
+use gantry_hub::ports::{Audit, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::Instances;
@@ -31,6 +32,7 @@ use crate::https::Https;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::tables;
 use crate::token_server;
 
 /// How often queues are looked after.
@@ -185,7 +187,8 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        let https = Https::new(api, blobs, tokens, gateway, amqp.clone(), metrics);
+        let warehouse = self.warehouse();
+        let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
 
@@ -195,6 +198,13 @@ impl Unit {
     /// When it cannot be written to its end.
     pub async fn close(&self) -> anyhow::Result<()> {
         self.events.close().await.context("closing the event log")
+    }
+
+    /// The hub's tables.
+    fn warehouse(&self) -> Arc<Warehouse> {
+        let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
+        let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
+        Arc::new(tables::warehouse(&events, &self.hub, &store, &self.monitoring))
     }
 
     /// The HTTP side, with the jobs of the last run settled.

@@ -50,6 +50,14 @@ impl PlatformError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", "the operation failed; the log says why")
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }

@@ -1,0 +1,180 @@
+//! Kusto REST: queries of versions 1 and 2, management commands, metadata.
+//!
+//! Clients of the reference (`azure-kusto-data` for Python and Node, Grafana's data source) aim at the platform by its
+//! address alone. They bring the token of `connection.env` as `Bearer`.
+
+mod failure;
+mod frames;
+mod request;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::response::{IntoResponse, Response};
+use gantry_analytics::{Table, Warehouse};
+use gantry_api::{Access, Head, Operation, Parameter, Permissions, Routes};
+use gantry_kql::value::DateTime;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+pub use failure::Failure;
+use frames::Ids;
+use request::Request;
+
+/// Queries that run at once; each has a thread of its own.
+const QUERIES_MAX: usize = 8;
+/// Queries that wait for their turn; more are told to come again.
+const WAITING_MAX: usize = 64;
+
+const QUERY: &[Parameter] = &[
+    Parameter { name: "db", about: "The database, of a GET." },
+    Parameter { name: "csl", about: "The text, of a GET." },
+    Parameter { name: "properties", about: "Options and parameters as JSON, of a GET." },
+];
+
+#[derive(Clone)]
+struct Shared {
+    warehouse: Arc<Warehouse>,
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+/// The routes.
+pub fn routes(warehouse: Arc<Warehouse>) -> Routes {
+    let shared = Shared {
+        warehouse,
+        running: Arc::new(Semaphore::new(QUERIES_MAX)),
+        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+    };
+    let read = Access::Platform(Permissions::DEVICES_READ);
+    let query = |method: Method, path: &str, id: &'static str, about: &'static str| {
+        Operation::new(Head::Kusto, method, path, id, read, about).query(QUERY).takes_bytes()
+    };
+    let v2 = "A query in KQL; answers frames of version 2.";
+    let v1 = "A query in KQL, or a management command; answers tables of version 1.";
+    let command = "A management command; answers tables of version 1.";
+    Routes::new()
+        .on(query(Method::POST, "/v2/rest/query", "Kusto_QueryV2", v2), query_2)
+        .on(query(Method::GET, "/v2/rest/query", "Kusto_GetQueryV2", v2), query_2)
+        .on(query(Method::POST, "/v1/rest/query", "Kusto_QueryV1", v1), query_1)
+        .on(query(Method::GET, "/v1/rest/query", "Kusto_GetQueryV1", v1), query_1)
+        .on(query(Method::POST, "/v1/rest/mgmt", "Kusto_Command", command), query_1)
+        .on(
+            Operation::new(
+                Head::Kusto,
+                Method::GET,
+                "/v1/rest/auth/metadata",
+                "Kusto_AuthMetadata",
+                Access::Anyone,
+                "Where tokens come from: nowhere else, so that clients keep to the one they have.",
+            ),
+            metadata,
+        )
+        .on(Operation::new(Head::Kusto, Method::GET, "/v1/rest/ping", "Kusto_Ping", Access::Anyone, "200."), || async {
+            ""
+        })
+        .with_state(shared)
+}
+
+async fn metadata() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json!({"AzureAD": null, "dSTS": null}).to_string()).into_response()
+}
+
+async fn query_2(
+    State(shared): State<Shared>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let request = Request::read(&body, &query, &headers)?;
+    let ids = ids(&request);
+    let tables = run(&shared, request, false).await?;
+    Ok(answer(frames::version_2(&tables, &ids), &ids))
+}
+
+async fn query_1(
+    State(shared): State<Shared>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let request = Request::read(&body, &query, &headers)?;
+    let (ids, command) = (ids(&request), request.text.trim_start().starts_with('.'));
+    let tables = run(&shared, request, command).await?;
+    let text = if command { frames::command_1(&tables) } else { frames::version_1(&tables, &ids) };
+    Ok(answer(text, &ids))
+}
+
+fn ids(request: &Request) -> Ids {
+    let activity = uuid::Uuid::new_v4().to_string();
+    let request =
+        if request.request_id.is_empty() { format!("unspecified;{activity}") } else { request.request_id.clone() };
+    Ids { request, activity, now: DateTime(now()).to_string() }
+}
+
+/// The wall clock in ticks.
+fn now() -> i64 {
+    gantry_analytics::calendar::UNIX_EPOCH + gantry_api::now().as_millis() * 10_000
+}
+
+/// Runs a text on a thread of its own, when it is its turn.
+async fn run(shared: &Shared, request: Request, command: bool) -> Result<Vec<Table>, Failure> {
+    let Ok(_waits) = shared.waiting.clone().try_acquire_owned() else { return Err(Failure::busy()) };
+    let Ok(turn) = shared.running.clone().acquire_owned().await else { return Err(Failure::busy()) };
+    let warehouse = Arc::clone(&shared.warehouse);
+    let cancel = gantry_analytics::Cancel::default();
+    // A client that hangs up drops this future, and with it the query.
+    let guard = CancelOnDrop(cancel.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let run = gantry_analytics::Ask {
+            database: request.database.as_deref(),
+            text: &request.text,
+            parameters: &request.parameters,
+            now: now(),
+            limits: &|set| request.limits(set),
+            rows_wanted: request.rows_wanted(),
+            cancel,
+        };
+        if command { warehouse.command(&run) } else { warehouse.query(&run) }
+    });
+    let ended = work.await;
+    drop(guard);
+    match ended {
+        Ok(tables) => {
+            let tables = tables?;
+            // What failed before its first row is an error, not a result.
+            match tables.first() {
+                Some(Table { failure: Some(error), chunks, .. }) if chunks.iter().all(|chunk| chunk.rows == 0) => {
+                    Err(error.clone().into())
+                }
+                _ => Ok(tables),
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "a query ended without an answer");
+            Err(Failure::bad_request("the query ended without an answer; the log says why"))
+        }
+    }
+}
+
+struct CancelOnDrop(gantry_analytics::Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn answer(text: String, ids: &Ids) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], text).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [("x-ms-client-request-id", &ids.request), ("x-ms-activity-id", &ids.activity)] {
+        if let Ok(value) = value.parse() {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,176 @@
+//! What monitoring knows, as tables: the maintenance list, alerts, points of signals, refused access.
+
+use std::sync::Arc;
+
+use gantry_analytics::{Chunk, Context, Flow, Result, Source, calendar, small_table};
+use gantry_identity::Timestamp;
+use gantry_kql::bound::Column;
+use gantry_kql::value::{DateTime, Type, Value};
+use gantry_monitoring::Monitoring;
+
+/// Points of a signal, at most.
+const POINTS_MAX: usize = 100_000;
+/// Alerts, at most.
+const ALERTS_MAX: usize = 100_000;
+
+type Make = fn(&Monitoring) -> Vec<Vec<Value>>;
+
+/// A table that is made when it is asked for.
+struct Listed {
+    monitoring: Arc<Monitoring>,
+    about: &'static str,
+    columns: &'static [(&'static str, Type)],
+    make: Make,
+}
+
+impl Source for Listed {
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn columns(&self) -> Result<Vec<Column>> {
+        Ok(self.columns.iter().map(|(name, ty)| Column::new(*name, *ty)).collect())
+    }
+
+    fn scan(&self, _: &[Column], _: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+        for chunk in small_table(self.columns, (self.make)(&self.monitoring)).chunks {
+            if chunk.rows > 0 && sink(chunk)? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+        }
+        Ok(Flow::More)
+    }
+}
+
+/// Every table.
+pub fn tables(monitoring: &Arc<Monitoring>) -> Vec<(String, Arc<dyn Source>)> {
+    let table = |name: &str, about, columns, make| -> (String, Arc<dyn Source>) {
+        (name.to_owned(), Arc::new(Listed { monitoring: Arc::clone(monitoring), about, columns, make }))
+    };
+    vec![
+        table("MaintenanceList", "What needs maintenance first.", MAINTENANCE, maintenance as Make),
+        table("Alerts", "Alerts, open and closed.", ALERTS, alerts as Make),
+        table("Signals", "The last points of every signal, as they were judged.", SIGNALS, signals as Make),
+        table("SecurityEvents", "Who was refused.", SECURITY, security as Make),
+    ]
+}
+
+/// An instant, null when it never was.
+pub fn datetime(at: Timestamp) -> Value {
+    let ticks = at.as_millis().checked_mul(10_000).and_then(|since| since.checked_add(calendar::UNIX_EPOCH));
+    match ticks.and_then(DateTime::from_ticks) {
+        Some(instant) if at != Timestamp::NEVER => Value::DateTime(instant),
+        _ => Value::Null,
+    }
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::String(text.into())
+}
+
+const MAINTENANCE: &[(&str, Type)] = &[
+    ("Place", Type::Long),
+    ("DeviceId", Type::String),
+    ("Urgency", Type::Real),
+    ("Reason", Type::String),
+    ("Signal", Type::String),
+    ("LastServiced", Type::DateTime),
+];
+
+fn maintenance(monitoring: &Monitoring) -> Vec<Vec<Value>> {
+    let row = |item: gantry_monitoring::MaintenanceItem| {
+        vec![
+            Value::Long(item.place as i64),
+            text(item.device),
+            Value::Real(item.urgency),
+            text(item.reason),
+            text(item.signal.unwrap_or_default()),
+            item.last_serviced.map_or(Value::Null, datetime),
+        ]
+    };
+    monitoring.maintenance().into_iter().map(row).collect()
+}
+
+const ALERTS: &[(&str, Type)] = &[
+    ("AlertId", Type::String),
+    ("RuleId", Type::String),
+    ("DeviceId", Type::String),
+    ("Severity", Type::String),
+    ("State", Type::String),
+    ("Title", Type::String),
+    ("Reason", Type::String),
+    ("OpenedAt", Type::DateTime),
+];
+
+fn alerts(monitoring: &Monitoring) -> Vec<Vec<Value>> {
+    // Severities and states are told in the words of the API.
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        text(value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default())
+    };
+    let row = |alert: gantry_monitoring::alerts::Alert| {
+        vec![
+            text(alert.id),
+            text(alert.rule_id),
+            text(alert.device_id.unwrap_or_default()),
+            word(serde_json::to_value(alert.severity)),
+            word(serde_json::to_value(alert.state)),
+            text(alert.title),
+            text(alert.reason),
+            datetime(alert.opened_at),
+        ]
+    };
+    monitoring.alerts(None, ALERTS_MAX).into_iter().map(row).collect()
+}
+
+const SIGNALS: &[(&str, Type)] = &[
+    ("Timestamp", Type::DateTime),
+    ("DeviceId", Type::String),
+    ("Signal", Type::String),
+    ("Value", Type::Real),
+    ("Score", Type::Real),
+    ("IsAnomaly", Type::Bool),
+    ("Reason", Type::String),
+];
+
+fn signals(monitoring: &Monitoring) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for device in monitoring.devices() {
+        for (signal, _) in monitoring.signals(&device) {
+            for point in monitoring.series(&device, &signal, POINTS_MAX).unwrap_or_default() {
+                rows.push(vec![
+                    datetime(point.at),
+                    text(&*device),
+                    text(&*signal),
+                    Value::Real(point.value),
+                    Value::Real(point.score),
+                    Value::Bool(point.is_anomaly()),
+                    text(point.reason.map(|reason| reason.to_string()).unwrap_or_default()),
+                ]);
+            }
+        }
+    }
+    rows
+}
+
+const SECURITY: &[(&str, Type)] = &[
+    ("Timestamp", Type::DateTime),
+    ("Claimed", Type::String),
+    ("Peer", Type::String),
+    ("Operation", Type::String),
+    ("Reason", Type::String),
+    ("Count", Type::Long),
+];
+
+fn security(monitoring: &Monitoring) -> Vec<Vec<Value>> {
+    let row = |event: gantry_monitoring::security::SecurityEvent| {
+        vec![
+            datetime(event.at),
+            text(event.claimed),
+            text(event.peer),
+            text(event.operation),
+            text(event.reason),
+            Value::Long(event.count as i64),
+        ]
+    };
+    monitoring.security().into_iter().map(row).collect()
+}
