@@ -39,9 +39,9 @@ impl<T: Clone> ByName<T> {
 
 impl Serve for ByName<Amqp> {
     async fn serve(self, stream: Stream, peer: Peer) {
-        let (socket, tls) = stream.get_ref();
-        let address = || socket.get_ref().local_addr().ok().map(|address| address.ip().to_canonical().to_string());
-        let name = tls.server_name().map(str::to_owned).or_else(address);
+        let address =
+            || stream.get_ref().get_ref().local_addr().ok().map(|address| address.ip().to_canonical().to_string());
+        let name = stream.server_name().map(str::to_owned).or_else(address);
         if let Some(amqp) = self.of(name.as_deref()) {
             amqp.connection(stream, peer).await;
         }

@@ -20,6 +20,7 @@ mod recorder;
 mod registry;
 mod routing;
 mod tables;
+mod tls_stream;
 pub mod token_server;
 mod unit;
 mod websocket;

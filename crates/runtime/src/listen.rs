@@ -3,28 +3,23 @@
 //! A handshake waits for its peer in a place among the newcomers, and for us in a queue for one of few slots, which it
 //! holds only while keys are worked with: peers that begin a handshake and go no further hold up nobody.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_gateway::Peer;
 use gantry_gateway::newcomers::{Newcomer, Newcomers, Places, Watched};
 use gantry_identity::CertificateChain;
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use crate::config::{IpRule, admits};
+use crate::tls_stream::{Hello, TlsStream};
 
 /// Connections the kernel holds before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -169,7 +164,7 @@ pub async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, bounds: Bound
             let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(tls, &handshakes, socket, &place)).await;
             match shaken.context("no handshake within 15 s").flatten() {
                 Ok(stream) => {
-                    let certificate = stream.get_ref().1.peer_certificates().and_then(CertificateChain::new);
+                    let certificate = stream.peer_certificates().and_then(CertificateChain::new);
                     let peer = Peer { address: address.to_string(), certificate, place: Some(place) };
                     // A task of its own: what the handshake needed is freed with this one.
                     tokio::spawn(async move {
@@ -193,21 +188,17 @@ async fn handshake(
     // A peer that vanished is noticed even by protocols without a heartbeat.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
     socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), Watched::new(socket, place.clone())).await?;
+    let hello = Hello::read(Watched::new(socket, place.clone())).await?;
     place.waits_for_us();
     let slot = slots.acquire().await?;
-    let mut rest = pin!(hello.into_stream(tls));
-    // The first step works with our key; after it the peer has the word.
-    let first = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
+    let mut stream = Box::new(hello.answer(tls)?);
     drop(slot);
+    // Now the peer has the word.
     place.has_turn(ANSWER_PATIENCE);
-    let stream = match first {
-        Poll::Ready(done) => done?,
-        Poll::Pending => rest.await?,
-    };
+    stream.finish().await?;
     place.has_turn(ANSWER_PATIENCE);
     // We have nothing to say now, so the kernel would keep the acknowledgement of the peer's last packet for 40 ms, and a
     // peer with Nagle's algorithm (Python's MQTT and AMQP clients) its first one for as long.
-    let _ = socket2::SockRef::from(stream.get_ref().0.get_ref()).set_tcp_quickack(true);
-    Ok(Box::new(stream))
+    let _ = socket2::SockRef::from(stream.get_ref().get_ref()).set_tcp_quickack(true);
+    Ok(stream)
 }

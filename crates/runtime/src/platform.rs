@@ -8,10 +8,10 @@ use gantry_api::Sessions;
 use gantry_gateway::{Gateway, Peer};
 use gantry_provisioning::{Instances, Service};
 use rand::RngCore as _;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::ServerConfig;
 use tracing::{info, warn};
 
 use crate::by_name::ByName;
@@ -218,8 +218,8 @@ fn bind(config: &Config) -> anyhow::Result<(Listeners, Ports)> {
 struct Mqtt(Gateway);
 
 impl Serve for Mqtt {
-    async fn serve(self, stream: Stream, peer: Peer) {
-        gantry_gateway::mqtt::serve(stream, self.0, peer).await;
+    fn serve(self, stream: Stream, peer: Peer) -> impl Future<Output = ()> + Send {
+        gantry_gateway::mqtt::serve(stream, self.0, peer)
     }
 }
 
