@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::channel::mpsc;
 use gantry_identity::{Identity, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::connections::streams::StreamOffer;
 use crate::ports::Observer;
@@ -136,11 +138,17 @@ pub(crate) struct TakenOver;
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    // Boxed: a channel sets aside room for 32 deliveries at once.
+    // Boxed: a channel sets aside room for one, and most connections wait for years.
     sender: mpsc::Sender<Box<Delivery>>,
     subscriptions: Arc<AtomicU8>,
     last_activity_ms: i64,
     methods: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+/// A mailbox. It is `futures`' channel because that owns a quarter of a kilobyte while it is empty, tokio's nearly one.
+fn channel() -> (mpsc::Sender<Box<Delivery>>, mpsc::Receiver<Box<Delivery>>) {
+    // Its sender has a place of its own.
+    mpsc::channel(MAILBOX_LEN_MAX - 1)
 }
 
 /// All connections of a hub. The observer is called under the lock, so that it hears of them in order.
@@ -170,7 +178,7 @@ impl Connections {
     }
 
     pub(crate) fn open(self: &Arc<Self>, now: Timestamp, identity: Identity, subscriptions: Subscriptions) -> Mailbox {
-        let (sender, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
+        let (sender, receiver) = channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let subscriptions = Arc::new(AtomicU8::new(subscriptions.0));
         let entry = Entry {
@@ -183,7 +191,7 @@ impl Connections {
         let mut entries = self.entries.lock();
         match entries.insert(identity.clone(), entry) {
             // The receiver ends when its sender is dropped, so a full mailbox does not matter.
-            Some(older) => {
+            Some(mut older) => {
                 let _ = older.sender.try_send(Box::new(Delivery::Close(CloseReason::TakenOver)));
                 for waiting in older.methods.into_values() {
                     let _ = waiting.send(Err(TakenOver));
@@ -193,7 +201,7 @@ impl Connections {
         }
         drop(entries);
         self.changed.notify_waiters();
-        let (holder, deliveries) = (Holder { identity, number }, Deliveries(receiver));
+        let (holder, deliveries) = (Holder { identity, number }, Some(Deliveries(receiver)));
         Mailbox { connections: Arc::clone(self), holder, deliveries, subscriptions }
     }
 
@@ -243,10 +251,9 @@ impl Connections {
             return false;
         }
         let sent = entry.sender.try_send(Box::new(delivery));
-        if let Err(mpsc::error::TrySendError::Full(_)) = sent {
-            // A sender without a receiver takes its place: the connection reads what it was sent, hears that there is
-            // no more and says that it went.
-            entry.sender = mpsc::channel(1).0;
+        if sent.as_ref().is_err_and(mpsc::TrySendError::is_full) {
+            // The connection reads what it was sent, hears that there is no more and says that it went.
+            entry.sender.close_channel();
         }
         sent.is_ok()
     }
@@ -254,14 +261,14 @@ impl Connections {
     /// Ends a connection; says whether there was one.
     pub(crate) fn close(&self, identity: &Identity, reason: CloseReason) -> bool {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.remove(identity) else { return false };
+        let Some(mut entry) = entries.remove(identity) else { return false };
         self.observer.connection(identity, false);
         let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
         true
     }
 
     pub(crate) fn close_all(&self, reason: CloseReason) {
-        for (_, entry) in self.entries.lock().drain() {
+        for (_, mut entry) in self.entries.lock().drain() {
             let _ = entry.sender.try_send(Box::new(Delivery::Close(reason)));
         }
     }
@@ -295,9 +302,9 @@ impl Connections {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         let delivery = delivery(request_id);
-        entry.sender.try_send(Box::new(delivery)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Undelivered::TooManyInFlight,
-            mpsc::error::TrySendError::Closed(_) => Undelivered::Offline,
+        entry.sender.try_send(Box::new(delivery)).map_err(|error| match error.is_full() {
+            true => Undelivered::TooManyInFlight,
+            false => Undelivered::Offline,
         })?;
         entry.methods.insert(request_id, sender);
         Ok(receiver)
@@ -320,7 +327,8 @@ impl Connections {
 pub struct Mailbox {
     connections: Arc<Connections>,
     holder: Holder,
-    deliveries: Deliveries,
+    /// Absent when somebody else reads.
+    deliveries: Option<Deliveries>,
     subscriptions: Arc<AtomicU8>,
 }
 
@@ -345,7 +353,7 @@ pub struct Deliveries(mpsc::Receiver<Box<Delivery>>);
 impl Deliveries {
     /// The next delivery. Once closed, always [`Delivery::Close`].
     pub async fn next(&mut self) -> Delivery {
-        self.0.recv().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)
+        self.0.next().await.map_or(Delivery::Close(CloseReason::MailboxFull), |delivery| *delivery)
     }
 }
 
@@ -362,12 +370,15 @@ impl Mailbox {
 
     /// The next delivery. Once closed, always [`Delivery::Close`].
     pub async fn next(&mut self) -> Delivery {
-        self.deliveries.next().await
+        match &mut self.deliveries {
+            Some(deliveries) => deliveries.next().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Takes the reading end away, for an owner of many mailboxes. [`next`](Self::next) gives nothing afterwards.
-    pub fn take_deliveries(&mut self) -> Deliveries {
-        std::mem::replace(&mut self.deliveries, Deliveries(mpsc::channel(1).1))
+    pub fn take_deliveries(&mut self) -> Option<Deliveries> {
+        self.deliveries.take()
     }
 
     /// What the connection wants to hear.

@@ -370,7 +370,9 @@ impl Head {
         debug!(peer = %self.peer.address, %identity, "device connected");
         self.has_token();
         self.devices.expects(session.expires_at);
-        self.listen(identity.clone(), mailbox.take_deliveries());
+        if let Some(deliveries) = mailbox.take_deliveries() {
+            self.listen(identity.clone(), deliveries);
+        }
         let device = Device { session, mailbox, by_policy, links: Vec::new(), twin: TwinQueue::default() };
         self.devices.connected.insert(identity.clone(), Box::new(device));
         for (request, node) in waiting {
