@@ -196,6 +196,8 @@ impl Newcomer {
     pub fn is_known(&self) {
         if self.0.seat.state.compare_exchange(NEWCOMER, KNOWN, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.0.newcomers.leave(self.0.id);
+            // Nobody wakes them any more, and a waker keeps the memory of its task, of the handshake's most of all.
+            drop((self.0.seat.reader.take(), self.0.seat.writer.take()));
         }
     }
 
@@ -434,6 +436,22 @@ mod tests {
         assert!(is_shown_out(&mut last).await);
         assert!(!is_shown_out(&mut known).await);
         assert_eq!(all.room.lock().addresses.len(), 1, "nothing is kept of those who left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_a_task_that_waited_for_who_is_known_now() {
+        let all = newcomers(2, 2);
+        let (mut stream, mut peer, place) = enter(&all, 1).await;
+        let handshake = tokio::spawn(async move {
+            stream.read_u8().await.unwrap();
+            stream
+        });
+        tokio::task::yield_now().await;
+        assert!(place.0.seat.reader.take().inspect(|waker| place.0.seat.reader.register(waker)).is_some());
+        peer.write_u8(1).await.unwrap();
+        let _stream = handshake.await.unwrap();
+        place.is_known();
+        assert!(place.0.seat.reader.take().is_none() && place.0.seat.writer.take().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,7 +142,7 @@ pub(super) struct Connection<'a, S, V: Version> {
     pub(super) version: V,
     pub(super) wire: &'a mut Wire<S>,
     pub(super) hub: &'a Hub,
-    pub(super) session: Session,
+    pub(super) session: Box<Session>,
     pub(super) mailbox: Mailbox,
     /// Whether the client said that it leaves, so that its will is void.
     pub(super) in_order: bool,
@@ -155,7 +155,7 @@ pub(super) struct Connection<'a, S, V: Version> {
 }
 
 impl<'a, S: Stream, V: Version> Connection<'a, S, V> {
-    pub(super) fn new(version: V, wire: &'a mut Wire<S>, hub: &'a Hub, session: Session, mailbox: Mailbox) -> Self {
+    pub(super) fn new(version: V, wire: &'a mut Wire<S>, hub: &'a Hub, session: Box<Session>, mailbox: Mailbox) -> Self {
         let mut connection = Self {
             version,
             wire,

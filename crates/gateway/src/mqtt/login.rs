@@ -20,6 +20,12 @@ pub(super) struct HubLogin {
     pub(super) client_id: String,
     pub(super) model_id: Option<String>,
     pub(super) password: Option<String>,
+    pub(super) terms: Terms,
+}
+
+/// What a device asks of its connection to the hub: all that is kept of a CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Terms {
     pub(super) clean_session: bool,
     pub(super) keep_alive_secs: u16,
     pub(super) will: Option<OwnedWill>,
@@ -115,9 +121,7 @@ impl Login {
             client_id: connect.client_id.to_owned(),
             model_id: model_id(query),
             password,
-            clean_session: connect.clean_session,
-            keep_alive_secs: connect.keep_alive_secs,
-            will,
+            terms: Terms { clean_session: connect.clean_session, keep_alive_secs: connect.keep_alive_secs, will },
         }))
     }
 }

@@ -10,18 +10,19 @@ mod v4;
 mod v5;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_hub::throttle::Operation;
-use gantry_hub::{HubError, Presented};
+use gantry_hub::{Hub, HubError, Presented, Session};
 use gantry_identity::{Identity, Refusal};
 use gantry_mqtt::{Connect, ConnectReturnCode, Packet};
-use gantry_provisioning::{DpsError, RegistrationId};
+use gantry_provisioning::{DpsError, Registrant, RegistrationId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info};
 
 use crate::{Gateway, Peer, now, take_turn};
-use login::{Login, LoginError};
+use login::{DpsLogin, HubLogin, Login, LoginError, Terms};
 use wire::{End, Wire};
 
 /// How long a peer may take to send CONNECT (stated for the preview; a good default).
@@ -33,14 +34,19 @@ const KEEP_ALIVE_CAP: Duration = Duration::from_secs(1767);
 ///
 /// Futures of passing phases are boxed here and in `connection.rs`, so that an idle connection does
 /// not keep room for the largest of them.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway: Gateway, peer: Peer) {
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, gateway: Gateway, mut peer: Peer) {
     metrics::gauge!("gantry_mqtt_connections").increment(1.0);
     let mut wire = Wire::new(stream);
-    let end = match tokio::time::timeout(CONNECT_TIMEOUT, first_packet(&mut wire)).await {
-        Ok(Ok(First::Version4(login))) => Box::pin(dispatch(&mut wire, &gateway, &peer, login)).await,
-        Ok(Ok(First::Version5(login))) => Box::pin(v5::serve(&mut wire, &gateway, &peer, login)).await,
-        Ok(Err(end)) => Err(end),
-        Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
+    let end = match Box::pin(come_in(&mut wire, &gateway, &peer)).await {
+        Ok(Known::Device(hub, session, terms)) => {
+            peer.place = None;
+            Box::pin(v4::run(&mut wire, hub, session, terms)).await
+        }
+        Ok(Known::Registrant(registrant, login)) => {
+            Box::pin(dps::run(&mut wire, &gateway, &peer, *registrant, &login)).await
+        }
+        Ok(Known::Version5(login)) => Box::pin(v5::serve(&mut wire, &gateway, &peer, *login)).await,
+        Err(end) => Err(end),
     };
     match end {
         Ok(()) | Err(End::Closed) => debug!(peer = %peer.address, "connection closed"),
@@ -76,54 +82,65 @@ async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> 
     }
 }
 
-async fn dispatch<S: AsyncRead + AsyncWrite + Unpin + Send>(
+/// A device that proved who it is, and what it asked for; one that speaks version 5 is yet to prove it.
+enum Known {
+    Device(Arc<Hub>, Box<Session>, Box<Terms>),
+    Registrant(Box<Registrant>, Box<DpsLogin>),
+    Version5(Box<Result<Box<v5::Login>, v5::Failure>>),
+}
+
+/// Waits for CONNECT, and who sent it.
+async fn come_in<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    wire: &mut Wire<S>,
+    gateway: &Gateway,
+    peer: &Peer,
+) -> Result<Known, End> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, first_packet(wire)).await {
+        Ok(Ok(First::Version4(login))) => admit(wire, gateway, peer, login).await,
+        Ok(Ok(First::Version5(login))) => Ok(Known::Version5(Box::new(login))),
+        Ok(Err(end)) => Err(end),
+        Err(_) => Err(End::Protocol("no CONNECT within 30 s".into())),
+    }
+}
+
+async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
     wire: &mut Wire<S>,
     gateway: &Gateway,
     peer: &Peer,
     login: Result<Login, LoginError>,
-) -> Result<(), End> {
-    let login = match login {
-        Ok(login) => login,
-        Err(error) => return refuse(wire, error.code(), &error.to_string()).await,
-    };
-    match &login {
-        Login::Hub(login) => {
+) -> Result<Known, End> {
+    let refused = match login {
+        Ok(Login::Hub(login)) => {
             let gateway = gateway.at(&login.host);
-            match Box::pin(authenticate_hub(&gateway, peer, login)).await.inspect(|_| peer.is_known()) {
+            match authenticate_hub(&gateway, peer, &login).await.inspect(|_| peer.is_known()) {
                 Ok(session) => match take_turn(&gateway.hub, Operation::Connect).await {
-                    Ok(()) => Box::pin(v4::run(wire, &gateway, session, login)).await,
-                    Err(error) => refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
+                    Ok(()) => return Ok(Known::Device(gateway.hub, Box::new(session), Box::new(login.terms))),
+                    Err(error) => (ConnectReturnCode::ServerUnavailable, error.to_string()),
                 },
-                Err((code, reason)) => refuse(wire, code, &reason).await,
+                Err(refused) => refused,
             }
         }
-        Login::Dps(login) => {
-            match Box::pin(authenticate_dps(gateway, peer, login)).await.inspect(|_| peer.is_known()) {
-                Ok(registrant) => Box::pin(dps::run(wire, gateway, peer, registrant, login)).await,
-                Err((code, reason)) => refuse(wire, code, &reason).await,
-            }
-        }
-    }
+        Ok(Login::Dps(login)) => match authenticate_dps(gateway, peer, &login).await.inspect(|_| peer.is_known()) {
+            Ok(registrant) => return Ok(Known::Registrant(Box::new(registrant), Box::new(login))),
+            Err(refused) => refused,
+        },
+        Err(error) => (error.code(), error.to_string()),
+    };
+    Err(refuse(wire, refused.0, &refused.1).await)
 }
 
-async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
-    wire: &mut Wire<S>,
-    code: ConnectReturnCode,
-    reason: &str,
-) -> Result<(), End> {
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, code: ConnectReturnCode, reason: &str) -> End {
     wire.connack(false, code);
-    wire.flush().await?;
-    Err(End::Refused(format!("CONNACK {}: {reason}", code as u8)))
+    match wire.flush().await {
+        Ok(()) => End::Refused(format!("CONNACK {}: {reason}", code as u8)),
+        Err(end) => end,
+    }
 }
 
 /// The code a peer sees and the reason the log gets.
 type Refused = (ConnectReturnCode, String);
 
-async fn authenticate_hub(
-    gateway: &Gateway,
-    peer: &Peer,
-    login: &login::HubLogin,
-) -> Result<gantry_hub::Session, Refused> {
+async fn authenticate_hub(gateway: &Gateway, peer: &Peer, login: &HubLogin) -> Result<Session, Refused> {
     let at = now();
     let report = |reason: &Refusal| {
         gateway.hub.report_refusal(at, &login.client_id, &peer.address, "mqtt connect", reason);
@@ -148,11 +165,7 @@ async fn authenticate_hub(
     }
 }
 
-async fn authenticate_dps(
-    gateway: &Gateway,
-    peer: &Peer,
-    login: &login::DpsLogin,
-) -> Result<gantry_provisioning::Registrant, Refused> {
+async fn authenticate_dps(gateway: &Gateway, peer: &Peer, login: &DpsLogin) -> Result<Registrant, Refused> {
     let (at, service) = (now(), gateway.provisioning.of(&login.id_scope));
     let report = |reason: &Refusal| {
         service.report_refusal(at, &login.registration_id, &peer.address, "mqtt dps connect", reason);

@@ -27,29 +27,24 @@ pub(super) enum Inbound<'a> {
 /// Topics of one identity.
 #[derive(Debug)]
 pub(super) struct Topics {
-    events: String,
-    c2d: String,
-    inputs: Option<(String, String)>,
+    /// What they all begin with.
+    base: Box<str>,
+    is_module: bool,
 }
 
 impl Topics {
     pub(super) fn of(identity: &Identity) -> Self {
-        let base = identity.resource();
-        Self {
-            events: format!("{base}/messages/events"),
-            c2d: format!("{base}/messages/devicebound/"),
-            inputs: identity.module.as_ref().map(|_| (format!("{base}/inputs/#"), format!("{base}/#"))),
-        }
+        Self { base: identity.resource().into(), is_module: identity.module.is_some() }
     }
 
     /// The topic of a cloud-to-device message.
     pub(super) fn c2d(&self, bag: &str) -> String {
-        format!("{}{bag}", self.c2d)
+        format!("{}/messages/devicebound/{bag}", self.base)
     }
 
     /// The bag of a telemetry topic.
     pub(super) fn telemetry_bag<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        match topic.strip_prefix(&self.events)? {
+        match topic.strip_prefix(&*self.base)?.strip_prefix("/messages/events")? {
             "" => Some(""),
             rest => rest.strip_prefix('/'),
         }
@@ -82,11 +77,11 @@ impl Topics {
             DESIRED_FILTER => return Some(Subscriptions::DESIRED),
             _ => {}
         }
-        if filter.strip_suffix('#') == Some(&self.c2d) {
-            return Some(Subscriptions::C2D);
+        match filter.strip_prefix(&*self.base)? {
+            "/messages/devicebound/#" => Some(Subscriptions::C2D),
+            "/inputs/#" | "/#" if self.is_module => Some(Subscriptions::INPUTS),
+            _ => None,
         }
-        let (inputs, all) = self.inputs.as_ref()?;
-        (filter == inputs || filter == all).then_some(Subscriptions::INPUTS)
     }
 }
 

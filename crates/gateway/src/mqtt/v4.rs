@@ -1,23 +1,24 @@
 //! MQTT 3.1.1 at the hub: topics with property bags, and no word for a refusal but the end of the connection.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_hub::c2d::Settle;
-use gantry_hub::connection::{CloseReason, Delivery, MethodResponse, Subscriptions};
+use gantry_hub::connection::{CloseReason, Delivery, Mailbox, MethodResponse, Subscriptions};
 use gantry_hub::event::{Telemetry, names};
 use gantry_hub::ports::Enqueued;
-use gantry_hub::{HubError, Session};
+use gantry_hub::{Hub, HubError, Session};
 use gantry_mqtt::{ConnectReturnCode, Packet, Publish, QoS, Subscribe, decode};
 use tracing::{debug, warn};
 
 use super::connection::{Answers, Batch, Connection, Stream, Version, bounded};
-use super::login::{HubLogin, OwnedWill};
+use super::login::{OwnedWill, Terms};
 use super::topics::{Inbound, Topics, method_name_in_topic, stream_offer};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
 use crate::twin::twin_failure;
-use crate::{Gateway, now};
+use crate::now;
 
 /// Longest topic (MQTT 3.1.1, section 1.5.3).
 const TOPIC_BYTES_MAX: usize = 65_535;
@@ -31,27 +32,39 @@ pub(super) struct V4<'a> {
 /// Serves an authenticated device until its connection ends.
 pub(super) async fn run<S: Stream>(
     wire: &mut Wire<S>,
-    gateway: &Gateway,
-    session: Session,
-    login: &HubLogin,
+    hub: Arc<Hub>,
+    session: Box<Session>,
+    terms: Box<Terms>,
 ) -> Result<(), End> {
-    let hub = &*gateway.hub;
+    let (version, mailbox) = Box::pin(begin(wire, &hub, &session, &terms)).await?;
+    Connection::new(version, wire, &hub, session, mailbox).run(silence_max(terms.keep_alive_secs)).await
+}
+
+/// Opens the mailbox of a device and answers its CONNECT.
+async fn begin<'a, S: Stream>(
+    wire: &mut Wire<S>,
+    hub: &Hub,
+    session: &Session,
+    terms: &'a Terms,
+) -> Result<(V4<'a>, Mailbox), End> {
     let topics = Topics::of(&session.identity);
-    if let Some(will) = &login.will
+    if let Some(will) = &terms.will
         && topics.telemetry_bag(&will.topic).is_none()
     {
-        return super::refuse(wire, ConnectReturnCode::NotAuthorized, "will topic is not the telemetry topic").await;
+        let reason = "will topic is not the telemetry topic";
+        return Err(super::refuse(wire, ConnectReturnCode::NotAuthorized, reason).await);
     }
-    let persistent = !login.clean_session;
-    let mailbox = match Box::pin(hub.connect(now(), &session, persistent)).await {
+    let persistent = !terms.clean_session;
+    let mailbox = match hub.connect(now(), session, persistent).await {
         Ok(mailbox) => mailbox,
-        Err(error) => return super::refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await,
+        Err(error) => {
+            return Err(super::refuse(wire, ConnectReturnCode::ServerUnavailable, &error.to_string()).await);
+        }
     };
     let session_present = persistent && mailbox.subscriptions().contains(Subscriptions::C2D);
     wire.connack(session_present, ConnectReturnCode::Accepted);
     debug!(device = %session.identity, persistent, "device connected");
-    let version = V4 { topics, persistent, will: login.will.as_ref() };
-    Connection::new(version, wire, hub, session, mailbox).run(silence_max(login.keep_alive_secs)).await
+    Ok((V4 { topics, persistent, will: terms.will.as_ref() }, mailbox))
 }
 
 impl Version for V4<'_> {

@@ -68,7 +68,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     pub(super) fn consume(&mut self, len: usize) {
-        self.input.drain(..len);
+        let input = self.take_input();
+        self.put_back(input, len);
     }
 
     /// Hands the input over; give the rest back with [`put_back`](Self::put_back).

@@ -65,7 +65,7 @@ pub(super) async fn run<S: Stream>(
         aliases: [None; TOPIC_ALIAS_MAXIMUM as usize],
         unanswered: 0,
     };
-    let mut connection = connection::Connection::new(version, wire, hub, session, mailbox);
+    let mut connection = connection::Connection::new(version, wire, hub, Box::new(session), mailbox);
     connection.accept(kept != Subscriptions::default());
     connection.run(silence_max(keep_alive)).await
 }
