@@ -14,6 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(320);
 /// How long a token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 const API_VERSION: &str = "2021-04-12";
+/// That of the provisioning service.
+const DPS_API_VERSION: &str = "2021-10-01";
 
 /// What `connection.env` says.
 #[derive(Clone, Debug)]
@@ -106,10 +108,14 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str, credentials: &str) -> anyhow::Result<RequestBuilder> {
+        let api_version = match credentials {
+            "PROVISIONING_CONNECTION_STRING" => DPS_API_VERSION,
+            _ => API_VERSION,
+        };
         let credentials = self.connection.credentials(credentials)?;
         let signer = Signer { resource: credentials.host, key: credentials.key, policy: Some(credentials.policy) };
         let separator = if path.contains('?') { '&' } else { '?' };
-        let url = format!("{}{path}{separator}api-version={API_VERSION}", self.url);
+        let url = format!("{}{path}{separator}api-version={api_version}", self.url);
         let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));
         Ok(self.http.request(method, url).header("Authorization", token))
     }
