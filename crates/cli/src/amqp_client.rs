@@ -29,7 +29,19 @@ impl AmqpClient {
     /// # Errors
     /// What refused: network, TLS or SASL.
     pub async fn connect(target: &Target, user: &str, password: &str) -> anyhow::Result<Self> {
-        let mut stream = target.open().await?;
+        Self::over(target.open().await?, target, user, password).await
+    }
+
+    /// Logs in over an open stream.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn over(
+        mut stream: Box<dyn Stream>,
+        target: &Target,
+        user: &str,
+        password: &str,
+    ) -> anyhow::Result<Self> {
         let plain = Plain { user: user.to_owned(), password: password.to_owned() };
         let (begun, config) = (Instant::now(), Config::client("bench", target.host.as_str()));
         let mut amqp = Connection::client(config, ClientSasl::Plain(plain), 0);

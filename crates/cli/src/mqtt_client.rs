@@ -1,5 +1,6 @@
 //! A small MQTT 3.1.1 client over our own codec: for the simulator and the bench.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
+/// Seconds within which a client that pings speaks.
+pub const KEEP_ALIVE_SECS: u16 = 120;
 /// How long any answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const PACKET_BYTES_MAX: usize = 1 << 20;
@@ -37,16 +40,31 @@ impl Target {
     /// # Errors
     /// Names the address.
     pub async fn open(&self) -> anyhow::Result<Box<dyn Stream>> {
-        let at = || format!("connecting to {}:{}", self.host, self.port);
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(at)?;
+        let socket = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(|| self.at())?;
+        self.secure(socket).await
+    }
+
+    /// Connects to a server on this machine from one of its loopback addresses, each of which has ports of its own.
+    ///
+    /// # Errors
+    /// Names the address.
+    pub async fn open_from(&self, from: Ipv4Addr) -> anyhow::Result<Box<dyn Stream>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let socket = socket.connect((Ipv4Addr::LOCALHOST, self.port).into()).await.with_context(|| self.at())?;
+        self.secure(socket).await
+    }
+
+    fn at(&self) -> String {
+        format!("connecting to {}:{}", self.host, self.port)
+    }
+
+    async fn secure(&self, socket: TcpStream) -> anyhow::Result<Box<dyn Stream>> {
         socket.set_nodelay(true)?;
-        Ok(match &self.tls {
-            None => Box::new(socket),
-            Some(config) => {
-                let name = ServerName::try_from(self.host.clone())?;
-                Box::new(TlsConnector::from(Arc::clone(config)).connect(name, socket).await.with_context(at)?)
-            }
-        })
+        let Some(config) = &self.tls else { return Ok(Box::new(socket)) };
+        let connecting =
+            TlsConnector::from(Arc::clone(config)).connect(ServerName::try_from(self.host.clone())?, socket);
+        Ok(Box::new(connecting.await.with_context(|| self.at())?))
     }
 }
 
@@ -71,6 +89,8 @@ pub struct Login {
     pub user_name: Option<String>,
     /// Password.
     pub password: Option<String>,
+    /// Seconds within which it speaks.
+    pub keep_alive_secs: u16,
 }
 
 /// A connected client.
@@ -103,13 +123,20 @@ impl MqttClient {
     /// # Errors
     /// What refused: network, TLS or CONNACK.
     pub async fn connect(target: &Target, login: &Login) -> anyhow::Result<Self> {
-        let stream = target.open().await?;
+        Self::over(target.open().await?, login).await
+    }
+
+    /// Logs in over an open stream.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn over(stream: Box<dyn Stream>, login: &Login) -> anyhow::Result<Self> {
         let mut client = Self { stream, input: vec![], output: vec![], next_packet_id: 1 };
         let connect = Connect {
             protocol_name: "MQTT",
             protocol_level: 4,
             clean_session: true,
-            keep_alive_secs: 120,
+            keep_alive_secs: login.keep_alive_secs,
             client_id: &login.client_id,
             will: None,
             user_name: login.user_name.as_deref(),

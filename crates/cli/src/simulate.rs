@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::client::Connection;
 use super::fleet;
-use super::mqtt_client::{Incoming, Login, MqttClient, Target, trust};
+use super::mqtt_client::{Incoming, KEEP_ALIVE_SECS, Login, MqttClient, Target, trust};
 use super::output::Output;
 
 /// Publishes in flight; the next row waits when so many are unacknowledged.
@@ -94,6 +94,7 @@ pub(super) async fn run(connection: &Connection, output: Output, args: SimulateA
         client_id: device_id.clone(),
         user_name: Some(format!("{hub}/{device_id}/?api-version=2021-04-12&DeviceClientType=gantry-simulate")),
         password: Some(signer.token(gantry_gateway::now().plus(TOKEN_LIFE))),
+        keep_alive_secs: KEEP_ALIVE_SECS,
     };
     let client = MqttClient::connect(&target, &login).await?;
     let bar = progress(&device_id, rows.len(), output);
@@ -143,6 +144,7 @@ async fn provision(target: &Target, scope: &str, id: &str, key: &Key) -> anyhow:
         client_id: id.to_owned(),
         user_name: Some(format!("{scope}/registrations/{id}/api-version=2019-03-31&ClientVersion=gantry-simulate")),
         password: Some(signer.token(gantry_gateway::now().plus(TOKEN_LIFE))),
+        keep_alive_secs: KEEP_ALIVE_SECS,
     };
     let mut client = MqttClient::connect(target, &login).await.context("provisioning")?;
     client.subscribe(&["$dps/registrations/res/#"]);

@@ -18,7 +18,7 @@ use super::server::{Server, start_gantry};
 use super::{Figures, register};
 use crate::amqp_client::AmqpClient;
 use crate::client::Client;
-use crate::mqtt_client::{Login, Target, trust};
+use crate::mqtt_client::{Login, Stream, Target, trust};
 use crate::output::Output;
 
 /// One latency of so many is kept.
@@ -63,9 +63,18 @@ pub(super) fn target(client: &Client) -> anyhow::Result<Target> {
 }
 
 /// Connects a device with the token of its MQTT login.
-pub(super) async fn connect(target: &Target, login: &Login) -> anyhow::Result<AmqpClient> {
+async fn connect(target: &Target, login: &Login) -> anyhow::Result<AmqpClient> {
+    connect_over(target.open().await?, target, login).await
+}
+
+/// The same over an open stream.
+pub(super) async fn connect_over(
+    stream: Box<dyn Stream>,
+    target: &Target,
+    login: &Login,
+) -> anyhow::Result<AmqpClient> {
     let user = format!("{}@sas.{}", login.client_id, target.host);
-    AmqpClient::connect(target, &user, login.password.as_deref().unwrap_or_default()).await
+    AmqpClient::over(stream, target, &user, login.password.as_deref().unwrap_or_default()).await
 }
 
 pub(super) async fn telemetry(output: Output, args: &AmqpTelemetryArgs, folder: &Path) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! those of another machine.
 
 mod amqp;
+mod bare;
 mod body;
 mod connections;
 mod crowd;
@@ -34,6 +35,10 @@ const PORT_OFFSET: u16 = 21_000;
 const PLAIN_PORT: u16 = 29_884;
 const MOSQUITTO_PORT: u16 = 29_885;
 const MOSQUITTO_TLS_PORT: u16 = 29_886;
+const BARE_TLS_PORT: u16 = 29_887;
+
+/// How long a client of the bench may be silent: as long as the hub lets it.
+const IDLE_SECS: u16 = 1177;
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
@@ -43,8 +48,11 @@ pub(super) enum BenchCommand {
     AmqpTelemetry(amqp::AmqpTelemetryArgs),
     /// Cloud-to-device messages over AMQP with TLS: sent, then delivered and completed.
     C2d(amqp::C2dArgs),
-    /// Connects over TLS with SAS: connections a second, CPU and memory of each.
+    /// Connects over TLS with SAS: connections a second beside bare handshakes, CPU and memory of each.
     Connections(connections::ConnectionsArgs),
+    /// What `connections` compares with: handshakes and nothing behind them.
+    #[command(hide = true)]
+    BareTls(bare::BareTlsArgs),
     /// Connects and requests of good clients beside peers that begin a handshake and go no further.
     Crowd(crowd::CrowdArgs),
     /// Reported patches and twin reads a second, over MQTT with TLS.
@@ -66,6 +74,7 @@ pub(super) async fn run(output: Output, command: BenchCommand) -> anyhow::Result
         BenchCommand::Telemetry(args) => telemetry::run(output, &args, &folder).await,
         BenchCommand::AmqpTelemetry(args) => amqp::telemetry(output, &args, &folder).await,
         BenchCommand::C2d(args) => amqp::c2d(output, &args, &folder).await,
+        BenchCommand::BareTls(args) => bare::serve(&args).await,
         BenchCommand::Connections(args) => connections::run(output, &args, &folder).await,
         BenchCommand::Crowd(args) => crowd::run(output, &args, &folder).await,
         BenchCommand::Twins(args) => twins::run(output, &args, &folder).await,
@@ -113,6 +122,7 @@ async fn register(
             user_name: Some(format!("{host}/{id}/?api-version=2021-04-12")),
             password: Some(signer.token(expires_at)),
             client_id: id,
+            keep_alive_secs: IDLE_SECS,
         }
     };
     Ok((0..connections).map(login).collect())

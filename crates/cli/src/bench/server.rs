@@ -15,7 +15,7 @@ use crate::mqtt_client::{Target, trust};
 
 /// Clock ticks a second in `/proc`: USER_HZ, 100 on every Linux we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server under measurement; killed when dropped.
 pub(super) struct Server(Child);
@@ -28,6 +28,11 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// A process that serves.
+    pub(super) fn of(process: Child) -> Self {
+        Self(process)
+    }
+
     /// CPU seconds the process used so far.
     pub(super) fn cpu(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;

@@ -17,7 +17,7 @@ use super::body::BodyArgs;
 use super::load::Load;
 use super::server::{Mosquitto, Server, start_build, start_mosquitto};
 use super::{Figures, PLAIN_PORT, register};
-use crate::mqtt_client::{Login, MqttClient, Target, trust};
+use crate::mqtt_client::{KEEP_ALIVE_SECS, Login, MqttClient, Target, trust};
 use crate::output::Output;
 
 /// How long a server may go on working after the last acknowledgement.
@@ -124,7 +124,12 @@ async fn build(
 /// The peer, with the certificate of the platform in `folder`.
 async fn mosquitto(args: &TelemetryArgs, folder: &Path, bar: &ProgressBar) -> anyhow::Result<Vec<Value>> {
     let Mosquitto { server, plain, tls } = start_mosquitto(folder).await?;
-    let login = |n| Login { client_id: format!("bench-{n}"), user_name: None, password: None };
+    let login = |n| Login {
+        client_id: format!("bench-{n}"),
+        user_name: None,
+        password: None,
+        keep_alive_secs: KEEP_ALIVE_SECS,
+    };
     let logins: Vec<_> = (0..args.connections).map(login).collect();
     let mut rows = vec![];
     for (kind, target, one_by_one) in
