@@ -14,6 +14,7 @@ mod dps;
 mod error;
 mod fields;
 mod hub;
+pub mod kusto;
 mod openapi;
 mod operation;
 mod platform;
@@ -71,7 +72,8 @@ pub struct Api {
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.
-pub fn routes(state: Arc<Api>) -> Routes {
+pub fn routes(api: impl Into<Arc<Api>>) -> Routes {
+    let state = api.into();
     // From the handler outwards: who calls, whether it is their turn, the body, the version.
     let hub = device::routes().merge(hub::routes());
     let hub = hub.layered(|row, one| {

@@ -114,6 +114,8 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         made = home(f'{text}\necho "$DEVICE"')
         assert "DeviceId=dev1" in made
         home("gantry device delete dev1")
+    elif first.startswith("gantry query "):
+        assert "count_" in home(text)
     elif first.startswith("gantry policy connection-string device"):
         lines = [line.replace("device.connection", f"{tmp_path}/device.connection") for line in text.splitlines()]
         entry = home("\n".join(lines[:2]))

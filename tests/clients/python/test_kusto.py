@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import timedelta
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
@@ -136,7 +137,7 @@ def test_nobody_gets_in_without_a_token(env):
 
 def test_a_query_that_runs_long_ends_in_time(kusto, env):
     properties = ClientRequestProperties()
-    properties.set_option("servertimeout", "00:00:01")
+    properties.set_option(ClientRequestProperties.request_timeout_option_name, timedelta(seconds=1))
     began = time.monotonic()
     with pytest.raises((KustoApiError, KustoServiceError)):
         kusto.execute_query(

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use gantry_analytics::{Table, Warehouse};
-use gantry_api::{Access, Head, Operation, Parameter, Permissions, Routes};
+use gantry_api::{Routes, kusto};
 use gantry_kql::value::DateTime;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -27,12 +27,6 @@ use request::Request;
 const QUERIES_MAX: usize = 8;
 /// Queries that wait for their turn; more are told to come again.
 const WAITING_MAX: usize = 64;
-
-const QUERY: &[Parameter] = &[
-    Parameter { name: "db", about: "The database, of a GET." },
-    Parameter { name: "csl", about: "The text, of a GET." },
-    Parameter { name: "properties", about: "Options and parameters as JSON, of a GET." },
-];
 
 #[derive(Clone)]
 struct Shared {
@@ -48,33 +42,14 @@ pub fn routes(warehouse: Arc<Warehouse>) -> Routes {
         running: Arc::new(Semaphore::new(QUERIES_MAX)),
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     };
-    let read = Access::Platform(Permissions::DEVICES_READ);
-    let query = |method: Method, path: &str, id: &'static str, about: &'static str| {
-        Operation::new(Head::Kusto, method, path, id, read, about).query(QUERY).takes_bytes()
-    };
-    let v2 = "A query in KQL; answers frames of version 2.";
-    let v1 = "A query in KQL, or a management command; answers tables of version 1.";
-    let command = "A management command; answers tables of version 1.";
     Routes::new()
-        .on(query(Method::POST, "/v2/rest/query", "Kusto_QueryV2", v2), query_2)
-        .on(query(Method::GET, "/v2/rest/query", "Kusto_GetQueryV2", v2), query_2)
-        .on(query(Method::POST, "/v1/rest/query", "Kusto_QueryV1", v1), query_1)
-        .on(query(Method::GET, "/v1/rest/query", "Kusto_GetQueryV1", v1), query_1)
-        .on(query(Method::POST, "/v1/rest/mgmt", "Kusto_Command", command), query_1)
-        .on(
-            Operation::new(
-                Head::Kusto,
-                Method::GET,
-                "/v1/rest/auth/metadata",
-                "Kusto_AuthMetadata",
-                Access::Anyone,
-                "Where tokens come from: nowhere else, so that clients keep to the one they have.",
-            ),
-            metadata,
-        )
-        .on(Operation::new(Head::Kusto, Method::GET, "/v1/rest/ping", "Kusto_Ping", Access::Anyone, "200."), || async {
-            ""
-        })
+        .on(kusto::query_2(), query_2)
+        .on(kusto::get_query_2(), query_2)
+        .on(kusto::query_1(), query_1)
+        .on(kusto::get_query_1(), query_1)
+        .on(kusto::command(), query_1)
+        .on(kusto::metadata(), metadata)
+        .on(kusto::ping(), || async { "" })
         .with_state(shared)
 }
 

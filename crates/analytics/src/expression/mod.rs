@@ -199,8 +199,7 @@ impl Program {
                 // A function of several values, used as one, is its first.
                 // One sorted array is that array, several are an array of them.
                 let arrays = arguments.iter().filter(|argument| argument.ty != Type::Bool).count();
-                let several =
-                    !function.fields.is_empty() || (function.name.starts_with("array_sort_") && arrays == 1);
+                let several = !function.fields.is_empty() || (function.name.starts_with("array_sort_") && arrays == 1);
                 if !several {
                     call
                 } else {

@@ -103,7 +103,9 @@ fn bag_pack(cells: &[Cell], _: &Call) -> Value {
 
 /// As `bag_pack`, behind a bool that says whether empty values are left out.
 fn pack_all(cells: &[Cell], call: &Call) -> Value {
-    let (Some(ignore), pairs) = (cells.first(), cells.get(1..).unwrap_or_default()) else { return bag_pack(cells, call) };
+    let (Some(ignore), pairs) = (cells.first(), cells.get(1..).unwrap_or_default()) else {
+        return bag_pack(cells, call);
+    };
     if ignore.bool() != Some(true) {
         return bag_pack(pairs, call);
     }

@@ -9,31 +9,43 @@ use crate::column::Cell;
 
 pub(super) const FUNCTIONS: Family = &[
     ("dcount_hll", Lax(|cells, _| or_null(hll_of(cells[0]), |set| Value::Long(set.count())))),
-    ("hll_merge", Lax(|cells, _| {
-        let merged = cells.iter().filter_map(|cell| hll_of(*cell)).reduce(|mut all, one| {
-            all.merge(&one);
-            all
-        });
-        or_null(merged, |set| hll_value(&set))
-    })),
+    (
+        "hll_merge",
+        Lax(|cells, _| {
+            let merged = cells.iter().filter_map(|cell| hll_of(*cell)).reduce(|mut all, one| {
+                all.merge(&one);
+                all
+            });
+            or_null(merged, |set| hll_value(&set))
+        }),
+    ),
     ("merge_tdigest", Lax(merge)),
     ("tdigest_merge", Lax(merge)),
-    ("percentile_tdigest", Lax(|cells, call| {
-        let percent = cells[1].number();
-        or_null(Digest::from_cell(cells[0]).zip(percent), |(mut digest, percent)| {
-            digest.percentiles(&[percent], result_type(call)).remove(0)
-        })
-    })),
+    (
+        "percentile_tdigest",
+        Lax(|cells, call| {
+            let percent = cells[1].number();
+            or_null(Digest::from_cell(cells[0]).zip(percent), |(mut digest, percent)| {
+                digest.percentiles(&[percent], result_type(call)).remove(0)
+            })
+        }),
+    ),
     ("percentiles_array_tdigest", Lax(percentiles)),
-    ("rank_tdigest", Lax(|cells, _| {
-        or_null(Digest::from_cell(cells[0]).zip(value_of(cells[1])), |(digest, value)| {
-            Value::Real(digest.count_below(value))
-        })
-    })),
-    ("percentrank_tdigest", Lax(|cells, _| {
-        let rank = Digest::from_cell(cells[0]).zip(value_of(cells[1]));
-        or_null(rank.and_then(|(mut digest, value)| digest.rank(value)), Value::Real)
-    })),
+    (
+        "rank_tdigest",
+        Lax(|cells, _| {
+            or_null(Digest::from_cell(cells[0]).zip(value_of(cells[1])), |(digest, value)| {
+                Value::Real(digest.count_below(value))
+            })
+        }),
+    ),
+    (
+        "percentrank_tdigest",
+        Lax(|cells, _| {
+            let rank = Digest::from_cell(cells[0]).zip(value_of(cells[1]));
+            or_null(rank.and_then(|(mut digest, value)| digest.rank(value)), Value::Real)
+        }),
+    ),
 ];
 
 fn value_of(cell: Cell) -> Option<f64> {

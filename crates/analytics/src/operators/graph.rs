@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gantry_kql::bound::{
-    Direction, ElementKind, Expr, GraphId, ExprKind, Graph, GraphKind, GraphMatch, Quantifier, Rel, Schema,
+    Direction, ElementKind, Expr, ExprKind, Graph, GraphId, GraphKind, GraphMatch, Quantifier, Rel, Schema,
 };
 use gantry_kql::value::{Bag, Dynamic, Type, Value};
 

@@ -92,9 +92,7 @@ impl Session<'_> {
             }
             RelKind::GraphMatch(search) => self.graph_match(schema, search, frame, sink),
             RelKind::GraphShortestPaths { search, all } => self.shortest_paths(schema, search, *all, frame, sink),
-            RelKind::GraphToTable { graph, edges, ids } => {
-                self.graph_to_table(schema, graph, *edges, ids, frame, sink)
-            }
+            RelKind::GraphToTable { graph, edges, ids } => self.graph_to_table(schema, graph, *edges, ids, frame, sink),
             RelKind::Reduce { .. } => Err(Error::NotImplemented("reduce".into())),
             RelKind::ExternalTable { .. } => Err(Error::NotImplemented("external_table()".into())),
             RelKind::ExternalData { .. } => Err(Error::NotImplemented("externaldata".into())),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Operation, PeerAddress, blob, page, process, routes, tokens};
+use gantry_api::{Operation, PeerAddress, blob, kusto, page, process, routes, tokens};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -19,7 +19,11 @@ fn root() -> PathBuf {
 fn everything() -> Vec<Operation> {
     let folder = tempfile::tempdir().unwrap();
     let table = routes(api(&folder)).table();
-    let rest = process::operations().into_iter().chain([tokens::operation()]).chain(blob::operations());
+    let rest = process::operations()
+        .into_iter()
+        .chain(kusto::operations())
+        .chain([tokens::operation()])
+        .chain(blob::operations());
     table.iter().map(|row| (**row).clone()).chain(rest).collect()
 }
 

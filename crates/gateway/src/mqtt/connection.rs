@@ -155,7 +155,13 @@ pub(super) struct Connection<'a, S, V: Version> {
 }
 
 impl<'a, S: Stream, V: Version> Connection<'a, S, V> {
-    pub(super) fn new(version: V, wire: &'a mut Wire<S>, hub: &'a Hub, session: Box<Session>, mailbox: Mailbox) -> Self {
+    pub(super) fn new(
+        version: V,
+        wire: &'a mut Wire<S>,
+        hub: &'a Hub,
+        session: Box<Session>,
+        mailbox: Mailbox,
+    ) -> Self {
         let mut connection = Self {
             version,
             wire,

@@ -17,8 +17,8 @@ use super::login::{OwnedWill, Terms};
 use super::topics::{Inbound, Topics, method_name_in_topic, stream_offer};
 use super::wire::{End, PACKET_BYTES_MAX, Wire};
 use super::{bag, silence_max};
-use crate::twin::twin_failure;
 use crate::now;
+use crate::twin::twin_failure;
 
 /// Longest topic (MQTT 3.1.1, section 1.5.3).
 const TOPIC_BYTES_MAX: usize = 65_535;

@@ -41,7 +41,13 @@ impl EventTable {
     }
 
     /// Calls for each event of a partition from a number up to another, excluded.
-    fn each(&self, partition: u16, from: u64, to: u64, f: &mut dyn FnMut(&StoredEvent) -> Result<Flow>) -> Result<Flow> {
+    fn each(
+        &self,
+        partition: u16,
+        from: u64,
+        to: u64,
+        f: &mut dyn FnMut(&StoredEvent) -> Result<Flow>,
+    ) -> Result<Flow> {
         if from >= to {
             return Ok(Flow::More);
         }
@@ -113,12 +119,7 @@ impl Source for EventTable {
         Ok(seen.columns())
     }
 
-    fn scan(
-        &self,
-        columns: &[Column],
-        context: &Context,
-        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
-    ) -> Result<Flow> {
+    fn scan(&self, columns: &[Column], context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
         let next = self.seen.lock().unwrap_or_else(PoisonError::into_inner).next.clone();
         let mut rows = Rows::new(columns);
         for (partition, end) in (0..self.events.partitions()).zip(next) {

@@ -56,7 +56,12 @@ impl Source for TwinTable {
                     .map_err(|error| Error::Table { table: "Twins".into(), reason: error.to_string() })?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.device.identity.clone());
-                for chunk in small_table(&COLUMNS, page.iter().map(|record| row(record, self.hub.is_connected(&record.device.identity))).collect()).chunks {
+                for chunk in small_table(
+                    &COLUMNS,
+                    page.iter().map(|record| row(record, self.hub.is_connected(&record.device.identity))).collect(),
+                )
+                .chunks
+                {
                     if sink(chunk)? == Flow::Enough {
                         return Ok(Flow::Enough);
                     }
