@@ -214,7 +214,7 @@ impl Lexer<'_> {
 }
 
 /// The end of the string that starts here, if one does.
-fn string_end(text: &str, start: usize) -> Result<Option<usize>, Diagnostic> {
+pub(crate) fn string_end(text: &str, start: usize) -> Result<Option<usize>, Diagnostic> {
     let bytes = text.as_bytes();
     let mut at = start;
     if matches!(bytes.get(at), Some(b'h' | b'H')) {

@@ -15,6 +15,7 @@ pub mod ast;
 mod bind;
 pub mod bound;
 mod catalog;
+pub mod command;
 mod diagnostic;
 pub mod functions;
 mod lex;

@@ -167,7 +167,7 @@ impl Binder<'_> {
         }
     }
 
-    fn graph_table(&mut self, table: &ast::GraphTable, graph: Arc<Graph>, span: Span) -> Result<Arc<Rel>> {
+    pub(super) fn graph_table(&mut self, table: &ast::GraphTable, graph: Arc<Graph>, span: Span) -> Result<Arc<Rel>> {
         let wanted: &[(&str, GraphId)] = if table.edges {
             &[("with_source_id", GraphId::Source), ("with_target_id", GraphId::Target)]
         } else {

@@ -21,7 +21,7 @@ mod series;
 mod types;
 
 use crate::ast::{self, StatementKind};
-use crate::bound::{Bound, Column, Cost, Expr, Graph, Query, Rel, RelKind, Render, ResultTable, Schema};
+use crate::bound::{Bound, Cost, Expr, Graph, Query, Rel, RelKind, Render, ResultTable, Schema};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::parse::literal;
@@ -212,6 +212,8 @@ struct Extras {
     render: Option<Render>,
     name: Option<String>,
     results: Option<Vec<ResultTable>>,
+    /// Tables later statements know by name.
+    named: Vec<(ast::Name, Arc<Rel>)>,
 }
 
 struct Binder<'a> {
@@ -256,10 +258,13 @@ impl<'a> Binder<'a> {
         let mut env = Env::root();
         for statement in &script.statements {
             if let StatementKind::Query(expr) = &statement.kind {
-                let env = env.clone();
-                let cx = Cx { env: &env, row: None, row_id: None, database: &database };
-                let query = self.query(expr, statement.span, cx, input.clone())?;
+                let around = env.clone();
+                let cx = Cx { env: &around, row: None, row_id: None, database: &database };
+                let (query, named) = self.query(expr, statement.span, cx, input.clone())?;
                 self.bound.queries.push(query);
+                for (name, rel) in named {
+                    self.declare(&mut env, &name, Entity::Rel(rel, false))?;
+                }
             } else {
                 self.statement(statement, &mut env, &database, None, Some(parameters))?;
             }
@@ -268,15 +273,20 @@ impl<'a> Binder<'a> {
         Ok(std::mem::replace(&mut self.bound, empty))
     }
 
-    fn query(&mut self, expr: &ast::Expr, span: Span, cx: Cx<'_>, input: Option<Arc<Rel>>) -> Result<Query> {
+    fn query(
+        &mut self,
+        expr: &ast::Expr,
+        span: Span,
+        cx: Cx<'_>,
+        input: Option<Arc<Rel>>,
+    ) -> Result<(Query, Vec<(ast::Name, Arc<Rel>)>)> {
         let mut extras = Extras::default();
         let item = self.pipe(expr, cx, input, Some(&mut extras))?;
         let rel = match item {
             Item::Rel(rel) => rel,
-            // The service takes a bare value for a table of one row.
-            Item::Scalar(value) => {
-                let schema = Schema::of(vec![Column::new("print_0", value.ty)]);
-                self.rel(RelKind::Print { values: vec![value] }, schema, true, span)?
+            Item::Scalar(_) => {
+                let message = "a query yields a table, and this is a value: put `print` before it";
+                return self.fault(Code::WrongShape, span, message);
             }
             _ => return self.fault(Code::WrongShape, span, "a query yields a table"),
         };
@@ -284,7 +294,7 @@ impl<'a> Binder<'a> {
             Some(results) => results,
             None => vec![ResultTable { name: extras.name, rel }],
         };
-        Ok(Query { results, render: extras.render, span })
+        Ok((Query { results, render: extras.render, span }, extras.named))
     }
 
     /// A statement that yields no table. `row` is the row values of a function's arguments are of.

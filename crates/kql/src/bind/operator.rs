@@ -40,7 +40,7 @@ impl Binder<'_> {
         let mut own = Extras::default();
         let several = extras.is_some();
         let extras = extras.unwrap_or(&mut own);
-        let mut current = match source {
+        let mut current: Option<Item> = match source {
             Some(source) => Some(match self.item(source, cx)? {
                 // The service takes a bare value for a table of one row.
                 Item::Scalar(value) => {
@@ -55,7 +55,7 @@ impl Binder<'_> {
             None => input.map(Item::Rel),
         };
         let mut env = cx.env.clone();
-        for (at, operator) in operators.iter().enumerate() {
+        for operator in operators {
             let inner = cx.without_row().with_env(&env);
             let span = operator.span;
             if extras.results.is_some() {
@@ -100,11 +100,31 @@ impl Binder<'_> {
                     current = Some(Item::Rel(rel.clone()));
                     extras.results = Some(self.facet(by, with.as_deref(), rel, inner, span)?);
                 }
+                OperatorKind::GraphToTable(tables) if tables.len() > 1 => {
+                    let Some(Item::Graph(graph)) = current.take() else { return self.no_rows(span) };
+                    if !several {
+                        return self.fault(
+                            Code::WrongShape,
+                            span,
+                            "two tables are asked for: they cannot be used here",
+                        );
+                    }
+                    let mut results = Vec::new();
+                    for table in tables {
+                        let rel = self.graph_table(table, graph.clone(), span)?;
+                        results.push(ResultTable {
+                            name: table.name.as_ref().map(|name| name.text.clone()),
+                            rel: rel.clone(),
+                        });
+                        extras.named.extend(table.name.clone().map(|name| (name, rel.clone())));
+                        current = Some(Item::Rel(rel));
+                    }
+                    extras.results = Some(results);
+                }
                 kind => {
-                    let first = at == 0 && source.is_none();
                     let input = current.take();
                     extras.name = None;
-                    current = Some(self.operator(kind, input, first, inner, span)?);
+                    current = Some(self.operator(kind, input, inner, span)?);
                 }
             }
         }
@@ -119,14 +139,7 @@ impl Binder<'_> {
     }
 
     /// One operator.
-    fn operator(
-        &mut self,
-        kind: &OperatorKind,
-        input: Option<Item>,
-        first: bool,
-        cx: Cx<'_>,
-        span: Span,
-    ) -> Result<Item> {
+    fn operator(&mut self, kind: &OperatorKind, input: Option<Item>, cx: Cx<'_>, span: Span) -> Result<Item> {
         // Operators that are a source, or may be one.
         match kind {
             OperatorKind::Print(values) => return self.print(values, cx, span).map(Item::Rel),
@@ -154,10 +167,7 @@ impl Binder<'_> {
             }
             _ => {}
         }
-        let Some(input) = input else {
-            let _ = first;
-            return self.no_rows(span);
-        };
+        let Some(input) = input else { return self.no_rows(span) };
         self.over(kind, input, cx, span)
     }
 

@@ -50,7 +50,15 @@ impl Binder<'_> {
         let cx = if input.is_some() { cx.with_row(&row) } else { cx };
         let given = self.plugin_arguments(plugin, arguments, cx, span)?;
         let result = match schema {
-            Some(items) => self.declared_schema(items, &columns)?,
+            Some(items) => {
+                // `*` stands for the columns the plugin keeps.
+                let kept = match plugin.name {
+                    "bag_unpack" | "pivot" => self.open_schema(plugin, &given, &columns, span)?,
+                    _ => (*columns).clone(),
+                };
+                let declared = self.declared_schema(items, &kept)?;
+                Schema { open: columns.open, ..declared }
+            }
             None => self.plugin_schema(plugin, &given, &columns, span)?,
         };
         let serialized = plugin.name == "identity" && input.as_ref().is_some_and(|input| input.serialized);
@@ -151,7 +159,6 @@ impl Binder<'_> {
                 }
             }
         }
-        // With `*`, a column that is unpacked or pivoted stays only if it is declared.
         Ok(Schema { columns, open })
     }
 

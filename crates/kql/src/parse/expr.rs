@@ -21,6 +21,9 @@ enum Level {
 /// An operator behind a value.
 #[derive(Clone, Copy)]
 enum Infix {
+    /// `like` and its relatives, which nothing documents: read as a call of a function of that
+    /// name, which binding does not find.
+    Like(&'static str),
     Binary(Binary),
     In(In),
     Between(bool),
@@ -81,6 +84,13 @@ impl Parser<'_> {
                         Level::Text => self.sign()?,
                     };
                     ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }
+                }
+                Infix::Like(name) => {
+                    let span = self.tokens[self.at - 1].span();
+                    let right = self.sign()?;
+                    let argument = |value| Named { names: Vec::new(), tuple: false, value };
+                    let name = crate::ast::Name { text: name.into(), span };
+                    ExprKind::Call { name, arguments: vec![argument(left), argument(right)] }
                 }
                 Infix::In(op) => {
                     self.expect_sign("(")?;
@@ -145,10 +155,15 @@ impl Parser<'_> {
                     "has_all" => Infix::In(In::HasAll),
                     "between" => Infix::Between(false),
                     "!between" => Infix::Between(true),
+                    "like" => Infix::Like("like"),
+                    "notlike" => Infix::Like("notlike"),
+                    "likecs" => Infix::Like("likecs"),
+                    "notlikecs" => Infix::Like("notlikecs"),
                     "matches" if self.word(1) == Some("regex") => Infix::Binary(Binary::MatchesRegex),
                     word => Infix::Binary(text_test(word)?),
                 };
-                let level = if matches!(infix, Infix::Binary(_)) { Level::Text } else { Level::Equality };
+                let level =
+                    if matches!(infix, Infix::Binary(_) | Infix::Like(_)) { Level::Text } else { Level::Equality };
                 (infix, level, if text == "matches" { 2 } else { 1 })
             }
             _ => return None,
@@ -429,7 +444,7 @@ impl Parser<'_> {
         self.make(ExprKind::InlineExternalTable, span)
     }
 
-    fn skip_parentheses(&mut self) -> Result<()> {
+    pub(crate) fn skip_parentheses(&mut self) -> Result<()> {
         self.expect_sign("(")?;
         let mut open = 1;
         while open > 0 {
@@ -494,7 +509,7 @@ impl Parser<'_> {
     }
 
     /// A literal, or a word for a text.
-    pub(super) fn property_value(&mut self) -> Result<Expr> {
+    pub(crate) fn property_value(&mut self) -> Result<Expr> {
         let start = self.token(0);
         if start.kind == Kind::Word
             && !matches!(self.text_of(start), "true" | "false" | "dynamic" | "True" | "False" | "TRUE" | "FALSE")
@@ -571,7 +586,6 @@ fn text_test(word: &str) -> Option<Binary> {
         "notcontains" => "!contains",
         "notcontainscs" | "notcontains_cs" => "!contains_cs",
         "containscs" => "contains_cs",
-        "notlike" | "notlikecs" | "like" | "likecs" => return None,
         word => word,
     };
     TESTS.into_iter().find(|test| test.symbol() == word)

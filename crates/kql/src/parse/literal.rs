@@ -10,7 +10,7 @@ use crate::value::{
 
 impl Parser<'_> {
     /// The text of one or more string literals that stand behind each other.
-    pub(super) fn string(&mut self) -> Result<String> {
+    pub(crate) fn string(&mut self) -> Result<String> {
         if self.token(0).kind != Kind::String {
             return self.expected("a string");
         }
@@ -30,6 +30,19 @@ impl Parser<'_> {
             }
         }
         Ok(text)
+    }
+
+    /// The text of one string literal, whatever stands behind it.
+    pub(crate) fn one_string(&mut self) -> Result<String> {
+        let token = self.token(0);
+        if token.kind != Kind::String {
+            return self.expected("a string");
+        }
+        self.advance();
+        match lex::string_value(self.text_of(token)) {
+            Ok((value, _)) => Ok(value),
+            Err(_) => self.fault(Code::Syntax, token.span(), "the string has an escape that means nothing"),
+        }
     }
 
     /// A literal, if one is here.

@@ -24,7 +24,7 @@ pub const NESTING_MAX: u32 = 100;
 /// How tall an expression may be: a chain `a + b + c` is as tall as it is long.
 const HEIGHT_MAX: u32 = 400;
 
-type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
 /// Reads the text of a query: statements between semicolons.
 pub fn parse(text: &str) -> std::result::Result<Script, Vec<Diagnostic>> {
@@ -52,7 +52,7 @@ pub fn parse_function(parameters: &str, body: &str) -> std::result::Result<crate
     read().map_err(|fault| vec![*fault])
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>> {
+pub(crate) fn tokens(text: &str) -> Result<Vec<Token>> {
     if text.len() > TEXT_LEN_MAX {
         let message = format!("the text has {} bytes, more than {TEXT_LEN_MAX}", text.len());
         return Err(Box::new(Diagnostic::new(Code::TooComplex, Span::default(), message)));
@@ -60,10 +60,10 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
     Ok(lex::tokens(text)?)
 }
 
-struct Parser<'a> {
-    text: &'a str,
+pub(crate) struct Parser<'a> {
+    pub(crate) text: &'a str,
     tokens: &'a [Token],
-    at: usize,
+    pub(crate) at: usize,
     nesting: u32,
     /// The height of the tallest expression since somebody set this to 0.
     tallest: u32,
@@ -72,43 +72,48 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str, tokens: &'a [Token]) -> Self {
+    pub(crate) fn new(text: &'a str, tokens: &'a [Token]) -> Self {
         Self { text, tokens, at: 0, nesting: 0, tallest: 0, odd: false }
     }
 
     /// The token `ahead` of the current one; the end, beyond it.
-    fn token(&self, ahead: usize) -> Token {
+    pub(crate) fn token(&self, ahead: usize) -> Token {
         *self.tokens.get(self.at + ahead).unwrap_or(self.tokens.last().expect("an end is always there"))
     }
 
-    fn text_of(&self, token: Token) -> &'a str {
+    pub(crate) fn text_of(&self, token: Token) -> &'a str {
         &self.text[token.start as usize..token.end as usize]
     }
 
-    fn word(&self, ahead: usize) -> Option<&'a str> {
+    pub(crate) fn word(&self, ahead: usize) -> Option<&'a str> {
         let token = self.token(ahead);
         (token.kind == Kind::Word).then(|| self.text_of(token))
     }
 
-    fn is_word(&self, word: &str) -> bool {
+    pub(crate) fn is_word(&self, word: &str) -> bool {
         self.word(0) == Some(word)
     }
 
-    fn is_sign_at(&self, ahead: usize, sign: &str) -> bool {
+    pub(crate) fn is_sign_at(&self, ahead: usize, sign: &str) -> bool {
         let token = self.token(ahead);
         token.kind == Kind::Sign && self.text_of(token) == sign
     }
 
-    fn is_sign(&self, sign: &str) -> bool {
+    pub(crate) fn is_sign(&self, sign: &str) -> bool {
         self.is_sign_at(0, sign)
     }
 
     /// Whether nothing stands between two tokens.
-    fn touches(&self, ahead: usize) -> bool {
+    pub(crate) fn touches(&self, ahead: usize) -> bool {
         self.token(ahead).end == self.token(ahead + 1).start && self.token(ahead + 1).kind != Kind::End
     }
 
-    fn advance(&mut self) -> Token {
+    /// Whether nothing stands between the token before and this one.
+    pub(crate) fn touches_previous(&self) -> bool {
+        self.at > 0 && self.tokens[self.at - 1].end == self.token(0).start
+    }
+
+    pub(crate) fn advance(&mut self) -> Token {
         let token = self.token(0);
         if token.kind != Kind::End {
             self.at += 1;
@@ -116,13 +121,13 @@ impl<'a> Parser<'a> {
         token
     }
 
-    fn eat_word(&mut self, word: &str) -> bool {
+    pub(crate) fn eat_word(&mut self, word: &str) -> bool {
         let eaten = self.is_word(word);
         self.at += usize::from(eaten);
         eaten
     }
 
-    fn eat_sign(&mut self, sign: &str) -> bool {
+    pub(crate) fn eat_sign(&mut self, sign: &str) -> bool {
         let eaten = self.is_sign(sign);
         self.at += usize::from(eaten);
         eaten
@@ -132,21 +137,21 @@ impl<'a> Parser<'a> {
         if self.is_word(word) { Ok(self.advance()) } else { self.expected(&format!("`{word}`")) }
     }
 
-    fn expect_sign(&mut self, sign: &str) -> Result<Token> {
+    pub(crate) fn expect_sign(&mut self, sign: &str) -> Result<Token> {
         if self.is_sign(sign) { Ok(self.advance()) } else { self.expected(&format!("`{sign}`")) }
     }
 
     /// The span from where `start` began to the last token read.
-    fn since(&self, start: Token) -> Span {
+    pub(crate) fn since(&self, start: Token) -> Span {
         let last = self.at.checked_sub(1).map_or(start, |at| self.tokens[at]);
         Span::new(start.start as usize, last.end.max(start.start) as usize)
     }
 
-    fn fault<T>(&self, code: Code, span: Span, message: impl Into<String>) -> Result<T> {
+    pub(crate) fn fault<T>(&self, code: Code, span: Span, message: impl Into<String>) -> Result<T> {
         Err(Box::new(Diagnostic::new(code, span, message)))
     }
 
-    fn expected<T>(&self, what: &str) -> Result<T> {
+    pub(crate) fn expected<T>(&self, what: &str) -> Result<T> {
         let token = self.token(0);
         let found = match token.kind {
             Kind::End => "the end of the text".into(),
@@ -207,7 +212,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A name: a word that may be one, or a text in brackets.
-    fn name(&mut self) -> Result<Name> {
+    pub(crate) fn name(&mut self) -> Result<Name> {
         match self.try_name()? {
             Some(name) => Ok(name),
             None => self.expected("a name"),
@@ -232,7 +237,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `['...']` or `["..."]`.
-    fn is_bracketed_name(&self, ahead: usize) -> bool {
+    pub(crate) fn is_bracketed_name(&self, ahead: usize) -> bool {
         self.is_sign_at(ahead, "[") && self.token(ahead + 1).kind == Kind::String && self.is_sign_at(ahead + 2, "]")
     }
 
@@ -242,7 +247,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A name of a column or an operator's property that no keyword can be mistaken for.
-    fn any_word(&mut self) -> Result<Name> {
+    pub(crate) fn any_word(&mut self) -> Result<Name> {
         let token = self.token(0);
         if token.kind == Kind::Word {
             self.advance();
@@ -259,7 +264,7 @@ impl<'a> Parser<'a> {
         Ok(ColumnDeclaration { name, ty })
     }
 
-    fn type_name(&mut self) -> Result<Type> {
+    pub(crate) fn type_name(&mut self) -> Result<Type> {
         // A word that is no type has the form of one; binding refuses it.
         match self.word(0) {
             Some(word) => {
@@ -271,7 +276,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `(name:type, ...)`, also with a comma at the end
-    fn schema(&mut self) -> Result<Vec<ColumnDeclaration>> {
+    pub(crate) fn schema(&mut self) -> Result<Vec<ColumnDeclaration>> {
         self.expect_sign("(")?;
         let mut columns = Vec::new();
         while !self.eat_sign(")") {

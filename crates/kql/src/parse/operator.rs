@@ -150,6 +150,15 @@ impl Parser<'_> {
         Ok(OperatorKind::Sort(self.list(Self::ordered)?))
     }
 
+    /// Operators with `|` between them.
+    pub(crate) fn operators(&mut self) -> Result<Vec<Operator>> {
+        let mut operators = vec![self.operator()?];
+        while self.eat_sign("|") {
+            operators.push(self.operator()?);
+        }
+        Ok(operators)
+    }
+
     /// A list that may be empty.
     fn maybe_list<T>(&mut self, element: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         if self.at_operator_end() { Ok(Vec::new()) } else { self.list(element) }
@@ -215,13 +224,7 @@ impl Parser<'_> {
     /// `(operator | operator)`
     fn operators_in_parentheses(&mut self) -> Result<Vec<Operator>> {
         self.expect_sign("(")?;
-        let operators = self.nested(|parser| {
-            let mut operators = vec![parser.operator()?];
-            while parser.eat_sign("|") {
-                operators.push(parser.operator()?);
-            }
-            Ok(operators)
-        })?;
+        let operators = self.nested(Self::operators)?;
         self.expect_sign(")")?;
         Ok(operators)
     }
@@ -374,13 +377,19 @@ impl Parser<'_> {
     }
 
     fn axis(&mut self) -> Result<Named> {
-        let length = self.name_len();
-        if length > 0 && self.is_word_at(length, "in") && self.word(length + 1) == Some("range") {
-            let name = self.name()?;
-            let value = Expr { kind: ExprKind::Name(name.text), span: name.span };
-            return Ok(Named { names: Vec::new(), tuple: false, value });
+        let mut names = Vec::new();
+        if self.name_len() > 0 && self.is_sign_at(self.name_len(), "=") {
+            names.push(self.name()?);
+            self.expect_sign("=")?;
         }
-        self.named()
+        let length = self.name_len();
+        let value = if length > 0 && self.is_word_at(length, "in") && self.word(length + 1) == Some("range") {
+            let name = self.name()?;
+            Expr { kind: ExprKind::Name(name.text), span: name.span }
+        } else {
+            self.expr()?
+        };
+        Ok(Named { names, tuple: false, value })
     }
 
     fn is_word_at(&self, ahead: usize, word: &str) -> bool {

@@ -121,13 +121,13 @@ impl Parser<'_> {
         Ok(Function { view, parameters, body })
     }
 
-    pub(super) fn parameters(&mut self) -> Result<Vec<Parameter>> {
+    pub(crate) fn parameters(&mut self) -> Result<Vec<Parameter>> {
         self.expect_sign("(")?;
         self.list_until(")", Self::parameter)
     }
 
     /// `{ statements; value }`
-    pub(super) fn body(&mut self) -> Result<Body> {
+    pub(crate) fn body(&mut self) -> Result<Body> {
         let start = self.expect_sign("{")?;
         let mut statements = self.nested(|parser| parser.statements(Some("}")))?;
         self.expect_sign("}")?;
