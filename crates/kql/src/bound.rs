@@ -1028,6 +1028,7 @@ impl Binary {
 
 /// The operators against a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::enum_variant_names, reason = "they are the words of the language")]
 pub enum In {
     /// `in`.
     In,

@@ -222,7 +222,8 @@ pub(crate) fn string_end(text: &str, start: usize) -> Result<Option<usize>, Diag
     }
     let verbatim = bytes.get(at) == Some(&b'@');
     at += usize::from(verbatim);
-    let open = |end: usize| Diagnostic::new(Code::Syntax, Span::new(start, end), "the string is not closed");
+    let open =
+        |end: usize| Diagnostic::new(Code::Syntax, Span::new(start, end.min(text.len())), "the string is not closed");
     let Some(&quote) = bytes.get(at) else { return Ok(None) };
     for fence in ["```", "~~~"] {
         if !verbatim && text[at..].starts_with(fence) {
@@ -321,11 +322,67 @@ pub(crate) fn string_value(token: &str) -> Result<(String, bool), usize> {
                     chars.next();
                 }
                 let code = u32::from_str_radix(digits, 16).map_err(|_| wrong)?;
-                // A lone half of a pair is no character of its own.
-                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+                // Two halves of a pair are one character; a lone half is none of its own.
+                let low = inner.get(at + 6..at + 12).and_then(|next| next.strip_prefix("\\u"));
+                let low = low.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                match (code, low) {
+                    (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
+                        for _ in 0..6 {
+                            chars.next();
+                        }
+                        char::from_u32(0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00)).ok_or(wrong)?
+                    }
+                    _ => char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                }
             }
             _ => return Err(wrong),
         });
     }
     Ok((value, obfuscated))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_every_form_have_their_value() {
+        for (token, value) in [
+            (r#""a\tb\\\"'""#, "a\tb\\\"'"),
+            (r"@'it''s \d'", r"it's \d"),
+            ("```a 'b' \\n```", "a 'b' \\n"),
+            ("~~~x~~~", "x"),
+            (r"h'\x41\u00e9\101'", "AéA"),
+            (r"'\ud83d\ude00 \ud83d'", "😀 \u{fffd}"),
+            (r#"H@"c:\d""#, r"c:\d"),
+        ] {
+            assert_eq!(string_value(token).unwrap().0, value, "{token}");
+            assert_eq!(string_end(token, 0).unwrap(), Some(token.len()), "{token}");
+        }
+        assert!(string_value("h'x'").unwrap().1);
+        assert_eq!(string_value(r"'ab\d'"), Err(3));
+    }
+
+    #[test]
+    fn a_string_that_does_not_end_is_a_fault_within_the_text() {
+        for text in ["'", "\"a", "'a\\", "'a\\\\\n'", "@'a''", "```a``", "h'é"] {
+            let fault = tokens(text).expect_err(text);
+            assert!(fault.span.end() as usize <= text.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_names_are_told_apart() {
+        let kinds = |text: &str| tokens(text).unwrap().iter().map(|token| token.kind).collect::<Vec<_>>();
+        use Kind::{End, Long, Real, Sign, TimeSpan, Typed, Word};
+        assert_eq!(kinds("1 0x1F 1.5 1e3 1. 1d 1.5h"), [Long, Long, Real, Real, Real, TimeSpan, TimeSpan, End]);
+        assert_eq!(
+            kinds("1..2 3DES 1w $left !in~ a.b"),
+            [Long, Sign, Long, Word, Word, Word, Word, Word, Sign, Word, End]
+        );
+        assert_eq!(
+            kinds("datetime(2020) datetime (x) int(f(1))"),
+            [Typed, Word, Sign, Word, Sign, Word, Sign, Word, Sign, Long, Sign, Sign, End]
+        );
+    }
 }

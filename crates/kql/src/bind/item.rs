@@ -396,7 +396,9 @@ impl Binder<'_> {
 
     fn data_table(&mut self, schema: &[ast::ColumnDeclaration], values: &[ast::Expr], span: Span) -> Result<Arc<Rel>> {
         let columns = self.columns(schema)?;
-        if columns.is_empty() && !values.is_empty() || !columns.is_empty() && values.len() % columns.len() != 0 {
+        if columns.is_empty() && !values.is_empty()
+            || !columns.is_empty() && !values.len().is_multiple_of(columns.len())
+        {
             let message = format!("{} values do not fill rows of {} columns", values.len(), columns.len());
             return self.fault(Code::WrongType, span, message);
         }

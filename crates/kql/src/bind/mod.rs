@@ -206,6 +206,9 @@ impl<'c> Cx<'c> {
     }
 }
 
+/// Tables under the names a text gives them.
+type NamedTables = Vec<(ast::Name, Arc<Rel>)>;
+
 /// What a pipe yields beside its rows.
 #[derive(Default)]
 struct Extras {
@@ -213,7 +216,7 @@ struct Extras {
     name: Option<String>,
     results: Option<Vec<ResultTable>>,
     /// Tables later statements know by name.
-    named: Vec<(ast::Name, Arc<Rel>)>,
+    named: NamedTables,
 }
 
 struct Binder<'a> {
@@ -279,7 +282,7 @@ impl<'a> Binder<'a> {
         span: Span,
         cx: Cx<'_>,
         input: Option<Arc<Rel>>,
-    ) -> Result<(Query, Vec<(ast::Name, Arc<Rel>)>)> {
+    ) -> Result<(Query, NamedTables)> {
         let mut extras = Extras::default();
         let item = self.pipe(expr, cx, input, Some(&mut extras))?;
         let rel = match item {

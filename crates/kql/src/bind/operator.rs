@@ -311,7 +311,7 @@ impl Binder<'_> {
         let mut output = Output::new();
         for (at, mut made) in made.into_iter().enumerate() {
             let tuple = matches!(made.value.kind, ExprKind::Field { .. });
-            if !tuple && !list.get(at).is_some_and(|named| !named.names.is_empty()) {
+            if !tuple && list.get(at).is_none_or(|named| named.names.is_empty()) {
                 made.name = Some(format!("print_{at}"));
                 made.declared = false;
             }

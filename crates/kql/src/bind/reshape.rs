@@ -88,6 +88,7 @@ impl Binder<'_> {
         Ok((MvExpand { input, items, outputs: changed.slots, entries_as_arrays, limit }, schema))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one operator")]
     pub(super) fn mv_apply(
         &mut self,
         list: &[ast::Expand],

@@ -171,7 +171,7 @@ impl Reader<'_> {
 
     /// `| operator ...` behind the command, or its end.
     fn pipeline(&mut self) -> Result<Option<Script>> {
-        if self.p.eat_sign(";") {}
+        self.p.eat_sign(";");
         if self.p.token(0).kind == Tok::End {
             return Ok(None);
         }

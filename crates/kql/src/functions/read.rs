@@ -179,7 +179,6 @@ fn returns_of(word: &str) -> Returns {
 #[cfg(test)]
 mod tests {
     use super::super::{aggregate, aggregate_names, plugin, plugin_names, scalar, scalar_names};
-    use super::*;
 
     #[test]
     fn every_line_is_read() {
