@@ -305,9 +305,12 @@ impl Binder<'_> {
     pub(super) fn stored_function(&self, database: &str, name: &str, span: Span) -> Result<Option<Rc<UserFunction>>> {
         let Some(stored) = self.catalog.function(database, name) else { return Ok(None) };
         match crate::parse::parse_function(&stored.parameters, &stored.body) {
-            Ok(function) => {
-                Ok(Some(Rc::new(UserFunction { function, env: super::Env::root(), database: database.into() })))
-            }
+            Ok(function) => Ok(Some(Rc::new(UserFunction {
+                function,
+                env: super::Env::root(),
+                database: database.into(),
+                stored: true,
+            }))),
             Err(faults) => {
                 let message = format!("the stored function `{name}` cannot be read: {}", faults[0].message);
                 self.fault(Code::Syntax, span, message)
@@ -371,9 +374,14 @@ impl Binder<'_> {
             };
             self.declare(&mut env, &parameter.name, entity)?;
         }
+        let outer = self.call_site;
+        if user.stored {
+            self.call_site = outer.or(Some(span));
+        }
         self.calls += 1;
         let result = self.body(&user.function.body, &mut env, &user.database, cx, span);
         self.calls -= 1;
+        self.call_site = outer;
         result
     }
 

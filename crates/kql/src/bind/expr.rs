@@ -83,6 +83,9 @@ impl Binder<'_> {
         match cx.row {
             Some(row) if row.schema.open => self.make(ExprKind::Late(name.into()), Type::Unknown, span),
             Some(Row { kind: RowKind::Lenient, .. }) => self.make(ExprKind::Literal(Value::Null), Type::Unknown, span),
+            _ if self.catalog.table(cx.database, name).is_some() => {
+                self.fault(Code::WrongShape, span, format!("`{name}` is a table, not a scalar"))
+            }
             _ => self.fault(
                 Code::UnknownName,
                 span,

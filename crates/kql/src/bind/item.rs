@@ -147,13 +147,7 @@ impl Binder<'_> {
             }
         }
         match self.stored_function(database, name, span)? {
-            Some(function) => {
-                let outer = self.call_site;
-                self.call_site = outer.or(Some(span));
-                let item = self.user_call(&function, arguments, None, span, cx);
-                self.call_site = outer;
-                item.map(Some)
-            }
+            Some(function) => self.user_call(&function, arguments, None, span, cx).map(Some),
             None => Ok(None),
         }
     }

@@ -94,6 +94,8 @@ struct UserFunction {
     function: ast::Function,
     env: Env,
     database: String,
+    /// Of the catalogue: places in its text mean nothing to who called it.
+    stored: bool,
 }
 
 /// Names that are known at a place: those of a frame up to a number, then those around it.
@@ -316,6 +318,7 @@ impl<'a> Binder<'a> {
                         function: function.clone(),
                         env: env.clone(),
                         database: database.into(),
+                        stored: false,
                     })),
                     ast::LetValue::Expr(expr) => {
                         let around = env.clone();

@@ -58,7 +58,7 @@ impl Binder<'_> {
         for operator in operators {
             let inner = cx.without_row().with_env(&env);
             let span = operator.span;
-            if extras.results.is_some() {
+            if extras.results.is_some() && !matches!(operator.kind, OperatorKind::Render { .. }) {
                 return self.fault(Code::NotSupported, span, "operators behind several results are not implemented");
             }
             match &operator.kind {

@@ -289,9 +289,7 @@ impl Binder<'_> {
                 segment(&[("ResponseHeaders", Type::Dynamic), ("ResponseBody", Type::Dynamic)])
             }
             "infer_storage_schema" => segment(&[("CslSchema", Type::String)]),
-            "infer_storage_schema_with_suggestions" => {
-                segment(&[("CslSchema", Type::String), ("Suggestions", Type::Dynamic)])
-            }
+            "infer_storage_schema_with_suggestions" => segment(&[("SuggestedTableSchema", Type::String)]),
             "python" | "r" | "csharp" => match given.first().map(|one| &one.argument) {
                 Some(Argument::Schema(schema)) => return Ok(schema.clone()),
                 _ => {
@@ -311,13 +309,16 @@ impl Binder<'_> {
                 let found = lookup.schema.columns.iter().filter(|column| !geo || keeps_key || *column.name != *key);
                 with(input.columns.clone(), found.cloned().collect())
             }
-            "ai_embeddings" | "ai_embed_text" => {
-                let name = format!("{}_embeddings", at(0).0);
-                with(input.columns.clone(), vec![Column::new(name, Type::Dynamic)])
-            }
-            "ai_chat_completion" | "ai_chat_completion_prompt" => {
-                let name = format!("{}_chat_completion", at(0).0);
-                with(input.columns.clone(), vec![Column::new(name, Type::String)])
+            "ai_embeddings" | "ai_embed_text" | "ai_chat_completion" | "ai_chat_completion_prompt" => {
+                let embeds = plugin.name.starts_with("ai_embed");
+                let (what, ty) = if embeds { ("embeddings", Type::Dynamic) } else { ("completion", Type::String) };
+                let name = format!("{}_{what}", at(0).0);
+                let errors = matches!(
+                    given.get(3).map(|one| &one.argument),
+                    Some(Argument::Scalar(value)) if value.as_literal() == Some(&Value::Bool(true))
+                );
+                let error = errors.then(|| Column::new(format!("{name}_error"), Type::String));
+                with(with(input.columns.clone(), vec![Column::new(name, ty)]), error.into_iter().collect())
             }
             "sql_request"
             | "mysql_request"
