@@ -7,6 +7,7 @@
 //! of their own, with their place, read when they are needed.
 
 mod read;
+mod show;
 
 use crate::ast::Script;
 use crate::bound::Column;

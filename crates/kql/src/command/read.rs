@@ -1,8 +1,6 @@
 //! Reads commands.
 
-use super::{
-    Command, CreateMode, Entity, IngestMode, Kind, PolicyValue, Properties, SchemaForm, TableForm, TableMode, Text,
-};
+use super::{Command, CreateMode, Entity, IngestMode, Kind, PolicyValue, Properties, TableMode, Text};
 use crate::ast::{Expr, ExprKind, Script, Statement, StatementKind};
 use crate::bound::Column;
 use crate::diagnostic::{Code, Span};
@@ -79,15 +77,15 @@ fn unknown(text: &str) -> Option<Command> {
 }
 
 /// A reader of what stands before `<|`, and what stands behind.
-struct Reader<'a> {
-    p: Parser<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) p: Parser<'a>,
     tail: Option<Text>,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Reader<'_> {
     /// A word with dashes: `create-or-alter`.
-    fn words(&mut self) -> String {
+    pub(super) fn words(&mut self) -> String {
         let Some(first) = self.p.word(0) else { return String::new() };
         let mut words = first.to_string();
         self.p.advance();
@@ -100,14 +98,14 @@ impl Reader<'_> {
     }
 
     /// The words here, without reading them.
-    fn peek(&mut self) -> String {
+    pub(super) fn peek(&mut self) -> String {
         let at = self.p.at;
         let words = self.words();
         self.p.at = at;
         words
     }
 
-    fn eat(&mut self, word: &str) -> bool {
+    pub(super) fn eat(&mut self, word: &str) -> bool {
         let eaten = self.peek() == word;
         if eaten {
             self.words();
@@ -116,7 +114,7 @@ impl Reader<'_> {
         eaten
     }
 
-    fn expect(&mut self, word: &str) -> Result<()> {
+    pub(super) fn expect(&mut self, word: &str) -> Result<()> {
         if self.eat(word) { Ok(()) } else { self.p.expected(&format!("`{word}`")) }
     }
 
@@ -188,7 +186,7 @@ impl Reader<'_> {
     }
 
     /// A name: any word, in brackets or quotes, with dashes. `database("d").T` is refused.
-    fn table_name(&mut self) -> Result<String> {
+    pub(super) fn table_name(&mut self) -> Result<String> {
         if self.p.token(0).kind == Tok::String {
             return self.p.one_string();
         }
@@ -219,7 +217,7 @@ impl Reader<'_> {
         self.p.expected("a name")
     }
 
-    fn names(&mut self) -> Result<Vec<String>> {
+    pub(super) fn names(&mut self) -> Result<Vec<String>> {
         self.p.expect_sign("(")?;
         let mut names = Vec::new();
         while !self.p.eat_sign(")") {
@@ -231,12 +229,12 @@ impl Reader<'_> {
         Ok(names)
     }
 
-    fn text_or_word(&mut self) -> Result<String> {
+    pub(super) fn text_or_word(&mut self) -> Result<String> {
         if self.p.token(0).kind == Tok::String { self.p.one_string() } else { self.table_name() }
     }
 
     /// What stands up to `|` or the end: ids and the like.
-    fn rest_until_pipe(&mut self) -> String {
+    pub(super) fn rest_until_pipe(&mut self) -> String {
         let start = self.p.token(0);
         while self.p.token(0).kind != Tok::End && !self.p.is_sign("|") && !self.p.is_sign(";") {
             self.p.advance();
@@ -262,7 +260,7 @@ impl Reader<'_> {
     }
 
     /// `with (name = value, ...)`, or nothing.
-    fn with(&mut self) -> Result<Properties> {
+    pub(super) fn with(&mut self) -> Result<Properties> {
         if !self.p.eat_word("with") {
             return Ok(Vec::new());
         }
@@ -327,232 +325,8 @@ impl Reader<'_> {
         }))
     }
 
-    fn show(&mut self) -> Result<Kind> {
-        let at = self.p.at;
-        let name = self.name.clone();
-        let kind = self.show_object()?;
-        if kind == Kind::NotImplemented || !self.at_end() {
-            (self.p.at, self.name) = (at, name);
-            return Ok(Kind::NotImplemented);
-        }
-        Ok(kind)
-    }
-
-    fn at_end(&self) -> bool {
+    pub(super) fn at_end(&self) -> bool {
         self.p.token(0).kind == Tok::End || self.p.is_sign("|") || self.p.is_sign(";")
-    }
-
-    fn show_object(&mut self) -> Result<Kind> {
-        let simple = |reader: &mut Self, kind: Kind| -> Result<Kind> {
-            reader.words();
-            Ok(kind)
-        };
-        let word = self.peek();
-        self.name = format!("{} {word}", self.name);
-        match word.as_str() {
-            "version" => simple(self, Kind::ShowVersion),
-            "capacity" => simple(self, Kind::ShowCapacity),
-            "diagnostics" => simple(self, Kind::ShowDiagnostics),
-            "commands" => simple(self, Kind::ShowCommands { queries: false }),
-            "commands-and-queries" => simple(self, Kind::ShowCommands { queries: true }),
-            "queries" => simple(self, Kind::ShowQueries { running: false }),
-            "running" => {
-                self.words();
-                self.expect("queries")?;
-                Ok(Kind::ShowQueries { running: true })
-            }
-            "operations" => {
-                self.words();
-                let id = self.rest_until_pipe();
-                Ok(Kind::ShowOperations(if id.is_empty() { None } else { Some(id) }))
-            }
-            "extents" => simple(self, Kind::ShowExtents(None)),
-            "ingestion" => {
-                self.words();
-                self.expect("failures")?;
-                if self.p.is_word("with") {
-                    self.with()?;
-                }
-                Ok(Kind::ShowIngestionFailures)
-            }
-            "principal" => {
-                self.words();
-                self.expect("roles")?;
-                Ok(Kind::ShowPrincipals(None))
-            }
-            "cluster" => {
-                self.words();
-                if self.at_end() {
-                    return Ok(Kind::ShowCluster);
-                }
-                self.show_of(Entity::Cluster)
-            }
-            "databases" => {
-                self.words();
-                let mut databases = if self.p.is_sign("(") { self.names()? } else { Vec::new() };
-                if self.eat("schema") {
-                    return Ok(Kind::ShowSchema { databases, current: false, form: self.schema_form()? });
-                }
-                let detail = if self.at_end() { None } else { Some(self.words()) };
-                Ok(Kind::ShowDatabases { name: databases.pop(), detail })
-            }
-            "database" => {
-                self.words();
-                if self.at_end() {
-                    return Ok(Kind::ShowDatabases { name: Some(String::new()), detail: None });
-                }
-                if self.eat("schema") {
-                    return Ok(Kind::ShowSchema { databases: Vec::new(), current: true, form: self.schema_form()? });
-                }
-                if matches!(self.peek().as_str(), "policy" | "ingestion" | "principals") {
-                    return self.show_of(Entity::Database(None));
-                }
-                let word = self.peek();
-                if matches!(word.as_str(), "details" | "identity" | "policies" | "datastats") {
-                    self.words();
-                    return Ok(Kind::ShowDatabases { name: Some(String::new()), detail: Some(word) });
-                }
-                let name = self.table_name()?;
-                if self.at_end() {
-                    return Ok(Kind::ShowDatabases { name: Some(name), detail: None });
-                }
-                if self.eat("schema") {
-                    return Ok(Kind::ShowSchema { databases: vec![name], current: false, form: self.schema_form()? });
-                }
-                if matches!(self.peek().as_str(), "details" | "identity") {
-                    return Ok(Kind::ShowDatabases { name: Some(name), detail: Some(self.words()) });
-                }
-                self.show_of(Entity::Database(Some(name)))
-            }
-            "tables" => {
-                self.words();
-                let names = if self.p.is_sign("(") { self.names()? } else { Vec::new() };
-                Ok(Kind::ShowTables { names, details: self.eat("details") })
-            }
-            "table" => {
-                self.words();
-                let name = self.table_name()?;
-                if self.at_end() {
-                    return Ok(Kind::ShowTable { name, form: TableForm::Row });
-                }
-                if self.eat("details") {
-                    return Ok(Kind::ShowTable { name, form: TableForm::Details });
-                }
-                if self.eat("cslschema") {
-                    return Ok(Kind::ShowTable { name, form: TableForm::Csl });
-                }
-                if self.eat("schema") {
-                    self.expect("as")?;
-                    let csl = self.eat("csl");
-                    if !csl {
-                        self.expect("json")?;
-                    }
-                    return Ok(Kind::ShowTable { name, form: if csl { TableForm::Csl } else { TableForm::Json } });
-                }
-                if self.eat("extents") {
-                    return Ok(Kind::ShowExtents(Some(name)));
-                }
-                self.show_of(Entity::Table(name))
-            }
-            "functions" => simple(self, Kind::ShowFunctions { name: None }),
-            "function" => {
-                self.words();
-                let name = self.table_name()?;
-                if self.at_end() {
-                    return Ok(Kind::ShowFunctions { name: Some(name) });
-                }
-                self.show_of(Entity::Function(name))
-            }
-            "materialized-views" => {
-                self.words();
-                let detail = if self.at_end() { None } else { Some(self.words()) };
-                Ok(Kind::ShowViews { name: None, detail })
-            }
-            "materialized-view" => {
-                self.words();
-                let name = self.table_name()?;
-                let word = self.peek();
-                if matches!(word.as_str(), "policy" | "principals") {
-                    return self.show_of(Entity::MaterializedView(name));
-                }
-                let detail = if self.at_end() { None } else { Some(self.words()) };
-                Ok(Kind::ShowViews { name: Some(name), detail })
-            }
-            "external" => {
-                self.words();
-                if self.eat("tables") {
-                    let detail = if self.at_end() { None } else { Some(self.words()) };
-                    return Ok(Kind::ShowExternalTables { name: None, detail });
-                }
-                self.expect("table")?;
-                let name = self.table_name()?;
-                if matches!(self.peek().as_str(), "mapping" | "mappings" | "policy" | "principals") {
-                    return self.show_of(Entity::ExternalTable(name));
-                }
-                if self.at_end() {
-                    return Ok(Kind::ShowExternalTables { name: Some(name), detail: None });
-                }
-                let mut detail = self.words();
-                while self.p.word(0).is_some() {
-                    detail = format!("{detail} {}", self.words());
-                }
-                Ok(Kind::ShowExternalTables { name: Some(name), detail: Some(detail) })
-            }
-            "continuous-exports" => simple(self, Kind::ShowExports { name: None, detail: None }),
-            "continuous-export" => {
-                self.words();
-                let name = self.table_name()?;
-                let detail = if self.at_end() { None } else { Some(self.words()) };
-                Ok(Kind::ShowExports { name: Some(name), detail })
-            }
-            _ => Ok(Kind::NotImplemented),
-        }
-    }
-
-    /// `[as json|csl script]`, `details`, and what narrows them.
-    fn schema_form(&mut self) -> Result<SchemaForm> {
-        let mut form = SchemaForm::Rows;
-        if self.eat("details") {
-            form = SchemaForm::Details;
-        }
-        if self.eat("if_later_than") {
-            self.text_or_word()?;
-        }
-        if self.eat("as") {
-            form = if self.eat("json") {
-                SchemaForm::Json
-            } else {
-                self.expect("csl")?;
-                self.expect("script")?;
-                SchemaForm::Script
-            };
-        }
-        if self.p.is_word("with") {
-            self.with()?;
-        }
-        Ok(form)
-    }
-
-    /// What may be shown of an entity: a policy, its mappings, who may do what.
-    fn show_of(&mut self, entity: Entity) -> Result<Kind> {
-        if self.eat("policy") {
-            return Ok(Kind::ShowPolicy { entity, policy: self.words() });
-        }
-        if self.eat("principals") {
-            return Ok(Kind::ShowPrincipals(Some(entity)));
-        }
-        if self.eat("ingestion") {
-            if self.eat("mappings") {
-                return Ok(Kind::ShowMappings { entity, format: None, name: None });
-            }
-            let format = self.words();
-            if self.eat("mappings") {
-                return Ok(Kind::ShowMappings { entity, format: Some(format), name: None });
-            }
-            self.expect("mapping")?;
-            return Ok(Kind::ShowMappings { entity, format: Some(format), name: Some(self.text_or_word()?) });
-        }
-        Ok(Kind::NotImplemented)
     }
 
     fn create(&mut self, verb: &str) -> Result<Kind> {
