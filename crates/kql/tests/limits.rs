@@ -55,6 +55,28 @@ fn wide_texts_are_bound() {
 }
 
 #[test]
+fn columns_and_looking_for_them_are_bounded() {
+    let list = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+    let many = |count: usize| list(count, &|at| format!("c{at} = 1"));
+    accepted(&format!("print {}", many(9_000)));
+    refused(&format!("print {}", many(10_001)));
+    refused(&format!("print a = 1 | extend {}", many(150_000)));
+    refused(&format!("print {} | where 1 == 1{}", many(9_000), " and c8999 == 1".repeat(90_000)));
+    refused(&format!("print {} | project-away {}", many(9_000), list(90_000, &|_| "c8999".into())));
+    refused(&format!("print {} | sort by {}", many(9_000), list(90_000, &|_| "c8999".into())));
+    refused(&format!(
+        "print a = 1 | join (print a = 1 | extend {0}) on a | join (print a = 1 | extend {0}) on a",
+        many(6_000)
+    ));
+    // The same name again and again.
+    accepted(&format!("print a = 'x' | project {}", list(9_000, &|_| "strlen(a)".into())));
+    // A large constant used often is not looked through each time.
+    let large = lets("1", 18, |at| format!("x{at} + x{at}"), "");
+    accepted(&format!("{large}{} print 1", (0..60_000).map(|at| format!("let y{at}=x17;")).collect::<String>()));
+    refused(&format!("{large} print a = 1 | summarize {}", list(9_000, &|at| format!("s{at} = sum(a) + x17"))));
+}
+
+#[test]
 fn functions_that_call_themselves_end() {
     struct Stored;
     impl Catalog for Stored {

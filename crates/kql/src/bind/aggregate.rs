@@ -5,7 +5,7 @@
 //! groups.
 
 use super::names::{self, Names};
-use super::{Binder, Cx, Result, call, types};
+use super::{Binder, COLUMNS_MAX, Cx, Result, call, types};
 use crate::ast::{self, Named};
 use crate::bound::{Aggregate, Column, Expr, ExprKind, List};
 use crate::diagnostic::{Code, Span};
@@ -41,6 +41,9 @@ impl Binder<'_> {
         let mut values = Vec::new();
         for named in list {
             self.value(named, rest, cx, &mut values)?;
+            if values.len() > COLUMNS_MAX {
+                return self.fault(Code::TooComplex, named.value.span, format!("more than {COLUMNS_MAX} columns"));
+            }
         }
         Ok(values)
     }
@@ -117,6 +120,10 @@ impl Binder<'_> {
         self.keys = outer_keys;
         let columns = columns?;
         for made in &columns {
+            if !made.value.has_columns() {
+                continue;
+            }
+            self.charge(made.value.cost().nodes, made.span)?;
             if made.value.any(&mut |part| matches!(part.kind, ExprKind::Column(index) if index < AGGREGATES)) {
                 let message = "a column outside of aggregates: aggregate it, or put it behind `by`";
                 return self.fault(Code::WrongShape, made.span, message);
@@ -352,6 +359,9 @@ impl Output {
 
 /// The expression with aggregates counted from a place.
 pub(super) fn above(expr: &Expr, first: usize) -> Expr {
+    if !expr.has_columns() {
+        return expr.clone();
+    }
     let child = |expr: &Arc<Expr>| Arc::new(above(expr, first));
     let list = |list: &Arc<[Expr]>| list.iter().map(|expr| above(expr, first)).collect::<Arc<[Expr]>>();
     let kind = match &expr.kind {

@@ -101,6 +101,7 @@ impl Binder<'_> {
         {
             return self.make(ExprKind::Element(element), Type::Dynamic, span).map(Some);
         }
+        self.charge(row.schema.columns.len() as u64, span)?;
         let Some(index) = row.schema.position(name) else { return Ok(None) };
         self.make(ExprKind::Column(index), row.schema.columns[index].ty, span).map(Some)
     }

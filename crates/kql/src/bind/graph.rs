@@ -236,6 +236,7 @@ impl Binder<'_> {
         if let Some(list) = &search.values {
             for mut made in self.values(list, true, inner)? {
                 // What is computed of a path has one value for each of its edges or for all.
+                self.charge(made.value.cost().nodes, made.span)?;
                 let path = made.value.any(&mut |part| match &part.kind {
                     ExprKind::Property { element, .. } | ExprKind::Over { element, .. } => scope.is_path(*element),
                     _ => false,

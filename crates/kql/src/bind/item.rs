@@ -1,7 +1,7 @@
 //! What expressions stand for where a table may stand: names of tables, calls that yield one,
 //! `database("x").T`.
 
-use super::{Binder, Cx, Entity, Item, Result, find};
+use super::{Binder, COLUMNS_MAX, Cx, Entity, Item, Result, find};
 use crate::ast::{self, Named};
 use crate::bound::{Column, Expr, ExprKind, Graph, GraphKind, Rel, RelKind, Schema};
 use crate::diagnostic::{Code, Span};
@@ -269,7 +269,10 @@ impl Binder<'_> {
     }
 
     /// What is evaluated once cannot depend on the partition it stands in.
-    pub(super) fn once(&self, rel: &Rel, span: Span) -> Result<()> {
+    pub(super) fn once(&mut self, rel: &Rel, span: Span) -> Result<()> {
+        if self.partitions > 0 {
+            self.charge(rel.cost().nodes, span)?;
+        }
         if self.partitions > 0 && rel.any_expr(&mut |expr| matches!(expr.kind, ExprKind::PartitionKey)) {
             return self.fault(Code::NotSupported, span, "the key of a partition within `toscalar` or `materialize`");
         }
@@ -376,6 +379,9 @@ impl Binder<'_> {
 
     /// The columns of a declared schema.
     pub(super) fn columns(&self, declared: &[ast::ColumnDeclaration]) -> Result<Vec<Column>> {
+        if declared.len() > COLUMNS_MAX {
+            return self.fault(Code::TooComplex, declared[0].name.span, format!("more than {COLUMNS_MAX} columns"));
+        }
         let mut columns: Vec<Column> = Vec::with_capacity(declared.len());
         let mut names = super::names::Names::default();
         for column in declared {

@@ -39,6 +39,9 @@ type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 /// How many functions may be under way within each other.
 const CALLS_MAX: u32 = 48;
 
+/// How many columns a table may have.
+const COLUMNS_MAX: usize = 10_000;
+
 /// How many nodes all binding of one text may make.
 const WORK_MAX: u64 = 2_000_000;
 
@@ -459,6 +462,10 @@ impl<'a> Binder<'a> {
     }
 
     fn rel_of(&mut self, kind: RelKind, schema: Arc<Schema>, serialized: bool, span: Span) -> Result<Arc<Rel>> {
+        if schema.columns.len() > COLUMNS_MAX {
+            return self.fault(Code::TooComplex, span, format!("more than {COLUMNS_MAX} columns"));
+        }
+        self.charge(schema.columns.len() as u64, span)?;
         let rel = Rel::new(kind, schema, serialized, span);
         self.limit(rel.cost(), span)?;
         Ok(Arc::new(rel))
@@ -477,6 +484,12 @@ impl<'a> Binder<'a> {
             return Ok(());
         }
         self.fault(Code::TooComplex, span, "the query is too complex: too deep, or too large when written out")
+    }
+
+    /// Counts looking through so many columns or nodes as work.
+    fn charge(&mut self, looked_at: u64, span: Span) -> Result<()> {
+        self.work = self.work.saturating_add(looked_at / 16);
+        self.limit(Cost::default(), span)
     }
 
     /// Rows of their own for the columns of a schema.

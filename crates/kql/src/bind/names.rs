@@ -3,7 +3,7 @@
 use crate::ast::{Expr, ExprKind, Named};
 use crate::functions::{self, Naming};
 use crate::value::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The name an expression gives the column made of it, if it gives one.
 ///
@@ -65,6 +65,8 @@ pub(super) fn number_in_name(value: &Value) -> String {
 #[derive(Default)]
 pub(super) struct Names {
     taken: HashSet<String>,
+    /// The number to try next behind a name that was taken.
+    next: HashMap<String, usize>,
     unnamed: usize,
 }
 
@@ -79,13 +81,13 @@ impl Names {
         if self.take(name) {
             return name.into();
         }
-        let mut number = 1;
         loop {
+            let number = self.next.entry(name.into()).or_insert(0);
+            *number += 1;
             let numbered = format!("{name}{number}");
             if self.take(&numbered) {
                 return numbered;
             }
-            number += 1;
         }
     }
 

@@ -41,6 +41,7 @@ impl Binder<'_> {
                 let message = format!("a column with the name `{name}` is declared already");
                 return self.fault(Code::DuplicateName, span, message);
             }
+            self.charge(columns.len() as u64, span)?;
             let column = Column::new(name.as_str(), value.ty);
             match columns.iter().position(|column| *column.name == *name) {
                 Some(place) => {
@@ -81,7 +82,8 @@ impl Binder<'_> {
     }
 
     /// The columns a name or wildcard stands for.
-    pub(super) fn picked(&self, expr: &ast::Expr, schema: &Schema) -> Result<Vec<usize>> {
+    pub(super) fn picked(&mut self, expr: &ast::Expr, schema: &Schema) -> Result<Vec<usize>> {
+        self.charge(schema.columns.len() as u64, expr.span)?;
         match &expr.kind {
             ast::ExprKind::Wildcard(pattern) => {
                 let is = |column: &Column| super::find::matches(pattern, &column.name);
@@ -120,6 +122,7 @@ impl Binder<'_> {
                 return self.fault(Code::Syntax, named.value.span, "`new = old` expected");
             };
             let [index] = self.picked(&named.value, &input.schema)?[..] else { continue };
+            self.charge(columns.len() as u64, name.span)?;
             let taken = input.schema.position(&name.text).is_some_and(|taken| taken != index)
                 || columns.iter().enumerate().any(|(at, column)| at != index && *column.name == *name.text);
             if taken {

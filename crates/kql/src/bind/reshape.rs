@@ -51,6 +51,7 @@ impl Binder<'_> {
         let mut unnamed = names::Names::default();
         for item in list {
             let span = item.value.value.span;
+            self.charge(changed.columns.len() as u64, span)?;
             let value = self.row_value(&item.value.value, &input, cx)?;
             if !matches!(value.ty, Type::Dynamic | Type::Unknown) {
                 let message = format!("only a dynamic value expands, not a {}", value.ty);
@@ -166,6 +167,7 @@ impl Binder<'_> {
                 ast::ParsePiece::Star => ParsePiece::Star,
                 ast::ParsePiece::Text(text) => ParsePiece::Text(text.clone()),
                 ast::ParsePiece::Capture { name, ty } => {
+                    self.charge(changed.columns.len() as u64, name.span)?;
                     let ty = self.declared(*ty, name.span)?;
                     if !names.take(&name.text) {
                         let message = format!("a column with the name `{}` is declared already", name.text);

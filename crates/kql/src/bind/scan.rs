@@ -30,6 +30,7 @@ impl Binder<'_> {
                 return self.fault(Code::WrongType, name.span, "a scalar column expected");
             };
             let ty = self.declared(ty, name.span)?;
+            self.charge(columns.len() as u64, name.span)?;
             let default = match &parameter.default {
                 Some(default) => {
                     let value = self.constant(default, cx)?;

@@ -938,4 +938,6 @@ pub enum In {
 pub(crate) struct Cost {
     pub nodes: u64,
     pub depth: u32,
+    /// Something in it depends on a row.
+    pub columns: bool,
 }

@@ -15,10 +15,11 @@ impl Cost {
     fn add(&mut self, child: Self) {
         self.nodes = self.nodes.saturating_add(child.nodes);
         self.depth = self.depth.max(child.depth);
+        self.columns |= child.columns;
     }
 
     fn above(self) -> Self {
-        Self { nodes: self.nodes.saturating_add(1), depth: self.depth.saturating_add(1) }
+        Self { nodes: self.nodes.saturating_add(1), depth: self.depth.saturating_add(1), ..self }
     }
 }
 
@@ -29,8 +30,19 @@ impl Expr {
         let mut cost = Cost::default();
         expr.for_each_child(&mut |child| cost.add(child.cost));
         if let ExprKind::In { list: List::Rel(rel), .. } = &expr.kind {
-            cost.add(rel.cost);
+            // The columns of that table are not of this row.
+            cost.add(Cost { columns: false, ..rel.cost });
         }
+        cost.columns |= matches!(
+            expr.kind,
+            ExprKind::Column(_)
+                | ExprKind::Late(_)
+                | ExprKind::Window { .. }
+                | ExprKind::StepColumn { .. }
+                | ExprKind::Property { .. }
+                | ExprKind::Element(_)
+                | ExprKind::Graph { .. }
+        );
         expr.cost = cost.above();
         expr
     }
@@ -109,18 +121,7 @@ impl Expr {
 
     /// Whether the value depends on a row: it has columns or window functions.
     pub fn has_columns(&self) -> bool {
-        self.any(&mut |expr| {
-            matches!(
-                expr.kind,
-                ExprKind::Column(_)
-                    | ExprKind::Late(_)
-                    | ExprKind::Window { .. }
-                    | ExprKind::StepColumn { .. }
-                    | ExprKind::Property { .. }
-                    | ExprKind::Element(_)
-                    | ExprKind::Graph { .. }
-            )
-        })
+        self.cost.columns
     }
 
     /// Whether a window function is in it.
