@@ -4,111 +4,73 @@
 //! refused by name: tables are made of events and twins, nobody writes into them.
 
 use gantry_kql::bound::Column;
+use gantry_kql::command::{self, Command, Kind, SchemaForm, TableForm};
 use gantry_kql::value::{Type, Value};
 use serde_json::json;
 
-use crate::engine::Table;
-use crate::warehouse::{Ask, Rejected, Warehouse, World, small_table};
+use crate::engine::{self, Table};
+use crate::warehouse::{Ask, Rejected, Warehouse, World, rejected, small_table};
 
 const STRING: Type = Type::String;
 
-/// Runs a command.
+/// Runs a command, and the operators behind it over what it answers.
 ///
 /// # Errors
-/// When it is not one of these.
+/// When it is none, or one that is not implemented.
 pub fn run(warehouse: &Warehouse, ask: &Ask) -> Result<Vec<Table>, Rejected> {
-    let text = ask.text.trim();
-    let (command, rest) = text.split_once('|').map_or((text, None), |(command, rest)| (command.trim(), Some(rest)));
-    if rest.is_some() {
-        return Err(Rejected::NotImplemented("a pipe behind a command".into()));
-    }
-    let words = words(command);
-    let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
-    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let command = command::parse(ask.text).map_err(|wrong| rejected(&wrong, ask.text))?;
     let world = World::new(warehouse, ask.now);
-    let table = match lower.as_slice() {
-        [".show", "version"] => small_table(
+    let table = answer(warehouse, &world, &command)?;
+    let Some(pipeline) = &command.pipeline else { return Ok(vec![table]) };
+    let bound = gantry_kql::bind_over(pipeline, &world, (*table.schema).clone());
+    let bound = bound.map_err(|wrong| rejected(&wrong, ask.text))?;
+    Ok(engine::run_over(&bound, &world, &ask.context(&bound.options), table.chunks))
+}
+
+fn answer(warehouse: &Warehouse, world: &World, command: &Command) -> Result<Table, Rejected> {
+    let is_ours = |names: &[String]| match names.iter().find(|name| !name.eq_ignore_ascii_case(warehouse.database())) {
+        Some(other) => Err(Rejected::Database(other.clone())),
+        None => Ok(()),
+    };
+    Ok(match &command.kind {
+        Kind::ShowVersion => small_table(
             &[
                 ("BuildVersion", STRING),
                 ("BuildTime", Type::DateTime),
                 ("ServiceType", STRING),
                 ("ProductVersion", STRING),
             ],
-            vec![vec![
-                text_of(env!("CARGO_PKG_VERSION")),
-                Value::Null,
-                text_of("Engine"),
-                text_of(env!("CARGO_PKG_VERSION")),
-            ]],
+            vec![vec![text_of(VERSION), Value::Null, text_of("Engine"), text_of(VERSION)]],
         ),
-        [".show", "cluster"] => small_table(
+        Kind::ShowCluster => small_table(
             &[("NodeId", STRING), ("Address", STRING), ("Name", STRING), ("StartTime", Type::DateTime)],
             vec![vec![text_of("0"), text_of(""), text_of("gantry"), Value::Null]],
         ),
-        [".show", "databases"] => databases(warehouse),
-        [".show", "databases", "schema"] | [".show", "database", _, "schema"] | [".show", "database", "schema"] => {
-            database_schema(warehouse, &world)?
+        Kind::ShowDatabases { name, detail: None } => {
+            is_ours(&name.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>())?;
+            databases(warehouse)
         }
-        [".show", "databases", "schema", "as", "json"]
-        | [".show", "database", _, "schema", "as", "json"]
-        | [".show", "database", "schema", "as", "json"] => database_schema_json(warehouse, &world)?,
-        [".show", "databases", list, "schema", "as", "json"] if list.starts_with('(') => {
-            database_schema_json(warehouse, &world)?
+        Kind::ShowSchema { databases, form, .. } => {
+            is_ours(databases)?;
+            match form {
+                SchemaForm::Rows | SchemaForm::Details => database_schema(warehouse, world)?,
+                SchemaForm::Json => database_schema_json(warehouse, world)?,
+                SchemaForm::Script => return Err(Rejected::NotImplemented(command.name.clone())),
+            }
         }
-        [".show", "tables"] => tables(warehouse),
-        [".show", "tables", "details"] => tables(warehouse),
-        [".show", "table", _, "cslschema"] => table_schema(warehouse, &world, &words[2], false)?,
-        [".show", "table", _, "schema", "as", "json"] => table_schema(warehouse, &world, &words[2], true)?,
-        [".show", "table", _] => table_columns(&world, &words[2])?,
-        [".show", "functions"] => small_table(
+        Kind::ShowTables { names, details: false } => tables(warehouse, names),
+        Kind::ShowTable { name, form: TableForm::Csl } => table_schema(warehouse, world, name, false)?,
+        Kind::ShowTable { name, form: TableForm::Json } => table_schema(warehouse, world, name, true)?,
+        Kind::ShowTable { name, form: TableForm::Row } => table_columns(world, name)?,
+        Kind::ShowFunctions { name: None } => small_table(
             &[("Name", STRING), ("Parameters", STRING), ("Body", STRING), ("Folder", STRING), ("DocString", STRING)],
             vec![],
         ),
-        [verb, ..] => {
-            let name = lower.iter().take(3).copied().collect::<Vec<_>>().join(" ");
-            return Err(if verb.starts_with('.') { Rejected::NotImplemented(name) } else { no_command() });
-        }
-        [] => return Err(no_command()),
-    };
-    Ok(vec![table])
+        _ => return Err(Rejected::NotImplemented(command.name.clone())),
+    })
 }
 
-fn no_command() -> Rejected {
-    Rejected::Text { code: "SYN0002", line: 1, column: 1, message: "a command begins with a point".into() }
-}
-
-/// Words of a command: quoted names are one, and so is a list in parentheses.
-fn words(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote, mut depth) = (Vec::new(), String::new(), None, 0_usize);
-    for c in command.chars() {
-        match (c, quote) {
-            (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.push(c),
-            ('\'' | '"', None) => quote = Some(c),
-            ('(', None) => {
-                depth += 1;
-                word.push(c);
-            }
-            (')', None) => {
-                depth = depth.saturating_sub(1);
-                word.push(c);
-            }
-            (c, None) if c.is_whitespace() && depth == 0 => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            (c, None) => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    let bracketed = |word: String| {
-        word.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).map(str::to_owned).unwrap_or(word)
-    };
-    words.into_iter().map(bracketed).collect()
-}
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn text_of(text: impl Into<String>) -> Value {
     Value::String(text.into())
@@ -140,12 +102,13 @@ fn databases(warehouse: &Warehouse) -> Table {
     small_table(&columns, vec![row])
 }
 
-fn tables(warehouse: &Warehouse) -> Table {
+fn tables(warehouse: &Warehouse, names: &[String]) -> Table {
     let columns = [("TableName", STRING), ("DatabaseName", STRING), ("Folder", STRING), ("DocString", STRING)];
     let row = |(name, source): (&str, &std::sync::Arc<dyn crate::Source>)| {
         vec![text_of(name), text_of(warehouse.database()), text_of(""), text_of(source.about())]
     };
-    small_table(&columns, warehouse.sources().map(row).collect())
+    let wanted = warehouse.sources().filter(|(name, _)| names.is_empty() || names.iter().any(|one| one == name));
+    small_table(&columns, wanted.map(row).collect())
 }
 
 /// Tables with their columns and what they hold.
@@ -263,15 +226,4 @@ fn table_columns(world: &World, name: &str) -> Result<Table, Rejected> {
         row
     };
     Ok(small_table(&shape, known(world, name)?.iter().map(row).collect()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_names_and_lists_are_one_word() {
-        assert_eq!(words(".show table ['a b'] cslschema"), [".show", "table", "a b", "cslschema"]);
-        assert_eq!(words(".show databases (['x', 'y']) schema as json")[2], "([x, y])");
-    }
 }

@@ -62,6 +62,15 @@ impl Table {
 /// Runs a query. A result that fails half-way has the rows that were there and why there are no more; after it nothing
 /// else is run.
 pub fn run(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>) -> Vec<Table> {
+    run_in(bound, tables, context, &Frame::default())
+}
+
+/// The same over rows that are there already, which the first operator reads.
+pub fn run_over(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, rows: Vec<Chunk>) -> Vec<Table> {
+    run_in(bound, tables, context, &Frame { input: Some(Arc::new(rows)) })
+}
+
+fn run_in(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, frame: &Frame) -> Vec<Table> {
     let session = Session::new(bound, tables, context);
     let mut results = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
@@ -69,7 +78,7 @@ pub fn run(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>) -> Vec<Ta
         for result in &query.results {
             let mut chunks = Vec::new();
             let limits = context.limits;
-            let ran = session.run(&result.rel, &Frame::default(), &mut |chunk: Chunk| {
+            let ran = session.run(&result.rel, frame, &mut |chunk: Chunk| {
                 let left = limits.rows_max.map_or(u64::MAX, |max| max.saturating_sub(rows));
                 let over = chunk.rows as u64 > left;
                 let chunk = if over { chunk.slice(0, left as usize) } else { chunk };

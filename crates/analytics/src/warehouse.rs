@@ -54,6 +54,14 @@ pub struct Ask<'a> {
     pub cancel: Cancel,
 }
 
+impl Ask<'_> {
+    /// What every part of the query shares, given what `set` says in its text.
+    pub(crate) fn context(&self, options: &[(String, Value)]) -> Arc<Context> {
+        let limits = (self.limits)(options);
+        Arc::new(Context::new(self.now, limits, self.cancel.clone(), seed()).with_options(options))
+    }
+}
+
 /// Why a text was not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
@@ -104,9 +112,7 @@ impl Warehouse {
         let script = gantry_kql::parse(ask.text).map_err(|wrong| rejected(&wrong, ask.text))?;
         let parameters = ask.parameters.iter().cloned().collect();
         let bound = gantry_kql::bind(&script, &world, &parameters).map_err(|wrong| rejected(&wrong, ask.text))?;
-        let limits = (ask.limits)(&bound.options);
-        let context = Context::new(ask.now, limits, ask.cancel.clone(), seed()).with_options(&bound.options);
-        let context = Arc::new(context);
+        let context = ask.context(&bound.options);
         let mut tables = engine::run(&bound, &world, &context);
         if let Some(wanted) = ask.rows_wanted {
             tables.iter_mut().for_each(|table| cut(table, wanted));

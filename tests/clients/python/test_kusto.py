@@ -119,6 +119,8 @@ def test_commands_tell_about_the_tables(kusto, env):
     tables = {row["TableName"] for row in kusto.execute_mgmt(database, ".show tables").primary_results[0]}
     assert {"Telemetry", "DeviceEvents", "Twins", "MaintenanceList", "Alerts", "Signals", "SecurityEvents"} <= tables
     assert [row["DatabaseName"] for row in kusto.execute_mgmt(database, ".show databases").primary_results[0]] == [database]
+    [counted] = kusto.execute_mgmt(database, ".show tables | where TableName startswith 'T' | count").primary_results[0]
+    assert counted["Count"] == 2
     [schema] = kusto.execute_mgmt(database, ".show table Twins cslschema").primary_results[0]
     assert schema["Schema"].startswith("DeviceId:string,ModuleId:string")
     with pytest.raises((KustoApiError, KustoServiceError)) as refused:

@@ -70,7 +70,7 @@ impl Session<'_> {
     ) -> Result<Flow> {
         let chunk = whole(&input.schema, self.collect(input, frame, "top-nested")?);
         let mut rows: Vec<Vec<Value>> = Vec::new();
-        self.nest(levels, &chunk, &mut Vec::new(), &mut rows)?;
+        self.descend(levels, &chunk, &mut Vec::new(), &mut rows)?;
         let columns: Vec<Column> = schema
             .columns
             .iter()
@@ -84,7 +84,7 @@ impl Session<'_> {
         in_pieces(&Chunk::of(columns, rows.len()), sink)
     }
 
-    fn nest(
+    fn descend(
         &self,
         levels: &[NestedLevel],
         chunk: &Chunk,
@@ -117,7 +117,7 @@ impl Session<'_> {
         for group in kept {
             path.push(summed.columns[0].value(*group));
             path.push(ranked.value(*group));
-            self.nest(inner, &chunk.take(&rows_of(&[*group])), path, out)?;
+            self.descend(inner, &chunk.take(&rows_of(&[*group])), path, out)?;
             path.truncate(path.len() - 2);
         }
         let Some(others) = &level.others else { return Ok(()) };
@@ -130,7 +130,7 @@ impl Session<'_> {
         let ranked = self.rank(level, &summed)?;
         path.push(self.value(others)?);
         path.push(ranked.value(0));
-        self.nest(inner, &rest, path, out)?;
+        self.descend(inner, &rest, path, out)?;
         path.truncate(path.len() - 2);
         Ok(())
     }
