@@ -111,8 +111,11 @@ fn tables(warehouse: &Warehouse, names: &[String]) -> Table {
     small_table(&columns, wanted.map(row).collect())
 }
 
+/// Name of a table, what it holds, its columns.
+type Shown = (String, &'static str, Vec<Column>);
+
 /// Tables with their columns and what they hold.
-fn all(warehouse: &Warehouse, world: &World) -> Result<Vec<(String, &'static str, Vec<Column>)>, Rejected> {
+fn all(warehouse: &Warehouse, world: &World) -> Result<Vec<Shown>, Rejected> {
     let mut all = Vec::new();
     for (name, source) in warehouse.sources() {
         all.push((name.to_owned(), source.about(), world.columns_of(name)?.unwrap_or_default()));

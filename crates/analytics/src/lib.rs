@@ -27,4 +27,4 @@ pub use context::{Cancel, Context, Limits};
 pub use engine::{Frame, NoTables, Session, Table, Tables, run};
 pub use error::{Error, Result};
 pub use operators::Flow;
-pub use warehouse::{Ask, Rejected, Source, Warehouse, small_table};
+pub use warehouse::{Ask, LimitsOf, Rejected, Source, Warehouse, small_table};

@@ -36,6 +36,9 @@ pub trait Source: Send + Sync {
     fn scan(&self, columns: &[Column], context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow>;
 }
 
+/// Limits, given what `set` says in a text.
+pub type LimitsOf<'a> = &'a dyn Fn(&[(String, Value)]) -> Limits;
+
 /// A text asked of the tables.
 pub struct Ask<'a> {
     /// The database; the default one without.
@@ -47,7 +50,7 @@ pub struct Ask<'a> {
     /// The instant, in ticks.
     pub now: i64,
     /// The limits, given what `set` says in the text.
-    pub limits: &'a dyn Fn(&[(String, Value)]) -> Limits,
+    pub limits: LimitsOf<'a>,
     /// Rows after which a result ends in silence.
     pub rows_wanted: Option<u64>,
     /// Stops it from outside.

@@ -155,7 +155,7 @@ impl Digest {
     }
 
     /// The digest as a value that can be stored: least, greatest, then means and weights by turns.
-    pub fn to_dynamic(mut self) -> Dynamic {
+    pub fn into_dynamic(mut self) -> Dynamic {
         if self.loose.len() + self.centroids.len() > 2 * COMPRESSION as usize {
             self.compress();
         }

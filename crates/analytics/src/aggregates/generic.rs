@@ -557,7 +557,7 @@ impl State for TDigest {
     }
 
     fn finish(self) -> Vec<Value> {
-        vec![Value::Dynamic(self.digest.to_dynamic())]
+        vec![Value::Dynamic(self.digest.into_dynamic())]
     }
 
     fn size(&self) -> usize {

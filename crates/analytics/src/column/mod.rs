@@ -254,11 +254,11 @@ impl Place {
 
 /// Gathers values from several columns of one type.
 pub fn gather(ty: Type, parts: &[&Column], places: &[Place]) -> Column {
-    if let [only] = parts {
-        if !places.contains(&Place::NOWHERE) {
-            let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
-            return only.take(&rows);
-        }
+    if let [only] = parts
+        && !places.contains(&Place::NOWHERE)
+    {
+        let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
+        return only.take(&rows);
     }
     let mut builder = Builder::new(ty, places.len());
     for place in places {

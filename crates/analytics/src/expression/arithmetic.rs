@@ -35,25 +35,26 @@ impl<T: Copy> Side<'_, T> {
 
 /// Works out an operation. `ty` is the type of the result, which the binder knows.
 pub fn arithmetic(op: Binary, left: Datum, right: Datum, ty: Type, rows: usize) -> Datum {
-    if let (Some(a), Some(b)) = (reals(&left), reals(&right)) {
-        if ty == Type::Real {
-            return match op {
-                Binary::Add => zip(&a, &b, rows, |a, b| a + b),
-                Binary::Subtract => zip(&a, &b, rows, |a, b| a - b),
-                Binary::Multiply => zip(&a, &b, rows, |a, b| a * b),
-                Binary::Divide => zip(&a, &b, rows, |a, b| a / b),
-                _ => zip(&a, &b, rows, f64::rem_euclid),
-            };
-        }
+    if let (Some(a), Some(b)) = (reals(&left), reals(&right))
+        && ty == Type::Real
+    {
+        return match op {
+            Binary::Add => zip(&a, &b, rows, |a, b| a + b),
+            Binary::Subtract => zip(&a, &b, rows, |a, b| a - b),
+            Binary::Multiply => zip(&a, &b, rows, |a, b| a * b),
+            Binary::Divide => zip(&a, &b, rows, |a, b| a / b),
+            _ => zip(&a, &b, rows, f64::rem_euclid),
+        };
     }
-    if let (Some(a), Some(b)) = (longs(&left), longs(&right)) {
-        if ty == Type::Long && !matches!(op, Binary::Divide | Binary::Modulo) {
-            return match op {
-                Binary::Add => zip_long(&a, &b, rows, i64::wrapping_add),
-                Binary::Subtract => zip_long(&a, &b, rows, i64::wrapping_sub),
-                _ => zip_long(&a, &b, rows, i64::wrapping_mul),
-            };
-        }
+    if let (Some(a), Some(b)) = (longs(&left), longs(&right))
+        && ty == Type::Long
+        && !matches!(op, Binary::Divide | Binary::Modulo)
+    {
+        return match op {
+            Binary::Add => zip_long(&a, &b, rows, i64::wrapping_add),
+            Binary::Subtract => zip_long(&a, &b, rows, i64::wrapping_sub),
+            _ => zip_long(&a, &b, rows, i64::wrapping_mul),
+        };
     }
     rowwise(&[left, right], ty, rows, |cells| one(op, cells[0], cells[1], ty))
 }

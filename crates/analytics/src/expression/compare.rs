@@ -15,12 +15,11 @@ use gantry_kql::value::Type;
 
 /// Compares row by row.
 pub fn compare(op: Binary, left: Datum, right: Datum, rows: usize) -> Datum {
-    if let Datum::Many(column) = &left {
-        if let Datum::One(value) = &right {
-            if let Some(flags) = against(op, column, value) {
-                return Datum::Many(Arc::new(Column::from(flags)));
-            }
-        }
+    if let Datum::Many(column) = &left
+        && let Datum::One(value) = &right
+        && let Some(flags) = against(op, column, value)
+    {
+        return Datum::Many(Arc::new(Column::from(flags)));
     }
     rowwise(&[left, right], Type::Bool, rows, |cells| one(op, cells[0], cells[1]))
 }

@@ -44,11 +44,11 @@ impl Membership {
     /// Tests every row.
     pub fn eval(&self, value: Datum, chunk: &Chunk, context: &Context) -> Result<Datum> {
         if let Some(prepared) = &self.prepared {
-            if let Datum::Many(column) = &value {
-                if let crate::column::Data::String(texts) = column.data() {
-                    let flags = texts.map(|text| prepared.holds(self.op, Cell::String(text)) == Some(true));
-                    return Ok(Datum::Many(std::sync::Arc::new(crate::column::Column::from(flags))));
-                }
+            if let Datum::Many(column) = &value
+                && let crate::column::Data::String(texts) = column.data()
+            {
+                let flags = texts.map(|text| prepared.holds(self.op, Cell::String(text)) == Some(true));
+                return Ok(Datum::Many(std::sync::Arc::new(crate::column::Column::from(flags))));
             }
             return Ok(rowwise(&[value], Type::Bool, chunk.rows, |cells| {
                 prepared.holds(self.op, cells[0]).map_or(Value::Null, Value::Bool)

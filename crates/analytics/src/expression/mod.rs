@@ -363,11 +363,11 @@ pub fn conform(value: Value, ty: Type) -> Value {
 }
 
 fn by_dynamic(of: &Datum, rows: usize, mut f: impl FnMut(&Dynamic) -> Option<Dynamic>) -> Datum {
-    if let Datum::Many(column) = of {
-        if let Data::Dynamic(values) = column.data() {
-            let found: Vec<Dynamic> = values.iter().map(|value| f(value).unwrap_or(Dynamic::Null)).collect();
-            return Datum::Many(Arc::new(Column::from(found)));
-        }
+    if let Datum::Many(column) = of
+        && let Data::Dynamic(values) = column.data()
+    {
+        let found: Vec<Dynamic> = values.iter().map(|value| f(value).unwrap_or(Dynamic::Null)).collect();
+        return Datum::Many(Arc::new(Column::from(found)));
     }
     rowwise(std::slice::from_ref(of), Type::Dynamic, rows, |cells| match cells[0] {
         Cell::Dynamic(value) => f(value).map_or(Value::Null, Value::Dynamic),

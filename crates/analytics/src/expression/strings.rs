@@ -28,7 +28,7 @@ enum What {
 
 #[derive(Debug)]
 enum Prepared {
-    Needle(Needle),
+    Needle(Box<Needle>),
     Regex(Arc<Regex>),
 }
 
@@ -55,7 +55,7 @@ impl TextTest {
 
     fn prepare(&self, needle: &str, context: &Context) -> Result<Prepared> {
         Ok(match self.what {
-            What::Text(kind) => Prepared::Needle(Needle::new(kind, self.cased, needle)),
+            What::Text(kind) => Prepared::Needle(Box::new(Needle::new(kind, self.cased, needle))),
             What::Regex => Prepared::Regex(context.regex(needle)?),
         })
     }
@@ -63,11 +63,11 @@ impl TextTest {
     /// Tests every row.
     pub fn eval(&self, left: Datum, right: Datum, rows: usize, context: &Context) -> Result<Datum> {
         if let Some(prepared) = &self.prepared {
-            if let Datum::Many(column) = &left {
-                if let Data::String(texts) = column.data() {
-                    let flags = texts.map(|text| prepared.matches(text) != self.negated);
-                    return Ok(Datum::Many(Arc::new(Column::from(flags))));
-                }
+            if let Datum::Many(column) = &left
+                && let Data::String(texts) = column.data()
+            {
+                let flags = texts.map(|text| prepared.matches(text) != self.negated);
+                return Ok(Datum::Many(Arc::new(Column::from(flags))));
             }
             return Ok(rowwise(&[left], Type::Bool, rows, |cells| {
                 Value::Bool(prepared.matches(&cells[0].text()) != self.negated)

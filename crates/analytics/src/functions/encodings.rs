@@ -182,6 +182,9 @@ fn parse_xml(cells: &[Cell], _: &Call) -> Value {
     or_null(xml(&cells[0].text()), Value::Dynamic)
 }
 
+/// An element that is open: its name, its entries, its text.
+type Element = (String, Vec<(String, Dynamic)>, String);
+
 /// Elements within elements, at most.
 const XML_DEPTH_MAX: usize = 128;
 
@@ -189,7 +192,7 @@ fn xml(source: &str) -> Option<Dynamic> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(source);
     // Names, entries and text of the elements that are open; the first is the document.
-    let mut open: Vec<(String, Vec<(String, Dynamic)>, String)> = vec![(String::new(), Vec::new(), String::new())];
+    let mut open: Vec<Element> = vec![(String::new(), Vec::new(), String::new())];
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) => {
@@ -231,7 +234,7 @@ fn attributes(start: &quick_xml::events::BytesStart) -> Option<Vec<(String, Dyna
     Some(found)
 }
 
-fn close(element: (String, Vec<(String, Dynamic)>, String), parent: &mut (String, Vec<(String, Dynamic)>, String)) {
+fn close(element: Element, parent: &mut Element) {
     let (name, mut entries, words) = element;
     let value = if entries.is_empty() {
         if words.is_empty() { Dynamic::Null } else { Dynamic::String(words) }

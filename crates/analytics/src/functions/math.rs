@@ -103,14 +103,14 @@ fn round(cells: &[Cell], call: &Call) -> Value {
 
 /// `bin(value, size)`: the multiple of the size at or below the value. Null for a size that is not positive.
 fn bin(arguments: &[Datum], rows: usize, call: &Call) -> Result<Datum> {
-    if let (Datum::Many(column), Some(Datum::One(size))) = (&arguments[0], arguments.get(1)) {
-        if let (Data::Long(values), Some(size)) = (column.data(), Cell::from(size).long()) {
-            let ticks = column.ty() == call.ty && matches!(call.ty, Type::DateTime | Type::TimeSpan | Type::Long);
-            if ticks && size > 0 && !matches!(arguments[1], Datum::One(Value::Real(_))) {
-                let floored = values.iter().map(|value| value - value.rem_euclid(size)).collect();
-                let column = Column::new(call.ty, Data::Long(floored), column.nulls().map(<[bool]>::to_vec));
-                return Ok(Datum::Many(std::sync::Arc::new(column)));
-            }
+    if let (Datum::Many(column), Some(Datum::One(size))) = (&arguments[0], arguments.get(1))
+        && let (Data::Long(values), Some(size)) = (column.data(), Cell::from(size).long())
+    {
+        let ticks = column.ty() == call.ty && matches!(call.ty, Type::DateTime | Type::TimeSpan | Type::Long);
+        if ticks && size > 0 && !matches!(arguments[1], Datum::One(Value::Real(_))) {
+            let floored = values.iter().map(|value| value - value.rem_euclid(size)).collect();
+            let column = Column::new(call.ty, Data::Long(floored), column.nulls().map(<[bool]>::to_vec));
+            return Ok(Datum::Many(std::sync::Arc::new(column)));
         }
     }
     Ok(rowwise(arguments, call.ty, rows, |cells| {

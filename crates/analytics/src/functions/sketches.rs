@@ -66,7 +66,7 @@ fn merge(cells: &[Cell], _: &Call) -> Value {
         all.merge(&digest);
         any = true;
     }
-    if any { Value::Dynamic(all.to_dynamic()) } else { Value::Null }
+    if any { Value::Dynamic(all.into_dynamic()) } else { Value::Null }
 }
 
 /// Percents as an array, or one after the other.

@@ -315,7 +315,7 @@ impl Finder<'_, '_> {
     /// Goes on with the element at a place of a pattern.
     fn pattern(&mut self, pattern: usize, at: usize) -> Result<()> {
         self.steps += 1;
-        if self.steps % STEPS_BETWEEN_CHECKS == 0 {
+        if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) {
             self.context.check()?;
         }
         let Some(elements) = self.search.patterns.get(pattern) else { return self.complete() };
@@ -369,20 +369,20 @@ impl Finder<'_, '_> {
         between: &mut Vec<u32>,
     ) -> Result<()> {
         self.steps += 1;
-        if self.steps % STEPS_BETWEEN_CHECKS == 0 {
+        if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) {
             self.context.check()?;
         }
         if edges.len() as u32 >= min {
             let known = self.parts[to].clone();
-            if known.is_none() || known == Some(Part::Node(node)) {
-                if known.is_none() && self.allows_node(node) || known.is_some() {
-                    let inner = if between.is_empty() { Vec::new() } else { between[..between.len() - 1].to_vec() };
-                    self.parts[to] = Some(Part::Node(node));
-                    self.parts[element] = Some(Part::Path(edges.clone(), inner));
-                    self.pattern(pattern, at + 1)?;
-                    self.parts[element] = None;
-                    self.parts[to] = known;
-                }
+            if (known.is_none() || known == Some(Part::Node(node)))
+                && (known.is_none() && self.allows_node(node) || known.is_some())
+            {
+                let inner = if between.is_empty() { Vec::new() } else { between[..between.len() - 1].to_vec() };
+                self.parts[to] = Some(Part::Node(node));
+                self.parts[element] = Some(Part::Path(edges.clone(), inner));
+                self.pattern(pattern, at + 1)?;
+                self.parts[element] = None;
+                self.parts[to] = known;
             }
         }
         if edges.len() as u32 >= max {

@@ -144,9 +144,9 @@ impl Run<'_, '_> {
             // A step goes on with its own state, or takes over that of the step before it. Steps between that are
             // optional may be passed over. The first step begins a match.
             let own = self.states[at].is_some();
-            let before = (0..at).rev().find_map(|earlier| {
-                let reachable = (earlier + 1..at).all(|between| self.steps[between].optional);
-                (reachable && self.states[earlier].is_some()).then_some(earlier)
+            let before = (0..at).rev().find(|earlier| {
+                let reachable = (*earlier + 1..at).all(|between| self.steps[between].optional);
+                reachable && self.states[*earlier].is_some()
             });
             let begins = at == 0 || (0..at).all(|earlier| self.steps[earlier].optional);
             let mut sources: Vec<Option<usize>> = Vec::new();
@@ -181,15 +181,15 @@ impl Run<'_, '_> {
                 let state = State { row: values, match_id };
                 match source {
                     Some(source) if source != at => {
-                        if self.steps[at].output == StepOutput::Last {
-                            if let Some(old) = self.states[at].take() {
-                                self.put_out(&old);
-                            }
+                        if self.steps[at].output == StepOutput::Last
+                            && let Some(old) = self.states[at].take()
+                        {
+                            self.put_out(&old);
                         }
-                        if self.steps[source].output == StepOutput::Last {
-                            if let Some(old) = self.states[source].clone() {
-                                self.put_out(&old);
-                            }
+                        if self.steps[source].output == StepOutput::Last
+                            && let Some(old) = self.states[source].clone()
+                        {
+                            self.put_out(&old);
                         }
                         self.states[source] = None;
                     }
@@ -231,10 +231,10 @@ impl Run<'_, '_> {
         for (builder, value) in self.out.iter_mut().zip(&state.row) {
             builder.push(value.clone());
         }
-        if self.match_id {
-            if let Some(last) = self.out.last_mut() {
-                last.push(Value::Long(state.match_id));
-            }
+        if self.match_id
+            && let Some(last) = self.out.last_mut()
+        {
+            last.push(Value::Long(state.match_id));
         }
         self.rows += 1;
     }

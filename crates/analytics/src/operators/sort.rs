@@ -59,15 +59,15 @@ impl Session<'_> {
 }
 
 fn sort_rows(rows: &mut [u32], columns: &[ColumnRef], keys: &[SortKey]) {
-    if let ([column], [key]) = (columns, keys) {
-        if let (Data::Long(values), None) = (column.data(), column.nulls()) {
-            if key.descending {
-                rows.sort_by_key(|row| std::cmp::Reverse(values[*row as usize]));
-            } else {
-                rows.sort_by_key(|row| values[*row as usize]);
-            }
-            return;
+    if let ([column], [key]) = (columns, keys)
+        && let (Data::Long(values), None) = (column.data(), column.nulls())
+    {
+        if key.descending {
+            rows.sort_by_key(|row| std::cmp::Reverse(values[*row as usize]));
+        } else {
+            rows.sort_by_key(|row| values[*row as usize]);
         }
+        return;
     }
     rows.sort_by(|a, b| {
         columns

@@ -135,9 +135,12 @@ impl Sums {
     }
 }
 
+/// rsquare, coefficients from the lowest power, variance, residual variance, fitted values.
+pub type Polynomial = (f64, Vec<f64>, f64, f64, Vec<f64>);
+
 /// Fits a polynomial of a degree; gives rsquare, coefficients from the lowest power, variance, residual variance and
 /// the fitted values. Places run from 0, or are those of `x`. Nothing when the system has no single solution.
-pub fn fit_polynomial(y: &[f64], x: Option<&[f64]>, degree: usize) -> Option<(f64, Vec<f64>, f64, f64, Vec<f64>)> {
+pub fn fit_polynomial(y: &[f64], x: Option<&[f64]>, degree: usize) -> Option<Polynomial> {
     let places: Vec<f64> = match x {
         Some(x) if x.len() == y.len() => x.to_vec(),
         Some(_) => return None,
@@ -182,12 +185,11 @@ fn solve(mut rows: Vec<Vec<f64>>) -> Option<Vec<f64>> {
         if rows[at][at].abs() < 1e-12 {
             return None;
         }
-        for below in at + 1..size {
-            let factor = rows[below][at] / rows[at][at];
-            for column in at..=size {
-                let above = rows[at][column];
-                rows[below][column] -= factor * above;
-            }
+        let (above, below) = rows.split_at_mut(at + 1);
+        let pivot = &above[at];
+        for row in below {
+            let factor = row[at] / pivot[at];
+            row.iter_mut().zip(pivot).skip(at).for_each(|(cell, above)| *cell -= factor * above);
         }
     }
     let mut solved = vec![0.0; size];

@@ -15,7 +15,7 @@ mod stats;
 pub use decompose::{Anomalies, Decomposition, Seasonality, Trend, anomalies, decompose, forecast, seasonal};
 pub use fill::{fill_backward, fill_const, fill_forward, fill_linear};
 pub use filter::{fir, iir};
-pub use fit::{Line, TwoLines, fit_2lines, fit_line, fit_polynomial};
+pub use fit::{Line, Polynomial, TwoLines, fit_2lines, fit_line, fit_polynomial};
 pub use outliers::{Fences, outliers};
 pub use periods::{periods_detect, periods_validate};
 pub use stats::{Stats, cosine_similarity, dot, magnitude, pearson, quantile, stats};
