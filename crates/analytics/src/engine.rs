@@ -175,6 +175,10 @@ impl<'a> Session<'a> {
 }
 
 impl Outer for Session<'_> {
+    fn query(&self) -> &dyn Outer {
+        self
+    }
+
     fn scalar(&self, at: usize) -> Result<Value> {
         if let Some(known) = self.scalars[at].get() {
             return Ok(known.clone());

@@ -77,15 +77,23 @@ fn select(flags: impl Iterator<Item = bool>) -> Vec<u32> {
 
 /// Resolves what only the running query knows.
 pub trait Outer {
+    /// Who is asked for everything that this one does not answer itself; the query answers all.
+    fn query(&self) -> &dyn Outer;
     /// The value of an entry of [`gantry_kql::bound::Bound::scalars`].
-    fn scalar(&self, at: usize) -> Result<Value>;
+    fn scalar(&self, at: usize) -> Result<Value> {
+        self.query().scalar(at)
+    }
     /// The values of the first column of a table, for `in`.
-    fn list(&self, rel: &Arc<gantry_kql::bound::Rel>) -> Result<Vec<Value>>;
+    fn list(&self, rel: &Arc<gantry_kql::bound::Rel>) -> Result<Vec<Value>> {
+        self.query().list(rel)
+    }
     /// What every part of the query shares.
-    fn context(&self) -> &Arc<Context>;
+    fn context(&self) -> &Arc<Context> {
+        self.query().context()
+    }
     /// The key of the partition whose rows are at hand.
     fn partition_key(&self) -> Result<Value> {
-        Err(Error::Evaluation("the key of a partition outside of one".into()))
+        self.query().partition_key()
     }
     /// The column in which an operator keeps a value that is none of its input: a window function, the state of a
     /// step, an element of a graph.

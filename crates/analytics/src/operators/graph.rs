@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gantry_kql::bound::{
-    Direction, ElementKind, Expr, ExprKind, Graph, GraphId, GraphKind, GraphMatch, Quantifier, Rel, Schema,
+    Direction, ElementKind, Expr, ExprKind, Graph, GraphId, GraphKind, GraphMatch, Quantifier, Schema,
 };
 use gantry_kql::value::{Bag, Dynamic, Type, Value};
 
@@ -145,17 +145,7 @@ impl Session<'_> {
     pub(super) fn graph_match(&self, schema: &Schema, search: &GraphMatch, frame: &Frame, sink: Sink) -> Result<Flow> {
         let loaded = self.load(&search.graph, frame)?;
         let teller = Teller::new(self, search, &loaded)?;
-        let mut finder = Finder {
-            search,
-            loaded: &loaded,
-            parts: vec![None; search.elements.len()],
-            teller: &teller,
-            found: Vec::new(),
-            steps: 0,
-            context: self.context(),
-        };
-        finder.pattern(0, 0)?;
-        let found = finder.found;
+        let found = matches(&teller)?;
         teller.rows(schema, &found, sink)
     }
 
@@ -169,16 +159,7 @@ impl Session<'_> {
     ) -> Result<Flow> {
         let loaded = self.load(&search.graph, frame)?;
         let teller = Teller::new(self, search, &loaded)?;
-        let mut finder = Finder {
-            search,
-            loaded: &loaded,
-            parts: vec![None; search.elements.len()],
-            teller: &teller,
-            found: Vec::new(),
-            steps: 0,
-            context: self.context(),
-        };
-        finder.pattern(0, 0)?;
+        let found = matches(&teller)?;
         // Of every pair of ends the matches with the shortest path remain.
         let path_of = |parts: &[Option<Part>]| {
             parts
@@ -201,13 +182,12 @@ impl Session<'_> {
                 .collect::<Vec<u32>>()
         };
         let mut best: HashMap<Vec<u32>, usize> = HashMap::new();
-        for parts in &finder.found {
+        for parts in &found {
             let shortest = best.entry(ends_of(parts)).or_insert(usize::MAX);
             *shortest = (*shortest).min(path_of(parts));
         }
         let mut taken: HashMap<Vec<u32>, bool> = HashMap::new();
-        let found: Vec<Vec<Option<Part>>> = finder
-            .found
+        let found: Vec<Vec<Option<Part>>> = found
             .into_iter()
             .filter(|parts| {
                 let ends = ends_of(parts);
@@ -298,6 +278,21 @@ impl Loaded {
         }
         marks
     }
+}
+
+/// Every match of a pattern.
+fn matches(teller: &Teller) -> Result<Vec<Vec<Option<Part>>>> {
+    let mut finder = Finder {
+        search: teller.search,
+        loaded: teller.loaded,
+        parts: vec![None; teller.search.elements.len()],
+        teller,
+        found: Vec::new(),
+        steps: 0,
+        context: teller.session.context(),
+    };
+    finder.pattern(0, 0)?;
+    Ok(finder.found)
 }
 
 /// Looks for matches.
@@ -466,20 +461,8 @@ struct Places<'a, 'b> {
 }
 
 impl Outer for Places<'_, '_> {
-    fn scalar(&self, at: usize) -> Result<Value> {
-        self.session.scalar(at)
-    }
-
-    fn list(&self, rel: &Arc<Rel>) -> Result<Vec<Value>> {
-        self.session.list(rel)
-    }
-
-    fn context(&self) -> &Arc<Context> {
-        self.session.context()
-    }
-
-    fn partition_key(&self) -> Result<Value> {
-        self.session.partition_key()
+    fn query(&self) -> &dyn Outer {
+        self.session
     }
 
     fn place(&self, expr: &Expr) -> Option<usize> {

@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
-use gantry_kql::bound::{Expr, ExprKind, Rel, Scan, Schema, StepOutput};
+use gantry_kql::bound::{Expr, ExprKind, Scan, Schema, StepOutput};
 use gantry_kql::value::{Type, Value};
 
 use super::basic::{in_pieces, whole};
 use super::{Flow, Sink};
 use crate::chunk::Chunk;
 use crate::column::{Builder, Column};
-use crate::context::Context;
 use crate::engine::{Frame, Session};
 use crate::error::Result;
 use crate::expression::{Outer, Program};
@@ -33,20 +32,8 @@ struct Layout<'a, 'b> {
 }
 
 impl Outer for Layout<'_, '_> {
-    fn scalar(&self, at: usize) -> Result<Value> {
-        self.session.scalar(at)
-    }
-
-    fn list(&self, rel: &Arc<Rel>) -> Result<Vec<Value>> {
-        self.session.list(rel)
-    }
-
-    fn context(&self) -> &Arc<Context> {
-        self.session.context()
-    }
-
-    fn partition_key(&self) -> Result<Value> {
-        self.session.partition_key()
+    fn query(&self) -> &dyn Outer {
+        self.session
     }
 
     fn place(&self, expr: &Expr) -> Option<usize> {

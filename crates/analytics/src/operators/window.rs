@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use gantry_kql::bound::{Expr, ExprKind, Rel};
+use gantry_kql::bound::{Expr, ExprKind};
 use gantry_kql::value::{Type, Value};
 
 use crate::chunk::Chunk;
 use crate::column::{Builder, Cell, Column, ticks_value};
-use crate::context::Context;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::expression::{Datum, Outer, Program, arithmetic_one, compile_all};
@@ -25,20 +24,8 @@ pub struct Wide<'a, 'b> {
 }
 
 impl Outer for Wide<'_, '_> {
-    fn scalar(&self, at: usize) -> Result<Value> {
-        self.session.scalar(at)
-    }
-
-    fn list(&self, rel: &Arc<Rel>) -> Result<Vec<Value>> {
-        self.session.list(rel)
-    }
-
-    fn context(&self) -> &Arc<Context> {
-        self.session.context()
-    }
-
-    fn partition_key(&self) -> Result<Value> {
-        self.session.partition_key()
+    fn query(&self) -> &dyn Outer {
+        self.session
     }
 
     fn place(&self, expr: &Expr) -> Option<usize> {
