@@ -37,7 +37,7 @@ pub trait Source: Send + Sync {
 }
 
 /// Limits, given what `set` says in a text.
-pub type LimitsOf<'a> = &'a dyn Fn(&[(String, Value)]) -> Limits;
+pub type LimitsOf<'a> = &'a (dyn Fn(&[(String, Value)]) -> Limits + Sync);
 
 /// A text asked of the tables.
 pub struct Ask<'a> {
@@ -110,6 +110,10 @@ impl Warehouse {
     /// # Errors
     /// When the text cannot be run. A query that fails on the way is no error: its tables say so.
     pub fn query(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
+        deeply(|| self.query_here(ask))
+    }
+
+    fn query_here(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
         self.check_database(ask.database)?;
         let world = World::new(self, ask.now);
         let script = gantry_kql::parse(ask.text).map_err(|wrong| rejected(&wrong, ask.text))?;
@@ -137,7 +141,7 @@ impl Warehouse {
     /// # Errors
     /// When it is none, or one that is not implemented.
     pub fn command(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
-        crate::commands::run(self, ask)
+        deeply(|| crate::commands::run(self, ask))
     }
 
     /// The name of the database.
@@ -149,6 +153,20 @@ impl Warehouse {
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Arc<dyn Source>)> {
         self.sources.iter().map(|(name, source)| (name.as_str(), source))
     }
+}
+
+/// The stack of a query. Operators stand on each other as deep as `kql` lets trees be, a call or two a level; what is
+/// not reached costs no memory.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Works on a thread with room for the deepest tree. A fault of ours in it is an error and ends nobody else's work.
+fn deeply<T: Send>(work: impl FnOnce() -> std::result::Result<T, Rejected> + Send) -> std::result::Result<T, Rejected> {
+    let failed = || Rejected::Run(Error::Evaluation("the query ended without an answer".into()));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("query".into()).stack_size(STACK_BYTES);
+        let running = thread.spawn_scoped(scope, work).map_err(|_| failed())?;
+        running.join().map_err(|_| failed())?
+    })
 }
 
 /// Rows of a result beyond a count go, in silence.

@@ -150,6 +150,17 @@ def test_a_query_that_runs_long_ends_in_time(kusto, env):
     assert time.monotonic() - began < 120
 
 
+def test_the_longest_texts_are_answered_or_refused(ask):
+    # As many operators as a text may have stand on each other; one more is refused, and nobody notices either.
+    for operators in (50, 500, 590, 5_000):
+        for piece in (" | where x > 0", " | extend x = x + 1"):
+            try:
+                assert ask("range x from 1 to 3 step 1" + piece * operators + " | count") == [{"Count": 3}]
+            except (KustoApiError, KustoServiceError) as refused:
+                assert operators > 500 and "SYN0002" in str(refused)
+    assert ask("print 1") == [{"print_0": 1}]
+
+
 def test_the_maintenance_list_is_a_table(registry, env, ask):
     device = sent(registry, env, "listed", ['{"temperature":21}'])
     wait_for(lambda: any(row["DeviceId"] == device for row in ask("MaintenanceList")))

@@ -12,7 +12,7 @@ use gantry_hub::ports::{EventSource, LogError, Start};
 use gantry_identity::Timestamp;
 use gantry_kql::bound::Column;
 
-use super::wait;
+use super::Waiter;
 
 /// Events read at once.
 const BATCH_EVENTS: usize = 4_096;
@@ -21,6 +21,7 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Events of some kinds, as rows.
 pub struct EventTable {
+    waiter: Waiter,
     events: Arc<dyn EventSource>,
     about: &'static str,
     takes: fn(MessageSource) -> bool,
@@ -36,8 +37,13 @@ struct State {
 
 impl EventTable {
     /// The events that a function takes.
-    pub fn new(events: Arc<dyn EventSource>, about: &'static str, takes: fn(MessageSource) -> bool) -> Self {
-        Self { events, about, takes, seen: Mutex::default() }
+    pub(super) fn new(
+        waiter: Waiter,
+        events: Arc<dyn EventSource>,
+        about: &'static str,
+        takes: fn(MessageSource) -> bool,
+    ) -> Self {
+        Self { waiter, events, about, takes, seen: Mutex::default() }
     }
 
     /// Calls for each event of a partition from a number up to another, excluded.
@@ -51,10 +57,11 @@ impl EventTable {
         if from >= to {
             return Ok(Flow::More);
         }
-        let cursor = wait(self.events.read(partition, Start::At(from))).map_err(|error| unreadable(&error))?;
+        let cursor =
+            self.waiter.wait(self.events.read(partition, Start::At(from))).map_err(|error| unreadable(&error))?;
         let Some(mut cursor) = cursor else { return Ok(Flow::More) };
         while cursor.position() < to {
-            let batch = wait(cursor.next(BATCH_EVENTS, BATCH_BYTES)).map_err(|error| unreadable(&error))?;
+            let batch = self.waiter.wait(cursor.next(BATCH_EVENTS, BATCH_BYTES)).map_err(|error| unreadable(&error))?;
             let Some(batch) = batch else { return Ok(Flow::More) };
             for event in batch.events.iter().filter(|event| event.sequence_number < to) {
                 if (self.takes)(event.source) && f(event)? == Flow::Enough {
@@ -67,7 +74,7 @@ impl EventTable {
 
     /// The number behind the last event of a partition, and of the first.
     fn ends(&self, partition: u16) -> Result<(u64, u64)> {
-        let state = wait(self.events.partition(partition)).map_err(|error| unreadable(&error))?;
+        let state = self.waiter.wait(self.events.partition(partition)).map_err(|error| unreadable(&error))?;
         Ok(state.map_or((0, 0), |state| (state.begin, state.last.map_or(state.begin, |(number, _)| number + 1))))
     }
 }

@@ -27,8 +27,9 @@ pub fn warehouse(
     store: &Arc<dyn Store>,
     monitoring: &Arc<Monitoring>,
 ) -> Warehouse {
+    let waiter = Waiter(tokio::runtime::Handle::current());
     let of_log = |about, takes: fn(MessageSource) -> bool| -> Arc<dyn Source> {
-        Arc::new(EventTable::new(Arc::clone(events), about, takes))
+        Arc::new(EventTable::new(waiter.clone(), Arc::clone(events), about, takes))
     };
     let telemetry = of_log("Messages of devices and modules; a column for each name in their bodies.", |source| {
         source == MessageSource::Telemetry
@@ -37,15 +38,20 @@ pub fn warehouse(
         source != MessageSource::Telemetry
     });
     let mut tables = vec![("Telemetry".to_owned(), telemetry), ("DeviceEvents".to_owned(), reports)];
-    tables.push(("Twins".to_owned(), Arc::new(twins::TwinTable::new(Arc::clone(hub), Arc::clone(store)))));
+    tables.push((
+        "Twins".to_owned(),
+        Arc::new(twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store))),
+    ));
     tables.extend(monitoring::tables(monitoring));
     Warehouse::new(DATABASE, tables)
 }
 
-/// Waits for a future on a thread that queries have for themselves.
-///
-/// # Panics
-/// On a thread that drives futures: queries run elsewhere.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Handle::current().block_on(future)
+/// Waits for futures of this process on the threads of queries, which drive none themselves.
+#[derive(Clone)]
+struct Waiter(tokio::runtime::Handle);
+
+impl Waiter {
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.block_on(future)
+    }
 }

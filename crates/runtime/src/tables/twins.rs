@@ -8,7 +8,7 @@ use gantry_hub::ports::{Record, Store};
 use gantry_kql::bound::Column;
 use gantry_kql::value::{Dynamic, Type, Value};
 
-use super::wait;
+use super::Waiter;
 
 const COLUMNS: [(&str, Type); 10] = [
     ("DeviceId", Type::String),
@@ -27,14 +27,15 @@ const PAGE: usize = 500;
 
 /// Every twin, a row each.
 pub struct TwinTable {
+    waiter: Waiter,
     hub: Arc<Hub>,
     store: Arc<dyn Store>,
 }
 
 impl TwinTable {
     /// Those of a hub, in its store.
-    pub fn new(hub: Arc<Hub>, store: Arc<dyn Store>) -> Self {
-        Self { hub, store }
+    pub(super) fn new(waiter: Waiter, hub: Arc<Hub>, store: Arc<dyn Store>) -> Self {
+        Self { waiter, hub, store }
     }
 }
 
@@ -52,7 +53,9 @@ impl Source for TwinTable {
             let mut after = None;
             loop {
                 context.check()?;
-                let page = wait(self.store.records(modules, after.as_ref(), PAGE))
+                let page = self
+                    .waiter
+                    .wait(self.store.records(modules, after.as_ref(), PAGE))
                     .map_err(|error| Error::Table { table: "Twins".into(), reason: error.to_string() })?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.device.identity.clone());
