@@ -11,10 +11,12 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::expression::{Outer, Program};
 use crate::operators::Flow;
+use crate::pushdown::{Need, Plan};
 
 /// What a query reads.
 pub trait Tables: Send + Sync {
-    /// Calls for the rows of a table, all columns of its schema in order, until it answers that it has enough.
+    /// Calls for the rows of a table, all columns of its schema in order, until it answers that it has enough. What
+    /// the query does not need may be left out.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -22,6 +24,7 @@ pub trait Tables: Send + Sync {
         &self,
         database: &str,
         table: &str,
+        need: &Need,
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow>;
@@ -32,7 +35,14 @@ pub trait Tables: Send + Sync {
 pub struct NoTables;
 
 impl Tables for NoTables {
-    fn scan(&self, _: &str, table: &str, _: &Context, _: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+    fn scan(
+        &self,
+        _: &str,
+        table: &str,
+        _: &Need,
+        _: &Context,
+        _: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow> {
         Err(Error::Table { table: table.to_owned(), reason: "there are no tables here".into() })
     }
 }
@@ -122,6 +132,7 @@ pub struct Session<'a> {
     bound: &'a Bound,
     pub(crate) tables: &'a dyn Tables,
     context: Arc<Context>,
+    plan: Plan,
     scalars: Vec<OnceCell<Value>>,
     materialized: Vec<RefCell<Option<Arc<Vec<Chunk>>>>>,
     /// Keys of the partitions that are being worked on, the innermost last.
@@ -135,6 +146,7 @@ impl<'a> Session<'a> {
             bound,
             tables,
             context: Arc::clone(context),
+            plan: Plan::of(bound),
             scalars: bound.scalars.iter().map(|_| OnceCell::new()).collect(),
             materialized: bound.materialized.iter().map(|_| RefCell::new(None)).collect(),
             partition_keys: RefCell::default(),
@@ -150,6 +162,11 @@ impl<'a> Session<'a> {
             Ok(Flow::More)
         })?;
         Ok(chunks)
+    }
+
+    /// What the query looks at in the table that a node reads.
+    pub(crate) fn need(&self, table: &Rel) -> Need {
+        self.plan.need(table, &|expr| self.value(expr).ok())
     }
 
     /// What is shared by name, worked out once.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gantry_kql::bound::{Bound, Column, Rel, RelKind, Schema};
 use gantry_kql::value::{Type, Value};
-use gantry_kql::{Catalog, Diagnostic};
+use gantry_kql::{Catalog, Diagnostic, StoredFunction};
 
 use crate::chunk::Chunk;
 use crate::column::Builder;
@@ -16,6 +16,8 @@ use crate::context::{Cancel, Context, Limits};
 use crate::engine::{self, Frame, Session, Table, Tables};
 use crate::error::{Error, Result};
 use crate::operators::Flow;
+use crate::pushdown::Need;
+use crate::store::{MemoryStore, Snapshot, StoredTable, TableStore};
 
 /// Rows of one table, as the platform has them now.
 pub trait Source: Send + Sync {
@@ -29,11 +31,17 @@ pub trait Source: Send + Sync {
     fn columns(&self) -> Result<Vec<Column>>;
 
     /// Calls for its rows, with these columns (those of an earlier [`columns`](Self::columns)), until it answers that
-    /// it has enough.
+    /// it has enough. What the query does not need may be absent.
     ///
     /// # Errors
     /// When rows cannot be read, and what the sink returns.
-    fn scan(&self, columns: &[Column], context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow>;
+    fn scan(
+        &self,
+        columns: &[Column],
+        need: &Need,
+        context: &Context,
+        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow>;
 }
 
 /// Limits, given what `set` says in a text.
@@ -97,12 +105,28 @@ impl From<Error> for Rejected {
 pub struct Warehouse {
     database: String,
     sources: BTreeMap<String, Arc<dyn Source>>,
+    store: Arc<dyn TableStore>,
 }
 
 impl Warehouse {
-    /// One database of these tables.
+    /// One database of these tables, and of those that are written into, which are kept in memory.
     pub fn new(database: impl Into<String>, sources: impl IntoIterator<Item = (String, Arc<dyn Source>)>) -> Warehouse {
-        Warehouse { database: database.into(), sources: sources.into_iter().collect() }
+        Warehouse {
+            database: database.into(),
+            sources: sources.into_iter().collect(),
+            store: Arc::new(MemoryStore::default()),
+        }
+    }
+
+    /// With another store for what is written.
+    #[must_use]
+    pub fn with_store(self, store: Arc<dyn TableStore>) -> Warehouse {
+        Warehouse { store, ..self }
+    }
+
+    /// Where tables that are written into are kept.
+    pub fn store(&self) -> &Arc<dyn TableStore> {
+        &self.store
     }
 
     /// Runs a query.
@@ -199,17 +223,20 @@ pub(crate) fn rejected(wrong: &[Diagnostic], text: &str) -> Rejected {
 /// The tables as one query sees them: columns that it has asked for stay as they were.
 pub(crate) struct World<'a> {
     warehouse: &'a Warehouse,
+    pub(crate) snapshot: Arc<Snapshot>,
     now: i64,
     columns: std::sync::Mutex<BTreeMap<String, Vec<Column>>>,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(warehouse: &'a Warehouse, now: i64) -> World<'a> {
-        World { warehouse, now, columns: std::sync::Mutex::default() }
+        World { warehouse, snapshot: warehouse.store.snapshot(), now, columns: std::sync::Mutex::default() }
     }
 
     pub(crate) fn columns_of(&self, name: &str) -> Result<Option<Vec<Column>>> {
-        let Some(source) = self.warehouse.sources.get(name) else { return Ok(None) };
+        let Some(source) = self.warehouse.sources.get(name) else {
+            return Ok(self.snapshot.definitions.tables.get(name).map(|table| table.schema()));
+        };
         let mut known = self.columns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(columns) = known.get(name) {
             return Ok(Some(columns.clone()));
@@ -230,11 +257,17 @@ impl Catalog for World<'_> {
     }
 
     fn tables(&self, _: &str) -> Vec<String> {
-        self.warehouse.sources.keys().cloned().collect()
+        let written = self.snapshot.definitions.tables.keys();
+        self.warehouse.sources.keys().chain(written).cloned().collect()
     }
 
     fn table(&self, _: &str, name: &str) -> Option<Vec<Column>> {
         self.columns_of(name).ok().flatten()
+    }
+
+    fn function(&self, _: &str, name: &str) -> Option<StoredFunction> {
+        let function = self.snapshot.definitions.functions.get(name)?;
+        Some(StoredFunction { parameters: function.parameters.clone(), body: function.body.clone() })
     }
 
     fn resolve_open(&self, rel: &Rel) -> Option<Vec<Column>> {
@@ -251,13 +284,18 @@ impl Tables for World<'_> {
         &self,
         _: &str,
         table: &str,
+        need: &Need,
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
         let missing = || Error::Table { table: table.to_owned(), reason: "it is gone".into() };
-        let source = self.warehouse.sources.get(table).ok_or_else(missing)?;
+        let Some(source) = self.warehouse.sources.get(table) else {
+            let definition = self.snapshot.definitions.tables.get(table).ok_or_else(missing)?;
+            let store = &*self.warehouse.store;
+            return StoredTable { store, snapshot: &self.snapshot, definition }.scan(need, context, sink);
+        };
         let columns = self.columns_of(table)?.ok_or_else(missing)?;
-        source.scan(&columns, context, sink)
+        source.scan(&columns, need, context, sink)
     }
 }
 

@@ -43,10 +43,12 @@ impl Session<'_> {
         self.context().check()?;
         let schema = &rel.schema;
         match &rel.kind {
-            RelKind::Table { database, name } => self.tables.scan(database, name, self.context(), &mut |chunk| {
-                self.context().check()?;
-                sink(chunk)
-            }),
+            RelKind::Table { database, name } => {
+                self.tables.scan(database, name, &self.need(rel), self.context(), &mut |chunk| {
+                    self.context().check()?;
+                    sink(chunk)
+                })
+            }
             RelKind::DataTable { rows } => basic::data_table(schema, rows, sink),
             RelKind::Range { from, to, step } => self.range(schema, [from, to, step], sink),
             RelKind::Print { values } => self.print(schema, values, sink),

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gantry_analytics::pushdown::Need;
 use gantry_analytics::telemetry::{Event, Rows, Seen};
 use gantry_analytics::{Chunk, Context, Error, Flow, Result, Source, calendar};
 use gantry_hub::event::{MessageSource, StoredEvent};
@@ -126,7 +127,13 @@ impl Source for EventTable {
         Ok(seen.columns())
     }
 
-    fn scan(&self, columns: &[Column], context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+    fn scan(
+        &self,
+        columns: &[Column],
+        _: &Need,
+        context: &Context,
+        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow> {
         let next = self.seen.lock().unwrap_or_else(PoisonError::into_inner).next.clone();
         let mut rows = Rows::new(columns);
         for (partition, end) in (0..self.events.partitions()).zip(next) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gantry_analytics::pushdown::Need;
 use gantry_analytics::{Chunk, Context, Flow, Result, Source, calendar, small_table};
 use gantry_identity::Timestamp;
 use gantry_kql::bound::Column;
@@ -32,7 +33,7 @@ impl Source for Listed {
         Ok(self.columns.iter().map(|(name, ty)| Column::new(*name, *ty)).collect())
     }
 
-    fn scan(&self, _: &[Column], _: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+    fn scan(&self, _: &[Column], _: &Need, _: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
         for chunk in small_table(self.columns, (self.make)(&self.monitoring)).chunks {
             if chunk.rows > 0 && sink(chunk)? == Flow::Enough {
                 return Ok(Flow::Enough);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gantry_analytics::pushdown::Need;
 use gantry_analytics::{Chunk, Context, Error, Flow, Result, Source, small_table};
 use gantry_hub::Hub;
 use gantry_hub::ports::{Record, Store};
@@ -48,7 +49,13 @@ impl Source for TwinTable {
         Ok(COLUMNS.iter().map(|(name, ty)| Column::new(*name, *ty)).collect())
     }
 
-    fn scan(&self, _: &[Column], context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+    fn scan(
+        &self,
+        _: &[Column],
+        _: &Need,
+        context: &Context,
+        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow> {
         for modules in [false, true] {
             let mut after = None;
             loop {

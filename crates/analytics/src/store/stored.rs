@@ -1,0 +1,89 @@
+//! A table that is written into, as queries see it.
+
+use std::sync::Arc;
+
+use gantry_kql::bound::Column as SchemaColumn;
+use gantry_kql::value::Type;
+
+use super::{Extent, Snapshot, TableDefinition, TableStore};
+use crate::chunk::Chunk;
+use crate::column::Column;
+use crate::context::Context;
+use crate::error::Result;
+use crate::operators::Flow;
+use crate::pushdown::{Need, Range};
+
+/// One table of a snapshot.
+pub struct StoredTable<'a> {
+    /// Where it is kept.
+    pub store: &'a dyn TableStore,
+    /// When it is looked at.
+    pub snapshot: &'a Snapshot,
+    /// The table.
+    pub definition: &'a TableDefinition,
+}
+
+impl StoredTable<'_> {
+    /// Its columns.
+    pub fn columns(&self) -> Vec<SchemaColumn> {
+        self.definition.schema()
+    }
+
+    /// Calls for its rows, the newest extents first: what `take` shows is what came last.
+    ///
+    /// # Errors
+    /// When rows cannot be read, and what the sink returns.
+    pub fn scan(&self, need: &Need, context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+        let extents = self.snapshot.extents_of(self.definition.id);
+        scan_extents(self.store, extents.iter().rev(), &self.definition.ids(), need, context, sink)
+    }
+}
+
+/// Calls for the rows of extents with these columns; those that a query does not look at are absent.
+pub(crate) fn scan_extents<'e>(
+    store: &dyn TableStore,
+    extents: impl Iterator<Item = &'e Arc<Extent>>,
+    columns: &[(u64, Type)],
+    need: &Need,
+    context: &Context,
+    sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
+) -> Result<Flow> {
+    let used: Vec<usize> = (0..columns.len()).filter(|at| need.uses(*at)).collect();
+    let wanted: Vec<(u64, Type)> = used.iter().map(|at| columns[*at]).collect();
+    let ranges: Vec<Range> = need
+        .ranges
+        .iter()
+        .filter_map(|range| {
+            let column = used.iter().position(|at| *at == range.column)?;
+            Some(Range { column, ..range.clone() })
+        })
+        .collect();
+    for extent in extents {
+        context.check()?;
+        if need.ranges.iter().any(|range| is_outside(extent, columns[range.column].0, range)) {
+            continue;
+        }
+        let flow = store.read(extent, &wanted, &ranges, context, &mut |chunk| {
+            let mut found = chunk.columns.into_iter();
+            let column = |(at, (_, ty)): (usize, &(u64, Type))| match need.uses(at) {
+                true => found.next().unwrap_or_else(|| Arc::new(Column::absent(*ty, chunk.rows))),
+                false => Arc::new(Column::absent(*ty, chunk.rows)),
+            };
+            let all = columns.iter().enumerate().map(column).collect();
+            sink(Chunk::new(all, chunk.rows))
+        })?;
+        if flow == Flow::Enough {
+            return Ok(Flow::Enough);
+        }
+    }
+    Ok(Flow::More)
+}
+
+/// Whether no row of an extent is within a range. A column that it does not have is null in all its rows, and no range
+/// holds null.
+fn is_outside(extent: &Extent, column: u64, range: &Range) -> bool {
+    match extent.spans.iter().find(|span| span.column == column) {
+        Some(span) => range.misses(&span.low, &span.high),
+        None => false,
+    }
+}
