@@ -32,14 +32,20 @@ step "lints, unit and property tests"
 RUSTC_WORKSPACE_WRAPPER=$(rustup which clippy-driver 2> /dev/null || command -v clippy-driver)
 export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS='-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__'
 cargo build --workspace --all-targets --quiet
-cargo nextest run --workspace --no-fail-fast
-cargo test --workspace --doc --quiet
-
-step "real clients"
-# The binary that the tests above were built with; another build would have other features and take minutes.
 wait "$arriving" || { cat "$clients"; exit 1; }
 python=$(python_env clients tests/clients/python/requirements.txt)
-tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python"
+# Both wait more than they work, so they run beside each other. The clients take the binary that was just built: another
+# build would have other features and take minutes.
+tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python" > "$clients" 2>&1 &
+clients_run=$!
+failed=0
+cargo nextest run --workspace --no-fail-fast || failed=$?
+cargo test --workspace --doc --quiet || failed=$?
+
+step "real clients"
+wait "$clients_run" || failed=$?
+cat "$clients"
+[ "$failed" = 0 ] || exit "$failed"
 
 step "the page in Chromium"
 tests/page.sh "$CARGO_TARGET_DIR/debug/gantry" "$CACHE/screenshots"

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gantry_kql::bound::Schema;
 
-use crate::column::{Column, ColumnRef, Place, gather};
+use crate::column::{Column, ColumnRef, Place, gather, total_order};
 
 /// How many rows operators hand on at once, about: enough to pay for the call, few enough for the caches.
 pub const CHUNK_ROWS: usize = 16 * 1024;
@@ -63,6 +63,20 @@ pub fn gather_rows(schema: &Schema, chunks: &[Chunk], places: &[Place]) -> Chunk
 fn gather_column(schema: &Schema, chunks: &[Chunk], at: usize, places: &[Place]) -> Column {
     let parts: Vec<&Column> = chunks.iter().map(|chunk| &*chunk.columns[at]).collect();
     gather(schema.columns[at].ty, &parts, places)
+}
+
+/// Rows of several chunks as one, sorted by some of the columns: nulls first, stably.
+pub fn sorted_rows(columns: &[gantry_kql::bound::Column], chunks: &[Chunk], by: &[usize]) -> Chunk {
+    let chunk = gather_rows(&Schema::of(columns.to_vec()), chunks, &places(chunks));
+    let mut rows: Vec<u32> = (0..chunk.rows as u32).collect();
+    rows.sort_by(|a, b| {
+        let order = |at: &usize| {
+            let column = &chunk.columns[*at];
+            total_order(column.cell(*a as usize), column.cell(*b as usize))
+        };
+        by.iter().map(order).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    });
+    chunk.take(&rows)
 }
 
 /// Every place of some chunks, in order.

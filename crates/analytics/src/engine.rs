@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
     }
 
     /// What the query looks at in the table that a node reads.
-    pub(crate) fn need(&self, table: &Rel) -> Need {
+    pub(crate) fn need_of(&self, table: &Rel) -> Need {
         self.plan.need(table, &|expr| self.value(expr).ok())
     }
 

@@ -24,7 +24,7 @@ pub mod telemetry;
 mod text;
 mod warehouse;
 
-pub use chunk::{CHUNK_ROWS, Chunk};
+pub use chunk::{CHUNK_ROWS, Chunk, sorted_rows};
 pub use context::{Cancel, Context, Limits};
 pub use engine::{Frame, NoTables, Session, Table, Tables, run};
 pub use error::{Error, Result};

@@ -9,10 +9,11 @@
 use std::sync::Arc;
 
 use gantry_kql::bound::Column as SchemaColumn;
-use gantry_kql::value::{Bag, DateTime, Dynamic, Type, Value};
+use gantry_kql::value::{Bag, Dynamic, Type, Value};
 
 use crate::chunk::{CHUNK_ROWS, Chunk};
 use crate::column::{Builder, Cell, Column, Strings};
+use crate::pushdown::Need;
 
 /// The columns that every row has.
 pub const SYSTEM: [(&str, Type); 12] = [
@@ -65,26 +66,40 @@ pub struct Event<'a> {
 }
 
 /// What bodies have been seen to hold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     types: Vec<(String, Type)>,
     places: std::collections::HashMap<String, usize>,
 }
 
 impl Seen {
-    /// Notes the names and types of a body.
-    pub fn note(&mut self, body: &[u8]) {
-        let Some(Dynamic::Bag(bag)) = parse(body) else { return };
-        for (name, value) in bag.iter() {
-            let Some(ty) = type_of(value) else { continue };
-            match self.places.get(name) {
-                Some(at) => self.types[*at].1 = widened(self.types[*at].1, ty),
-                None if self.types.len() < TYPED_COLUMNS_MAX && name.len() <= NAME_BYTES_MAX => {
-                    self.places.insert(name.to_owned(), self.types.len());
-                    self.types.push((name.to_owned(), ty));
-                }
-                None => {}
+    /// What an earlier [`columns`](Self::columns) tells.
+    pub fn of(columns: &[SchemaColumn]) -> Seen {
+        let mut seen = Seen::default();
+        for column in columns.iter().skip(SYSTEM.len()) {
+            seen.add(body_name(&column.name).to_owned(), column.ty);
+        }
+        seen
+    }
+
+    fn add(&mut self, name: String, ty: Type) {
+        self.places.insert(name.clone(), self.types.len());
+        self.types.push((name, ty));
+    }
+
+    /// Notes a value of a name; answers the place of its column, none when there are too many.
+    fn note(&mut self, name: &str, ty: Type) -> Option<usize> {
+        match self.places.get(name) {
+            Some(at) => {
+                let known = &mut self.types[*at].1;
+                *known = widened(*known, ty);
+                Some(*at)
             }
+            None if self.types.len() < TYPED_COLUMNS_MAX && name.len() <= NAME_BYTES_MAX => {
+                self.add(name.to_owned(), ty);
+                Some(self.types.len() - 1)
+            }
+            None => None,
         }
     }
 
@@ -93,6 +108,12 @@ impl Seen {
         let system = SYSTEM.iter().map(|(name, ty)| SchemaColumn::new(*name, *ty));
         system.chain(self.types.iter().map(|(name, ty)| SchemaColumn::new(column_name(name), *ty))).collect()
     }
+}
+
+/// The name in bodies of a column.
+fn body_name(column: &str) -> &str {
+    let name = column.strip_prefix("Body_").filter(|name| SYSTEM.iter().any(|(system, _)| system == name));
+    name.unwrap_or(column)
 }
 
 /// The name of the column of a name in bodies.
@@ -119,55 +140,52 @@ fn widened(known: Type, seen: Type) -> Type {
     }
 }
 
-fn parse(body: &[u8]) -> Option<Dynamic> {
-    Dynamic::parse_json(std::str::from_utf8(body).ok()?)
-}
+/// Where the bodies are among the columns.
+const BODY: usize = SYSTEM.len() - 1;
 
-/// Rows on their way into a chunk, in the columns of an earlier [`Seen::columns`].
-pub struct Rows {
-    columns: Vec<SchemaColumn>,
-    /// Names in bodies of the columns behind the system's.
-    names: Vec<String>,
-    builders: Vec<Builder>,
+/// Rows of events on their way into chunks. Columns come, and widen, as bodies show them.
+#[derive(Debug, Default)]
+pub struct Gather {
+    seen: Seen,
+    system: Vec<Builder>,
+    typed: Vec<Builder>,
+    /// Columns whose type has widened since the chunk began: they are made of the bodies when it ends.
+    widened: Vec<bool>,
     bodies: Strings,
 }
 
-impl Rows {
-    /// No rows yet.
-    pub fn new(columns: &[SchemaColumn]) -> Rows {
-        let names = columns[SYSTEM.len().min(columns.len())..]
-            .iter()
-            .map(|column| {
-                let name =
-                    column.name.strip_prefix("Body_").filter(|name| SYSTEM.iter().any(|(system, _)| system == name));
-                name.unwrap_or(&column.name).to_owned()
-            })
-            .collect();
-        let mut rows = Rows { columns: columns.to_vec(), names, builders: Vec::new(), bodies: Strings::default() };
+impl Gather {
+    /// No rows yet; bodies have been seen to hold this.
+    pub fn new(seen: Seen) -> Gather {
+        let mut rows = Gather { seen, ..Gather::default() };
         rows.begin();
         rows
     }
 
     fn begin(&mut self) {
-        let body = SYSTEM.len() - 1;
-        self.builders = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, column)| Builder::new(column.ty, if at == body { 0 } else { 256 }))
-            .collect();
+        self.system = SYSTEM[..BODY].iter().map(|(_, ty)| Builder::new(*ty, 256)).collect();
+        self.typed = self.seen.types.iter().map(|(_, ty)| Builder::new(*ty, 256)).collect();
+        self.widened = vec![false; self.typed.len()];
         self.bodies = Strings::default();
+    }
+
+    /// What bodies have been seen to hold so far.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.bodies.len()
     }
 
     /// Whether there are as many rows as a chunk should have.
     pub fn is_full(&self) -> bool {
-        self.bodies.len() >= CHUNK_ROWS
+        self.rows() >= CHUNK_ROWS
     }
 
     /// Adds the row of an event.
     pub fn push(&mut self, event: &Event) {
-        let text = std::str::from_utf8(event.body);
-        let parsed = text.ok().and_then(Dynamic::parse_json);
         let properties = Bag::from_entries(
             event
                 .properties
@@ -175,28 +193,27 @@ impl Rows {
                 .map(|(name, value)| (name.clone(), value.clone().map_or(Dynamic::Null, Dynamic::String)))
                 .collect(),
         );
-        let system = [
-            Value::DateTime(DateTime(event.enqueued)),
-            Value::String(event.device.to_owned()),
-            Value::String(event.module.to_owned()),
-            Value::String(event.source.to_owned()),
-            Value::Int(i32::from(event.partition)),
-            Value::Long(event.sequence_number as i64),
-            Value::String(event.message_id.to_owned()),
-            Value::String(event.correlation_id.to_owned()),
-            Value::String(event.content_type.to_owned()),
-            Value::String(event.model_id.to_owned()),
-            Value::Dynamic(Dynamic::Bag(properties)),
+        let cells = [
+            Cell::DateTime(event.enqueued),
+            Cell::String(event.device),
+            Cell::String(event.module),
+            Cell::String(event.source),
+            Cell::Int(i32::from(event.partition)),
+            Cell::Long(event.sequence_number as i64),
+            Cell::String(event.message_id),
+            Cell::String(event.correlation_id),
+            Cell::String(event.content_type),
+            Cell::String(event.model_id),
         ];
-        let typed = self.builders.split_off(SYSTEM.len());
-        for (builder, value) in self.builders.iter_mut().zip(system) {
-            builder.push(value);
+        for (builder, cell) in self.system.iter_mut().zip(cells) {
+            builder.push_cell(cell);
         }
-        self.builders.extend(typed);
-        for (builder, name) in self.builders[SYSTEM.len()..].iter_mut().zip(&self.names) {
-            match parsed.as_ref().and_then(|body| body.member(name)) {
-                Some(value) => builder.push_cell(Cell::from(value)),
-                None => builder.push_absent(),
+        self.system[BODY - 1].push(Value::Dynamic(Dynamic::Bag(properties)));
+        let text = std::str::from_utf8(event.body);
+        let parsed = text.ok().and_then(Dynamic::parse_json);
+        if let Some(Dynamic::Bag(bag)) = &parsed {
+            for (name, value) in bag.iter() {
+                self.put(name, value);
             }
         }
         match (&parsed, text) {
@@ -209,26 +226,112 @@ impl Rows {
                 self.bodies.push(&Dynamic::String(encoded).to_json());
             }
         }
+        let rows = self.bodies.len();
+        self.typed.iter_mut().filter(|builder| builder.len() < rows).for_each(Builder::push_absent);
     }
 
-    /// The rows so far as a chunk; none when there are none.
-    pub fn take(&mut self) -> Option<Chunk> {
-        let rows = self.bodies.len();
+    /// The value of a name in the body of the row that is being added.
+    fn put(&mut self, name: &str, value: &Dynamic) {
+        let Some(ty) = type_of(value) else { return };
+        let Some(at) = self.seen.note(name, ty) else { return };
+        if at == self.typed.len() {
+            let mut builder = Builder::new(ty, self.bodies.len() + 256);
+            (0..self.bodies.len()).for_each(|_| builder.push_absent());
+            self.typed.push(builder);
+            self.widened.push(false);
+        }
+        let builder = &mut self.typed[at];
+        self.widened[at] |= builder.ty() != self.seen.types[at].1;
+        // A name that comes twice in a body counts once.
+        if builder.len() == self.bodies.len() {
+            builder.push_cell(Cell::from(value));
+        }
+    }
+
+    /// The rows so far as a chunk, and its columns; none when there are no rows.
+    pub fn take(&mut self) -> Option<(Vec<SchemaColumn>, Chunk)> {
+        let rows = self.rows();
         if rows == 0 {
             return None;
         }
-        let builders = std::mem::take(&mut self.builders);
-        let bodies = std::mem::take(&mut self.bodies);
+        let mut columns: Vec<Arc<Column>> =
+            std::mem::take(&mut self.system).into_iter().map(|builder| Arc::new(builder.finish())).collect();
+        let bodies = Arc::new(Column::json(std::mem::take(&mut self.bodies)));
+        columns.push(Arc::clone(&bodies));
+        let typed = std::mem::take(&mut self.typed).into_iter().zip(&self.widened).zip(&self.seen.types);
+        for ((builder, widened), (name, ty)) in typed {
+            columns.push(Arc::new(if *widened { of_bodies(&bodies, name, *ty) } else { builder.finish() }));
+        }
         self.begin();
-        let body = SYSTEM.len() - 1;
-        let mut bodies = Some(bodies);
-        let columns = builders.into_iter().enumerate().map(|(at, builder)| {
-            Arc::new(match bodies.take_if(|_| at == body) {
-                Some(bodies) => Column::json(bodies),
-                None => builder.finish(),
-            })
-        });
-        Some(Chunk::new(columns.collect(), rows))
+        Some((self.seen.columns(), Chunk::new(columns, rows)))
+    }
+}
+
+/// The column of a name, made of bodies.
+fn of_bodies(bodies: &Column, name: &str, ty: Type) -> Column {
+    let mut builder = Builder::new(ty, bodies.len());
+    let Some(texts) = bodies.texts() else { return Column::absent(ty, bodies.len()) };
+    for text in texts.iter() {
+        match Dynamic::parse_json(text).as_ref().and_then(|body| body.member(name)) {
+            Some(value) => builder.push_cell(Cell::from(value)),
+            None => builder.push_absent(),
+        }
+    }
+    builder.finish()
+}
+
+/// How the columns of older rows become those of the table today.
+#[derive(Debug)]
+pub struct Conform {
+    /// For each column that is wanted: where it is among the older ones, or that it is made of the bodies.
+    steps: Vec<Step>,
+    /// Which of the older columns are used.
+    used: Vec<bool>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Same(usize),
+    OfBody,
+    Absent,
+}
+
+impl Conform {
+    /// From columns that rows have to columns that a query looks at.
+    pub fn new(had: &[SchemaColumn], wanted: &[SchemaColumn], need: &Need) -> Conform {
+        let mut used = vec![false; had.len()];
+        let step = |(at, column): (usize, &SchemaColumn)| {
+            if !need.uses(at) {
+                return Step::Absent;
+            }
+            match had.iter().position(|known| known.name == column.name) {
+                Some(at) if had[at].ty == column.ty => {
+                    used[at] = true;
+                    Step::Same(at)
+                }
+                Some(_) => {
+                    used[BODY] = true;
+                    Step::OfBody
+                }
+                None => Step::Absent,
+            }
+        };
+        Conform { steps: wanted.iter().enumerate().map(step).collect(), used }
+    }
+
+    /// Whether a column that rows have is needed.
+    pub fn uses(&self, at: usize) -> bool {
+        self.used[at]
+    }
+
+    /// The rows in the columns that are wanted.
+    pub fn apply(&self, chunk: &Chunk, wanted: &[SchemaColumn]) -> Chunk {
+        let column = |(step, column): (&Step, &SchemaColumn)| match step {
+            Step::Same(at) => Arc::clone(&chunk.columns[*at]),
+            Step::OfBody => Arc::new(of_bodies(&chunk.columns[BODY], body_name(&column.name), column.ty)),
+            Step::Absent => Arc::new(Column::absent(column.ty, chunk.rows)),
+        };
+        Chunk::new(self.steps.iter().zip(wanted).map(column).collect(), chunk.rows)
     }
 }
 
@@ -268,15 +371,13 @@ mod tests {
             b"[1,2]",
             b"",
         ];
-        let mut seen = Seen::default();
-        bodies.iter().for_each(|body| seen.note(body));
-        let columns = seen.columns();
+        let mut rows = Gather::new(Seen::default());
+        bodies.iter().for_each(|body| rows.push(&event(body)));
+        let (columns, chunk) = rows.take().unwrap();
         let typed: Vec<String> = columns[SYSTEM.len()..].iter().map(ToString::to_string).collect();
         assert_eq!(typed, ["temperature:real", "ok:bool", "Body_Body:string", "tag:dynamic", "deep:dynamic"]);
-        let mut rows = Rows::new(&columns);
-        bodies.iter().for_each(|body| rows.push(&event(body)));
-        let chunk = rows.take().unwrap();
         assert!(rows.take().is_none());
+        assert_eq!(Seen::of(&columns), *rows.seen());
         let of = |name: &str, row: usize| value(&chunk, &columns, name, row);
         assert_eq!(of("temperature", 0), Value::Real(20.0));
         assert_eq!(of("temperature", 2), Value::Null);
@@ -287,5 +388,26 @@ mod tests {
         assert_eq!(of("Body", 3).to_string(), "/wA=");
         assert_eq!(of("Body", 4).to_string(), "[1,2]");
         assert_eq!(of("Partition", 0), Value::Int(2));
+    }
+
+    #[test]
+    fn older_rows_have_the_columns_of_today() {
+        let mut rows = Gather::new(Seen::default());
+        rows.push(&event(br#"{"n":1,"s":"x"}"#));
+        rows.push(&event(br#"{"s":""}"#));
+        let (had, old) = rows.take().unwrap();
+        rows.push(&event(br#"{"n":0.5,"s":7,"new":true}"#));
+        let (wanted, _) = rows.take().unwrap();
+        let all = Conform::new(&had, &wanted, &Need::all());
+        let today = all.apply(&old, &wanted);
+        let of = |name: &str, row: usize| value(&today, &wanted, name, row);
+        assert_eq!((of("n", 0), of("n", 1)), (Value::Real(1.0), Value::Null));
+        assert_eq!(of("s", 0).to_string(), "x");
+        assert_eq!((of("new", 0), of("DeviceId", 1)), (Value::Null, Value::String("motor-1".into())));
+        assert_eq!(of("Body", 1).to_string(), r#"{"s":""}"#);
+        let only = Need { columns: Some(wanted.iter().map(|column| &*column.name == "n").collect()), ranges: vec![] };
+        let few = Conform::new(&had, &wanted, &only);
+        let used: Vec<&str> = (0..had.len()).filter(|at| few.uses(*at)).map(|at| &*had[at].name).collect();
+        assert_eq!(used, ["Body"], "a column that has widened is made of the bodies");
     }
 }

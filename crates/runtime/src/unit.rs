@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gantry_analytics::Warehouse;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
@@ -32,7 +31,7 @@ use crate::https::Https;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
-use crate::tables;
+use crate::tables::HubTables;
 use crate::token_server;
 
 /// How often queues are looked after.
@@ -187,7 +186,9 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        let warehouse = self.warehouse();
+        let tables = self.tables()?;
+        tasks.spawn(tables.upkeep());
+        let warehouse = tables.warehouse;
         let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
@@ -201,10 +202,12 @@ impl Unit {
     }
 
     /// The hub's tables.
-    fn warehouse(&self) -> Arc<Warehouse> {
+    fn tables(&self) -> anyhow::Result<HubTables> {
         let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
-        Arc::new(tables::warehouse(&events, &self.hub, &store, &self.monitoring))
+        let folder = self.config.data_folder.join("tables");
+        let kept = gantry_tables::Folder::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept)))
     }
 
     /// The HTTP side, with the jobs of the last run settled.

@@ -30,6 +30,11 @@ impl Builder {
         Builder { ty, data, nulls: Vec::new(), any_null: false }
     }
 
+    /// The type of its values.
+    pub fn ty(&self) -> Type {
+        self.ty
+    }
+
     /// How many values it has.
     pub fn len(&self) -> usize {
         self.data.len()

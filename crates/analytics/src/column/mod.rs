@@ -136,6 +136,14 @@ impl Column {
         }
     }
 
+    /// The texts of a column of JSON that nobody has looked into.
+    pub fn texts(&self) -> Option<&Strings> {
+        match &self.data {
+            Values::Json(texts, _) => Some(texts),
+            Values::Read(_) => None,
+        }
+    }
+
     /// Null marks, when there are nulls and the type needs marks.
     pub fn nulls(&self) -> Option<&[bool]> {
         self.nulls.as_deref()
@@ -259,6 +267,15 @@ pub fn gather(ty: Type, parts: &[&Column], places: &[Place]) -> Column {
     {
         let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
         return only.take(&rows);
+    }
+    // Texts of JSON stay as they were written.
+    let texts: Option<Vec<&Strings>> = parts.iter().map(|part| part.texts()).collect();
+    if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
+        let mut gathered = Strings::with_capacity(places.len());
+        for place in places {
+            gathered.push(texts.get(place.part as usize).map_or("null", |texts| texts.get(place.row as usize)));
+        }
+        return Column::json(gathered);
     }
     let mut builder = Builder::new(ty, places.len());
     for place in places {

@@ -44,7 +44,7 @@ impl Session<'_> {
         let schema = &rel.schema;
         match &rel.kind {
             RelKind::Table { database, name } => {
-                self.tables.scan(database, name, &self.need(rel), self.context(), &mut |chunk| {
+                self.tables.scan(database, name, &self.need_of(rel), self.context(), &mut |chunk| {
                     self.context().check()?;
                     sink(chunk)
                 })

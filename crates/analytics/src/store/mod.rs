@@ -6,6 +6,7 @@
 //! together, so that after a crash nothing is lost and nothing is there twice.
 
 mod definitions;
+pub mod maintenance;
 mod memory;
 mod stored;
 
@@ -91,6 +92,13 @@ pub struct Extent {
     pub spans: Vec<Span>,
     /// What the store needs to find it, and what happens when nobody knows of it any more.
     pub kept: Box<dyn std::any::Any + Send + Sync>,
+}
+
+impl Extent {
+    /// Whether none of its rows has a value of a column within a range, as far as is known.
+    pub fn misses(&self, column: u64, range: &Range) -> bool {
+        self.spans.iter().any(|span| span.column == column && range.misses(&span.low, &span.high))
+    }
 }
 
 impl std::fmt::Debug for Extent {

@@ -60,7 +60,7 @@ pub(crate) fn scan_extents<'e>(
         .collect();
     for extent in extents {
         context.check()?;
-        if need.ranges.iter().any(|range| is_outside(extent, columns[range.column].0, range)) {
+        if need.ranges.iter().any(|range| extent.misses(columns[range.column].0, range)) {
             continue;
         }
         let flow = store.read(extent, &wanted, &ranges, context, &mut |chunk| {
@@ -77,13 +77,4 @@ pub(crate) fn scan_extents<'e>(
         }
     }
     Ok(Flow::More)
-}
-
-/// Whether no row of an extent is within a range. A column that it does not have is null in all its rows, and no range
-/// holds null.
-fn is_outside(extent: &Extent, column: u64, range: &Range) -> bool {
-    match extent.spans.iter().find(|span| span.column == column) {
-        Some(span) => range.misses(&span.low, &span.high),
-        None => false,
-    }
 }

@@ -1,37 +1,57 @@
 //! The event log as a table.
 //!
-//! Which columns bodies have is found out by reading: each query reads on from where the last one had got, and notes
-//! the names it sees. A query then sees the log up to there.
+//! Most rows are in extents of the store, sorted by device and time; the newest are still in the log only. How far the
+//! extents reach is committed together with them, so a row is in an extent or behind that place in the log, never in
+//! both and never in neither. The rows behind are read when a query asks for them and kept until they are sealed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use gantry_analytics::pushdown::Need;
-use gantry_analytics::telemetry::{Event, Rows, Seen};
-use gantry_analytics::{Chunk, Context, Error, Flow, Result, Source, calendar};
+use gantry_analytics::pushdown::{Need, Range};
+use gantry_analytics::store::{Definitions, Extent, Rows, Snapshot, TableDefinition, TableStore};
+use gantry_analytics::telemetry::{Conform, Event, Gather, Seen};
+use gantry_analytics::{Chunk, Context, Error, Flow, Result, Source, sorted_rows};
 use gantry_hub::event::{MessageSource, StoredEvent};
 use gantry_hub::ports::{EventSource, LogError, Start};
-use gantry_identity::Timestamp;
 use gantry_kql::bound::Column;
+use gantry_kql::value::Type;
 
 use super::Waiter;
+use super::monitoring::ticks;
 
 /// Events read at once.
 const BATCH_EVENTS: usize = 4_096;
 /// Bytes read at once, about.
 const BATCH_BYTES: usize = 1 << 20;
+/// Rows behind the extents that are sealed into a new one.
+const SEAL_ROWS: usize = 32 * 1024;
+/// And bytes of their bodies, about.
+const SEAL_BYTES: usize = 16 << 20;
+/// Fewer are sealed when it was so long ago that any were: before the log lets them go.
+const SEAL_AFTER: Duration = Duration::from_secs(3600);
+/// Columns that rows of an extent are sorted by: device, then time.
+pub(super) const ORDER: [usize; 2] = [1, 0];
 
 /// Events of some kinds, as rows.
 pub struct EventTable {
+    name: &'static str,
+    about: &'static str,
     waiter: Waiter,
     events: Arc<dyn EventSource>,
-    about: &'static str,
+    store: Arc<dyn TableStore>,
     takes: fn(MessageSource) -> bool,
-    seen: Mutex<State>,
+    tail: Mutex<Option<Tail>>,
+    sealed: Mutex<Instant>,
+    seal_rows: usize,
 }
 
-#[derive(Default)]
-struct State {
-    seen: Seen,
+/// The rows behind the extents.
+struct Tail {
+    gather: Gather,
+    /// Rows as they were read, with the columns of their time.
+    chunks: Vec<(Vec<Column>, Chunk)>,
+    rows: usize,
+    bytes: usize,
     /// The next event of each partition that was not looked at.
     next: Vec<u64>,
 }
@@ -39,54 +59,237 @@ struct State {
 impl EventTable {
     /// The events that a function takes.
     pub(super) fn new(
-        waiter: Waiter,
-        events: Arc<dyn EventSource>,
+        name: &'static str,
         about: &'static str,
+        waiter: Waiter,
+        (events, store): (Arc<dyn EventSource>, Arc<dyn TableStore>),
         takes: fn(MessageSource) -> bool,
     ) -> Self {
-        Self { waiter, events, about, takes, seen: Mutex::default() }
+        Self {
+            name,
+            about,
+            waiter,
+            events,
+            store,
+            takes,
+            tail: Mutex::default(),
+            sealed: Mutex::new(Instant::now()),
+            seal_rows: SEAL_ROWS,
+        }
     }
 
-    /// Calls for each event of a partition from a number up to another, excluded.
-    fn each(
-        &self,
-        partition: u16,
-        from: u64,
-        to: u64,
-        f: &mut dyn FnMut(&StoredEvent) -> Result<Flow>,
-    ) -> Result<Flow> {
-        if from >= to {
-            return Ok(Flow::More);
+    /// The name of the table.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Seals the rows behind the extents when they are many, or have waited for long. Else nothing is read.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the store not written.
+    pub(super) fn seal(&self) -> Result<()> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.store.snapshot();
+        let next = cursors(&snapshot, self.name, self.events.partitions());
+        let mut waiting = 0;
+        for (partition, next) in (0..self.events.partitions()).zip(&next) {
+            let (begin, end) = self.ends(partition)?;
+            waiting += end.saturating_sub((*next).max(begin));
         }
-        let cursor =
-            self.waiter.wait(self.events.read(partition, Start::At(from))).map_err(|error| unreadable(&error))?;
-        let Some(mut cursor) = cursor else { return Ok(Flow::More) };
-        while cursor.position() < to {
-            let batch = self.waiter.wait(cursor.next(BATCH_EVENTS, BATCH_BYTES)).map_err(|error| unreadable(&error))?;
-            let Some(batch) = batch else { return Ok(Flow::More) };
-            for event in batch.events.iter().filter(|event| event.sequence_number < to) {
-                if (self.takes)(event.source) && f(event)? == Flow::Enough {
-                    return Ok(Flow::Enough);
+        let mut last = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting >= self.seal_rows as u64 || (waiting > 0 && last.elapsed() >= SEAL_AFTER) {
+            *last = Instant::now();
+            self.catch_up(&mut tail)?;
+            self.seal_tail(&mut tail)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on to the end of the log.
+    fn catch_up<'t>(&self, tail: &'t mut Option<Tail>) -> Result<&'t mut Tail> {
+        if tail.is_none() {
+            let snapshot = self.store.snapshot();
+            let known = snapshot.definitions.tables.get(self.name);
+            let seen = known.map_or_else(Seen::default, |table| Seen::of(&table.schema()));
+            let next = cursors(&snapshot, self.name, self.events.partitions());
+            *tail = Some(Tail { gather: Gather::new(seen), chunks: Vec::new(), rows: 0, bytes: 0, next });
+        }
+        for partition in 0..self.events.partitions() {
+            let (begin, end) = self.ends(partition)?;
+            loop {
+                let Some(open) = tail.as_mut() else { break };
+                let from = open.next[usize::from(partition)].max(begin);
+                if from >= end {
+                    break;
+                }
+                self.read_some(open, partition, from, end)?;
+                if open.rows >= self.seal_rows || open.bytes >= SEAL_BYTES {
+                    self.seal_tail(tail)?;
                 }
             }
         }
-        Ok(Flow::More)
+        let tail =
+            tail.as_mut().ok_or_else(|| Error::Table { table: self.name.into(), reason: "it is closed".into() })?;
+        tail.take();
+        Ok(tail)
     }
 
-    /// The number behind the last event of a partition, and of the first.
+    /// Reads a batch of a partition.
+    fn read_some(&self, tail: &mut Tail, partition: u16, from: u64, end: u64) -> Result<()> {
+        let wrong = |error: LogError| Error::Table { table: self.name.into(), reason: error.to_string() };
+        let cursor = self.waiter.wait(self.events.read(partition, Start::At(from))).map_err(wrong)?;
+        let Some(mut cursor) = cursor else {
+            tail.next[usize::from(partition)] = end;
+            return Ok(());
+        };
+        while cursor.position() < end {
+            let batch = self.waiter.wait(cursor.next(BATCH_EVENTS, BATCH_BYTES)).map_err(wrong)?;
+            let Some(batch) = batch else {
+                tail.next[usize::from(partition)] = end;
+                return Ok(());
+            };
+            for event in batch.events.iter().filter(|event| event.sequence_number < end && (self.takes)(event.source)) {
+                let module = event.identity.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
+                tail.gather.push(&row(event, event.identity.device.as_str(), module));
+                tail.rows += 1;
+                tail.bytes += event.body.len() + 128;
+                if tail.gather.is_full() {
+                    tail.chunks.extend(tail.gather.take());
+                }
+            }
+            tail.next[usize::from(partition)] = cursor.position().min(end);
+            if tail.rows >= self.seal_rows || tail.bytes >= SEAL_BYTES {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of the tail into an extent and forgets them.
+    fn seal_tail(&self, tail: &mut Option<Tail>) -> Result<()> {
+        let Some(open) = tail.as_mut() else { return Ok(()) };
+        open.take();
+        let columns = open.gather.seen().columns();
+        let chunks: Vec<Chunk> = open
+            .chunks
+            .iter()
+            .map(|(had, chunk)| Conform::new(had, &columns, &Need::all()).apply(chunk, &columns))
+            .collect();
+        let created = chunks.iter().filter_map(|chunk| newest(chunk)).max();
+        // Ids for the columns, as they will be in the definitions: the change below gives the same, because nobody
+        // else changes them.
+        let mut definitions = self.store.snapshot().definitions.clone();
+        define(&mut definitions, self.name, self.about, &columns);
+        let table = &definitions.tables[self.name];
+        let extent = match created {
+            None => None,
+            Some(created) => {
+                let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+                let sorted = sorted_rows(&columns, &chunks, &ORDER);
+                let rows = Rows { columns: &table.ids(), names: &names, chunks: &[sorted], created, tags: Vec::new() };
+                Some(self.store.write(&rows)?)
+            }
+        };
+        let next = open.next.clone();
+        self.store.change(&mut |snapshot| {
+            define(&mut snapshot.definitions, self.name, self.about, &columns);
+            let table = &snapshot.definitions.tables[self.name];
+            let id = table.id;
+            if let Some(extent) = &extent {
+                if table.ids() != extent.columns {
+                    return Err(Error::Table { table: self.name.into(), reason: "its columns have changed".into() });
+                }
+                snapshot.add(id, Arc::clone(extent));
+            }
+            snapshot.cursors.insert(id, next.clone());
+            Ok(())
+        })?;
+        (open.chunks, open.rows, open.bytes) = (Vec::new(), 0, 0);
+        Ok(())
+    }
+
+    /// The oldest number of a partition, and the number behind the last.
     fn ends(&self, partition: u16) -> Result<(u64, u64)> {
-        let state = self.waiter.wait(self.events.partition(partition)).map_err(|error| unreadable(&error))?;
+        let wrong = |error: LogError| Error::Table { table: self.name.into(), reason: error.to_string() };
+        let state = self.waiter.wait(self.events.partition(partition)).map_err(wrong)?;
         Ok(state.map_or((0, 0), |state| (state.begin, state.last.map_or(state.begin, |(number, _)| number + 1))))
     }
+
+    /// Calls for the rows of an extent.
+    fn scan_extent(
+        &self,
+        (extent, table): (&Extent, &TableDefinition),
+        columns: &[Column],
+        need: &Need,
+        context: &Context,
+        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow> {
+        let name = |id: u64| table.columns.iter().find(|column| column.id == id).map_or("", |column| &column.name);
+        let had: Vec<Column> = extent.columns.iter().map(|(id, ty)| Column::new(name(*id), *ty)).collect();
+        let place = |range: &Range| had.iter().position(|column| column.name == columns[range.column].name);
+        for range in &need.ranges {
+            if place(range).is_some_and(|at| extent.misses(extent.columns[at].0, range)) {
+                return Ok(Flow::More);
+            }
+        }
+        let conform = Conform::new(&had, columns, need);
+        let used: Vec<usize> = (0..had.len()).filter(|at| conform.uses(*at)).collect();
+        let wanted: Vec<(u64, Type)> = used.iter().map(|at| extent.columns[*at]).collect();
+        let ranges = need.ranges.iter().filter_map(|range| {
+            let at = place(range).filter(|at| had[*at].ty == columns[range.column].ty)?;
+            Some(Range { column: used.iter().position(|used| *used == at)?, ..range.clone() })
+        });
+        let ranges: Vec<Range> = ranges.collect();
+        self.store.read(extent, &wanted, &ranges, context, &mut |chunk| {
+            // Columns that are not used are not looked at; anything may stand in their place.
+            let found = |at: usize| used.iter().position(|used| *used == at).unwrap_or(0);
+            let all = if used.is_empty() {
+                Vec::new()
+            } else {
+                (0..had.len()).map(|at| Arc::clone(&chunk.columns[found(at)])).collect()
+            };
+            sink(conform.apply(&Chunk::new(all, chunk.rows), columns))
+        })
+    }
 }
 
-fn unreadable(error: &LogError) -> Error {
-    Error::Table { table: "of events".into(), reason: error.to_string() }
+impl Tail {
+    /// Rows that are gathered so far become a chunk.
+    fn take(&mut self) {
+        self.chunks.extend(self.gather.take());
+    }
 }
 
-/// Ticks of an instant.
-fn ticks(at: Timestamp) -> i64 {
-    calendar::UNIX_EPOCH.saturating_add(at.as_millis().saturating_mul(10_000))
+/// Where a table goes on in the log.
+fn cursors(snapshot: &Snapshot, name: &str, partitions: u16) -> Vec<u64> {
+    let table = snapshot.definitions.tables.get(name);
+    let mut next = table.and_then(|table| snapshot.cursors.get(&table.id).cloned()).unwrap_or_default();
+    next.resize(usize::from(partitions), 0);
+    next
+}
+
+/// Makes the definition of a table have these columns: new ones at the end, types as they are now.
+fn define(definitions: &mut Definitions, name: &str, about: &str, columns: &[Column]) {
+    let mut table = match definitions.tables.remove(name) {
+        Some(table) => table,
+        None => definitions.new_table(&[]),
+    };
+    about.clone_into(&mut table.docstring);
+    for column in columns {
+        match table.columns.iter_mut().find(|known| known.name == *column.name) {
+            Some(known) => known.ty = column.ty,
+            None => table.columns.push(definitions.new_column(column)),
+        }
+    }
+    definitions.tables.insert(name.to_owned(), table);
+}
+
+/// When the newest row of a chunk came, in ticks.
+fn newest(chunk: &Chunk) -> Option<i64> {
+    match chunk.columns[0].data() {
+        gantry_analytics::column::Data::Long(ticks) => ticks.iter().copied().max(),
+        _ => None,
+    }
 }
 
 fn row<'a>(event: &'a StoredEvent, device: &'a str, module: &'a str) -> Event<'a> {
@@ -112,45 +315,39 @@ impl Source for EventTable {
     }
 
     fn columns(&self) -> Result<Vec<Column>> {
-        let mut state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { seen, next } = &mut *state;
-        next.resize(usize::from(self.events.partitions()), 0);
-        for partition in 0..self.events.partitions() {
-            let (begin, end) = self.ends(partition)?;
-            let from = next[usize::from(partition)].max(begin);
-            self.each(partition, from, end, &mut |event| {
-                seen.note(&event.body);
-                Ok(Flow::More)
-            })?;
-            next[usize::from(partition)] = end;
-        }
-        Ok(seen.columns())
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.catch_up(&mut tail)?.gather.seen().columns())
     }
 
     fn scan(
         &self,
         columns: &[Column],
-        _: &Need,
+        need: &Need,
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
-        let next = self.seen.lock().unwrap_or_else(PoisonError::into_inner).next.clone();
-        let mut rows = Rows::new(columns);
-        for (partition, end) in (0..self.events.partitions()).zip(next) {
-            let (begin, _) = self.ends(partition)?;
-            let flow = self.each(partition, begin, end, &mut |event| {
-                let module = event.identity.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
-                rows.push(&row(event, event.identity.device.as_str(), module));
-                if !rows.is_full() {
-                    return Ok(Flow::More);
-                }
-                context.check()?;
-                rows.take().map_or(Ok(Flow::More), &mut *sink)
-            })?;
-            if flow == Flow::Enough {
+        // Extents and the rows behind them, of one instant.
+        let (snapshot, behind) = {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let behind = self.catch_up(&mut tail)?.chunks.clone();
+            (self.store.snapshot(), behind)
+        };
+        for (had, chunk) in &behind {
+            context.check()?;
+            if sink(Conform::new(had, columns, need).apply(chunk, columns))? == Flow::Enough {
                 return Ok(Flow::Enough);
             }
         }
-        rows.take().map_or(Ok(Flow::More), sink)
+        let Some(table) = snapshot.definitions.tables.get(self.name) else { return Ok(Flow::More) };
+        for extent in snapshot.extents_of(table.id).iter().rev() {
+            context.check()?;
+            if self.scan_extent((extent, table), columns, need, context, sink)? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+        }
+        Ok(Flow::More)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,49 +1,118 @@
 //! The tables of a hub: its events, its twins, and what monitoring knows.
 //!
-//! Nothing is kept twice. Tables of events read the event log when a query asks for them, so a message is visible as
-//! soon as it is acknowledged, none is lost and none is there twice; the others read what the hub and monitoring have.
+//! Tables of events are files with the event log as their newest part: a message is visible as soon as it is
+//! acknowledged, none is lost and none is there twice. The others read what the hub and monitoring have.
 
 mod events;
 mod monitoring;
 mod twins;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use gantry_analytics::{Source, Warehouse};
+use gantry_analytics::store::{TableStore, maintenance};
+use gantry_analytics::{Cancel, Context, Error, Limits, Result, Source, Warehouse};
 use gantry_hub::Hub;
 use gantry_hub::event::MessageSource;
 use gantry_hub::ports::{EventSource, Store};
+use gantry_kql::value::TICKS_PER_DAY;
 use gantry_monitoring::Monitoring;
+use tracing::warn;
 
-use events::EventTable;
+use events::{EventTable, ORDER};
 
 /// The name of the database.
 pub const DATABASE: &str = "telemetry";
 
+/// How often the log is looked at for rows to be sealed.
+const SEAL_PERIOD: Duration = Duration::from_secs(5);
+/// How often old rows go and small extents are merged.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(60);
+/// How long rows of events are kept when no policy says otherwise.
+const EVENTS_KEPT_TICKS: i64 = 30 * TICKS_PER_DAY;
+
 /// The tables of one hub.
-pub fn warehouse(
-    events: &Arc<dyn EventSource>,
-    hub: &Arc<Hub>,
-    store: &Arc<dyn Store>,
-    monitoring: &Arc<Monitoring>,
-) -> Warehouse {
-    let waiter = Waiter(tokio::runtime::Handle::current());
-    let of_log = |about, takes: fn(MessageSource) -> bool| -> Arc<dyn Source> {
-        Arc::new(EventTable::new(waiter.clone(), Arc::clone(events), about, takes))
-    };
-    let telemetry = of_log("Messages of devices and modules; a column for each name in their bodies.", |source| {
-        source == MessageSource::Telemetry
-    });
-    let reports = of_log("What the hub reports: changes of twins, devices made and deleted, connections.", |source| {
-        source != MessageSource::Telemetry
-    });
-    let mut tables = vec![("Telemetry".to_owned(), telemetry), ("DeviceEvents".to_owned(), reports)];
-    tables.push((
-        "Twins".to_owned(),
-        Arc::new(twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store))),
-    ));
-    tables.extend(monitoring::tables(monitoring));
-    Warehouse::new(DATABASE, tables)
+pub struct HubTables {
+    /// What is asked.
+    pub warehouse: Arc<Warehouse>,
+    events: Vec<Arc<EventTable>>,
+}
+
+impl HubTables {
+    /// Opens them.
+    pub fn new(
+        events: &Arc<dyn EventSource>,
+        hub: &Arc<Hub>,
+        store: &Arc<dyn Store>,
+        monitoring: &Arc<Monitoring>,
+        kept: Arc<dyn TableStore>,
+    ) -> Self {
+        let waiter = Waiter(tokio::runtime::Handle::current());
+        let of_log = |name, about, takes: fn(MessageSource) -> bool| {
+            let ports = (Arc::clone(events), Arc::clone(&kept));
+            Arc::new(EventTable::new(name, about, waiter.clone(), ports, takes))
+        };
+        let of_log = vec![
+            of_log("Telemetry", "Messages of devices and modules; a column for each name in their bodies.", |source| {
+                source == MessageSource::Telemetry
+            }),
+            of_log(
+                "DeviceEvents",
+                "What the hub reports: changes of twins, devices made and deleted, connections.",
+                |source| source != MessageSource::Telemetry,
+            ),
+        ];
+        let mut tables: Vec<(String, Arc<dyn Source>)> = Vec::new();
+        for table in &of_log {
+            tables.push((table.name().to_owned(), Arc::<EventTable>::clone(table)));
+        }
+        let twins = twins::TwinTable::new(waiter, Arc::clone(hub), Arc::clone(store));
+        tables.push(("Twins".to_owned(), Arc::new(twins)));
+        tables.extend(monitoring::tables(monitoring));
+        Self { warehouse: Arc::new(Warehouse::new(DATABASE, tables).with_store(kept)), events: of_log }
+    }
+
+    /// The upkeep, until the task is dropped: rows are sealed, merged, and go when they are old.
+    pub fn upkeep(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (warehouse, events) = (Arc::clone(&self.warehouse), self.events.clone());
+        async move {
+            let (mut seal, mut tend) = (tokio::time::interval(SEAL_PERIOD), tokio::time::interval(UPKEEP_PERIOD));
+            let mut failing = false;
+            loop {
+                let tending = tokio::select! {
+                    _ = seal.tick() => false,
+                    _ = tend.tick() => true,
+                };
+                let (warehouse, events) = (Arc::clone(&warehouse), events.clone());
+                // Reading, sorting and writing of files is no work for the threads of connections.
+                let work = move || if tending { self::tend(&warehouse, &events) } else { self::seal(&events) };
+                let done = tokio::task::spawn_blocking(work).await;
+                match done.unwrap_or_else(|error| Err(Error::Evaluation(error.to_string()))) {
+                    Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "tables are not tended"),
+                    Err(_) => {}
+                    Ok(()) => failing = false,
+                }
+            }
+        }
+    }
+}
+
+fn seal(events: &[Arc<EventTable>]) -> Result<()> {
+    events.iter().try_for_each(|table| table.seal())
+}
+
+fn tend(warehouse: &Warehouse, events: &[Arc<EventTable>]) -> Result<()> {
+    let store = &**warehouse.store();
+    let of_events = |name: &str| events.iter().any(|table| table.name() == name);
+    let now = monitoring::ticks(gantry_gateway::now());
+    maintenance::expire(store, now, &|name| of_events(name).then_some(EVENTS_KEPT_TICKS))?;
+    let names: Vec<String> = store.snapshot().definitions.tables.keys().cloned().collect();
+    for name in names {
+        let context = Context::new(now, Limits::default(), Cancel::default(), 0);
+        let order: &[usize] = if of_events(&name) { &ORDER } else { &[] };
+        while maintenance::merge(store, &name, order, &context)? {}
+    }
+    Ok(())
 }
 
 /// Waits for futures of this process on the threads of queries, which drive none themselves.

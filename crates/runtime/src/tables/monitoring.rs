@@ -56,6 +56,11 @@ pub fn tables(monitoring: &Arc<Monitoring>) -> Vec<(String, Arc<dyn Source>)> {
     ]
 }
 
+/// Ticks of an instant.
+pub fn ticks(at: Timestamp) -> i64 {
+    calendar::UNIX_EPOCH.saturating_add(at.as_millis().saturating_mul(10_000))
+}
+
 /// An instant, null when it never was.
 pub fn datetime(at: Timestamp) -> Value {
     let ticks = at.as_millis().checked_mul(10_000).and_then(|since| since.checked_add(calendar::UNIX_EPOCH));
