@@ -10,6 +10,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { kusto } from "./kusto.mjs";
 import { createProvisioning } from "./provisioning.mjs";
 
 export const TOKEN = "mock-token";
@@ -168,6 +169,14 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     refuse(response, 404, "NotFound", "There is no such path.");
   }
 
+  async function question(request, response, url) {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    if (!(request.headers.cookie ?? "").includes(COOKIE)) return refuse(response, 401, "Unauthorized", "Sign in first.");
+    if (request.headers["x-gantry-csrf"] !== "1") return refuse(response, 403, "Forbidden", "The header x-gantry-csrf is missing.");
+    answer(response, ...kusto(url.pathname, JSON.parse(text), motors));
+  }
+
   async function page(request, response, url) {
     const file = join(DIST, normalize(url.pathname === "/" ? "index.html" : url.pathname));
     try {
@@ -183,6 +192,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     const url = new URL(request.url, "http://localhost");
     const registering = /^\/[^/]+\/registrations\/([^/]+)\/register$/.exec(url.pathname);
     if (url.pathname.startsWith("/platform/v1/")) void platform(request, response, url);
+    else if (/^\/v[12]\/rest\//.test(url.pathname)) void question(request, response, url);
     else if (registering) answer(response, ...provisioning.register(decodeURIComponent(registering[1])));
     else if (vite) vite.middlewares(request, response);
     else void page(request, response, url);

@@ -9,7 +9,7 @@ mod texts;
 mod wire;
 
 pub use log::event_log;
-pub use texts::{json, query, shared_access_signature, twin};
+pub use texts::{json, kql, query, shared_access_signature, twin};
 pub use wire::{amqp_server, amqp_value, mqtt, mqtt5};
 
 pub use gantry_api::blob::survive_request as blob_request;
@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("event_log", event_log),
     ("event_record", event_record),
     ("json", json),
+    ("kql", kql),
     ("mqtt", mqtt),
     ("mqtt5", mqtt5),
     ("query", query),

@@ -119,3 +119,22 @@ fn merge(values: &mut Object, patch: &Object) {
         }
     }
 }
+
+/// A KQL text or command: read and bound, or refused with a place within the text.
+pub fn kql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let within = |faults: &[gantry_kql::Diagnostic]| {
+        assert!(!faults.is_empty(), "a refusal says why");
+        for fault in faults {
+            assert!(fault.span.end as usize <= text.len() && fault.position(text).line >= 1, "a place within the text");
+        }
+    };
+    let bound = gantry_kql::parse(text)
+        .and_then(|script| gantry_kql::bind(&script, &gantry_kql::EmptyCatalog, &std::collections::HashMap::new()));
+    if let Err(faults) = bound {
+        within(&faults);
+    }
+    if let Err(faults) = gantry_kql::command::parse(text) {
+        within(&faults);
+    }
+}

@@ -31,6 +31,11 @@ export function onSignedOut(callback: () => void): void {
   signedOut = callback;
 }
 
+/** Tells the page that the session has ended. */
+export function signedOutNow(): void {
+  signedOut();
+}
+
 export async function call<T>(method: string, path: string, body?: unknown, more: Record<string, string> = {}): Promise<T> {
   const headers: Record<string, string> = { accept: "application/json", ...more };
   if (method !== "GET") headers["x-gantry-csrf"] = "1";

@@ -1,0 +1,54 @@
+import { describe, expect, it } from "vitest";
+import { bars, fromAddress, isCommand, lines, nameInQuery, read, toAddress, toCsv, type Cell, type Result } from "./kusto";
+
+const result = (columns: [string, string][], rows: Cell[][], render: Partial<Result["render"]> = {}): Result => ({
+  columns: columns.map(([name, type]) => ({ name, type })), rows, render: { kind: "", title: "", x: null, y: [], ...render }, failure: "",
+});
+
+describe("answers", () => {
+  it("are the first result, how it is drawn, and why it ended", () => {
+    const error = { error: { "@message": "too many rows" } };
+    const read_ = read([
+      { FrameType: "DataTable", TableKind: "QueryProperties", Rows: [[1, "Visualization", '{"Visualization":"timechart","Title":"T","YColumns":"a, b"}']] },
+      { FrameType: "DataTable", TableKind: "PrimaryResult", Columns: [{ ColumnName: "a", ColumnType: "long" }], Rows: [[1], { OneApiErrors: [error] }] },
+      { FrameType: "DataSetCompletion", HasErrors: true, OneApiErrors: [error] },
+    ]);
+    expect(read_).toEqual({ columns: [{ name: "a", type: "long" }], rows: [[1]], render: { kind: "timechart", title: "T", x: null, y: ["a", "b"] }, failure: "too many rows" });
+  });
+});
+
+describe("texts", () => {
+  it("survive an address, whatever they say", () => {
+    for (const text of ["T | take 1", "print 'ä → 😀'", ""]) expect(fromAddress(toAddress(text))).toBe(text);
+    expect(fromAddress("%%")).toBe("");
+  });
+  it("are commands when a dot comes first", () => {
+    expect([".show tables", " // a\n .show tables", "T | take 1", "// .x"].map(isCommand)).toEqual([true, true, false, false]);
+  });
+  it("quote names that need it", () => {
+    expect(["a_1", "a b", "it's"].map(nameInQuery)).toEqual(["a_1", "['a b']", "['it\\'s']"]);
+  });
+  it("become CSV that others read", () => {
+    expect(toCsv(result([["a", "string"], ["b", "dynamic"]], [['x"y', { c: 1 }], ["", null]]))).toBe('a,b\r\n"x""y","{""c"":1}"\r\n,\r\n');
+  });
+});
+
+describe("charts", () => {
+  const [one, two] = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
+  it("have a line for each text and number, over the time", () => {
+    const drawn = lines(result([["t", "datetime"], ["d", "string"], ["v", "real"]], [[two, "a", 2], [one, "a", 1], [one, "b", null]]));
+    expect(drawn).toEqual({ isTime: true, x: [Date.parse(one) / 1000, Date.parse(two) / 1000], series: [{ name: "a", values: [1, 2] }, { name: "b", values: [null, null] }] });
+  });
+  it("spread the arrays of make-series", () => {
+    const drawn = lines(result([["d", "string"], ["v", "dynamic"], ["t", "dynamic"]], [["a", [1, 2], [one, two]]]));
+    expect(drawn?.series).toEqual([{ name: "a", values: [1, 2] }]);
+    expect(drawn?.isTime).toBe(true);
+  });
+  it("are none of what has no numbers", () => {
+    expect(lines(result([["a", "string"]], [["x"]]))).toBeNull();
+    expect(bars(result([["a", "string"]], [["x"]]))).toBeNull();
+  });
+  it("name bars by the first column that is no number", () => {
+    expect(bars(result([["n", "long"], ["a", "string"]], [[3, "x"]]))).toEqual([{ name: "x", value: 3 }]);
+  });
+});
