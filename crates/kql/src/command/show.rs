@@ -68,6 +68,7 @@ impl Reader<'_> {
                     return Ok(Kind::ShowSchema { databases, current: false, form: self.schema_form()? });
                 }
                 let detail = if self.at_end() { None } else { Some(self.words()) };
+                self.with()?;
                 Ok(Kind::ShowDatabases { name: databases.pop(), detail })
             }
             "database" => {
@@ -82,8 +83,9 @@ impl Reader<'_> {
                     return self.show_of(Entity::Database(None));
                 }
                 let word = self.peek();
-                if matches!(word.as_str(), "details" | "identity" | "policies" | "datastats") {
+                if matches!(word.as_str(), "details" | "identity" | "policies" | "datastats" | "entities") {
                     self.words();
+                    self.with()?;
                     return Ok(Kind::ShowDatabases { name: Some(String::new()), detail: Some(word) });
                 }
                 let name = self.table_name()?;
