@@ -1,232 +1,315 @@
-//! Management commands that tell about the tables.
+//! Management commands: what they do to the tables, and what they answer.
 //!
-//! What a command answers is what the reference answers, column by column. Commands that would change something are
-//! refused by name: tables are made of events and twins, nobody writes into them.
+//! A command answers what the reference answers, column by column (`answers.txt`). Everything that it changes is
+//! changed at once or not at all ([`TableStore::change`](crate::store::TableStore::change)). Tables that are made of
+//! what the platform has (`Telemetry`, `Twins`...) refuse to be written into, by name. A command that the language
+//! knows and this does not is refused by its name.
 
-use gantry_kql::bound::Column;
-use gantry_kql::command::{self, Command, Kind, SchemaForm, TableForm};
-use gantry_kql::value::{Type, Value};
-use serde_json::json;
+mod answers;
+mod exports;
+mod externals;
+mod functions;
+mod history;
+mod ingestion;
+mod mappings;
+mod policies;
+mod roles;
+mod schema;
+mod script;
+mod tables;
+mod views;
+
+use gantry_kql::command::{self, Command, Kind, Text};
+use gantry_kql::value::Value;
 
 use crate::engine::{self, Table};
-use crate::warehouse::{Ask, Rejected, Warehouse, World, rejected, small_table};
+use crate::error::Error;
+use crate::store::Snapshot;
+use crate::warehouse::{Ask, Rejected, Warehouse, rejected};
+use crate::world::World;
 
-const STRING: Type = Type::String;
+pub use ingestion::Ingested;
+pub(crate) use ingestion::settings_of;
+pub(crate) use policies::is_on;
 
-/// Runs a command, and the operators behind it over what it answers.
+/// A command while it runs.
+pub(crate) struct Run<'a> {
+    pub(crate) warehouse: &'a Warehouse,
+    pub(crate) ask: &'a Ask<'a>,
+    /// Its words: `.show tables`.
+    pub(crate) name: &'a str,
+    /// The text it stands in: of places.
+    pub(crate) text: &'a str,
+}
+
+type Answered = Result<Table, Rejected>;
+
+/// Runs a command.
 ///
 /// # Errors
-/// When it is none, or one that is not implemented.
+/// When it is none, or one that is not implemented, and what it says itself.
 pub fn run(warehouse: &Warehouse, ask: &Ask) -> Result<Vec<Table>, Rejected> {
-    let command = command::parse(ask.text).map_err(|wrong| rejected(&wrong, ask.text))?;
-    let world = World::new(warehouse, ask.now);
-    let table = answer(warehouse, &world, &command)?;
+    run_one(warehouse, ask, ask.text)
+}
+
+/// The words of a command, for the journal.
+pub fn kind_of(text: &str) -> String {
+    command::parse(text).map_or_else(|_| "Unknown".into(), |command| kind_name(&command.name))
+}
+
+/// `.set-or-append` is `SetOrAppend` in operations and journals.
+fn kind_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.flat_map(|word| [word[..1].to_uppercase(), word[1..].to_owned()]).collect()
+}
+
+fn run_one(warehouse: &Warehouse, ask: &Ask, text: &str) -> Result<Vec<Table>, Rejected> {
+    let command = command::parse(text).map_err(|wrong| rejected(&wrong, text))?;
+    let run = Run { warehouse, ask, name: &command.name, text };
+    let table = run.answer(&command)?;
     let Some(pipeline) = &command.pipeline else { return Ok(vec![table]) };
+    let world = run.world();
     let bound = gantry_kql::bind_over(pipeline, &world, (*table.schema).clone());
-    let bound = bound.map_err(|wrong| rejected(&wrong, ask.text))?;
+    let bound = bound.map_err(|wrong| rejected(&wrong, text))?;
     Ok(engine::run_over(&bound, &world, &ask.context(&bound.options), table.chunks))
 }
 
-fn answer(warehouse: &Warehouse, world: &World, command: &Command) -> Result<Table, Rejected> {
-    let is_ours = |names: &[String]| match names.iter().find(|name| !name.eq_ignore_ascii_case(warehouse.database())) {
-        Some(other) => Err(Rejected::Database(other.clone())),
-        None => Ok(()),
-    };
-    Ok(match &command.kind {
-        Kind::ShowVersion => small_table(
-            &[
-                ("BuildVersion", STRING),
-                ("BuildTime", Type::DateTime),
-                ("ServiceType", STRING),
-                ("ProductVersion", STRING),
-            ],
-            vec![vec![text_of(VERSION), Value::Null, text_of("Engine"), text_of(VERSION)]],
-        ),
-        Kind::ShowCluster => small_table(
-            &[("NodeId", STRING), ("Address", STRING), ("Name", STRING), ("StartTime", Type::DateTime)],
-            vec![vec![text_of("0"), text_of(""), text_of("gantry"), Value::Null]],
-        ),
-        Kind::ShowDatabases { name, detail: None } => {
-            is_ours(&name.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>())?;
-            databases(warehouse)
-        }
-        Kind::ShowSchema { databases, form, .. } => {
-            is_ours(databases)?;
-            match form {
-                SchemaForm::Rows | SchemaForm::Details => database_schema(warehouse, world)?,
-                SchemaForm::Json => database_schema_json(warehouse, world)?,
-                SchemaForm::Script => return Err(Rejected::NotImplemented(command.name.clone())),
+impl<'a> Run<'a> {
+    /// The tables as the caller sees them.
+    pub(crate) fn world(&self) -> World<'a> {
+        World::new(self.warehouse, self.ask.now, &self.ask.by)
+    }
+
+    /// Everything that is defined now.
+    fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+        self.warehouse.store().snapshot()
+    }
+
+    /// Changes everything at once.
+    fn change<T>(&self, edit: impl FnMut(&mut Snapshot) -> Result<T, Rejected>) -> Result<T, Rejected> {
+        change(self.warehouse, edit)
+    }
+
+    /// A text within the command, with what stands before it blank: places in it are places in the command.
+    fn in_place(&self, text: &Text) -> String {
+        let before = self.text.get(..text.span.start as usize).unwrap_or_default();
+        let mut padded: String = before.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        padded.push_str(&text.text);
+        padded
+    }
+
+    /// A name as the command gives it, without the database before it.
+    fn plain<'n>(&self, name: &'n str) -> &'n str {
+        let rest = |(database, rest): (&str, &'n str)| {
+            database.eq_ignore_ascii_case(self.warehouse.database()).then_some(rest)
+        };
+        name.split_once('.').and_then(rest).unwrap_or(name)
+    }
+
+    fn check_database(&self, name: Option<&str>) -> Result<(), Rejected> {
+        match name {
+            Some(name) if !name.is_empty() && !name.eq_ignore_ascii_case(self.warehouse.database()) => {
+                Err(Rejected::Database(name.to_owned()))
             }
+            _ => Ok(()),
         }
-        Kind::ShowTables { names, details: false } => tables(warehouse, names),
-        Kind::ShowTable { name, form: TableForm::Csl } => table_schema(warehouse, world, name, false)?,
-        Kind::ShowTable { name, form: TableForm::Json } => table_schema(warehouse, world, name, true)?,
-        Kind::ShowTable { name, form: TableForm::Row } => table_columns(world, name)?,
-        Kind::ShowFunctions { name: None } => small_table(
-            &[("Name", STRING), ("Parameters", STRING), ("Body", STRING), ("Folder", STRING), ("DocString", STRING)],
-            vec![],
-        ),
-        _ => return Err(Rejected::NotImplemented(command.name.clone())),
-    })
-}
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-fn text_of(text: impl Into<String>) -> Value {
-    Value::String(text.into())
-}
-
-fn databases(warehouse: &Warehouse) -> Table {
-    let columns = [
-        ("DatabaseName", STRING),
-        ("PersistentStorage", STRING),
-        ("Version", STRING),
-        ("IsCurrent", Type::Bool),
-        ("DatabaseAccessMode", STRING),
-        ("PrettyName", STRING),
-        ("ReservedSlot1", Type::Bool),
-        ("DatabaseId", Type::Guid),
-        ("InTransitionTo", STRING),
-    ];
-    let row = vec![
-        text_of(warehouse.database()),
-        text_of(""),
-        text_of("v1.0"),
-        Value::Bool(true),
-        text_of("ReadOnly"),
-        text_of(""),
-        Value::Null,
-        Value::Null,
-        text_of(""),
-    ];
-    small_table(&columns, vec![row])
-}
-
-fn tables(warehouse: &Warehouse, names: &[String]) -> Table {
-    let columns = [("TableName", STRING), ("DatabaseName", STRING), ("Folder", STRING), ("DocString", STRING)];
-    let row = |(name, source): (&str, &std::sync::Arc<dyn crate::Source>)| {
-        vec![text_of(name), text_of(warehouse.database()), text_of(""), text_of(source.about())]
-    };
-    let wanted = warehouse.sources().filter(|(name, _)| names.is_empty() || names.iter().any(|one| one == name));
-    small_table(&columns, wanted.map(row).collect())
-}
-
-/// Name of a table, what it holds, its columns.
-type Shown = (String, &'static str, Vec<Column>);
-
-/// Tables with their columns and what they hold.
-fn all(warehouse: &Warehouse, world: &World) -> Result<Vec<Shown>, Rejected> {
-    let mut all = Vec::new();
-    for (name, source) in warehouse.sources() {
-        all.push((name.to_owned(), source.about(), world.columns_of(name)?.unwrap_or_default()));
     }
-    Ok(all)
-}
 
-fn database_schema(warehouse: &Warehouse, world: &World) -> Result<Table, Rejected> {
-    let columns = [
-        ("DatabaseName", STRING),
-        ("TableName", STRING),
-        ("ColumnName", STRING),
-        ("ColumnType", STRING),
-        ("IsDefaultTable", Type::Bool),
-        ("IsDefaultColumn", Type::Bool),
-        ("PrettyName", STRING),
-        ("Version", STRING),
-    ];
-    let row = |table: &str, column: &str, ty: &str| {
-        let no = || Value::Bool(false);
-        vec![
-            text_of(warehouse.database()),
-            text_of(table),
-            text_of(column),
-            text_of(ty),
-            no(),
-            no(),
-            text_of(""),
-            text_of("v1.0"),
-        ]
-    };
-    let mut rows = vec![row("", "", "")];
-    for (name, _, columns) in all(warehouse, world)? {
-        rows.push(row(&name, "", ""));
-        rows.extend(columns.iter().map(|column| row(&name, &column.name, column.ty.system_name())));
+    /// Lets through who may write.
+    fn may_write(&self) -> Result<(), Rejected> {
+        if self.ask.by.may_write {
+            return Ok(());
+        }
+        let who = if self.ask.by.principal.is_empty() { "the caller" } else { &self.ask.by.principal };
+        Err(Rejected::Forbidden(format!("{who} is not authorized to run `{}`", self.name)))
     }
-    Ok(small_table(&columns, rows))
-}
 
-fn ordered_columns(columns: &[Column]) -> serde_json::Value {
-    let column =
-        |column: &Column| json!({"Name": &*column.name, "Type": column.ty.system_name(), "CslType": column.ty.name()});
-    columns.iter().map(column).collect()
-}
-
-fn database_schema_json(warehouse: &Warehouse, world: &World) -> Result<Table, Rejected> {
-    let mut tables = serde_json::Map::new();
-    for (name, about, columns) in all(warehouse, world)? {
-        let table =
-            json!({"Name": name, "Folder": "", "DocString": about, "OrderedColumns": ordered_columns(&columns)});
-        tables.insert(name, table);
+    fn answer(&self, command: &Command) -> Answered {
+        if !is_reading(&command.kind) {
+            self.may_write()?;
+        }
+        match &command.kind {
+            Kind::ShowVersion => Ok(schema::version()),
+            Kind::ShowCluster => Ok(schema::cluster()),
+            Kind::ShowDatabases { name, detail } => schema::databases(self, name.as_deref(), detail.as_deref()),
+            Kind::ShowSchema { databases, form, .. } => schema::show(self, databases, *form),
+            Kind::ShowTables { names, details } => tables::show(self, names, *details),
+            Kind::ShowTable { name, form } => tables::show_one(self, name, *form),
+            Kind::CreateTables { mode, tables, properties } => tables::create(self, *mode, tables, properties),
+            Kind::CreateTableLike { name, like, if_not_exists, properties } => {
+                tables::create_like(self, name, like, *if_not_exists, properties)
+            }
+            Kind::DropTables { names, if_exists } => tables::drop(self, names, *if_exists),
+            Kind::RenameTables(names) => tables::rename(self, names),
+            Kind::Describe { entity, what, text } => tables::describe(self, entity, what, text),
+            Kind::DescribeColumns { table, texts, merge } => tables::describe_columns(self, table, texts, *merge),
+            Kind::AlterColumn { table, column } => tables::alter_column(self, table, column),
+            Kind::DropColumns { table, columns, if_exists } => tables::drop_columns(self, table, columns, *if_exists),
+            Kind::RenameColumns(names) => tables::rename_columns(self, names),
+            Kind::ClearTable(name) => tables::clear(self, name),
+            Kind::IngestInline { table, properties, data } => ingestion::inline(self, table, properties, data),
+            Kind::Ingest { asynchronous, table, sources, properties } => {
+                ingestion::pull(self, *asynchronous, table, sources, properties)
+            }
+            Kind::IngestQuery { mode, asynchronous, table, properties, query } => {
+                ingestion::query(self, *mode, *asynchronous, table, properties, query)
+            }
+            Kind::CreateMapping { entity, mode, format, name, mapping } => {
+                mappings::create(self, entity, *mode, format, name, mapping)
+            }
+            Kind::DropMapping { entity, format, name } => mappings::drop(self, entity, format, name),
+            Kind::ShowMappings { entity, format, name } => {
+                mappings::show(self, entity, format.as_deref(), name.as_deref())
+            }
+            Kind::CreateFunction { mode, name, properties, parameters, body } => {
+                functions::create(self, *mode, name, properties, parameters, body)
+            }
+            Kind::DropFunctions { names, if_exists } => functions::drop(self, names, *if_exists),
+            Kind::ShowFunctions { name } => functions::show(self, name.as_deref()),
+            Kind::AlterPolicy { entities, policy, merge, value } => {
+                policies::alter(self, entities, policy, *merge, value)
+            }
+            Kind::DeletePolicy { entity, policy } => policies::delete(self, entity, policy),
+            Kind::ShowPolicy { entity, policy } => policies::show(self, entity, policy),
+            Kind::CreateView { mode, asynchronous, name, properties, source, query } => {
+                views::create(self, *mode, *asynchronous, name, properties, source, query)
+            }
+            Kind::DropView { name, if_exists } => views::drop(self, name, *if_exists),
+            Kind::EnableView { name, enabled } => views::enable(self, name, *enabled),
+            Kind::ShowViews { name, detail } => views::show(self, name.as_deref(), detail.as_deref()),
+            Kind::CreateExternalTable { .. } => externals::create(self, &command.kind),
+            Kind::DropExternalTable { name, if_exists } => externals::drop(self, name, *if_exists),
+            Kind::ShowExternalTables { name, detail } => externals::show(self, name.as_deref(), detail.as_deref()),
+            Kind::Export { .. } => exports::export(self, &command.kind),
+            Kind::CreateExport { name, over, target, properties, query } => {
+                exports::create(self, name, over, target, properties, query)
+            }
+            Kind::DropExport(name) => exports::drop(self, name),
+            Kind::EnableExport { name, enabled } => exports::enable(self, name, *enabled),
+            Kind::ShowExports { name, detail } => exports::show(self, name.as_deref(), detail.as_deref()),
+            Kind::ShowOperations(id) => Ok(history::operations(self, id.as_deref())),
+            Kind::ShowQueries { running } => Ok(history::queries(self, *running)),
+            Kind::ShowCommands { queries } => Ok(history::commands(self, *queries)),
+            Kind::ShowIngestionFailures => Ok(history::failures(self)),
+            Kind::ShowExtents(table) => history::extents(self, table.as_deref()),
+            Kind::ShowCapacity => Ok(history::capacity(self)),
+            Kind::ShowDiagnostics => Ok(history::diagnostics(self)),
+            Kind::CancelQuery(id) => Ok(history::cancel(self, id)),
+            Kind::ShowPrincipals(entity) => roles::show(self, entity.as_ref()),
+            Kind::Roles { change, entity, role, principals, notes } => {
+                roles::change(self, *change, entity, role, principals, notes)
+            }
+            Kind::ExecuteScript { properties, commands } => script::run(self, properties, commands),
+            Kind::CancelOperation(_) | Kind::NotImplemented => Err(Rejected::NotImplemented(command.name.clone())),
+        }
     }
-    let schema = json!({"Databases": {warehouse.database(): {
-        "Name": warehouse.database(),
-        "Tables": tables,
-        "ExternalTables": {},
-        "MaterializedViews": {},
-        "Functions": {},
-        "MajorVersion": 1,
-        "MinorVersion": 0,
-        "DatabaseAccessMode": "ReadOnly",
-    }}});
-    Ok(small_table(&[("DatabaseSchema", STRING)], vec![vec![text_of(schema.to_string())]]))
 }
 
-fn known(world: &World, name: &str) -> Result<Vec<Column>, Rejected> {
-    world.columns_of(name)?.ok_or_else(|| Rejected::Text {
-        code: "SEM0100",
-        line: 1,
-        column: 1,
-        message: format!("table `{name}` was not found"),
-    })
+/// Whether a command leaves everything as it is. A script asks for each of its commands.
+fn is_reading(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ShowVersion
+            | Kind::ShowCluster
+            | Kind::ShowDatabases { .. }
+            | Kind::ShowSchema { .. }
+            | Kind::ShowTables { .. }
+            | Kind::ShowTable { .. }
+            | Kind::ShowMappings { .. }
+            | Kind::ShowFunctions { .. }
+            | Kind::ShowPolicy { .. }
+            | Kind::ShowViews { .. }
+            | Kind::ShowExternalTables { .. }
+            | Kind::ShowExports { .. }
+            | Kind::ShowOperations(_)
+            | Kind::ShowQueries { .. }
+            | Kind::ShowCommands { .. }
+            | Kind::ShowIngestionFailures
+            | Kind::ShowExtents(_)
+            | Kind::ShowCapacity
+            | Kind::ShowDiagnostics
+            | Kind::ShowPrincipals(_)
+            | Kind::ExecuteScript { .. }
+            | Kind::NotImplemented
+    )
 }
 
-fn table_schema(warehouse: &Warehouse, world: &World, name: &str, as_json: bool) -> Result<Table, Rejected> {
-    let columns = known(world, name)?;
-    let about =
-        warehouse.sources().find(|(known, _)| *known == name).map(|(_, source)| source.about()).unwrap_or_default();
-    let schema = if as_json {
-        json!({"Name": name, "Folder": "", "DocString": about, "OrderedColumns": ordered_columns(&columns)}).to_string()
-    } else {
-        columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    };
-    let shape = [
-        ("TableName", STRING),
-        ("Schema", STRING),
-        ("DatabaseName", STRING),
-        ("Folder", STRING),
-        ("DocString", STRING),
-    ];
-    let row = vec![text_of(name), text_of(schema), text_of(warehouse.database()), text_of(""), text_of(about)];
-    Ok(small_table(&shape, vec![row]))
+/// Changes everything at once: what the edit refuses is what is answered.
+pub(crate) fn change<T>(
+    warehouse: &Warehouse,
+    mut edit: impl FnMut(&mut Snapshot) -> Result<T, Rejected>,
+) -> Result<T, Rejected> {
+    let (mut done, mut refused) = (None, None);
+    let changed = warehouse.store().change(&mut |snapshot| match edit(snapshot) {
+        Ok(value) => {
+            done = Some(value);
+            Ok(())
+        }
+        Err(wrong) => {
+            refused = Some(wrong);
+            Err(Error::Cancelled)
+        }
+    });
+    match (changed, refused, done) {
+        (_, Some(wrong), _) => Err(wrong),
+        (Err(error), ..) => Err(error.into()),
+        (Ok(_), None, Some(value)) => Ok(value),
+        (Ok(_), None, None) => Err(Rejected::Wrong("nothing was changed".into())),
+    }
 }
 
-fn table_columns(world: &World, name: &str) -> Result<Table, Rejected> {
-    let shape = [
-        ("AttributeName", STRING),
-        ("AttributeType", STRING),
-        ("ExtentSize", Type::Long),
-        ("CompressionRatio", Type::Real),
-        ("IndexSize", Type::Long),
-        ("IndexSizePercent", Type::Real),
-        ("OriginalSize", Type::Long),
-        ("AttributeId", Type::Guid),
-        ("SharedIndexSize", Type::Long),
-        ("StorageEngineVersion", STRING),
-    ];
-    let row = |column: &Column| {
-        let mut row = vec![text_of(&*column.name), text_of(column.ty.system_name())];
-        row.resize(shape.len(), Value::Null);
-        row
-    };
-    Ok(small_table(&shape, known(world, name)?.iter().map(row).collect()))
+/// Characters of a name.
+const NAME_LEN_MAX: usize = 1_024;
+
+/// A name that something may have.
+fn check_name(kind: &str, name: &str) -> Result<(), Rejected> {
+    let fits = !name.is_empty()
+        && name.chars().count() <= NAME_LEN_MAX
+        && name.trim() == name
+        && !name.chars().any(char::is_control)
+        && name != "*";
+    if fits { Ok(()) } else { Err(Rejected::Wrong(format!("`{name}` cannot be the name of a {kind}"))) }
+}
+
+/// A property of `with (...)` by its name, whatever its case.
+pub(crate) fn property<'p>(properties: &'p [(String, Value)], name: &str) -> Option<&'p Value> {
+    properties.iter().rev().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// The same as a text.
+pub(crate) fn text_property(properties: &[(String, Value)], name: &str) -> Option<String> {
+    property(properties, name).map(ToString::to_string)
+}
+
+/// The same as a flag.
+pub(crate) fn flag(properties: &[(String, Value)], name: &str) -> Result<bool, Rejected> {
+    match property(properties, name) {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(other) => gantry_kql::value::parse_bool(&other.to_string())
+            .ok_or_else(|| Rejected::Wrong(format!("`{name}` must be true or false, not `{other}`"))),
+    }
+}
+
+/// Refuses properties that nobody reads.
+fn only_known(properties: &[(String, Value)], known: &[&str]) -> Result<(), Rejected> {
+    let unknown = properties.iter().find(|(name, _)| !known.iter().any(|one| one.eq_ignore_ascii_case(name)));
+    match unknown {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(Rejected::Wrong(format!("property `{name}` is not known here; there are {}", known.join(", "))))
+        }
+    }
+}
+
+/// A value as JSON, for what is stored.
+fn json_of(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Long(value) => (*value).into(),
+        Value::Real(value) => (*value).into(),
+        other => other.to_string().into(),
+    }
 }
