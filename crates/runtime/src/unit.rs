@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_analytics::Warehouse;
+use gantry_analytics_api::kusto::Queues;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
@@ -188,7 +189,11 @@ impl Unit {
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         let warehouse = self.warehouse();
-        let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
+        let queues = Queues::new(Arc::clone(&self.blobs));
+        queues.prepare().await.context("making the containers of ingestion")?;
+        tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
+        tasks.spawn(tables::export(Arc::clone(&warehouse)));
+        let https = Https::new(Arc::new(api), warehouse, queues, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
 
@@ -204,7 +209,7 @@ impl Unit {
     fn warehouse(&self) -> Arc<Warehouse> {
         let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
-        Arc::new(tables::warehouse(&events, &self.hub, &store, &self.monitoring))
+        Arc::new(tables::warehouse(&events, &self.hub, &store, &self.monitoring, &self.config.external_data))
     }
 
     /// The HTTP side, with the jobs of the last run settled.

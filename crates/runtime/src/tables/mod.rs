@@ -5,17 +5,23 @@
 
 mod events;
 mod monitoring;
+mod places;
 mod twins;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_analytics::{Source, Warehouse};
 use gantry_hub::Hub;
 use gantry_hub::event::MessageSource;
 use gantry_hub::ports::{EventSource, Store};
 use gantry_monitoring::Monitoring;
+use tracing::warn;
+
+use crate::config::ExternalData;
 
 use events::EventTable;
+use places::Places;
 
 /// The name of the database.
 pub const DATABASE: &str = "telemetry";
@@ -26,6 +32,7 @@ pub fn warehouse(
     hub: &Arc<Hub>,
     store: &Arc<dyn Store>,
     monitoring: &Arc<Monitoring>,
+    external: &ExternalData,
 ) -> Warehouse {
     let waiter = Waiter(tokio::runtime::Handle::current());
     let of_log = |about, takes: fn(MessageSource) -> bool| -> Arc<dyn Source> {
@@ -43,7 +50,23 @@ pub fn warehouse(
         Arc::new(twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store))),
     ));
     tables.extend(monitoring::tables(monitoring));
-    Warehouse::new(DATABASE, tables)
+    Warehouse::new(DATABASE, tables).with_outside(Arc::new(Places::new(waiter, external)))
+}
+
+/// How often continuous exports are looked at.
+const EXPORT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Runs the continuous exports when they are due.
+pub async fn export(warehouse: Arc<Warehouse>) {
+    let mut timer = tokio::time::interval(EXPORT_PERIOD);
+    loop {
+        timer.tick().await;
+        let warehouse = Arc::clone(&warehouse);
+        let now = gantry_analytics::calendar::UNIX_EPOCH + gantry_gateway::now().as_millis() * 10_000;
+        if let Err(error) = tokio::task::spawn_blocking(move || warehouse.export_due(now)).await {
+            warn!(%error, "continuous exports were not run");
+        }
+    }
 }
 
 /// Waits for futures of this process on the threads of queries, which drive none themselves.
