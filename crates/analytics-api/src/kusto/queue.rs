@@ -116,7 +116,7 @@ impl Queues {
     pub(super) fn identity_token(&self, by: &By) -> String {
         let until = gantry_api::now().plus(LIFE).as_millis();
         let said = json!({"principal": by.principal, "application": by.application, "until": until}).to_string();
-        let signature = self.blobs.account().keys.primary.sign_parts(&[PROOF, said.as_bytes()]);
+        let signature = self.blobs.account().keys.primary.sign(&[PROOF, said.as_bytes()].concat());
         format!("{}.{}", URL_SAFE_NO_PAD.encode(said), URL_SAFE_NO_PAD.encode(signature))
     }
 
@@ -126,7 +126,7 @@ impl Queues {
         let (said, signature) = (URL_SAFE_NO_PAD.decode(said).ok()?, URL_SAFE_NO_PAD.decode(signature).ok()?);
         let keys = &self.blobs.account().keys;
         let matches =
-            [&keys.primary, &keys.secondary].iter().any(|key| same(&key.sign_parts(&[PROOF, &said]), &signature));
+            [&keys.primary, &keys.secondary].iter().any(|key| same(&key.sign(&[PROOF, &said].concat()), &signature));
         let said: Json = serde_json::from_slice(&said).ok()?;
         let text = |name: &str| said.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
         let holds = said.get("until").and_then(Json::as_i64).is_some_and(|until| until > gantry_api::now().as_millis());

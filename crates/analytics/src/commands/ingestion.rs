@@ -295,6 +295,16 @@ pub(super) fn operation(run: &Run, asynchronous: bool, kind: &str, work: impl Fn
     if asynchronous { Ok(Answer::of("Operation").with(&[("OperationId", guid(&id))]).table()) } else { answered }
 }
 
+/// What the reference calls it.
+pub(super) fn kind_of(mode: IngestMode) -> &'static str {
+    match mode {
+        IngestMode::Set => "TableSet",
+        IngestMode::Append => "TableAppend",
+        IngestMode::SetOrAppend => "TableSetOrAppend",
+        IngestMode::SetOrReplace => "TableSetOrReplace",
+    }
+}
+
 /// Rows of a query.
 pub(super) fn query(
     run: &Run,
@@ -308,13 +318,7 @@ pub(super) fn query(
     check_not_built_in(run, table)?;
     check_name("table", table)?;
     only_known(properties, PROPERTIES)?;
-    let kind = match mode {
-        IngestMode::Set => "TableSet",
-        IngestMode::Append => "TableAppend",
-        IngestMode::SetOrAppend => "TableSetOrAppend",
-        IngestMode::SetOrReplace => "TableSetOrReplace",
-    };
-    operation(run, asynchronous, kind, |_| {
+    operation(run, asynchronous, kind_of(mode), |_| {
         let written = query_into(run, mode, table, properties, query)?;
         let mut answer = Answer::of("SetTable");
         for (id, size, rows) in &written.extents {

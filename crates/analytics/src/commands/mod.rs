@@ -54,7 +54,12 @@ pub fn run(warehouse: &Warehouse, ask: &Ask) -> Result<Vec<Table>, Rejected> {
 
 /// The words of a command, for the journal.
 pub fn kind_of(text: &str) -> String {
-    command::parse(text).map_or_else(|_| "Unknown".into(), |command| kind_name(&command.name))
+    let Ok(command) = command::parse(text) else { return "Unknown".into() };
+    match command.kind {
+        Kind::IngestQuery { mode, .. } => ingestion::kind_of(mode).into(),
+        Kind::Ingest { .. } => "DataIngestPull".into(),
+        _ => kind_name(&command.name.replace(" async", "")),
+    }
 }
 
 /// `.set-or-append` is `SetOrAppend` in operations and journals.

@@ -35,17 +35,17 @@ pub fn split(text: &str) -> Vec<Text> {
 pub fn masked(text: &str) -> String {
     let (mut out, mut at, mut is_start) = (String::with_capacity(text.len()), 0, true);
     while let Some(c) = text[at..].chars().next() {
-        if matches!(c, 'h' | 'H')
-            && is_start
-            && let Ok(Some(end)) = crate::lex::string_end(text, at)
-        {
-            out.push_str("h'*****'");
-            at = end;
-            continue;
-        }
+        let end = if text[at..].starts_with("//") {
+            at + text[at..].find('\n').unwrap_or(text.len() - at)
+        } else if is_start && let Ok(Some(end)) = crate::lex::string_end(text, at) {
+            end
+        } else {
+            at + c.len_utf8()
+        };
+        let is_secret = matches!(c, 'h' | 'H') && end > at + 1;
+        out.push_str(if is_secret { "h'*****'" } else { &text[at..end] });
         is_start = !c.is_alphanumeric() && c != '_';
-        out.push(c);
-        at += c.len_utf8();
+        at = end;
     }
     out
 }

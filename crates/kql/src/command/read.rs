@@ -17,6 +17,9 @@ pub(super) fn body(text: &str) -> &str {
     rest
 }
 
+/// What somebody may be.
+const ROLES: [&str; 7] = ["admins", "users", "viewers", "unrestrictedviewers", "ingestors", "monitors", "owners"];
+
 /// Where `<|` is, outside of texts and comments.
 fn split(text: &str) -> Option<usize> {
     let mut at = 0;
@@ -603,6 +606,9 @@ impl Reader<'_> {
     fn roles(&mut self, change: RoleChange) -> Result<Kind> {
         let Some(entity) = self.entity()? else { return Ok(Kind::NotImplemented) };
         let role = self.words();
+        if !ROLES.contains(&role.as_str()) {
+            return Ok(Kind::NotImplemented);
+        }
         let mut principals = Vec::new();
         if !(change == RoleChange::Set && self.p.eat_word("none")) {
             self.p.expect_sign("(")?;
@@ -621,12 +627,7 @@ impl Reader<'_> {
     /// Whether `ENTITY role (...)` stands here, and not what is dropped itself.
     fn is_role(&mut self) -> bool {
         let (at, name) = (self.p.at, self.name.clone());
-        let is = matches!(self.entity(), Ok(Some(_)))
-            && matches!(
-                self.words().as_str(),
-                "admins" | "users" | "viewers" | "unrestrictedviewers" | "ingestors" | "monitors" | "owners"
-            )
-            && self.p.is_sign("(");
+        let is = matches!(self.entity(), Ok(Some(_))) && ROLES.contains(&self.words().as_str()) && self.p.is_sign("(");
         (self.p.at, self.name) = (at, name);
         is
     }

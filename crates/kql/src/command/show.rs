@@ -79,7 +79,7 @@ impl Reader<'_> {
                 if self.eat("schema") {
                     return Ok(Kind::ShowSchema { databases: Vec::new(), current: true, form: self.schema_form()? });
                 }
-                if matches!(self.peek().as_str(), "policy" | "ingestion" | "principals") {
+                if matches!(self.peek().as_str(), "policy" | "ingestion" | "principals" | "extents") {
                     return self.show_of(Entity::Database(None));
                 }
                 let word = self.peek();
@@ -216,6 +216,9 @@ impl Reader<'_> {
         }
         if self.eat("principals") {
             return Ok(Kind::ShowPrincipals(Some(entity)));
+        }
+        if matches!(entity, Entity::Database(_) | Entity::Cluster) && self.eat("extents") {
+            return Ok(Kind::ShowExtents(None));
         }
         if self.eat("ingestion") {
             if self.eat("mappings") {
