@@ -11,6 +11,6 @@ use gantry_analytics::Warehouse;
 use gantry_api::{Api, Routes};
 
 /// Every route of these heads.
-pub fn routes(api: &Arc<Api>, warehouse: Arc<Warehouse>) -> Routes {
-    gantry_api::guarded::<kusto::Failure>(api, kusto::routes(warehouse))
+pub fn routes(api: &Arc<Api>, warehouse: Arc<Warehouse>, queues: Arc<kusto::Queues>) -> Routes {
+    gantry_api::guarded::<kusto::Failure>(api, kusto::routes(warehouse, queues))
 }

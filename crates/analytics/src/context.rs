@@ -62,10 +62,11 @@ pub struct Context {
     pub limits: Limits,
     cancel: Cancel,
     deadline: Instant,
-    memory: AtomicU64,
+    memory: Arc<AtomicU64>,
     regexes: Mutex<HashMap<String, Arc<Regex>>>,
     random: AtomicU64,
     options: Vec<(String, gantry_kql::value::Value)>,
+    principal: String,
 }
 
 impl Context {
@@ -76,10 +77,38 @@ impl Context {
             limits,
             cancel,
             deadline: Instant::now() + std::time::Duration::from_secs(limits.seconds_max),
-            memory: AtomicU64::new(0),
+            memory: Arc::default(),
             regexes: Mutex::default(),
             random: AtomicU64::new(seed),
             options: Vec::new(),
+            principal: String::new(),
+        }
+    }
+
+    /// With who asks.
+    #[must_use]
+    pub fn with_principal(self, principal: &str) -> Context {
+        Context { principal: principal.to_owned(), ..self }
+    }
+
+    /// Who asks, as `current_principal()` says it.
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// The context of a query within this one: the same instant, limits and memory.
+    #[must_use]
+    pub fn within(&self) -> Context {
+        Context {
+            now: self.now,
+            limits: self.limits,
+            cancel: self.cancel.clone(),
+            deadline: self.deadline,
+            memory: Arc::clone(&self.memory),
+            regexes: Mutex::default(),
+            random: AtomicU64::new(self.random()),
+            options: Vec::new(),
+            principal: self.principal.clone(),
         }
     }
 

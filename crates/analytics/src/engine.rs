@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
-use gantry_kql::bound::{Bound, Expr, Rel, Render, Schema};
+use gantry_kql::bound::{Bound, Column, Expr, Rel, Render, Schema};
 use gantry_kql::value::Value;
 
 use crate::chunk::Chunk;
@@ -28,6 +28,37 @@ pub trait Tables: Send + Sync {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow>;
+
+    /// Calls for the rows of a materialized view.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn scan_view(&self, view: &str, _: &Context, _: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+        Err(Error::Table { table: view.to_owned(), reason: "there are no materialized views here".into() })
+    }
+
+    /// Calls for the rows of an external table.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn scan_external(&self, table: &str, _: &Context, _: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {
+        Err(Error::Table { table: table.to_owned(), reason: "there are no external tables here".into() })
+    }
+
+    /// Calls for the rows of files somewhere else, read into these columns.
+    ///
+    /// # Errors
+    /// When they may not be read, or cannot.
+    fn scan_external_data(
+        &self,
+        _: &[String],
+        _: &[(String, Value)],
+        _: &[Column],
+        _: &Context,
+        _: &mut dyn FnMut(Chunk) -> Result<Flow>,
+    ) -> Result<Flow> {
+        Err(Error::NotImplemented("externaldata".into()))
+    }
 }
 
 /// A world without tables.

@@ -45,6 +45,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The caller may not read a table.
+    #[error("access to `{table}` is forbidden: {reason}")]
+    Forbidden {
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -58,6 +66,7 @@ impl Error {
             Error::Timeout(_) => "E_QUERY_TIMEOUT",
             Error::Cancelled => "E_QUERY_CANCELLED",
             Error::Table { .. } => "E_TABLE_READ",
+            Error::Forbidden { .. } => "Forbidden",
         }
     }
 }

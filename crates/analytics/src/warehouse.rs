@@ -6,18 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gantry_kql::bound::{Bound, Column, Rel, RelKind, Schema};
+use gantry_kql::Diagnostic;
+use gantry_kql::bound::{Column, Schema};
 use gantry_kql::value::{Type, Value};
-use gantry_kql::{Catalog, Diagnostic, StoredFunction};
 
 use crate::chunk::Chunk;
 use crate::column::Builder;
 use crate::context::{Cancel, Context, Limits};
-use crate::engine::{self, Frame, Session, Table, Tables};
+use crate::engine::{self, Table};
 use crate::error::{Error, Result};
+use crate::journal::{Entry, Journal, new_guid};
 use crate::operators::Flow;
+use crate::outside::{NoOutside, Outside};
 use crate::pushdown::Need;
-use crate::store::{MemoryStore, Snapshot, StoredTable, TableStore};
+use crate::store::{MemoryStore, TableStore};
+use crate::world::World;
 
 /// Rows of one table, as the platform has them now.
 pub trait Source: Send + Sync {
@@ -63,13 +66,31 @@ pub struct Ask<'a> {
     pub rows_wanted: Option<u64>,
     /// Stops it from outside.
     pub cancel: Cancel,
+    /// Who asks.
+    pub by: By,
+}
+
+/// Who asks, and what they may do beside reading.
+#[derive(Debug, Clone, Default)]
+pub struct By {
+    /// Who, as `current_principal()` says it: `policy=service`, `user=admin`.
+    pub principal: String,
+    /// With which program.
+    pub application: String,
+    /// What the client calls its request.
+    pub request_id: String,
+    /// May write into tables and define things.
+    pub may_write: bool,
+    /// May say who may do what.
+    pub may_administer: bool,
 }
 
 impl Ask<'_> {
     /// What every part of the query shares, given what `set` says in its text.
     pub(crate) fn context(&self, options: &[(String, Value)]) -> Arc<Context> {
         let limits = (self.limits)(options);
-        Arc::new(Context::new(self.now, limits, self.cancel.clone(), seed()).with_options(options))
+        let context = Context::new(self.now, limits, self.cancel.clone(), seed()).with_options(options);
+        Arc::new(context.with_principal(&self.by.principal))
     }
 }
 
@@ -89,10 +110,45 @@ pub enum Rejected {
     },
     /// There is no such database.
     Database(String),
+    /// There is no such thing.
+    NotFound {
+        /// `Table`, `Function`...
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is one of this name.
+    Exists {
+        /// `Table`, `Function`...
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// What was asked makes no sense here, or not now.
+    Wrong(String),
+    /// The caller may not do it.
+    Forbidden(String),
     /// A command that the reference knows and this does not.
     NotImplemented(String),
     /// It could not be run.
     Run(Error),
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Rejected::Text { code, line, column, message } => {
+                let word = if code.starts_with("SYN") { "Syntax" } else { "Semantic" };
+                write!(f, "{word} error: {code}: {message} [line:position={line}:{column}]")
+            }
+            Rejected::Database(name) => write!(f, "Entity ID '{name}' of kind 'Database' was not found."),
+            Rejected::NotFound { kind, name } => write!(f, "Entity ID '{name}' of kind '{kind}' was not found."),
+            Rejected::Exists { kind, name } => write!(f, "Entity ID '{name}' of kind '{kind}' already exists."),
+            Rejected::Wrong(message) | Rejected::Forbidden(message) => f.write_str(message),
+            Rejected::NotImplemented(what) => write!(f, "{what} is not implemented"),
+            Rejected::Run(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<Error> for Rejected {
@@ -106,6 +162,8 @@ pub struct Warehouse {
     database: String,
     sources: BTreeMap<String, Arc<dyn Source>>,
     store: Arc<dyn TableStore>,
+    outside: Arc<dyn Outside>,
+    journal: Journal,
 }
 
 impl Warehouse {
@@ -115,7 +173,25 @@ impl Warehouse {
             database: database.into(),
             sources: sources.into_iter().collect(),
             store: Arc::new(MemoryStore::default()),
+            outside: Arc::new(NoOutside),
+            journal: Journal::default(),
         }
+    }
+
+    /// With places outside that texts may name.
+    #[must_use]
+    pub fn with_outside(self, outside: Arc<dyn Outside>) -> Warehouse {
+        Warehouse { outside, ..self }
+    }
+
+    /// Files that texts may name.
+    pub fn outside(&self) -> &Arc<dyn Outside> {
+        &self.outside
+    }
+
+    /// What runs and what has been.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// With another store for what is written.
@@ -134,12 +210,44 @@ impl Warehouse {
     /// # Errors
     /// When the text cannot be run. A query that fails on the way is no error: its tables say so.
     pub fn query(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
-        deeply(|| self.query_here(ask))
+        self.noted(ask, "Query", || deeply(|| self.query_here(ask)))
+    }
+
+    /// Works, with a note in the journal of what it was and how it ended.
+    fn noted(
+        &self,
+        ask: &Ask,
+        kind: &str,
+        work: impl FnOnce() -> std::result::Result<Vec<Table>, Rejected>,
+    ) -> std::result::Result<Vec<Table>, Rejected> {
+        let entry = Entry {
+            activity: new_guid(),
+            request_id: ask.by.request_id.clone(),
+            kind: kind.to_owned(),
+            text: gantry_kql::command::masked(ask.text),
+            principal: ask.by.principal.clone(),
+            application: ask.by.application.clone(),
+            started: ask.now,
+            duration: 0,
+            state: "InProgress",
+            failure: String::new(),
+        };
+        let mut running = self.journal.begin(entry, ask.cancel.clone());
+        let tables = work();
+        match &tables {
+            Ok(tables) => match tables.iter().find_map(|table| table.failure.as_ref()) {
+                None => running.ended("Completed", String::new()),
+                Some(Error::Cancelled) => running.ended("Cancelled", String::new()),
+                Some(error) => running.ended("Failed", error.to_string()),
+            },
+            Err(rejected) => running.ended("Failed", rejected.to_string()),
+        }
+        tables
     }
 
     fn query_here(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
         self.check_database(ask.database)?;
-        let world = World::new(self, ask.now);
+        let world = World::new(self, ask.now, &ask.by);
         let script = gantry_kql::parse(ask.text).map_err(|wrong| rejected(&wrong, ask.text))?;
         let parameters = ask.parameters.iter().cloned().collect();
         let bound = gantry_kql::bind(&script, &world, &parameters).map_err(|wrong| rejected(&wrong, ask.text))?;
@@ -165,12 +273,18 @@ impl Warehouse {
     /// # Errors
     /// When it is none, or one that is not implemented.
     pub fn command(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
-        deeply(|| crate::commands::run(self, ask))
+        self.check_database(ask.database)?;
+        self.noted(ask, &crate::commands::kind_of(ask.text), || deeply(|| crate::commands::run(self, ask)))
     }
 
     /// The name of the database.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// A table that is made of what the platform has.
+    pub(crate) fn source(&self, name: &str) -> Option<&Arc<dyn Source>> {
+        self.sources.get(name)
     }
 
     /// Names and sources of its tables.
@@ -184,7 +298,9 @@ impl Warehouse {
 const STACK_BYTES: usize = 64 << 20;
 
 /// Works on a thread with room for the deepest tree. A fault of ours in it is an error and ends nobody else's work.
-fn deeply<T: Send>(work: impl FnOnce() -> std::result::Result<T, Rejected> + Send) -> std::result::Result<T, Rejected> {
+pub(crate) fn deeply<T: Send>(
+    work: impl FnOnce() -> std::result::Result<T, Rejected> + Send,
+) -> std::result::Result<T, Rejected> {
     let failed = || Rejected::Run(Error::Evaluation("the query ended without an answer".into()));
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("query".into()).stack_size(STACK_BYTES);
@@ -205,7 +321,7 @@ fn cut(table: &mut Table, wanted: u64) {
 }
 
 /// What chance begins with: it may differ from query to query, and need not be secret.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
@@ -218,85 +334,6 @@ pub(crate) fn rejected(wrong: &[Diagnostic], text: &str) -> Rejected {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
     Rejected::Text { code: first.code.engine(), line, column, message: first.message.clone() }
-}
-
-/// The tables as one query sees them: columns that it has asked for stay as they were.
-pub(crate) struct World<'a> {
-    warehouse: &'a Warehouse,
-    pub(crate) snapshot: Arc<Snapshot>,
-    now: i64,
-    columns: std::sync::Mutex<BTreeMap<String, Vec<Column>>>,
-}
-
-impl<'a> World<'a> {
-    pub(crate) fn new(warehouse: &'a Warehouse, now: i64) -> World<'a> {
-        World { warehouse, snapshot: warehouse.store.snapshot(), now, columns: std::sync::Mutex::default() }
-    }
-
-    pub(crate) fn columns_of(&self, name: &str) -> Result<Option<Vec<Column>>> {
-        let Some(source) = self.warehouse.sources.get(name) else {
-            return Ok(self.snapshot.definitions.tables.get(name).map(|table| table.schema()));
-        };
-        let mut known = self.columns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(columns) = known.get(name) {
-            return Ok(Some(columns.clone()));
-        }
-        let columns = source.columns()?;
-        known.insert(name.to_owned(), columns.clone());
-        Ok(Some(columns))
-    }
-}
-
-impl Catalog for World<'_> {
-    fn default_database(&self) -> String {
-        self.warehouse.database.clone()
-    }
-
-    fn database(&self, name: &str) -> Option<String> {
-        name.eq_ignore_ascii_case(&self.warehouse.database).then(|| self.warehouse.database.clone())
-    }
-
-    fn tables(&self, _: &str) -> Vec<String> {
-        let written = self.snapshot.definitions.tables.keys();
-        self.warehouse.sources.keys().chain(written).cloned().collect()
-    }
-
-    fn table(&self, _: &str, name: &str) -> Option<Vec<Column>> {
-        self.columns_of(name).ok().flatten()
-    }
-
-    fn function(&self, _: &str, name: &str) -> Option<StoredFunction> {
-        let function = self.snapshot.definitions.functions.get(name)?;
-        Some(StoredFunction { parameters: function.parameters.clone(), body: function.body.clone() })
-    }
-
-    fn resolve_open(&self, rel: &Rel) -> Option<Vec<Column>> {
-        let RelKind::Evaluate { input: Some(input), plugin, arguments } = &rel.kind else { return None };
-        let bound = Bound { queries: Vec::new(), options: Vec::new(), materialized: Vec::new(), scalars: Vec::new() };
-        let context = Arc::new(Context::new(self.now, Limits::default(), Cancel::default(), 0));
-        let session = Session::new(&bound, self, &context);
-        session.open(input, plugin.name, arguments, &Frame::default()).ok().map(|(columns, _)| columns)
-    }
-}
-
-impl Tables for World<'_> {
-    fn scan(
-        &self,
-        _: &str,
-        table: &str,
-        need: &Need,
-        context: &Context,
-        sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
-    ) -> Result<Flow> {
-        let missing = || Error::Table { table: table.to_owned(), reason: "it is gone".into() };
-        let Some(source) = self.warehouse.sources.get(table) else {
-            let definition = self.snapshot.definitions.tables.get(table).ok_or_else(missing)?;
-            let store = &*self.warehouse.store;
-            return StoredTable { store, snapshot: &self.snapshot, definition }.scan(need, context, sink);
-        };
-        let columns = self.columns_of(table)?.ok_or_else(missing)?;
-        source.scan(&columns, need, context, sink)
-    }
 }
 
 /// A small table made of rows of texts and other values.

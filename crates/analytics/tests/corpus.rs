@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gantry_analytics::{Ask, Cancel, Limits, Table, Warehouse};
+use gantry_analytics::{Ask, By, Cancel, Limits, Table, Warehouse};
 use gantry_kql::value::{Dynamic, Type, Value};
 use serde_json::Value as Json;
 
@@ -76,6 +76,7 @@ fn check(record: &Json) -> Result<(), String> {
         limits: &|_| Limits { seconds_max: 20, ..Limits::default() },
         rows_wanted: None,
         cancel: Cancel::default(),
+        by: By::default(),
     };
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| warehouse.query(&ask)));
     let tables = ran.map_err(|_| "panicked".to_owned())?.map_err(|error| format!("{error:?}"))?;

@@ -14,8 +14,11 @@ const QUERY: &[Parameter] = &[
 fn asks(method: Method, path: &str, id: &'static str, about: &'static str) -> Operation {
     let access = Access::Platform(Permissions::DEVICES_READ);
     let row = Operation::new(Head::Kusto, method.clone(), path, id, access, about);
-    if method == Method::GET { row.query(QUERY) } else { row.takes_bytes() }
+    if method == Method::GET { row.query(QUERY) } else { row.takes_bytes().up_to(TEXT_BYTES_MAX) }
 }
+
+/// Largest body with a text: data within commands is in it.
+const TEXT_BYTES_MAX: usize = 4 << 20;
 
 const V2: &str = "A query in KQL; answers frames of version 2.";
 const V1: &str = "A query in KQL, or a management command; answers tables of version 1.";
@@ -45,6 +48,25 @@ pub fn command() -> Operation {
     asks(Method::POST, "/v1/rest/mgmt", "Kusto_Command", "A management command; answers tables of version 1.")
 }
 
+const INGEST: &[Parameter] = &[
+    Parameter { name: "streamFormat", about: "The format of the data: csv, json..." },
+    Parameter { name: "mappingName", about: "A mapping of the table." },
+    Parameter { name: "sourceKind", about: "`uri`: the body names where the data is." },
+];
+
+/// Largest body of one piece of data: the reference's limit.
+const INGEST_BYTES_MAX: usize = 10 << 20;
+
+/// Data into a table.
+pub fn ingest() -> Operation {
+    let about = "Data into a table, at once: bytes of a format, gzip or not. Data of one request id comes in once.";
+    let access = Access::Platform(Permissions::DEVICES_READ | Permissions::RULES_MANAGE);
+    Operation::new(Head::Kusto, Method::POST, "/v1/rest/ingest/{database}/{table}", "Kusto_Ingest", access, about)
+        .query(INGEST)
+        .takes_bytes()
+        .up_to(INGEST_BYTES_MAX)
+}
+
 fn open(path: &str, id: &'static str, about: &'static str) -> Operation {
     Operation::new(Head::Kusto, Method::GET, path, id, Access::Anyone, about)
 }
@@ -61,6 +83,6 @@ pub fn ping() -> Operation {
 }
 
 /// All of them.
-pub fn operations() -> [Operation; 7] {
-    [query_2(), get_query_2(), query_1(), get_query_1(), command(), metadata(), ping()]
+pub fn operations() -> [Operation; 8] {
+    [query_2(), get_query_2(), query_1(), get_query_1(), command(), ingest(), metadata(), ping()]
 }

@@ -102,9 +102,14 @@ pub fn routes(api: impl Into<Arc<Api>>) -> Routes {
 /// body, whole and within its bounds. `E` is the shape in which that crate refuses.
 pub fn guarded<E: From<Refused> + IntoResponse + 'static>(api: &Arc<Api>, routes: Routes) -> Routes {
     routes.layered(|row, one| {
-        one.route_layer(from_fn_with_state((Arc::clone(api), Arc::clone(row)), auth::admit_as::<E>))
-            .route_layer(from_fn(body::read_whole_as::<E>))
-            .route_layer(DefaultBodyLimit::disable())
+        let admit = from_fn_with_state((Arc::clone(api), Arc::clone(row)), auth::admit_as::<E>);
+        let read = from_fn_with_state(row.body_bytes_max, body::read_whole_as::<E>);
+        // What is larger than most is read only of who may call.
+        let one = match row.body_bytes_max > body::BODY_BYTES_MAX {
+            true => one.route_layer(read).route_layer(admit),
+            false => one.route_layer(admit).route_layer(read),
+        };
+        one.route_layer(DefaultBodyLimit::disable())
     })
 }
 

@@ -164,6 +164,8 @@ pub struct Operation {
     pub about: &'static str,
     /// Parameters of its query, beside the version.
     pub query: &'static [Parameter],
+    /// Largest body in bytes. One that is larger than most is read only of who may call.
+    pub body_bytes_max: usize,
     pub(crate) body: Body,
 }
 
@@ -186,8 +188,15 @@ impl Operation {
             throttle: None,
             about,
             query: &[],
+            body_bytes_max: crate::body::BODY_BYTES_MAX,
             body: Body::Nothing,
         }
+    }
+
+    /// Takes bodies of so many bytes.
+    #[must_use]
+    pub fn up_to(self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self }
     }
 
     /// Counts as this.

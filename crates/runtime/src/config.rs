@@ -49,6 +49,8 @@ pub struct Config {
     pub blobs: BlobsConfig,
     /// File upload.
     pub file_upload: FileUploadConfig,
+    /// Files outside that questions about telemetry may name.
+    pub external_data: ExternalData,
     /// Mail.
     pub mail: Mail,
     /// The token server's role.
@@ -307,6 +309,14 @@ pub struct FileUploadConfig {
     pub azure_connection_string: String,
 }
 
+/// Files outside that questions about telemetry may name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalData {
+    /// Beginnings of their addresses: `file:///folder/`, `https://host/`.
+    pub allow: Vec<String>,
+}
+
 impl std::fmt::Debug for FileUploadConfig {
     /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -465,6 +475,11 @@ impl Config {
         self.provisioning.allocation_policy()?;
         self.provisioning.limits()?;
         ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");
+        for one in &self.external_data.allow {
+            let rest = ["file:///", "https://", "http://"].iter().find_map(|scheme| one.strip_prefix(scheme));
+            let names = rest.is_some_and(|rest| !rest.is_empty());
+            ensure!(names, "external_data.allow: `{one}` is not as `file:///folder/` or `https://host/`");
+        }
         self.c2d.check("c2d")?;
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;

@@ -15,6 +15,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use gantry_analytics::Warehouse;
+use gantry_analytics_api::kusto::Queues;
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
 use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes, process};
@@ -61,6 +62,7 @@ impl Https {
     pub fn new(
         api: Arc<Api>,
         warehouse: Arc<Warehouse>,
+        queues: Arc<Queues>,
         blobs: BlobService,
         tokens: Option<Tokens>,
         gateway: Gateway,
@@ -77,11 +79,13 @@ impl Https {
             .on(process::metrics(), render_metrics)
             .with_state(shared);
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
-        let tables = gantry_analytics_api::routes(&api, warehouse);
+        let tables = gantry_analytics_api::routes(&api, warehouse, Arc::clone(&queues));
         let routes = gantry_api::routes(api).merge(tables).merge(own).merge(tokens);
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
-        Self { router: routes.otherwise(page::serve).into_router().layer(layer) }
+        let router = routes.otherwise(page::serve).into_router().layer(layer);
+        // Queues have addresses within the account of the blobs.
+        Self { router: router.layer(from_fn_with_state(queues, gantry_analytics_api::kusto::divert)) }
     }
 }
 

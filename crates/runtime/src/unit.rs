@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use gantry_analytics_api::kusto::Queues;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
@@ -189,7 +190,11 @@ impl Unit {
         let tables = self.tables()?;
         tasks.spawn(tables.upkeep());
         let warehouse = tables.warehouse;
-        let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
+        let queues = Queues::new(Arc::clone(&self.blobs));
+        queues.prepare().await.context("making the containers of ingestion")?;
+        tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
+        tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
+        let https = Https::new(Arc::new(api), warehouse, queues, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
 
@@ -207,7 +212,7 @@ impl Unit {
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
         let folder = self.config.data_folder.join("tables");
         let kept = gantry_tables::Folder::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept)))
+        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, (Arc::new(kept), &self.config.external_data)))
     }
 
     /// The HTTP side, with the jobs of the last run settled.

@@ -31,6 +31,11 @@ impl Failure {
         }
     }
 
+    /// More than is taken at once.
+    pub fn too_large(message: impl Into<String>) -> Failure {
+        Failure { status: StatusCode::PAYLOAD_TOO_LARGE, permanent: false, ..Failure::bad_request(message) }
+    }
+
     /// Too many at once.
     pub fn busy() -> Failure {
         Failure {
@@ -46,25 +51,36 @@ impl Failure {
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Failure {
         match rejected {
-            Rejected::Text { code, line, column, message } => {
-                let syntax = code.starts_with("SYN");
-                let (word, kind) = if syntax {
-                    ("Syntax error", "Kusto.Data.Exceptions.SyntaxException")
+            Rejected::Text { code, .. } => {
+                let kind = if code.starts_with("SYN") {
+                    "Kusto.Data.Exceptions.SyntaxException"
                 } else {
-                    ("Semantic error", "Kusto.Data.Exceptions.SemanticException")
+                    "Kusto.Data.Exceptions.SemanticException"
                 };
-                let told = format!("{word}: {code}: {message} [line:position={line}:{column}]");
+                let told = rejected.to_string();
                 Failure { inner: Some((code, kind, told.clone())), ..Failure::bad_request(told) }
             }
-            Rejected::Database(name) => Failure {
+            Rejected::Database(_) | Rejected::NotFound { .. } => Failure {
                 code: "BadRequest_EntityNotFound",
                 kind: "Kusto.Data.Exceptions.EntityNotFoundException",
-                ..Failure::bad_request(format!("Entity ID '{name}' of kind 'Database' was not found."))
+                ..Failure::bad_request(rejected.to_string())
             },
-            Rejected::NotImplemented(what) => Failure {
+            Rejected::Exists { .. } => Failure {
+                code: "BadRequest_EntityNameAlreadyExists",
+                kind: "Kusto.Data.Exceptions.EntityNameAlreadyExistsException",
+                ..Failure::bad_request(rejected.to_string())
+            },
+            Rejected::Wrong(message) => Failure::bad_request(message),
+            Rejected::Forbidden(message) => Failure {
+                status: StatusCode::FORBIDDEN,
+                code: "Forbidden",
+                kind: "Kusto.Data.Exceptions.KustoUnauthorizedException",
+                ..Failure::bad_request(message)
+            },
+            Rejected::NotImplemented(_) => Failure {
                 status: StatusCode::NOT_IMPLEMENTED,
                 code: "General_NotImplemented",
-                ..Failure::bad_request(format!("{what} is not implemented"))
+                ..Failure::bad_request(rejected.to_string())
             },
             Rejected::Run(error) => error.into(),
         }
@@ -85,6 +101,12 @@ impl From<Error> for Failure {
             Error::NotImplemented(_) => Failure {
                 status: StatusCode::NOT_IMPLEMENTED,
                 code: "General_NotImplemented",
+                ..Failure::bad_request(message)
+            },
+            Error::Forbidden { .. } => Failure {
+                status: StatusCode::FORBIDDEN,
+                code: "Forbidden",
+                kind: "Kusto.Data.Exceptions.KustoUnauthorizedException",
                 ..Failure::bad_request(message)
             },
             Error::Table { .. } => Failure {

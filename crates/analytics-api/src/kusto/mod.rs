@@ -5,6 +5,8 @@
 
 mod failure;
 mod frames;
+mod ingest;
+mod queue;
 mod request;
 
 use std::sync::Arc;
@@ -13,14 +15,15 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use gantry_analytics::{Table, Warehouse};
-use gantry_api::{Routes, kusto};
-use gantry_kql::value::DateTime;
+use gantry_analytics::{By, Table, Warehouse, small_table};
+use gantry_api::{Caller, Permissions, Routes, Who, kusto};
+use gantry_kql::value::{DateTime, Type, Value};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 pub use failure::Failure;
 use frames::Ids;
+pub use queue::{Queues, divert};
 use request::Request;
 
 /// Queries that run at once; each has a thread of its own.
@@ -31,14 +34,16 @@ const WAITING_MAX: usize = 64;
 #[derive(Clone)]
 struct Shared {
     warehouse: Arc<Warehouse>,
+    queues: Arc<Queues>,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 /// The routes.
-pub fn routes(warehouse: Arc<Warehouse>) -> Routes {
+pub fn routes(warehouse: Arc<Warehouse>, queues: Arc<Queues>) -> Routes {
     let shared = Shared {
         warehouse,
+        queues,
         running: Arc::new(Semaphore::new(QUERIES_MAX)),
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     };
@@ -48,6 +53,7 @@ pub fn routes(warehouse: Arc<Warehouse>) -> Routes {
         .on(kusto::query_1(), query_1)
         .on(kusto::get_query_1(), query_1)
         .on(kusto::command(), query_1)
+        .on(kusto::ingest(), ingest::ingest)
         .on(kusto::metadata(), metadata)
         .on(kusto::ping(), || async { "" })
         .with_state(shared)
@@ -57,35 +63,86 @@ async fn metadata() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], json!({"AzureAD": null, "dSTS": null}).to_string()).into_response()
 }
 
+/// Who asks, as the tables know them. Whoever may write rules, which change devices, may write into tables; who
+/// administers the platform says who may do what.
+fn by(caller: &Caller, request_id: &str, application: &str) -> By {
+    let kind = match caller.who {
+        Who::User(_) => "user",
+        Who::Policy(_) => "policy",
+        Who::Device(_) => "device",
+    };
+    By {
+        principal: format!("{kind}={}", caller.name()),
+        application: application.to_owned(),
+        request_id: request_id.to_owned(),
+        may_write: caller.permissions.contains(Permissions::RULES_MANAGE),
+        may_administer: caller.permissions.contains(Permissions::POLICIES_MANAGE),
+    }
+}
+
 async fn query_2(
     State(shared): State<Shared>,
     Query(query): Query<Vec<(String, String)>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = Request::read(&body, &query, &headers)?;
-    let ids = ids(&request);
-    let tables = run(&shared, request, false).await?;
+    let ids = ids(&request.request_id);
+    let tables = run(&shared, request, &caller, false).await?;
     Ok(answer(frames::version_2(&tables, &ids), &ids))
 }
 
 async fn query_1(
     State(shared): State<Shared>,
     Query(query): Query<Vec<(String, String)>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = Request::read(&body, &query, &headers)?;
-    let (ids, command) = (ids(&request), request.text.trim_start().starts_with('.'));
-    let tables = run(&shared, request, command).await?;
+    let (ids, command) = (ids(&request.request_id), gantry_kql::command::is_command(&request.text));
+    if let Some(table) = of_ingestion(&shared, &request, &caller, &headers)? {
+        return Ok(answer(frames::command_1(&[table]), &ids));
+    }
+    let tables = run(&shared, request, &caller, command).await?;
     let text = if command { frames::command_1(&tables) } else { frames::version_1(&tables, &ids) };
     Ok(answer(text, &ids))
 }
 
-fn ids(request: &Request) -> Ids {
+/// The commands of clients of queued ingestion, which ask for addresses of ours.
+fn of_ingestion(
+    shared: &Shared,
+    request: &Request,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> Result<Option<Table>, Failure> {
+    let words: Vec<&str> = request.text.split_ascii_whitespace().collect();
+    let text = |text: &str| Value::String(text.to_owned());
+    let by = by(caller, &request.request_id, &request.application);
+    let table = match words.as_slice() {
+        [".get", "ingestion", "resources"] => {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+            let rows = shared.queues.resources(host).into_iter().map(|(kind, root)| vec![text(kind), text(&root)]);
+            small_table(&[("ResourceTypeName", Type::String), ("StorageRoot", Type::String)], rows.collect())
+        }
+        [".get", "kusto", "identity", "token"] => {
+            let token = shared.queues.identity_token(&by);
+            small_table(&[("AuthorizationContext", Type::String)], vec![vec![text(&token)]])
+        }
+        _ => return Ok(None),
+    };
+    if !by.may_write {
+        return Err(
+            gantry_analytics::Rejected::Forbidden(format!("{} is not authorized to ingest", by.principal)).into()
+        );
+    }
+    Ok(Some(table))
+}
+
+fn ids(request_id: &str) -> Ids {
     let activity = uuid::Uuid::new_v4().to_string();
-    let request =
-        if request.request_id.is_empty() { format!("unspecified;{activity}") } else { request.request_id.clone() };
+    let request = if request_id.is_empty() { format!("unspecified;{activity}") } else { request_id.to_owned() };
     Ids { request, activity, now: DateTime(now()).to_string() }
 }
 
@@ -95,11 +152,15 @@ fn now() -> i64 {
 }
 
 /// Runs a text on a thread of its own, when it is its turn.
-async fn run(shared: &Shared, request: Request, command: bool) -> Result<Vec<Table>, Failure> {
+async fn run(shared: &Shared, request: Request, caller: &Caller, command: bool) -> Result<Vec<Table>, Failure> {
     let Ok(_waits) = shared.waiting.clone().try_acquire_owned() else { return Err(Failure::busy()) };
     let Ok(turn) = shared.running.clone().acquire_owned().await else { return Err(Failure::busy()) };
     let warehouse = Arc::clone(&shared.warehouse);
     let cancel = gantry_analytics::Cancel::default();
+    let mut by = by(caller, &request.request_id, &request.application);
+    if request.is_read_only() {
+        (by.may_write, by.may_administer) = (false, false);
+    }
     // A client that hangs up drops this future, and with it the query.
     let guard = CancelOnDrop(cancel.clone());
     let work = tokio::task::spawn_blocking(move || {
@@ -112,6 +173,7 @@ async fn run(shared: &Shared, request: Request, command: bool) -> Result<Vec<Tab
             limits: &|set| request.limits(set),
             rows_wanted: request.rows_wanted(),
             cancel,
+            by,
         };
         if command { warehouse.command(&run) } else { warehouse.query(&run) }
     });

@@ -21,6 +21,8 @@ pub struct Request {
     pub parameters: Vec<(String, String)>,
     /// What the client calls the request.
     pub request_id: String,
+    /// The program that asks.
+    pub application: String,
     options: Vec<(String, Json)>,
 }
 
@@ -82,6 +84,7 @@ impl Request {
             request_id: header
                 .or_else(|| part("ClientRequestId").and_then(|id| id.as_str().map(str::to_owned)))
                 .unwrap_or_default(),
+            application: headers.get("x-ms-app").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
             options: pairs(part("Options")),
         })
     }
@@ -124,6 +127,15 @@ impl Request {
             limits.seconds_max = 3_600;
         }
         limits
+    }
+
+    /// The client wants nothing to be changed.
+    pub fn is_read_only(&self) -> bool {
+        let names = ["request_readonly", "request_readonly_hardline"];
+        names.iter().filter_map(|name| self.option(name)).any(|value| match value {
+            Json::String(text) => text.eq_ignore_ascii_case("true"),
+            other => other.as_bool().unwrap_or(false),
+        })
     }
 
     /// Rows after which a result ends in silence.

@@ -155,8 +155,8 @@ fn ticks(op: Binary, left: Cell, right: Cell, ty: Type) -> Value {
             Binary::Add => a.checked_add(b),
             Binary::Subtract => a.checked_sub(b),
             Binary::Divide if ty == Type::Real => return Value::Real(a as f64 / b as f64),
-            Binary::Divide => (b != 0).then(|| a / b),
-            Binary::Modulo => (b != 0).then(|| a.rem_euclid(b)),
+            Binary::Divide => (b != 0).then(|| a.wrapping_div(b)),
+            Binary::Modulo => (b != 0).then(|| a.wrapping_rem_euclid(b)),
             _ => None,
         },
         (Some(a), None) => right.number().and_then(|b| scale(op, a as f64, b)),
@@ -247,6 +247,7 @@ mod tests {
         assert_eq!(one(Binary::Divide, Cell::Long(7), Cell::Long(0), Type::Long), Value::Null);
         assert_eq!(one(Binary::Modulo, Cell::Long(-14), Cell::Long(12), Type::Long), Value::Long(10));
         assert_eq!(one(Binary::Modulo, Cell::Long(14), Cell::Long(-12), Type::Long), Value::Long(2));
+        assert_eq!(one(Binary::Modulo, Cell::Long(i64::MIN), Cell::Long(-1), Type::Long), Value::Long(0));
         assert_eq!(one(Binary::Divide, Cell::Long(i64::MIN), Cell::Long(-1), Type::Long), Value::Long(i64::MIN));
     }
 

@@ -1,6 +1,6 @@
 //! Choices and questions about values.
 
-use gantry_kql::value::{Type, Value};
+use gantry_kql::value::{Bag, Dynamic, Type, Value};
 
 use super::Implementation::{Fallible, Lax};
 use super::{Call, Family};
@@ -19,7 +19,30 @@ pub(super) const FUNCTIONS: Family = &[
     ("max_of", Lax(|cells, call| extreme(cells, call, std::cmp::Ordering::Greater))),
     ("min_of", Lax(|cells, call| extreme(cells, call, std::cmp::Ordering::Less))),
     ("assert", Fallible(assert)),
+    ("current_principal", Lax(|_, call| Value::String(call.context.principal().to_owned()))),
+    ("current_principal_details", Lax(principal_details)),
+    ("current_principal_is_member_of", Lax(is_member)),
 ];
+
+fn principal_details(_: &[Cell], call: &Call) -> Value {
+    let principal = call.context.principal();
+    let (kind, name) = principal.split_once('=').unwrap_or(("", principal));
+    let entries = [("UserPrincipalName", name), ("FullyQualifiedName", principal), ("Type", kind)];
+    let entries = entries.map(|(name, value)| (name.to_owned(), Dynamic::String(value.to_owned())));
+    Value::Dynamic(Dynamic::Bag(Bag::from_entries(entries.to_vec())))
+}
+
+/// Whoever asks is a member of what has their own name: there are no groups.
+fn is_member(cells: &[Cell], call: &Call) -> Value {
+    let principal = call.context.principal();
+    let is_it = |cell: &Cell| match cell {
+        Cell::String(text) => *text == principal,
+        other => other
+            .array()
+            .is_some_and(|items| items.iter().any(|item| matches!(item, Dynamic::String(text) if text == principal))),
+    };
+    Value::Bool(cells.iter().any(is_it))
+}
 
 fn iff(cells: &[Cell], call: &Call) -> Value {
     let chosen = if cells[0].bool() == Some(true) { cells[1] } else { cells[2] };

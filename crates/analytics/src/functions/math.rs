@@ -108,7 +108,7 @@ fn bin(arguments: &[Datum], rows: usize, call: &Call) -> Result<Datum> {
     {
         let ticks = column.ty() == call.ty && matches!(call.ty, Type::DateTime | Type::TimeSpan | Type::Long);
         if ticks && size > 0 && !matches!(arguments[1], Datum::One(Value::Real(_))) {
-            let floored = values.iter().map(|value| value - value.rem_euclid(size)).collect();
+            let floored = values.iter().map(|value| value.wrapping_sub(value.rem_euclid(size))).collect();
             let column = Column::new(call.ty, Data::Long(floored), column.nulls().map(<[bool]>::to_vec));
             return Ok(Datum::Many(std::sync::Arc::new(column)));
         }
@@ -127,7 +127,7 @@ pub fn bin_one(value: Cell, size: Cell, ty: Type) -> Value {
                 Cell::TimeSpan(size) => size,
                 other => other.long().unwrap_or(0),
             };
-            if size <= 0 { Value::Null } else { ticks_value(ty, ticks - ticks.rem_euclid(size)) }
+            if size <= 0 { Value::Null } else { ticks_value(ty, ticks.wrapping_sub(ticks.rem_euclid(size))) }
         }
         Type::Real => match (value.real(), size.real()) {
             (Some(value), Some(size)) if size > 0.0 => Value::Real((value / size).floor() * size),
@@ -152,7 +152,7 @@ pub fn bin_one(value: Cell, size: Cell, ty: Type) -> Value {
         },
         _ => match (value.long(), size.long()) {
             (Some(value), Some(size)) if size > 0 => {
-                let floored = value - value.rem_euclid(size);
+                let floored = value.wrapping_sub(value.rem_euclid(size));
                 if ty == Type::Int { Value::Int(floored as i32) } else { Value::Long(floored) }
             }
             _ => Value::Null,
@@ -191,7 +191,7 @@ pub fn bin_at_one(value: Cell, size: Cell, fixed: Cell, ty: Type) -> Value {
         },
         _ => match (ticks(value), ticks(size), ticks(fixed)) {
             (Some(value), Some(size), Some(fixed)) if size > 0 => {
-                let floored = value.checked_sub(fixed).map(|off| value - off.rem_euclid(size));
+                let floored = value.checked_sub(fixed).map(|off| value.wrapping_sub(off.rem_euclid(size)));
                 or_null(floored, |floored| ticks_value(ty, floored))
             }
             _ => Value::Null,
@@ -314,6 +314,9 @@ mod tests {
         assert_eq!(bin_one(Cell::Real(4.5), Cell::Real(1.0), Type::Real), Value::Real(4.0));
         assert_eq!(bin_one(Cell::Long(-7), Cell::Long(5), Type::Long), Value::Long(-10));
         assert_eq!(bin_one(Cell::Long(7), Cell::Long(0), Type::Long), Value::Null);
+        // Below the lowest there is nothing: the bits wrap around, as those of the reference do.
+        let wrapped = i64::MIN.wrapping_sub(i64::MIN.rem_euclid(7));
+        assert_eq!(bin_one(Cell::Long(i64::MIN), Cell::Long(7), Type::Long), Value::Long(wrapped));
         assert_eq!(bin_at_one(Cell::Real(6.5), Cell::Real(2.5), Cell::Real(7.0), Type::Real), Value::Real(4.5));
     }
 

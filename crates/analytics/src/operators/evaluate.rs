@@ -386,13 +386,18 @@ impl Session<'_> {
                 let mut users: std::collections::HashSet<u32> = std::collections::HashSet::new();
                 let mut period_end = at.saturating_add(period);
                 while period_end <= at.saturating_add(bin) && period_end <= end.saturating_add(period) {
+                    // Periods may be as short as a tick, and there may be no row at all.
+                    self.context().check()?;
                     let mut seen: HashMap<u32, std::collections::HashSet<i64>> = HashMap::new();
                     for row in 0..chunk.rows {
                         let (Cell::DateTime(when) | Cell::TimeSpan(when) | Cell::Long(when)) = times.cell(row) else {
                             continue;
                         };
-                        if of_rows[row] as usize == group && when >= period_end - lookback && when < period_end {
-                            seen.entry(of_ids[row]).or_default().insert((when - start).div_euclid(period));
+                        if of_rows[row] as usize == group
+                            && when >= period_end.saturating_sub(lookback)
+                            && when < period_end
+                        {
+                            seen.entry(of_ids[row]).or_default().insert(when.wrapping_sub(start).div_euclid(period));
                         }
                     }
                     users.extend(seen.iter().filter(|(_, periods)| periods.len() as i64 >= active).map(|(id, _)| *id));

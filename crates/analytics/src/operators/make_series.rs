@@ -33,7 +33,7 @@ impl Axis {
                 value.checked_sub(self.start_ticks)?.div_euclid(self.step_ticks)
             }
             Cell::Int(value) if self.ty != Type::Real => {
-                (i64::from(value) - self.start_ticks).div_euclid(self.step_ticks)
+                i64::from(value).checked_sub(self.start_ticks)?.div_euclid(self.step_ticks)
             }
             cell => ((cell.number()? - self.start) / self.step + 1e-9).floor() as i64,
         };
@@ -182,7 +182,7 @@ impl Session<'_> {
                 return Err(wrong("the step must be positive"));
             }
             if aligned {
-                low = low.div_euclid(step) * step;
+                low = low.div_euclid(step).wrapping_mul(step);
             }
             let width = (i128::from(high) - i128::from(low)) as f64;
             let whole = (i128::from(high) - i128::from(low)).div_euclid(i128::from(step));

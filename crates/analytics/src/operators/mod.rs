@@ -96,9 +96,11 @@ impl Session<'_> {
             RelKind::GraphShortestPaths { search, all } => self.shortest_paths(schema, search, *all, frame, sink),
             RelKind::GraphToTable { graph, edges, ids } => self.graph_to_table(schema, graph, *edges, ids, frame, sink),
             RelKind::Reduce { .. } => Err(Error::NotImplemented("reduce".into())),
-            RelKind::ExternalTable { .. } => Err(Error::NotImplemented("external_table()".into())),
-            RelKind::ExternalData { .. } => Err(Error::NotImplemented("externaldata".into())),
-            RelKind::MaterializedView { .. } => Err(Error::NotImplemented("materialized_view()".into())),
+            RelKind::ExternalTable { name, .. } => self.tables.scan_external(name, self.context(), sink),
+            RelKind::ExternalData { uris, properties } => {
+                self.tables.scan_external_data(uris, properties, &schema.columns, self.context(), sink)
+            }
+            RelKind::MaterializedView { name, .. } => self.tables.scan_view(name, self.context(), sink),
         }
     }
 }

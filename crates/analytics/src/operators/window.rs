@@ -85,9 +85,9 @@ fn work(name: &str, values: &[Datum], ty: Type, rows: usize) -> Result<Column> {
         }
         "row_number" => {
             let start = values.first().map_or(1, |start| start.cell(0).long().unwrap_or(1));
-            let mut number = start - 1;
+            let mut number = start.wrapping_sub(1);
             for row in 0..rows {
-                number = if restarts(values.get(1), row) { start } else { number + 1 };
+                number = if restarts(values.get(1), row) { start } else { number.wrapping_add(1) };
                 builder.push(Value::Long(number));
             }
         }

@@ -15,6 +15,9 @@ pub struct Definitions {
     pub last_id: u64,
     /// Tables by name.
     pub tables: BTreeMap<String, TableDefinition>,
+    /// Tables that are fed from a log, by name. Commands do not change them; they are read through a
+    /// [`Source`](crate::Source).
+    pub fed: BTreeMap<String, TableDefinition>,
     /// Stored functions by name.
     pub functions: BTreeMap<String, FunctionDefinition>,
     /// Materialized views by name.
@@ -27,13 +30,61 @@ pub struct Definitions {
     pub policies: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Ingestion mappings, by whose they are (as policies), by kind (`csv`, `json`...) and name.
     pub mappings: BTreeMap<String, Vec<Mapping>>,
+    /// Who has which role, by what it is for (as policies).
+    pub roles: BTreeMap<String, Vec<Role>>,
+}
+
+/// Somebody's role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// `admins`, `viewers`, `ingestors`...
+    pub role: String,
+    /// Who: `policy=service`, `user=admin`; or a name of the reference (`aadapp=...`).
+    pub principal: String,
+    /// What was said of it.
+    #[serde(default)]
+    pub notes: String,
 }
 
 impl Definitions {
+    /// A table that rows are kept for.
+    pub fn kept(&self, name: &str) -> Option<&TableDefinition> {
+        self.tables.get(name).or_else(|| self.fed.get(name))
+    }
+
+    /// All of them, with their names.
+    pub fn all_kept(&self) -> impl Iterator<Item = (&String, &TableDefinition)> {
+        self.tables.iter().chain(&self.fed)
+    }
+
     /// An id that nothing has yet.
     pub fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
+    }
+
+    /// Whether somebody has one of these roles for something.
+    pub fn has_role(&self, entity: &str, roles: &[&str], principal: &str) -> bool {
+        let has = |one: &Role| one.principal == principal && roles.contains(&one.role.as_str());
+        self.roles.get(entity).is_some_and(|all| all.iter().any(has))
+    }
+
+    /// Whether extents of a table may become one: a continuous export has exported all of them, or none.
+    pub fn may_merge(&self, table: &str, extents: &[&str]) -> bool {
+        let of_table = self.exports.values().filter(|export| export.over.iter().any(|name| name == table));
+        let mut counts = of_table.map(|export| extents.iter().filter(|id| export.exported.contains(**id)).count());
+        counts.all(|count| count == 0 || count == extents.len())
+    }
+
+    /// Notes that extents became one.
+    pub fn merged(&mut self, extents: &[&str], into: &str) {
+        for export in self.exports.values_mut() {
+            let known = extents.iter().filter(|id| export.exported.remove(**id)).count();
+            if known > 0 {
+                export.exported.insert(into.to_owned());
+            }
+        }
     }
 
     /// A definition of a table with these columns, all new.
@@ -119,6 +170,15 @@ pub struct ViewDefinition {
     pub source: String,
     /// Its query.
     pub query: String,
+    /// The columns it yields.
+    #[serde(default)]
+    pub columns: Vec<ColumnDefinition>,
+    /// When it was made, in ticks.
+    #[serde(default)]
+    pub created: i64,
+    /// What came into its source before is not part of it; all is without.
+    #[serde(default)]
+    pub since: Option<i64>,
     /// Whether it is kept up.
     pub enabled: bool,
     /// `backfill`, `lookback`... as they were given.
@@ -130,6 +190,20 @@ pub struct ViewDefinition {
     /// What it is.
     #[serde(default)]
     pub docstring: String,
+}
+
+impl ViewDefinition {
+    /// The columns as queries see them.
+    pub fn schema(&self) -> Vec<Column> {
+        self.columns.iter().map(|column| Column::new(column.name.as_str(), column.ty)).collect()
+    }
+}
+
+impl ExternalTableDefinition {
+    /// The columns as queries see them.
+    pub fn schema(&self) -> Vec<Column> {
+        self.columns.iter().map(|column| Column::new(column.name.as_str(), column.ty)).collect()
+    }
 }
 
 /// An external table.
@@ -167,6 +241,43 @@ pub struct ExportDefinition {
     /// `intervalBetweenRuns`... as they were given.
     #[serde(default)]
     pub properties: serde_json::Map<String, serde_json::Value>,
+    /// Extents whose rows were exported.
+    #[serde(default)]
+    pub exported: std::collections::BTreeSet<String>,
+    /// Until when, in ticks.
+    #[serde(default)]
+    pub exported_to: i64,
+    /// When it last ran, in ticks.
+    #[serde(default)]
+    pub last_run: Option<i64>,
+    /// Files that it wrote.
+    #[serde(default)]
+    pub artifacts: Vec<Artifact>,
+    /// Runs that failed.
+    #[serde(default)]
+    pub failures: Vec<ExportFailure>,
+}
+
+/// A file of a continuous export.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// When it was written, in ticks.
+    pub at: i64,
+    /// Where it is.
+    pub path: String,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+/// A run of a continuous export that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportFailure {
+    /// When, in ticks.
+    pub at: i64,
+    /// Why.
+    pub details: String,
 }
 
 /// An ingestion mapping.
@@ -179,6 +290,9 @@ pub struct Mapping {
     pub name: String,
     /// Its columns, as JSON.
     pub mapping: serde_json::Value,
+    /// When it was made or changed, in ticks.
+    #[serde(default)]
+    pub updated: i64,
 }
 
 /// Types by their names.

@@ -42,11 +42,11 @@ pub fn expire(store: &dyn TableStore, now: i64, fallback: &dyn Fn(&str) -> Optio
     let count = |name: &String, table: &TableDefinition| {
         snapshot.extents_of(table.id).iter().filter(|extent| expired(&snapshot, name, extent)).count()
     };
-    let found: usize = snapshot.definitions.tables.iter().map(|(name, table)| count(name, table)).sum();
+    let found: usize = snapshot.definitions.all_kept().map(|(name, table)| count(name, table)).sum();
     if found > 0 {
         store.change(&mut |snapshot| {
             let before = snapshot.clone();
-            for (name, table) in &before.definitions.tables {
+            for (name, table) in before.definitions.all_kept() {
                 snapshot.retain(table.id, |extent| !expired(&before, name, extent));
             }
             Ok(())
@@ -62,7 +62,7 @@ pub fn expire(store: &dyn TableStore, now: i64, fallback: &dyn Fn(&str) -> Optio
 /// When rows cannot be read or written.
 pub fn merge(store: &dyn TableStore, name: &str, order: &[usize], context: &Context) -> Result<bool> {
     let snapshot = store.snapshot();
-    let Some(table) = snapshot.definitions.tables.get(name) else { return Ok(false) };
+    let Some(table) = snapshot.definitions.kept(name) else { return Ok(false) };
     let Some(small) = mergeable(snapshot.extents_of(table.id)) else { return Ok(false) };
     let columns = small[0].columns.clone();
     let name_of = |id: u64| table.columns.iter().find(|column| column.id == id).map(|column| column.name.clone());

@@ -22,11 +22,12 @@ use crate::operators::Flow;
 use crate::pushdown::Range;
 
 pub use definitions::{
-    ColumnDefinition, Definitions, ExportDefinition, ExternalTableDefinition, FunctionDefinition, Mapping,
-    TableDefinition, ViewDefinition,
+    Artifact, ColumnDefinition, Definitions, ExportDefinition, ExportFailure, ExternalTableDefinition,
+    FunctionDefinition, Mapping, Role, TableDefinition, ViewDefinition,
 };
 pub use memory::MemoryStore;
 pub use stored::StoredTable;
+pub(crate) use stored::scan_extents;
 
 /// Everything at one instant.
 #[derive(Debug, Clone, Default)]

@@ -31,6 +31,25 @@ pub fn split(text: &str) -> Vec<Text> {
     read::commands_of(text, 0)
 }
 
+/// A text whose obfuscated strings (`h'...'`) show nothing of what is in them: for journals and logs.
+pub fn masked(text: &str) -> String {
+    let (mut out, mut at, mut is_start) = (String::with_capacity(text.len()), 0, true);
+    while let Some(c) = text[at..].chars().next() {
+        let end = if text[at..].starts_with("//") {
+            at + text[at..].find('\n').unwrap_or(text.len() - at)
+        } else if is_start && let Ok(Some(end)) = crate::lex::string_end(text, at) {
+            end
+        } else {
+            at + c.len_utf8()
+        };
+        let is_secret = matches!(c, 'h' | 'H') && end > at + 1;
+        out.push_str(if is_secret { "h'*****'" } else { &text[at..end] });
+        is_start = !c.is_alphanumeric() && c != '_';
+        at = end;
+    }
+    out
+}
+
 /// A command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
@@ -432,6 +451,19 @@ pub enum Kind {
     ShowDiagnostics,
     /// `.show principal roles`, `.show ENTITY principals`
     ShowPrincipals(Option<Entity>),
+    /// `.add|.drop|.set ENTITY role ('principal', ...) ['notes']`, `.set ENTITY role none`
+    Roles {
+        /// What happens to who has it.
+        change: RoleChange,
+        /// For what.
+        entity: Entity,
+        /// `admins`, `viewers`, `ingestors`...
+        role: String,
+        /// Who.
+        principals: Vec<String>,
+        /// What is said of it.
+        notes: String,
+    },
     /// `.execute database script [with (...)] <| commands`
     ExecuteScript {
         /// `ContinueOnErrors`...
@@ -506,6 +538,17 @@ pub enum IngestMode {
     SetOrAppend,
     /// They go.
     SetOrReplace,
+}
+
+/// What happens to who has a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleChange {
+    /// They have it too.
+    Add,
+    /// They have it no more.
+    Drop,
+    /// Nobody else has it.
+    Set,
 }
 
 /// What a policy becomes.

@@ -1,6 +1,6 @@
 //! Reads commands.
 
-use super::{Command, CreateMode, Entity, IngestMode, Kind, PolicyValue, Properties, TableMode, Text};
+use super::{Command, CreateMode, Entity, IngestMode, Kind, PolicyValue, Properties, RoleChange, TableMode, Text};
 use crate::ast::{Expr, ExprKind, Script, Statement, StatementKind};
 use crate::bound::Column;
 use crate::diagnostic::{Code, Span};
@@ -16,6 +16,9 @@ pub(super) fn body(text: &str) -> &str {
     }
     rest
 }
+
+/// What somebody may be.
+const ROLES: [&str; 7] = ["admins", "users", "viewers", "unrestrictedviewers", "ingestors", "monitors", "owners"];
 
 /// Where `<|` is, outside of texts and comments.
 fn split(text: &str) -> Option<usize> {
@@ -121,6 +124,7 @@ impl Reader<'_> {
     fn kind(&mut self, verb: &str) -> Result<Kind> {
         match verb {
             "show" => self.show(),
+            "add" => self.roles(RoleChange::Add),
             "create" | "create-merge" | "create-or-alter" | "alter" | "alter-merge" => self.create(verb),
             "drop" => self.drop(),
             "delete" => {
@@ -217,6 +221,16 @@ impl Reader<'_> {
         self.p.expected("a name")
     }
 
+    /// A name, or one with its database before it: `D.T`.
+    fn dotted_name(&mut self) -> Result<String> {
+        let name = self.table_name()?;
+        if self.p.is_sign(".") && self.p.touches_previous() && self.p.touches(0) {
+            self.p.advance();
+            return Ok(format!("{name}.{}", self.table_name()?));
+        }
+        Ok(name)
+    }
+
     pub(super) fn names(&mut self) -> Result<Vec<String>> {
         self.p.expect_sign("(")?;
         let mut names = Vec::new();
@@ -302,7 +316,7 @@ impl Reader<'_> {
     /// `table T`, `database D`, `materialized-view V`, `external table E`, `cluster`, `column T.c`.
     fn entity(&mut self) -> Result<Option<Entity>> {
         Ok(Some(if self.eat("table") {
-            Entity::Table(self.table_name()?)
+            Entity::Table(self.dotted_name()?)
         } else if self.eat("database") {
             let word = self.peek();
             let unnamed = matches!(word.as_str(), "policy" | "ingestion" | "principals" | "schema");
@@ -342,7 +356,7 @@ impl Reader<'_> {
         match self.peek().as_str() {
             "table" => {
                 self.eat("table");
-                let name = self.table_name()?;
+                let name = self.dotted_name()?;
                 if self.p.is_sign("(") {
                     let columns = self.columns()?;
                     let mode = match verb {
@@ -588,7 +602,40 @@ impl Reader<'_> {
         Ok(Kind::CreateExport { name, over, target, properties, query: self.query()? })
     }
 
+    /// `ENTITY role ('principal', ...) [skip-results] ['notes']`, `ENTITY role none`
+    fn roles(&mut self, change: RoleChange) -> Result<Kind> {
+        let Some(entity) = self.entity()? else { return Ok(Kind::NotImplemented) };
+        let role = self.words();
+        if !ROLES.contains(&role.as_str()) {
+            return Ok(Kind::NotImplemented);
+        }
+        let mut principals = Vec::new();
+        if !(change == RoleChange::Set && self.p.eat_word("none")) {
+            self.p.expect_sign("(")?;
+            while !self.p.eat_sign(")") {
+                principals.push(self.p.string()?);
+                if !self.p.is_sign(")") {
+                    self.p.expect_sign(",")?;
+                }
+            }
+        }
+        let _ = self.peek() == "skip-results" && !self.words().is_empty();
+        let notes = if self.p.token(0).kind == Tok::String { self.p.string()? } else { String::new() };
+        Ok(Kind::Roles { change, entity, role, principals, notes })
+    }
+
+    /// Whether `ENTITY role (...)` stands here, and not what is dropped itself.
+    fn is_role(&mut self) -> bool {
+        let (at, name) = (self.p.at, self.name.clone());
+        let is = matches!(self.entity(), Ok(Some(_))) && ROLES.contains(&self.words().as_str()) && self.p.is_sign("(");
+        (self.p.at, self.name) = (at, name);
+        is
+    }
+
     fn drop(&mut self) -> Result<Kind> {
+        if self.is_role() {
+            return self.roles(RoleChange::Drop);
+        }
         let kind = match self.peek().as_str() {
             "table" => {
                 self.eat("table");
@@ -738,8 +785,10 @@ impl Reader<'_> {
             "set-or-append" => IngestMode::SetOrAppend,
             _ => IngestMode::SetOrReplace,
         };
+        if self.tail.is_none() && verb == "set" {
+            return self.roles(RoleChange::Set);
+        }
         if self.tail.is_none() || self.peek() == "stored_query_result" {
-            // `.set table T admins (...)`
             return Ok(Kind::NotImplemented);
         }
         let asynchronous = self.eat("async");

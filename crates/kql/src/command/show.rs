@@ -68,6 +68,7 @@ impl Reader<'_> {
                     return Ok(Kind::ShowSchema { databases, current: false, form: self.schema_form()? });
                 }
                 let detail = if self.at_end() { None } else { Some(self.words()) };
+                self.with()?;
                 Ok(Kind::ShowDatabases { name: databases.pop(), detail })
             }
             "database" => {
@@ -78,12 +79,13 @@ impl Reader<'_> {
                 if self.eat("schema") {
                     return Ok(Kind::ShowSchema { databases: Vec::new(), current: true, form: self.schema_form()? });
                 }
-                if matches!(self.peek().as_str(), "policy" | "ingestion" | "principals") {
+                if matches!(self.peek().as_str(), "policy" | "ingestion" | "principals" | "extents") {
                     return self.show_of(Entity::Database(None));
                 }
                 let word = self.peek();
-                if matches!(word.as_str(), "details" | "identity" | "policies" | "datastats") {
+                if matches!(word.as_str(), "details" | "identity" | "policies" | "datastats" | "entities") {
                     self.words();
+                    self.with()?;
                     return Ok(Kind::ShowDatabases { name: Some(String::new()), detail: Some(word) });
                 }
                 let name = self.table_name()?;
@@ -214,6 +216,9 @@ impl Reader<'_> {
         }
         if self.eat("principals") {
             return Ok(Kind::ShowPrincipals(Some(entity)));
+        }
+        if matches!(entity, Entity::Database(_) | Entity::Cluster) && self.eat("extents") {
+            return Ok(Kind::ShowExtents(None));
         }
         if self.eat("ingestion") {
             if self.eat("mappings") {

@@ -144,9 +144,35 @@ fn a_script_is_taken_apart_at_its_commands() {
 }
 
 #[test]
+fn roles_are_given_taken_and_set() {
+    let of = |change, entity, role: &str, principals: &[&str], notes: &str| Kind::Roles {
+        change,
+        entity,
+        role: role.into(),
+        principals: principals.iter().map(|one| (*one).into()).collect(),
+        notes: notes.into(),
+    };
+    let database = || Entity::Database(Some("D".into()));
+    assert_eq!(
+        kind(".add database D viewers ('a=1', 'a=2') 'note'"),
+        of(RoleChange::Add, database(), "viewers", &["a=1", "a=2"], "note")
+    );
+    assert_eq!(kind(".set database D viewers none"), of(RoleChange::Set, database(), "viewers", &[], ""));
+    let table = Entity::Table("D.T".into());
+    assert_eq!(kind(".drop table D.T admins ('a=1')"), of(RoleChange::Drop, table, "admins", &["a=1"], ""));
+    assert_eq!(kind(".drop table T"), Kind::DropTables { names: vec!["T".into()], if_exists: false });
+}
+
+#[test]
+fn secrets_are_masked_and_nothing_else() {
+    assert_eq!(masked("a h'secret' H@\"x\" 'h' push'x' // h'c'"), "a h'*****' h'*****' 'h' push'x' // h'c'");
+    assert_eq!(masked("h'open"), "h'open");
+}
+
+#[test]
 fn what_is_not_implemented_has_a_name() {
     for (text, name) in [
-        (".add database D users ('x')", ".add database"),
+        (".add cluster blockedprincipals 'x'", ".add cluster blockedprincipals"),
         (".show graph_models details", ".show graph_models details"),
         (".purge table T records <| where x", ".purge table"),
         (".make graph_snapshot S from M", ".make graph_snapshot"),

@@ -109,7 +109,7 @@ impl EventTable {
     fn catch_up<'t>(&self, tail: &'t mut Option<Tail>) -> Result<&'t mut Tail> {
         if tail.is_none() {
             let snapshot = self.store.snapshot();
-            let known = snapshot.definitions.tables.get(self.name);
+            let known = snapshot.definitions.fed.get(self.name);
             let seen = known.map_or_else(Seen::default, |table| Seen::of(&table.schema()));
             let next = cursors(&snapshot, self.name, self.events.partitions());
             *tail = Some(Tail { gather: Gather::new(seen), chunks: Vec::new(), rows: 0, bytes: 0, next });
@@ -180,7 +180,7 @@ impl EventTable {
         // else changes them.
         let mut definitions = self.store.snapshot().definitions.clone();
         define(&mut definitions, self.name, self.about, &columns);
-        let table = &definitions.tables[self.name];
+        let table = &definitions.fed[self.name];
         let extent = match created {
             None => None,
             Some(created) => {
@@ -193,7 +193,7 @@ impl EventTable {
         let next = open.next.clone();
         self.store.change(&mut |snapshot| {
             define(&mut snapshot.definitions, self.name, self.about, &columns);
-            let table = &snapshot.definitions.tables[self.name];
+            let table = &snapshot.definitions.fed[self.name];
             let id = table.id;
             if let Some(extent) = &extent {
                 if table.ids() != extent.columns {
@@ -262,7 +262,7 @@ impl Tail {
 
 /// Where a table goes on in the log.
 fn cursors(snapshot: &Snapshot, name: &str, partitions: u16) -> Vec<u64> {
-    let table = snapshot.definitions.tables.get(name);
+    let table = snapshot.definitions.fed.get(name);
     let mut next = table.and_then(|table| snapshot.cursors.get(&table.id).cloned()).unwrap_or_default();
     next.resize(usize::from(partitions), 0);
     next
@@ -270,7 +270,7 @@ fn cursors(snapshot: &Snapshot, name: &str, partitions: u16) -> Vec<u64> {
 
 /// Makes the definition of a table have these columns: new ones at the end, types as they are now.
 fn define(definitions: &mut Definitions, name: &str, about: &str, columns: &[Column]) {
-    let mut table = match definitions.tables.remove(name) {
+    let mut table = match definitions.fed.remove(name) {
         Some(table) => table,
         None => definitions.new_table(&[]),
     };
@@ -281,7 +281,7 @@ fn define(definitions: &mut Definitions, name: &str, about: &str, columns: &[Col
             None => table.columns.push(definitions.new_column(column)),
         }
     }
-    definitions.tables.insert(name.to_owned(), table);
+    definitions.fed.insert(name.to_owned(), table);
 }
 
 /// When the newest row of a chunk came, in ticks.
@@ -338,7 +338,7 @@ impl Source for EventTable {
                 return Ok(Flow::Enough);
             }
         }
-        let Some(table) = snapshot.definitions.tables.get(self.name) else { return Ok(Flow::More) };
+        let Some(table) = snapshot.definitions.fed.get(self.name) else { return Ok(Flow::More) };
         for extent in snapshot.extents_of(table.id).iter().rev() {
             context.check()?;
             if self.scan_extent((extent, table), columns, need, context, sink)? == Flow::Enough {

@@ -5,6 +5,7 @@
 
 mod events;
 mod monitoring;
+mod places;
 mod twins;
 
 use std::sync::Arc;
@@ -19,7 +20,10 @@ use gantry_kql::value::TICKS_PER_DAY;
 use gantry_monitoring::Monitoring;
 use tracing::warn;
 
+use crate::config::ExternalData;
+
 use events::{EventTable, ORDER};
+use places::Places;
 
 /// The name of the database.
 pub const DATABASE: &str = "telemetry";
@@ -45,7 +49,7 @@ impl HubTables {
         hub: &Arc<Hub>,
         store: &Arc<dyn Store>,
         monitoring: &Arc<Monitoring>,
-        kept: Arc<dyn TableStore>,
+        (kept, external): (Arc<dyn TableStore>, &ExternalData),
     ) -> Self {
         let waiter = Waiter(tokio::runtime::Handle::current());
         let of_log = |name, about, takes: fn(MessageSource) -> bool| {
@@ -66,10 +70,12 @@ impl HubTables {
         for table in &of_log {
             tables.push((table.name().to_owned(), Arc::<EventTable>::clone(table)));
         }
-        let twins = twins::TwinTable::new(waiter, Arc::clone(hub), Arc::clone(store));
+        let twins = twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store));
         tables.push(("Twins".to_owned(), Arc::new(twins)));
         tables.extend(monitoring::tables(monitoring));
-        Self { warehouse: Arc::new(Warehouse::new(DATABASE, tables).with_store(kept)), events: of_log }
+        let outside = Arc::new(Places::new(waiter, external));
+        let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
+        Self { warehouse: Arc::new(warehouse), events: of_log }
     }
 
     /// The upkeep, until the task is dropped: rows are sealed, merged, and go when they are old.
@@ -106,13 +112,29 @@ fn tend(warehouse: &Warehouse, events: &[Arc<EventTable>]) -> Result<()> {
     let of_events = |name: &str| events.iter().any(|table| table.name() == name);
     let now = monitoring::ticks(gantry_gateway::now());
     maintenance::expire(store, now, &|name| of_events(name).then_some(EVENTS_KEPT_TICKS))?;
-    let names: Vec<String> = store.snapshot().definitions.tables.keys().cloned().collect();
+    let names: Vec<String> = store.snapshot().definitions.all_kept().map(|(name, _)| name.clone()).collect();
     for name in names {
         let context = Context::new(now, Limits::default(), Cancel::default(), 0);
         let order: &[usize] = if of_events(&name) { &ORDER } else { &[] };
         while maintenance::merge(store, &name, order, &context)? {}
     }
     Ok(())
+}
+
+/// How often continuous exports are looked at.
+const EXPORT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Runs the continuous exports when they are due.
+pub async fn export(warehouse: Arc<Warehouse>) {
+    let mut timer = tokio::time::interval(EXPORT_PERIOD);
+    loop {
+        timer.tick().await;
+        let warehouse = Arc::clone(&warehouse);
+        let now = monitoring::ticks(gantry_gateway::now());
+        if let Err(error) = tokio::task::spawn_blocking(move || warehouse.export_due(now)).await {
+            warn!(%error, "continuous exports were not run");
+        }
+    }
 }
 
 /// Waits for futures of this process on the threads of queries, which drive none themselves.

@@ -180,7 +180,7 @@ fn columns_widen_over_extents_and_bodies_stay_as_they_were_sent() {
     assert_eq!(body("motor-2")[0].to_string(), r#"{"n":1.5,"s":7,"late":true}"#);
     assert_eq!(body("motor-3"), [text("no json 0")]);
     let raw = world.store.snapshot();
-    let table = &raw.definitions.tables["Telemetry"];
+    let table = &raw.definitions.fed["Telemetry"];
     let bodies =
         table.columns.iter().find(|column| column.name == "Body").map(|column| (column.id, column.ty)).unwrap();
     let (context, mut kept) = (Context::new(0, Limits::default(), Cancel::default(), 0), String::new());
