@@ -22,6 +22,17 @@ pub trait Source: Send + Sync {
     /// What the table holds, in a sentence.
     fn about(&self) -> &'static str;
 
+    /// The columns that tell one row from all others, together; none when nothing does.
+    fn key(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Of a table to which rows are only ever added: the column by which rows of one [`key`](Self::key) but for it
+    /// rise, each new one behind all that are there.
+    fn rises_by(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Its columns, at this instant.
     ///
     /// # Errors
@@ -160,7 +171,9 @@ impl Warehouse {
 const STACK_BYTES: usize = 64 << 20;
 
 /// Works on a thread with room for the deepest tree. A fault of ours in it is an error and ends nobody else's work.
-fn deeply<T: Send>(work: impl FnOnce() -> std::result::Result<T, Rejected> + Send) -> std::result::Result<T, Rejected> {
+pub(crate) fn deeply<T: Send>(
+    work: impl FnOnce() -> std::result::Result<T, Rejected> + Send,
+) -> std::result::Result<T, Rejected> {
     let failed = || Rejected::Run(Error::Evaluation("the query ended without an answer".into()));
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("query".into()).stack_size(STACK_BYTES);
@@ -181,7 +194,7 @@ fn cut(table: &mut Table, wanted: u64) {
 }
 
 /// What chance begins with: it may differ from query to query, and need not be secret.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
