@@ -110,6 +110,14 @@ impl Source for EventTable {
         self.about
     }
 
+    fn key(&self) -> &'static [&'static str] {
+        &["Partition", "SequenceNumber"]
+    }
+
+    fn rises_by(&self) -> Option<&'static str> {
+        Some("SequenceNumber")
+    }
+
     fn columns(&self) -> Result<Vec<Column>> {
         let mut state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let State { seen, next } = &mut *state;

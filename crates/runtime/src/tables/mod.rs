@@ -38,10 +38,10 @@ pub fn warehouse(
         source != MessageSource::Telemetry
     });
     let mut tables = vec![("Telemetry".to_owned(), telemetry), ("DeviceEvents".to_owned(), reports)];
-    tables.push((
-        "Twins".to_owned(),
-        Arc::new(twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store))),
-    ));
+    for (name, modules) in [("Twins", true), ("Devices", false)] {
+        let twins = twins::TwinTable::new(modules, waiter.clone(), Arc::clone(hub), Arc::clone(store));
+        tables.push((name.to_owned(), Arc::new(twins)));
+    }
     tables.extend(monitoring::tables(monitoring));
     Warehouse::new(DATABASE, tables)
 }
