@@ -187,8 +187,9 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        let warehouse = self.warehouse();
-        let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
+        let (api, warehouse) = (Arc::new(api), self.warehouse());
+        let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
+        let https = Https::new(api, warehouse, blobs, tokens, gateway, amqp.clone(), metrics, flight);
         Ok(Running { amqp, https, work })
     }
 
