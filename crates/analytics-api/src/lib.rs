@@ -1,9 +1,10 @@
-//! Ways into the tables for programs that people already use: Kusto REST.
+//! Ways into the tables for programs that people already use: Kusto REST, OData.
 //!
 //! A head reads a request, hands its text to the [`Warehouse`](gantry_analytics::Warehouse) and writes the answer in
 //! the client's own form. It knows no table and no operator.
 
 pub mod kusto;
+pub mod odata;
 
 use std::sync::Arc;
 
@@ -12,5 +13,11 @@ use gantry_api::{Api, Routes};
 
 /// Every route of these heads.
 pub fn routes(api: &Arc<Api>, warehouse: Arc<Warehouse>, queues: Arc<kusto::Queues>) -> Routes {
-    gantry_api::guarded::<kusto::Failure>(api, kusto::routes(warehouse, queues))
+    let kusto = gantry_api::guarded::<kusto::Failure>(api, kusto::routes(Arc::clone(&warehouse), queues));
+    kusto.merge(gantry_api::guarded::<odata::Failure>(api, odata::routes(warehouse)))
+}
+
+/// The wall clock in ticks.
+fn now() -> i64 {
+    gantry_analytics::calendar::UNIX_EPOCH + gantry_api::now().as_millis() * 10_000
 }

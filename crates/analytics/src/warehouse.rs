@@ -27,6 +27,17 @@ pub trait Source: Send + Sync {
     /// What the table holds, in a sentence.
     fn about(&self) -> &'static str;
 
+    /// The columns that tell one row from all others, together; none when nothing does.
+    fn key(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Of a table to which rows are only ever added: the column by which rows of one [`key`](Self::key) but for it
+    /// rise, each new one behind all that are there.
+    fn rises_by(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Its columns, at this instant.
     ///
     /// # Errors

@@ -2,21 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::RequestPartsExt as _;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use gantry_hub::{HubError, Presented};
-use gantry_identity::{CertificateChain, DeviceId, Identity, Refusal, Rights};
+use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights, Signer};
 use gantry_provisioning::DpsError;
 
 use crate::caller::{Caller, Permissions};
 use crate::dps::DpsFailure;
 use crate::error::ApiError;
-use crate::operation::{Access, Operation, Row};
+use crate::operation::{Access, Head, Operation, Row};
 use crate::platform::error::PlatformError;
 use crate::platform::session;
 use crate::refused::Refused;
@@ -93,6 +97,9 @@ pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     if let Access::Platform(needed) = row.access {
+        if row.head == Head::OData {
+            exchange(&api, &mut parts.headers);
+        }
         let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
         match platform(&api, &parts, &peer, needed).await {
             Ok(caller) => drop(parts.extensions.insert(caller)),
@@ -160,15 +167,73 @@ fn provisioning(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Righ
 /// Whoever is signed in to the page, or brings a token of a policy, and has `needed` on the platform.
 async fn platform(api: &Api, parts: &Parts, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
     let caller = if parts.headers.contains_key(header::AUTHORIZATION) {
-        let checked = api.hub.authenticate_operator(now(), token(&parts.headers), Rights::NONE);
-        let principal = checked.map_err(|refusal| {
-            report(api, &parts.headers, peer, &refusal);
-            PlatformError::unauthorized()
-        })?;
-        Caller::from(&principal)
+        by_policy(api, &parts.headers, peer)?
     } else {
         session::caller(api, parts).await?
     };
+    permitted(api, caller, peer, needed)
+}
+
+/// A program, by its headers alone and in any of the ways it may have: a token of a policy, also as `Bearer`, or as
+/// `Basic` the policy's name with its key, or any name with a token.
+///
+/// # Errors
+/// When nobody knows it, or it may not.
+pub fn admit_program(
+    api: &Api,
+    headers: &mut HeaderMap,
+    peer: &PeerAddress,
+    needed: Permissions,
+) -> Result<Caller, Refused> {
+    exchange(api, headers);
+    Ok(permitted(api, by_policy(api, headers, peer)?, peer, needed)?)
+}
+
+/// Go's clients of Flight leave the signs at the end out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// How long a token is good that is made of a policy's key for the one who brings it.
+const EXCHANGED_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Puts a token in the place of what came as `Basic`: the token that is the password, or one signed with the key that
+/// is. Whether the key is the policy's is found out where every token is checked.
+fn exchange(api: &Api, headers: &mut HeaderMap) {
+    let Some(basic) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return };
+    let Some((scheme, encoded)) = basic.split_once(' ') else { return };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return;
+    }
+    let decoded =
+        BASE64.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let (name, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    let token = match Key::from_base64(password) {
+        Ok(key) => {
+            let resource = api.hub.host_name().to_owned();
+            let policy = Some(name.to_owned());
+            Signer { resource, key, policy }.token(now().plus(EXCHANGED_LIFE))
+        }
+        // A token, or nothing that could be one.
+        Err(_) => password.to_owned(),
+    };
+    if let Ok(token) = HeaderValue::from_str(&token) {
+        headers.insert(header::AUTHORIZATION, token);
+    }
+}
+
+/// Whose policy's token it is.
+fn by_policy(api: &Api, headers: &HeaderMap, peer: &PeerAddress) -> Result<Caller, PlatformError> {
+    let checked = api.hub.authenticate_operator(now(), token(headers), Rights::NONE);
+    let principal = checked.map_err(|refusal| {
+        report(api, headers, peer, &refusal);
+        PlatformError::unauthorized()
+    })?;
+    Ok(Caller::from(&principal))
+}
+
+/// The caller, if it has `needed` on the platform.
+fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
     peer.is_known();
     // A policy without any permission is nobody to the platform, not even where being signed in is enough.
     let is_nobody = caller.permissions == Permissions::NONE;

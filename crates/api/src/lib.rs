@@ -15,6 +15,7 @@ mod error;
 mod fields;
 mod hub;
 pub mod kusto;
+pub mod odata;
 mod openapi;
 mod operation;
 mod platform;
@@ -41,7 +42,7 @@ use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
 
-pub use auth::{OnKnown, PeerAddress, PeerCertificate};
+pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_program};
 pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};

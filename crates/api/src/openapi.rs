@@ -134,7 +134,7 @@ fn failure(head: Head) -> Value {
     let name = match head {
         Head::Service | Head::Device => "HubError",
         Head::DpsService | Head::DpsDevice => "DpsError",
-        Head::Platform | Head::Tokens | Head::Kusto => "Error",
+        Head::Platform | Head::Tokens | Head::Kusto | Head::OData => "Error",
         Head::Blob | Head::Process => return json!({ "description": "It failed." }),
     };
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });

@@ -38,13 +38,15 @@ pub enum Head {
     Tokens,
     /// The tables, for clients of Kusto.
     Kusto,
+    /// The tables, for clients of OData.
+    OData,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -53,6 +55,7 @@ impl Head {
         Self::Blob,
         Self::Tokens,
         Self::Kusto,
+        Self::OData,
         Self::Process,
     ];
 
@@ -67,6 +70,7 @@ impl Head {
             Self::Blob => "Blob store",
             Self::Tokens => "Token server",
             Self::Kusto => "Tables, for clients of Kusto",
+            Self::OData => "Tables, for clients of OData",
             Self::Process => "Process",
         }
     }

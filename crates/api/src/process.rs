@@ -43,7 +43,14 @@ pub fn bridge() -> Operation {
     row(None, "/bridges/{id}", "Process_Bridge", proof, "A WebSocket with one end of a device stream.")
 }
 
+/// gRPC of Arrow Flight SQL.
+pub fn flight() -> Operation {
+    let proof = Access::Proof("DevicesRead: a policy's token as `Bearer`, or its name and key as `Basic`");
+    let about = "Arrow Flight SQL over the tables: gRPC, when the process has it.";
+    row(Some(Method::POST), "/arrow.flight.protocol.FlightService/{*method}", "Process_FlightSql", proof, about)
+}
+
 /// All of them.
-pub fn operations() -> [Operation; 6] {
-    [hub_socket(), stream_socket(), bridge(), health(), ready(), metrics()]
+pub fn operations() -> [Operation; 7] {
+    [hub_socket(), stream_socket(), bridge(), health(), ready(), metrics(), flight()]
 }

@@ -59,6 +59,10 @@ fn about(head: Head) -> &'static str {
             "As the query service of Azure Data Explorer: bodies are `{\"db\", \"csl\", \"properties\"}`, the token of \
              `connection.env` comes as `Bearer`.\n\n"
         }
+        Head::OData => {
+            "As OData 4.0; read-only. The token of `connection.env` comes as `Bearer`, or a policy's name and key come as \
+             `Basic`.\n\n"
+        }
         Head::Process => "",
     }
 }

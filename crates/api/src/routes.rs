@@ -180,7 +180,10 @@ impl Paths {
             return;
         }
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        if let Ok(folded) = format!("{folded}{query}").parse() {
+        // The host stays, which HTTP/2 tells nowhere else.
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = format!("{folded}{query}").parse().ok();
+        if let Ok(folded) = Uri::from_parts(parts) {
             *uri = folded;
         }
     }

@@ -23,7 +23,7 @@ mod token_server;
 use clap::{Parser, Subcommand};
 
 use client::{Client, Connection};
-use gantry_runtime::config::Config;
+use gantry_runtime::config::{Config, FlightHead};
 use output::Output;
 use settings::{Overrides, ServeOverrides};
 
@@ -109,16 +109,16 @@ enum Command {
     Doctor,
 }
 
-/// Runs one command.
+/// Runs one command. `flight` answers Arrow Flight SQL of a platform that is served.
 ///
 /// # Errors
 /// Says what failed and why.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli))
+    runtime.block_on(dispatch(cli, flight))
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+async fn dispatch(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
     let output = if cli.json { Output::Json } else { Output::Text };
     let command = match cli.command {
         Command::Serve { overrides } => {
@@ -126,6 +126,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             overrides.add_to(&mut sources);
             let mut config = Config::load(&sources)?;
             config.bench_plain_port = overrides.bench_plain_port;
+            config.flight_head = Some(flight);
             return serve::run(config, cli.json).await;
         }
         Command::TokenServer(args) => {

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // The one provider of the process; a second call would be a bug.
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("no provider is installed yet");
-    match gantry_cli::run(Cli::parse()) {
+    match gantry_cli::run(Cli::parse(), gantry_flight::router) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -55,6 +56,11 @@ pub struct Config {
     pub mail: Mail,
     /// The token server's role.
     pub token_server: TokenServerConfig,
+    /// Arrow Flight SQL.
+    pub flight_sql: FlightSqlConfig,
+    /// What answers Arrow Flight SQL, in a binary that has it.
+    #[serde(skip)]
+    pub flight_head: Option<FlightHead>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart. No file can
     /// set it.
     #[serde(skip)]
@@ -62,6 +68,16 @@ pub struct Config {
     /// The data folder of the process, in the configuration of a further hub.
     #[serde(skip)]
     main_folder: Option<PathBuf>,
+}
+
+/// What answers Arrow Flight SQL: it is given to the platform, so that nothing here is built with Arrow.
+pub type FlightHead = fn(Arc<gantry_api::Api>, Arc<gantry_analytics::Warehouse>) -> axum::Router;
+
+/// Arrow Flight SQL.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlightSqlConfig {
+    enabled: bool,
 }
 
 /// The provisioning service.
@@ -419,6 +435,11 @@ impl Config {
         }
         config.check()?;
         Ok(config)
+    }
+
+    /// What answers Arrow Flight SQL, if anything does.
+    pub fn flight(&self) -> Option<FlightHead> {
+        self.flight_head.filter(|_| self.flight_sql.enabled)
     }
 
     /// The certificate authority of the process, for clients.

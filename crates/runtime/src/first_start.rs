@@ -289,7 +289,7 @@ impl Connections {
         let (resource, key) = (host.clone(), policy.keys.primary.clone());
         let kusto = Signer { resource, key, policy: Some(policy.name.clone()) }.token(KUSTO_TOKEN_END);
         let ca = fs::canonicalize(config.ca_file())?.display().to_string();
-        let variables = vec![
+        let mut variables = vec![
             ("IOTHUB_HOSTNAME", host.clone()),
             (
                 "IOTHUB_CONNECTION_STRING",
@@ -319,11 +319,15 @@ impl Connections {
             ("KUSTO_URL", format!("https://{web}")),
             ("KUSTO_DATABASE", crate::tables::DATABASE.to_owned()),
             ("KUSTO_TOKEN", kusto),
+            ("ODATA_URL", format!("https://{web}/odata/")),
             ("GANTRY_CA_FILE", ca),
             ("GANTRY_URL", format!("https://{web}")),
             ("GANTRY_MQTT_PORT", config.ports.mqtt().to_string()),
             ("GANTRY_AMQP_PORT", config.ports.amqp().to_string()),
         ];
+        if config.flight().is_some() {
+            variables.push(("FLIGHTSQL_URL", format!("grpc+tls://{host}:{}", config.ports.https())));
+        }
         Ok(Self { variables })
     }
 

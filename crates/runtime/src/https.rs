@@ -68,6 +68,7 @@ impl Https {
         gateway: Gateway,
         amqp: Amqp,
         metrics: PrometheusHandle,
+        flight: Option<Router>,
     ) -> Self {
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Routes::new()
@@ -78,15 +79,22 @@ impl Https {
             .on(process::ready(), || async { "ready\n" })
             .on(process::metrics(), render_metrics)
             .with_state(shared);
+        let flight = flight.map(|router| Routes::new().on(process::flight(), call).with_state(router));
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
         let tables = gantry_analytics_api::routes(&api, warehouse, Arc::clone(&queues));
         let routes = gantry_api::routes(api).merge(tables).merge(own).merge(tokens);
+        let routes = routes.merge(flight.unwrap_or_default());
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
         let router = routes.otherwise(page::serve).into_router().layer(layer);
         // Queues have addresses within the account of the blobs.
         Self { router: router.layer(from_fn_with_state(queues, gantry_analytics_api::kusto::divert)) }
     }
+}
+
+/// A call for a router that reads its own requests.
+async fn call(State(router): State<Router>, request: axum::extract::Request) -> Response {
+    router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
 async fn render_metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -189,12 +189,13 @@ impl Unit {
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         let tables = self.tables()?;
         tasks.spawn(tables.upkeep());
-        let warehouse = tables.warehouse;
+        let (api, warehouse) = (Arc::new(api), tables.warehouse);
+        let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
         let queues = Queues::new(Arc::clone(&self.blobs));
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
         tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
-        let https = Https::new(Arc::new(api), warehouse, queues, blobs, tokens, gateway, amqp.clone(), metrics);
+        let https = Https::new(api, warehouse, queues, blobs, tokens, gateway, amqp.clone(), metrics, flight);
         Ok(Running { amqp, https, work })
     }
 

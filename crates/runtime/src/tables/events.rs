@@ -314,6 +314,14 @@ impl Source for EventTable {
         self.about
     }
 
+    fn key(&self) -> &'static [&'static str] {
+        &["Partition", "SequenceNumber"]
+    }
+
+    fn rises_by(&self) -> Option<&'static str> {
+        Some("SequenceNumber")
+    }
+
     fn columns(&self) -> Result<Vec<Column>> {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.catch_up(&mut tail)?.gather.seen().columns())

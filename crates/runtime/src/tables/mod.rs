@@ -70,8 +70,10 @@ impl HubTables {
         for table in &of_log {
             tables.push((table.name().to_owned(), Arc::<EventTable>::clone(table)));
         }
-        let twins = twins::TwinTable::new(waiter.clone(), Arc::clone(hub), Arc::clone(store));
-        tables.push(("Twins".to_owned(), Arc::new(twins)));
+        for (name, modules) in [("Twins", true), ("Devices", false)] {
+            let twins = twins::TwinTable::new(modules, waiter.clone(), Arc::clone(hub), Arc::clone(store));
+            tables.push((name.to_owned(), Arc::new(twins)));
+        }
         tables.extend(monitoring::tables(monitoring));
         let outside = Arc::new(Places::new(waiter, external));
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);

@@ -21,12 +21,17 @@ struct Listed {
     monitoring: Arc<Monitoring>,
     about: &'static str,
     columns: &'static [(&'static str, Type)],
+    key: &'static [&'static str],
     make: Make,
 }
 
 impl Source for Listed {
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn key(&self) -> &'static [&'static str] {
+        self.key
     }
 
     fn columns(&self) -> Result<Vec<Column>> {
@@ -45,14 +50,26 @@ impl Source for Listed {
 
 /// Every table.
 pub fn tables(monitoring: &Arc<Monitoring>) -> Vec<(String, Arc<dyn Source>)> {
-    let table = |name: &str, about, columns, make| -> (String, Arc<dyn Source>) {
-        (name.to_owned(), Arc::new(Listed { monitoring: Arc::clone(monitoring), about, columns, make }))
+    let table = |name: &str, about, columns, key, make| -> (String, Arc<dyn Source>) {
+        (name.to_owned(), Arc::new(Listed { monitoring: Arc::clone(monitoring), about, columns, key, make }))
     };
     vec![
-        table("MaintenanceList", "What needs maintenance first.", MAINTENANCE, maintenance as Make),
-        table("Alerts", "Alerts, open and closed.", ALERTS, alerts as Make),
-        table("Signals", "The last points of every signal, as they were judged.", SIGNALS, signals as Make),
-        table("SecurityEvents", "Who was refused.", SECURITY, security as Make),
+        table(
+            "MaintenanceList",
+            "What needs maintenance first.",
+            MAINTENANCE,
+            &["DeviceId"] as &[&str],
+            maintenance as Make,
+        ),
+        table("Alerts", "Alerts, open and closed.", ALERTS, &["AlertId"], alerts as Make),
+        table(
+            "Signals",
+            "The last points of every signal, as they were judged.",
+            SIGNALS,
+            SIGNALS_KEY,
+            signals as Make,
+        ),
+        table("SecurityEvents", "Who was refused.", SECURITY, SECURITY_KEY, security as Make),
     ]
 }
 
@@ -128,6 +145,8 @@ fn alerts(monitoring: &Monitoring) -> Vec<Vec<Value>> {
     monitoring.alerts(None, ALERTS_MAX).into_iter().map(row).collect()
 }
 
+const SIGNALS_KEY: &[&str] = &["DeviceId", "Signal", "Timestamp"];
+
 const SIGNALS: &[(&str, Type)] = &[
     ("Timestamp", Type::DateTime),
     ("DeviceId", Type::String),
@@ -157,6 +176,8 @@ fn signals(monitoring: &Monitoring) -> Vec<Vec<Value>> {
     }
     rows
 }
+
+const SECURITY_KEY: &[&str] = &["Timestamp", "Claimed", "Peer", "Operation", "Reason"];
 
 const SECURITY: &[(&str, Type)] = &[
     ("Timestamp", Type::DateTime),

@@ -1,4 +1,4 @@
-//! Twins of devices and modules as a table.
+//! Twins as tables: those of devices and modules, and devices alone.
 
 use std::sync::Arc;
 
@@ -23,11 +23,13 @@ const COLUMNS: [(&str, Type); 10] = [
     ("Reported", Type::Dynamic),
     ("Version", Type::Long),
 ];
+const MODULE: &str = "ModuleId";
 /// Records read at once.
 const PAGE: usize = 500;
 
-/// Every twin, a row each.
+/// Every twin, a row each; or every device, without the column of modules.
 pub struct TwinTable {
+    modules: bool,
     waiter: Waiter,
     hub: Arc<Hub>,
     store: Arc<dyn Store>,
@@ -35,18 +37,27 @@ pub struct TwinTable {
 
 impl TwinTable {
     /// Those of a hub, in its store.
-    pub(super) fn new(waiter: Waiter, hub: Arc<Hub>, store: Arc<dyn Store>) -> Self {
-        Self { waiter, hub, store }
+    pub(super) fn new(modules: bool, waiter: Waiter, hub: Arc<Hub>, store: Arc<dyn Store>) -> Self {
+        Self { modules, waiter, hub, store }
+    }
+
+    /// The columns of the table among all.
+    fn schema(&self) -> Vec<(&'static str, Type)> {
+        COLUMNS.into_iter().filter(|(name, _)| self.modules || *name != MODULE).collect()
     }
 }
 
 impl Source for TwinTable {
     fn about(&self) -> &'static str {
-        "Twins of devices and modules."
+        if self.modules { "Twins of devices and modules." } else { "Devices, with their twins." }
+    }
+
+    fn key(&self) -> &'static [&'static str] {
+        if self.modules { &["DeviceId", MODULE] } else { &["DeviceId"] }
     }
 
     fn columns(&self) -> Result<Vec<Column>> {
-        Ok(COLUMNS.iter().map(|(name, ty)| Column::new(*name, *ty)).collect())
+        Ok(self.schema().into_iter().map(|(name, ty)| Column::new(name, ty)).collect())
     }
 
     fn scan(
@@ -56,7 +67,9 @@ impl Source for TwinTable {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
-        for modules in [false, true] {
+        let schema = self.schema();
+        let kinds: &[bool] = if self.modules { &[false, true] } else { &[false] };
+        for modules in kinds.iter().copied() {
             let mut after = None;
             loop {
                 context.check()?;
@@ -66,12 +79,14 @@ impl Source for TwinTable {
                     .map_err(|error| Error::Table { table: "Twins".into(), reason: error.to_string() })?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.device.identity.clone());
-                for chunk in small_table(
-                    &COLUMNS,
-                    page.iter().map(|record| row(record, self.hub.is_connected(&record.device.identity))).collect(),
-                )
-                .chunks
-                {
+                let row = |record: &Record| {
+                    let mut row = row(record, self.hub.is_connected(&record.device.identity));
+                    if !self.modules {
+                        row.remove(1);
+                    }
+                    row
+                };
+                for chunk in small_table(&schema, page.iter().map(row).collect()).chunks {
                     if sink(chunk)? == Flow::Enough {
                         return Ok(Flow::Enough);
                     }

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gantry_analytics::store::{MemoryStore, maintenance};
-use gantry_analytics::{Ask, Cancel, Limits, Warehouse};
+use gantry_analytics::{Ask, By, Cancel, Limits, Warehouse};
 use gantry_hub::event::SystemProperties;
 use gantry_hub::ports::{Batch, EventCursor, PartitionState, PortFuture};
 use gantry_hub::routing::Destinations;
@@ -107,6 +107,7 @@ impl World {
             limits: &|_| Limits::default(),
             rows_wanted: None,
             cancel: Cancel::default(),
+            by: By::default(),
         };
         let tables = warehouse.query(&ask).unwrap_or_else(|rejected| panic!("{text}: {rejected:?}"));
         assert_eq!(tables[0].failure, None, "{text}");

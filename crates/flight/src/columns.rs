@@ -1,0 +1,241 @@
+//! Columns of the engine as arrays of Arrow.
+//!
+//! | KQL | Arrow |
+//! |---|---|
+//! | `long`, `int`, `real`, `bool` | Int64, Int32, Float64, Boolean |
+//! | `string` | Utf8, never null |
+//! | `datetime` | Timestamp of nanoseconds in UTC, or of microseconds where a client asks for those |
+//! | `timespan` | Duration of nanoseconds |
+//! | `decimal` | Utf8: every value has a scale of its own |
+//! | `guid` | FixedSizeBinary(16), `arrow.uuid` |
+//! | `dynamic` | Utf8 with JSON, `arrow.json` |
+//!
+//! A value that the type cannot hold is an error and never another value.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, BooleanArray, DurationNanosecondArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, TimestampMicrosecondArray, TimestampNanosecondArray,
+};
+use arrow_buffer::NullBuffer;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use gantry_analytics::Chunk;
+use gantry_analytics::calendar::UNIX_EPOCH;
+use gantry_analytics::column::{Cell, Column, Data};
+use gantry_kql::bound;
+use gantry_kql::value::{DateTime, Dynamic, Type};
+
+/// Bytes of one batch, about.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What the fraction of a second is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unit {
+    /// Years 1677 to 2262, exactly.
+    #[default]
+    Nanoseconds,
+    /// All years, to the microsecond.
+    Microseconds,
+}
+
+fn extended(field: Field, name: &str) -> Field {
+    let metadata = [("ARROW:extension:name", name), ("ARROW:extension:metadata", "")];
+    field.with_metadata(HashMap::from(metadata.map(|(name, value)| (name.to_owned(), value.to_owned()))))
+}
+
+/// A column as a field.
+pub fn field(column: &bound::Column, unit: Unit) -> Field {
+    let plain = |ty| Field::new(&*column.name, ty, column.ty != Type::String);
+    match column.ty {
+        Type::Bool => plain(DataType::Boolean),
+        Type::Int => plain(DataType::Int32),
+        Type::Long => plain(DataType::Int64),
+        Type::Real => plain(DataType::Float64),
+        Type::DateTime => {
+            let unit = if unit == Unit::Nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
+            plain(DataType::Timestamp(unit, Some("UTC".into())))
+        }
+        Type::TimeSpan => plain(DataType::Duration(TimeUnit::Nanosecond)),
+        Type::Guid => extended(plain(DataType::FixedSizeBinary(16)), "arrow.uuid"),
+        Type::Dynamic | Type::Unknown => extended(plain(DataType::Utf8), "arrow.json"),
+        Type::Decimal | Type::String => plain(DataType::Utf8),
+    }
+}
+
+/// The columns of a result as a schema.
+pub fn schema(columns: &[bound::Column], unit: Unit) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|column| field(column, unit)).collect::<Vec<_>>()))
+}
+
+/// Rows as batches of a bounded size.
+///
+/// # Errors
+/// When a value is beyond its type; names the column.
+pub fn batches(schema: &SchemaRef, chunk: &Chunk, unit: Unit) -> Result<Vec<RecordBatch>, ArrowError> {
+    let rows = (chunk.rows * BATCH_BYTES / chunk.size().max(1)).clamp(1, chunk.rows.max(1));
+    let from = (0..chunk.rows).step_by(rows);
+    from.map(|from| batch(schema, &chunk.slice(from, rows.min(chunk.rows - from)), unit)).collect()
+}
+
+fn batch(schema: &SchemaRef, chunk: &Chunk, unit: Unit) -> Result<RecordBatch, ArrowError> {
+    let arrays = schema.fields().iter().zip(&chunk.columns).map(|(field, column)| array(field.name(), column, unit));
+    let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), arrays.collect::<Result<_, _>>()?, &options)
+}
+
+fn array(name: &str, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError> {
+    let nulls = || column.nulls().map(|nulls| NullBuffer::from_iter(nulls.iter().map(|null| !null)));
+    let is_null = |row: usize| column.nulls().is_some_and(|nulls| nulls[row]);
+    // A null's own ticks mean nothing.
+    let scaled = |values: &[i64], scale: &dyn Fn(i64) -> Option<i64>| -> Result<Vec<i64>, ArrowError> {
+        let one = |(row, ticks): (usize, &i64)| {
+            if is_null(row) { Ok(0) } else { scale(*ticks).ok_or_else(|| beyond(name, column, row)) }
+        };
+        values.iter().enumerate().map(one).collect()
+    };
+    Ok(match (column.ty(), column.data()) {
+        (_, Data::Bool(values)) => Arc::new(BooleanArray::new(values.clone().into(), nulls())),
+        (_, Data::Int(values)) => Arc::new(Int32Array::new(values.clone().into(), nulls())),
+        (_, Data::Real(values)) => Arc::new(Float64Array::new(values.clone().into(), nulls())),
+        (Type::DateTime, Data::Long(values)) => {
+            let since = |ticks: i64| ticks.checked_sub(UNIX_EPOCH);
+            if unit == Unit::Nanoseconds {
+                let values = scaled(values, &|ticks| since(ticks)?.checked_mul(100))?;
+                Arc::new(TimestampNanosecondArray::new(values.into(), nulls()).with_timezone("UTC"))
+            } else {
+                let values = scaled(values, &|ticks| Some(since(ticks)?.div_euclid(10)))?;
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls()).with_timezone("UTC"))
+            }
+        }
+        (Type::TimeSpan, Data::Long(values)) => {
+            let values = scaled(values, &|ticks| ticks.checked_mul(100))?;
+            Arc::new(DurationNanosecondArray::new(values.into(), nulls()))
+        }
+        (_, Data::Long(values)) => Arc::new(Int64Array::new(values.clone().into(), nulls())),
+        (_, Data::Guid(values)) => {
+            let mut builder = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
+            for (row, value) in values.iter().enumerate() {
+                if is_null(row) { builder.append_null() } else { builder.append_value(value.to_be_bytes())? }
+            }
+            Arc::new(builder.finish())
+        }
+        (_, Data::String(values)) => {
+            let mut builder = StringBuilder::new();
+            values.iter().for_each(|text| builder.append_value(text));
+            Arc::new(builder.finish())
+        }
+        (_, Data::Decimal(_)) => {
+            let mut builder = StringBuilder::new();
+            for row in 0..column.len() {
+                match column.cell(row) {
+                    Cell::Null => builder.append_null(),
+                    value => builder.append_value(value.text()),
+                }
+            }
+            Arc::new(builder.finish())
+        }
+        (_, Data::Dynamic(values)) => {
+            let mut builder = StringBuilder::new();
+            for value in values {
+                match value {
+                    Dynamic::Null => builder.append_null(),
+                    value => builder.append_value(value.to_json()),
+                }
+            }
+            Arc::new(builder.finish())
+        }
+    })
+}
+
+/// That a value is beyond its type.
+fn beyond(name: &str, column: &Column, row: usize) -> ArrowError {
+    let text = column.cell(row).text().into_owned();
+    let hint = if column.ty() == Type::DateTime && DateTime::parse(&text).is_some() {
+        ": nanoseconds reach from 1677 to 2262; ask with the header `x-timestamp-unit: us`"
+    } else {
+        ": nanoseconds reach 292 years"
+    };
+    ArrowError::InvalidArgumentError(format!("column `{name}` holds {text}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::{Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+    use arrow_array::{Array as _, Int64Array as Longs};
+    use gantry_analytics::small_table;
+    use gantry_kql::value::{Decimal, Guid, TICKS_PER_DAY, TimeSpan, Value};
+
+    use super::*;
+
+    const COLUMNS: [(&str, Type); 10] = [
+        ("b", Type::Bool),
+        ("i", Type::Int),
+        ("l", Type::Long),
+        ("r", Type::Real),
+        ("s", Type::String),
+        ("t", Type::DateTime),
+        ("span", Type::TimeSpan),
+        ("d", Type::Decimal),
+        ("g", Type::Guid),
+        ("y", Type::Dynamic),
+    ];
+
+    fn made(columns: &[(&str, Type)], rows: Vec<Vec<Value>>, unit: Unit) -> Result<Vec<RecordBatch>, ArrowError> {
+        let table = small_table(columns, rows);
+        batches(&schema(&table.schema.columns, unit), &table.chunks[0], unit)
+    }
+
+    #[test]
+    fn every_type_has_its_array_and_null_stays_null() {
+        let instant = DateTime::parse("2024-01-02T03:04:05.1234567Z").unwrap();
+        let rows = vec![
+            vec![
+                Value::Bool(true),
+                Value::Int(7),
+                Value::Long(i64::MAX),
+                Value::Real(1.5),
+                Value::String("x".into()),
+                Value::DateTime(instant),
+                Value::TimeSpan(TimeSpan(TICKS_PER_DAY)),
+                Value::Decimal(Decimal::parse("1.10").unwrap()),
+                Value::Guid(Guid::parse("74be27de-1e4e-49d9-b579-fe0b331d3642").unwrap()),
+                Value::Dynamic(Dynamic::String("a".into())),
+            ],
+            COLUMNS.iter().map(|(_, ty)| Value::absent(*ty)).collect(),
+        ];
+        let [batch] = &made(&COLUMNS, rows, Unit::Nanoseconds).unwrap()[..] else { panic!("one batch") };
+        assert_eq!(batch.num_rows(), 2);
+        assert_eq!(batch.column(2).as_primitive::<Int64Type>(), &Longs::from(vec![Some(i64::MAX), None]));
+        assert_eq!(batch.column(5).as_primitive::<TimestampNanosecondType>().value(0), 1_704_164_645_123_456_700);
+        assert_eq!(batch.column(7).as_string::<i32>().value(0), "1.10");
+        assert_eq!(batch.column(8).as_fixed_size_binary().value(0)[..2], [0x74, 0xbe]);
+        assert_eq!(batch.column(9).as_string::<i32>().value(0), "\"a\"");
+        for (column, (_, ty)) in batch.columns().iter().zip(COLUMNS) {
+            assert_eq!(column.is_null(1), ty != Type::String, "{ty}");
+        }
+    }
+
+    #[test]
+    fn what_nanoseconds_cannot_hold_is_an_error_that_says_what_can() {
+        let rows = || vec![vec![Value::DateTime(DateTime::MAX)], vec![Value::DateTime(DateTime::MIN)]];
+        let columns = [("when", Type::DateTime)];
+        let error = made(&columns, rows(), Unit::Nanoseconds).unwrap_err().to_string();
+        assert!(error.contains("`when`") && error.contains("x-timestamp-unit"), "{error}");
+        let batch = &made(&columns, rows(), Unit::Microseconds).unwrap()[0];
+        let values = batch.column(0).as_primitive::<TimestampMicrosecondType>().values().to_vec();
+        assert_eq!(values, [253_402_300_799_999_999, -62_135_596_800_000_000]);
+        let spans = vec![vec![Value::TimeSpan(TimeSpan(i64::MAX))]];
+        assert!(made(&[("s", Type::TimeSpan)], spans, Unit::Microseconds).is_err());
+    }
+
+    #[test]
+    fn a_large_chunk_becomes_several_batches() {
+        let rows = (0..64).map(|_| vec![Value::String("x".repeat(256 << 10))]).collect();
+        let made = made(&[("body", Type::String)], rows, Unit::Nanoseconds).unwrap();
+        assert!(made.len() >= 4 && made.iter().map(RecordBatch::num_rows).sum::<usize>() == 64, "{}", made.len());
+    }
+}
