@@ -52,6 +52,8 @@ pub struct Config {
     pub file_upload: FileUploadConfig,
     /// Files outside that questions about telemetry may name.
     pub external_data: ExternalData,
+    /// Tables.
+    pub tables: TablesConfig,
     /// Mail.
     pub mail: Mail,
     /// The token server's role.
@@ -323,6 +325,14 @@ pub struct FileUploadConfig {
     pub sas_minutes: u64,
     /// Connection string of another account; empty: our own storage.
     pub azure_connection_string: String,
+}
+
+/// Tables.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TablesConfig {
+    /// Messages behind the files of their table that make a new file.
+    pub seal_rows: std::num::NonZeroUsize,
 }
 
 /// Files outside that questions about telemetry may name.

@@ -213,7 +213,7 @@ impl Unit {
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
         let folder = self.config.data_folder.join("tables");
         let kept = gantry_tables::Folder::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
-        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, (Arc::new(kept), &self.config.external_data)))
+        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept), &self.config))
     }
 
     /// The HTTP side, with the jobs of the last run settled.

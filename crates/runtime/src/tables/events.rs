@@ -23,9 +23,7 @@ use super::monitoring::ticks;
 const BATCH_EVENTS: usize = 4_096;
 /// Bytes read at once, about.
 const BATCH_BYTES: usize = 1 << 20;
-/// Rows behind the extents that are sealed into a new one.
-const SEAL_ROWS: usize = 32 * 1024;
-/// And bytes of their bodies, about.
+/// Bytes of bodies behind the extents that are sealed into a new one however few rows they are, about.
 const SEAL_BYTES: usize = 16 << 20;
 /// Fewer are sealed when it was so long ago that any were: before the log lets them go.
 const SEAL_AFTER: Duration = Duration::from_secs(3600);
@@ -64,6 +62,7 @@ impl EventTable {
         waiter: Waiter,
         (events, store): (Arc<dyn EventSource>, Arc<dyn TableStore>),
         takes: fn(MessageSource) -> bool,
+        seal_rows: usize,
     ) -> Self {
         Self {
             name,
@@ -74,7 +73,7 @@ impl EventTable {
             takes,
             tail: Mutex::default(),
             sealed: Mutex::new(Instant::now()),
-            seal_rows: SEAL_ROWS,
+            seal_rows,
         }
     }
 
@@ -83,11 +82,12 @@ impl EventTable {
         self.name
     }
 
-    /// Seals the rows behind the extents when they are many, or have waited for long. Else nothing is read.
+    /// Seals the rows behind the extents when they are many, or have waited for long, and says so. Else nothing is
+    /// read.
     ///
     /// # Errors
     /// When the log cannot be read or the store not written.
-    pub(super) fn seal(&self) -> Result<()> {
+    pub(super) fn seal(&self) -> Result<bool> {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.store.snapshot();
         let next = cursors(&snapshot, self.name, self.events.partitions());
@@ -101,8 +101,9 @@ impl EventTable {
             *last = Instant::now();
             self.catch_up(&mut tail)?;
             self.seal_tail(&mut tail)?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Reads on to the end of the log.

@@ -20,7 +20,7 @@ use gantry_kql::value::TICKS_PER_DAY;
 use gantry_monitoring::Monitoring;
 use tracing::warn;
 
-use crate::config::ExternalData;
+use crate::config::Config;
 
 use events::{EventTable, ORDER};
 use places::Places;
@@ -29,7 +29,7 @@ use places::Places;
 pub const DATABASE: &str = "telemetry";
 
 /// How often the log is looked at for rows to be sealed.
-const SEAL_PERIOD: Duration = Duration::from_secs(5);
+const SEAL_PERIOD: Duration = Duration::from_secs(1);
 /// How often old rows go and small extents are merged.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(60);
 /// How long rows of events are kept when no policy says otherwise.
@@ -49,12 +49,13 @@ impl HubTables {
         hub: &Arc<Hub>,
         store: &Arc<dyn Store>,
         monitoring: &Arc<Monitoring>,
-        (kept, external): (Arc<dyn TableStore>, &ExternalData),
+        kept: Arc<dyn TableStore>,
+        config: &Config,
     ) -> Self {
         let waiter = Waiter(tokio::runtime::Handle::current());
         let of_log = |name, about, takes: fn(MessageSource) -> bool| {
             let ports = (Arc::clone(events), Arc::clone(&kept));
-            Arc::new(EventTable::new(name, about, waiter.clone(), ports, takes))
+            Arc::new(EventTable::new(name, about, waiter.clone(), ports, takes, config.tables.seal_rows.get()))
         };
         let of_log = vec![
             of_log("Telemetry", "Messages of devices and modules; a column for each name in their bodies.", |source| {
@@ -75,7 +76,7 @@ impl HubTables {
             tables.push((name.to_owned(), Arc::new(twins)));
         }
         tables.extend(monitoring::tables(monitoring));
-        let outside = Arc::new(Places::new(waiter, external));
+        let outside = Arc::new(Places::new(waiter, &config.external_data));
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
         Self { warehouse: Arc::new(warehouse), events: of_log }
     }
@@ -93,7 +94,10 @@ impl HubTables {
                 };
                 let (warehouse, events) = (Arc::clone(&warehouse), events.clone());
                 // Reading, sorting and writing of files is no work for the threads of connections.
-                let work = move || if tending { self::tend(&warehouse, &events) } else { self::seal(&events) };
+                let work = move || {
+                    let sealed = self::seal(&events)?;
+                    if sealed || tending { self::tend(&warehouse, &events) } else { Ok(()) }
+                };
                 let done = tokio::task::spawn_blocking(work).await;
                 match done.unwrap_or_else(|error| Err(Error::Evaluation(error.to_string()))) {
                     Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "tables are not tended"),
@@ -105,8 +109,9 @@ impl HubTables {
     }
 }
 
-fn seal(events: &[Arc<EventTable>]) -> Result<()> {
-    events.iter().try_for_each(|table| table.seal())
+/// Seals what is due, and says whether anything was.
+fn seal(events: &[Arc<EventTable>]) -> Result<bool> {
+    events.iter().try_fold(false, |any, table| Ok(table.seal()? | any))
 }
 
 fn tend(warehouse: &Warehouse, events: &[Arc<EventTable>]) -> Result<()> {

@@ -89,8 +89,7 @@ impl World {
         let waiter = Waiter(runtime.handle().clone());
         let ports: (Arc<dyn EventSource>, _) = (Arc::new(log.clone()), Arc::clone(&store));
         let takes = |source| source == MessageSource::Telemetry;
-        let mut table = EventTable::new("Telemetry", "Messages.", waiter, ports, takes);
-        table.seal_rows = 10;
+        let table = EventTable::new("Telemetry", "Messages.", waiter, ports, takes, 10);
         World { runtime, log, store, table: Arc::new(table) }
     }
 
