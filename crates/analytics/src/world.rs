@@ -33,6 +33,7 @@ pub(crate) struct World<'a> {
     columns: Mutex<BTreeMap<String, Vec<Column>>>,
     /// Rows that stand in place of tables.
     instead: HashMap<String, Arc<Vec<Chunk>>>,
+    source_table: Option<String>,
     /// Extents of a table that are read: those that came at an instant or later.
     since: HashMap<String, i64>,
     /// Tables and views whose policy is being applied: they are read as they are.
@@ -53,6 +54,7 @@ impl<'a> World<'a> {
             is_unrestricted,
             columns: Mutex::default(),
             instead: HashMap::new(),
+            source_table: None,
             since: HashMap::new(),
             bare: Vec::new(),
             depth: 0,
@@ -64,10 +66,19 @@ impl<'a> World<'a> {
         World { snapshot, is_unrestricted: true, bare: vec!["*".into()], ..World::new(warehouse, now, &By::default()) }
     }
 
-    /// With rows in place of a table.
+    /// With rows in place of a table, which `$source_table` means too.
     pub(crate) fn with_rows(mut self, table: &str, rows: Arc<Vec<Chunk>>) -> World<'a> {
         self.instead.insert(table.to_owned(), rows);
+        self.source_table = Some(crate::commands::quoted(table));
         self
+    }
+
+    /// A stored text with the name of the table whose policy runs.
+    fn with_source(&self, text: &str) -> String {
+        match &self.source_table {
+            Some(name) => text.replace("$source_table", name),
+            None => text.to_owned(),
+        }
     }
 
     fn within(&self, bare: &str) -> Result<World<'a>> {
@@ -84,6 +95,7 @@ impl<'a> World<'a> {
             is_unrestricted: self.is_unrestricted,
             columns: Mutex::new(self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             instead: self.instead.clone(),
+            source_table: self.source_table.clone(),
             since: self.since.clone(),
             bare: all,
             depth: self.depth + 1,
@@ -109,6 +121,7 @@ impl<'a> World<'a> {
 
     /// Binds a text that was stored.
     pub(crate) fn bind(&self, text: &str) -> std::result::Result<Bound, crate::Rejected> {
+        let text = &self.with_source(text);
         let rejected = |wrong: Vec<gantry_kql::Diagnostic>| crate::warehouse::rejected(&wrong, text);
         let script = gantry_kql::parse(text).map_err(rejected)?;
         gantry_kql::bind(&script, self, &HashMap::new()).map_err(rejected)
@@ -224,7 +237,7 @@ impl Catalog for World<'_> {
 
     fn function(&self, _: &str, name: &str) -> Option<StoredFunction> {
         let function = self.snapshot.definitions.functions.get(name)?;
-        Some(StoredFunction { parameters: function.parameters.clone(), body: function.body.clone() })
+        Some(StoredFunction { parameters: function.parameters.clone(), body: self.with_source(&function.body) })
     }
 
     fn resolve_open(&self, rel: &Rel) -> Option<Vec<Column>> {

@@ -485,6 +485,20 @@ fn a_circle_of_update_policies_is_cut() {
 }
 
 #[test]
+fn an_update_policy_may_be_over_many_tables() {
+    let w = warehouse();
+    done(&w, ".create tables Source1 (id:long), ['Source 2'] (id:long), Target (id:long, from:string)");
+    done(&w, ".create function with (skipvalidation=true) All() { $source_table | extend from = 'x' }");
+    done(
+        &w,
+        ".alter table Target policy update @'[{\"IsEnabled\":true,\"Source\":\"Source*\",\"SourceIsWildCard\":true,\"Query\":\"All()\",\"IsTransactional\":true}]'",
+    );
+    done(&w, ".ingest inline into table Source1 <| 1");
+    done(&w, ".ingest inline into table ['Source 2'] <| 2");
+    check(&w, "Target", &["1|x", "2|x"]);
+}
+
+#[test]
 fn materialized_views_are_right_at_every_instant() {
     let w = warehouse();
     done(&w, ".create table T (id:string, v:long, at:datetime)");

@@ -37,8 +37,9 @@ test('managed streaming ingestion, the same source twice', async (t) => {
   const { name, properties } = await freshTable(t);
   const managed = new ManagedStreamingIngestClient(builder(), builder(), properties);
   const id = randomUUID();
+  // This client concatenates what the stream gives: it must be buffers.
   for (let attempt = 0; attempt < 2; attempt++) {
-    await managed.ingestFromStream(new StreamDescriptor(Readable.from(['1,a\n']), id));
+    await managed.ingestFromStream(new StreamDescriptor(Readable.from([Buffer.from('1,a\n')]), id));
   }
   assert.equal(await count(name), 1);
   managed.close();

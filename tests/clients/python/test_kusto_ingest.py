@@ -162,17 +162,18 @@ def test_queued_ingestion_of_a_file_a_stream_and_a_frame(builder, env, run, tabl
         client.ingest_from_dataframe(pandas.DataFrame({"id": [4]}), properties(env, table))
         wait_for(lambda: count(run, table) == 4)
         statuses = KustoIngestStatusQueues(client)
-        wait_for(lambda: any(one.Table == table for one in statuses.success.pop(32)))
+        wait_for(lambda: any(one.Table == table for one in statuses.success.pop(8)))
 
 
 def test_queued_ingestion_that_fails_says_why(builder, env, run, table):
     with QueuedIngestClient(builder) as client:
-        client.ingest_from_stream(io.StringIO("{oops"), properties(env, table, DataFormat.JSON))
+        wrong = properties(env, table, DataFormat.JSON, report_level=ReportLevel.FailuresOnly)
+        client.ingest_from_stream(io.StringIO("{oops"), wrong)
         statuses = KustoIngestStatusQueues(client)
         seen = []
 
         def failed():
-            seen.extend(statuses.failure.pop(32))
+            seen.extend(statuses.failure.pop(8))
             return [one for one in seen if one.Table == table]
 
         [one] = wait_for(failed)

@@ -123,6 +123,8 @@ impl From<Error> for Failure {
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Failure {
+        // Clients that stream fall back to the queue when another way may help.
+        let permanent = matches!(refused, Refused::Unauthorized | Refused::Forbidden(_));
         let (status, code) = match refused {
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Refused::Forbidden(_) => (StatusCode::FORBIDDEN, "Forbidden"),
@@ -130,7 +132,7 @@ impl From<Refused> for Failure {
             Refused::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "General_BadRequest"),
             Refused::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Internal_ServiceError"),
         };
-        Failure { status, code, ..Failure::bad_request(refused.to_string()) }
+        Failure { status, code, permanent, ..Failure::bad_request(refused.to_string()) }
     }
 }
 

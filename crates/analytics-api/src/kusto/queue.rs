@@ -52,8 +52,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const DATA_BYTES_MAX: usize = 1 << 30;
 /// Messages of one answer: the service's limit.
 const MESSAGES_MAX: usize = 32;
-/// Messages that wait; more are refused.
-const WAITING_MAX: usize = 100_000;
+/// Messages that wait; more are refused. Not more than one listing tells.
+const WAITING_MAX: usize = 5_000;
 /// How often a message is tried.
 const ATTEMPTS_MAX: u32 = 5;
 /// How often the queue is looked at when nobody says there is something in it.

@@ -31,6 +31,7 @@ use crate::world::World;
 pub use ingestion::Ingested;
 pub(crate) use ingestion::settings_of;
 pub(crate) use policies::is_on;
+pub(crate) use schema::quoted;
 
 /// A command while it runs.
 pub(crate) struct Run<'a> {

@@ -86,7 +86,7 @@ pub(super) fn databases(run: &Run, name: Option<&str>, detail: Option<&str>) -> 
 }
 
 /// A name as the language writes it: in brackets when it is no plain word.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty();
