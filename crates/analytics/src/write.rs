@@ -21,6 +21,9 @@ use crate::store::{Extent, Rows, Snapshot, TableDefinition};
 use crate::warehouse::{Ask, By, Rejected, Warehouse};
 use crate::world::World;
 
+/// What an update policy makes of new rows, and the tags they carry.
+type Derived = (Vec<Chunk>, Vec<String>);
+
 /// How far update policies may follow from each other.
 const CASCADE_MAX: usize = 8;
 /// A tag that only we see: the name of a request whose data came in.
@@ -214,12 +217,7 @@ impl Following<'_> {
         });
     }
 
-    fn apply(
-        &mut self,
-        source: &Source,
-        target: &str,
-        policy: &Json,
-    ) -> Result<Option<(Vec<Chunk>, Vec<String>)>, Rejected> {
+    fn apply(&mut self, source: &Source, target: &str, policy: &Json) -> Result<Option<Derived>, Rejected> {
         let missing = || Rejected::NotFound { kind: "Table", name: target.to_owned() };
         let definition = self.snapshot.definitions.tables.get(target).ok_or_else(missing)?.clone();
         let query = policy.get("Query").and_then(Json::as_str).unwrap_or_default();
