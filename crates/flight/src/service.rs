@@ -284,6 +284,10 @@ fn refused(rejected: Rejected) -> Status {
             Status::invalid_argument(format!("{code}: {message} [line:position={line}:{column}]"))
         }
         Rejected::Database(name) => Status::not_found(format!("there is no database `{name}`")),
+        Rejected::NotFound { .. } => Status::not_found(rejected.to_string()),
+        Rejected::Exists { .. } => Status::already_exists(rejected.to_string()),
+        Rejected::Wrong(message) => Status::failed_precondition(message),
+        Rejected::Forbidden(message) => Status::permission_denied(message),
         Rejected::NotImplemented(what) => Status::unimplemented(format!("{what} is not implemented")),
         Rejected::Run(error) => {
             let message = error.to_string();
@@ -291,6 +295,7 @@ fn refused(rejected: Rejected) -> Status {
                 Error::NotImplemented(_) => Status::unimplemented(message),
                 Error::Timeout(_) => Status::deadline_exceeded(message),
                 Error::Cancelled => Status::cancelled(message),
+                Error::Forbidden { .. } => Status::permission_denied(message),
                 Error::Memory { .. } | Error::TooManyRows { .. } | Error::Rows(_) | Error::Size(_) => {
                     Status::resource_exhausted(message)
                 }

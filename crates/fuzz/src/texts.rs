@@ -126,7 +126,10 @@ pub fn kql(bytes: &[u8]) {
     let within = |faults: &[gantry_kql::Diagnostic]| {
         assert!(!faults.is_empty(), "a refusal says why");
         for fault in faults {
-            assert!(fault.span.end as usize <= text.len() && fault.position(text).line >= 1, "a place within the text");
+            assert!(
+                fault.span.end() as usize <= text.len() && fault.position(text).line >= 1,
+                "a place within the text"
+            );
         }
     };
     let bound = gantry_kql::parse(text)

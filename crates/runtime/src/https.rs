@@ -45,6 +45,16 @@ pub struct Https {
     router: Router,
 }
 
+/// What is asked about the tables, and how data comes into them.
+pub struct Tables {
+    /// The tables.
+    pub warehouse: Arc<Warehouse>,
+    /// Queues of ingestion.
+    pub queues: Arc<Queues>,
+    /// What answers Arrow Flight SQL, when it is on.
+    pub flight: Option<Router>,
+}
+
 #[derive(Clone)]
 struct Shared {
     gateway: Gateway,
@@ -61,15 +71,14 @@ impl Https {
     /// Joins the API with the page, WebSockets, health and metrics.
     pub fn new(
         api: Arc<Api>,
-        warehouse: Arc<Warehouse>,
-        queues: Arc<Queues>,
+        tables: Tables,
         blobs: BlobService,
         tokens: Option<Tokens>,
         gateway: Gateway,
         amqp: Amqp,
         metrics: PrometheusHandle,
-        flight: Option<Router>,
     ) -> Self {
+        let Tables { warehouse, queues, flight } = tables;
         let shared = Arc::new(Shared { gateway, amqp, metrics });
         let own = Routes::new()
             .on(process::hub_socket(), upgrade)

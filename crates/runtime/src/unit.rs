@@ -28,7 +28,7 @@ use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
-use crate::https::Https;
+use crate::https::{Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
@@ -195,7 +195,8 @@ impl Unit {
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
         tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
-        let https = Https::new(api, warehouse, queues, blobs, tokens, gateway, amqp.clone(), metrics, flight);
+        let https =
+            Https::new(api, Tables { warehouse, queues, flight }, blobs, tokens, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, work })
     }
 

@@ -36,14 +36,12 @@ impl Unit {
     pub fn for_ticks(ticks: impl Iterator<Item = i64> + Clone) -> Unit {
         let mut units = [Unit::Micros, Unit::Nanos].into_iter();
         units
-            .find(|unit| {
-                ticks.clone().all(|at| unit.from_ticks(at).is_some_and(|stored| unit.to_ticks(stored) == Some(at)))
-            })
+            .find(|unit| ticks.clone().all(|at| unit.stored(at).is_some_and(|kept| unit.to_ticks(kept) == Some(at))))
             .unwrap_or(Unit::Ticks)
     }
 
     /// As it is stored.
-    pub fn from_ticks(self, ticks: i64) -> Option<i64> {
+    pub fn stored(self, ticks: i64) -> Option<i64> {
         let since = ticks.checked_sub(UNIX_EPOCH)?;
         match self {
             Unit::Micros => Some(since.div_euclid(10)),

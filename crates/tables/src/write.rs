@@ -147,7 +147,7 @@ fn put(writer: &mut ColumnWriter, column: &Column, from: usize, count: usize, un
         (ColumnWriter::Int64ColumnWriter(writer), ty) => {
             let Data::Long(values) = column.data() else { return Err(unexpected(column)) };
             let stored = |row: usize| match ty {
-                Type::DateTime => unit.from_ticks(values[row]).unwrap_or_default(),
+                Type::DateTime => unit.stored(values[row]).unwrap_or_default(),
                 _ => values[row],
             };
             let values: Vec<i64> = rows.filter(present).map(stored).collect();

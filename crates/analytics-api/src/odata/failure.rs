@@ -74,6 +74,9 @@ impl From<Rejected> for Failure {
         match rejected {
             Rejected::Text { message, .. } => Failure::bad_request(message),
             Rejected::Database(name) => Failure::not_found(format!("there is no database `{name}`")),
+            Rejected::NotFound { .. } => Failure::not_found(rejected.to_string()),
+            Rejected::Exists { .. } | Rejected::Wrong(_) => Failure::bad_request(rejected.to_string()),
+            Rejected::Forbidden(message) => Failure::new(StatusCode::FORBIDDEN, "Forbidden", message),
             Rejected::NotImplemented(what) => Failure::not_implemented(&what),
             Rejected::Run(error) => error.into(),
         }
@@ -85,6 +88,7 @@ impl From<Error> for Failure {
         let message = error.to_string();
         match error {
             Error::Timeout(_) => Failure::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message),
+            Error::Forbidden { .. } => Failure::new(StatusCode::FORBIDDEN, "Forbidden", message),
             Error::NotImplemented(_) => Failure::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message),
             Error::Table { .. } => {
                 tracing::warn!(%error, "a table could not be read");

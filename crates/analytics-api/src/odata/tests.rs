@@ -1,6 +1,7 @@
 //! Requests over tables in memory.
 
 use axum::body::to_bytes;
+use gantry_analytics::pushdown::Need;
 use gantry_analytics::{Chunk, Context, Flow, Result as EngineResult, Source, small_table};
 use gantry_kql::bound::Column;
 use gantry_kql::value::{DateTime, Dynamic, Type, Value};
@@ -34,7 +35,13 @@ impl Source for Fixed {
         Ok(self.columns.iter().map(|(name, ty)| Column::new(*name, *ty)).collect())
     }
 
-    fn scan(&self, _: &[Column], _: &Context, sink: &mut dyn FnMut(Chunk) -> EngineResult<Flow>) -> EngineResult<Flow> {
+    fn scan(
+        &self,
+        _: &[Column],
+        _: &Need,
+        _: &Context,
+        sink: &mut dyn FnMut(Chunk) -> EngineResult<Flow>,
+    ) -> EngineResult<Flow> {
         for chunk in small_table(&self.columns, self.rows.lock().unwrap().clone()).chunks {
             if sink(chunk)? == Flow::Enough {
                 return Ok(Flow::Enough);

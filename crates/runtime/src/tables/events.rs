@@ -99,8 +99,8 @@ impl EventTable {
         let mut last = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting >= self.seal_rows as u64 || (waiting > 0 && last.elapsed() >= SEAL_AFTER) {
             *last = Instant::now();
-            self.catch_up(&mut tail)?;
-            self.seal_tail(&mut tail)?;
+            let open = self.catch_up(&mut tail)?;
+            self.seal_tail(open)?;
             return Ok(true);
         }
         Ok(false)
@@ -108,31 +108,28 @@ impl EventTable {
 
     /// Reads on to the end of the log.
     fn catch_up<'t>(&self, tail: &'t mut Option<Tail>) -> Result<&'t mut Tail> {
-        if tail.is_none() {
+        let open = tail.get_or_insert_with(|| {
             let snapshot = self.store.snapshot();
             let known = snapshot.definitions.fed.get(self.name);
             let seen = known.map_or_else(Seen::default, |table| Seen::of(&table.schema()));
             let next = cursors(&snapshot, self.name, self.events.partitions());
-            *tail = Some(Tail { gather: Gather::new(seen), chunks: Vec::new(), rows: 0, bytes: 0, next });
-        }
+            Tail { gather: Gather::new(seen), chunks: Vec::new(), rows: 0, bytes: 0, next }
+        });
         for partition in 0..self.events.partitions() {
             let (begin, end) = self.ends(partition)?;
             loop {
-                let Some(open) = tail.as_mut() else { break };
                 let from = open.next[usize::from(partition)].max(begin);
                 if from >= end {
                     break;
                 }
                 self.read_some(open, partition, from, end)?;
                 if open.rows >= self.seal_rows || open.bytes >= SEAL_BYTES {
-                    self.seal_tail(tail)?;
+                    self.seal_tail(open)?;
                 }
             }
         }
-        let tail =
-            tail.as_mut().ok_or_else(|| Error::Table { table: self.name.into(), reason: "it is closed".into() })?;
-        tail.take();
-        Ok(tail)
+        open.take();
+        Ok(open)
     }
 
     /// Reads a batch of a partition.
@@ -167,8 +164,7 @@ impl EventTable {
     }
 
     /// Writes the rows of the tail into an extent and forgets them.
-    fn seal_tail(&self, tail: &mut Option<Tail>) -> Result<()> {
-        let Some(open) = tail.as_mut() else { return Ok(()) };
+    fn seal_tail(&self, open: &mut Tail) -> Result<()> {
         open.take();
         let columns = open.gather.seen().columns();
         let chunks: Vec<Chunk> = open
@@ -176,7 +172,7 @@ impl EventTable {
             .iter()
             .map(|(had, chunk)| Conform::new(had, &columns, &Need::all()).apply(chunk, &columns))
             .collect();
-        let created = chunks.iter().filter_map(|chunk| newest(chunk)).max();
+        let created = chunks.iter().filter_map(newest).max();
         // Ids for the columns, as they will be in the definitions: the change below gives the same, because nobody
         // else changes them.
         let mut definitions = self.store.snapshot().definitions.clone();

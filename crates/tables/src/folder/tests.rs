@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use gantry_analytics::column::Builder;
 use gantry_analytics::pushdown::Range;
-use gantry_analytics::store::{Rows, TableStore};
+use gantry_analytics::store::{Rows, Snapshot, TableStore};
 use gantry_analytics::{Cancel, Chunk, Context, Flow, Limits};
 use gantry_kql::bound::Column as SchemaColumn;
 use gantry_kql::value::{Bag, DateTime, Decimal, Dynamic, Guid, TimeSpan, Type, Value};
@@ -79,7 +79,7 @@ fn value(ty: Type) -> BoxedStrategy<Value> {
             any::<i64>().prop_map(Dynamic::Long),
             "[a-z\"]{0,4}".prop_map(Dynamic::String),
             any::<bool>().prop_map(|b| Dynamic::Bag(Bag::from_entries(vec![("a b".into(), Dynamic::Bool(b))]))),
-            Just(Dynamic::Array(vec![Dynamic::Null].into())),
+            Just(Dynamic::Array(vec![Dynamic::Null])),
         ]
         .prop_map(Value::Dynamic)
         .boxed(),
@@ -179,7 +179,11 @@ fn a_change_is_there_after_opening_again_and_files_that_nobody_names_are_not() {
     assert_eq!(extent.spans[0].low, Value::Long(5));
     let id = table.id;
     drop(snapshot);
-    folder.change(&mut |snapshot| Ok(snapshot.retain(id, |_| false))).unwrap();
+    let drop_all = |snapshot: &mut Snapshot| {
+        snapshot.retain(id, |_| false);
+        Ok(())
+    };
+    folder.change(&mut { drop_all }).unwrap();
     assert_eq!(read(&folder, &extent, &columns, &[]).len(), 1, "a query that has begun still reads it");
     drop(extent);
     assert_eq!(files().len(), 0);
