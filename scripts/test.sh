@@ -13,7 +13,7 @@ apt_install swtpm swtpm
 cargo_tools
 # Packages of the clients come while the compiler works.
 clients=$(mktemp)
-(python_env clients tests/clients/python/requirements.txt && node_modules "$ROOT/tests/clients/node") > "$clients" 2>&1 &
+(python_env clients tests/clients/python/requirements.txt && python_env ingest tests/clients/python/requirements-ingest.txt && node_modules "$ROOT/tests/clients/node") > "$clients" 2>&1 &
 arriving=$!
 
 step "page: install, check, unit tests, build"
@@ -37,9 +37,10 @@ export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 cargo build --workspace --all-targets --quiet
 wait "$arriving" || { cat "$clients"; exit 1; }
 python=$(python_env clients tests/clients/python/requirements.txt)
+ingest=$(python_env ingest tests/clients/python/requirements-ingest.txt)
 # Both wait more than they work, so they run beside each other. The clients take the binary that was just built: another
 # build would have other features and take minutes.
-tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python" > "$clients" 2>&1 &
+tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python" "$ingest" > "$clients" 2>&1 &
 clients_run=$!
 failed=0
 cargo nextest run --workspace --no-fail-fast || failed=$?

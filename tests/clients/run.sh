@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs every client suite, each against a `gantry serve` of its own on the standard ports.
-# Usage: tests/clients/run.sh BINARY PYTHON
+# Usage: tests/clients/run.sh BINARY PYTHON INGEST_PYTHON
 #
 # Every file is a suite. They wait more than they work, so some run beside each other, each in a network of its own where
 # the system lets us make one; elsewhere one after the other on loopback.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-export GANTRY_BIN=$1 PYTHON=$2
+export GANTRY_BIN=$1 PYTHON=$2 INGEST_PYTHON=$3
 export PYTEST_ADDOPTS="-q -W ignore -p no:cacheprovider"
 shared=$(mktemp -d)
 trap 'rm -rf "$shared"' EXIT
@@ -47,6 +47,7 @@ at_once=4
 run() {
   local file=$1 name; name=$(basename "$file")
   case $name in
+    test_kusto_ingest.py) suite "$name" python "$INGEST_PYTHON" -m pytest --durations=3 "$name" ;;
     *.py) suite "$name" python "$PYTHON" -m pytest --durations=3 "$name" ;;
     *.mjs) suite "$name" node node --test --test-timeout=400000 "$name" ;;
   esac > "$shared/$name.out" 2>&1

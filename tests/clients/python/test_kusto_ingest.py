@@ -4,8 +4,11 @@ import io
 import json
 import os
 import uuid
+from datetime import datetime, timezone
 
+import fastavro
 import pandas
+import pyarrow
 import pytest
 from azure.kusto.data import DataFormat, KustoClient, KustoConnectionStringBuilder
 from azure.kusto.data.exceptions import KustoApiError, KustoServiceError
@@ -21,6 +24,7 @@ from azure.kusto.ingest import (
     StreamDescriptor,
 )
 from azure.kusto.ingest.status import KustoIngestStatusQueues
+from pyarrow import parquet
 
 from conftest import wait_for
 
@@ -128,15 +132,29 @@ def test_streaming_ingestion_reads_json_by_name_and_by_mapping(builder, env, run
 
 
 def test_parquet_and_avro_of_other_writers_are_read(builder, env, run, table, tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     frame = pyarrow.table({"id": [1, None], "name": ["a", "b"], "at": pandas.to_datetime(["2024-01-01T00:00:00.5", None])})
     path = tmp_path / "data.parquet"
     parquet.write_table(frame, path)
     with KustoStreamingIngestClient(builder) as client:
         client.ingest_from_file(FileDescriptor(str(path)), properties(env, table, DataFormat.PARQUET))
-    rows = run(f"{table} | order by name asc | project id, at")
+        schema = {
+            "type": "record",
+            "name": "row",
+            "fields": [
+                {"name": "id", "type": ["null", "long"]},
+                {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                {"name": "tags", "type": {"type": "map", "values": "double"}},
+            ],
+        }
+        instant = datetime(2024, 1, 1, tzinfo=timezone.utc)
+        for codec in ("null", "deflate"):
+            path = tmp_path / f"{codec}.avro"
+            with open(path, "wb") as out:
+                fastavro.writer(out, schema, [{"id": 9, "at": instant, "tags": {"x": 1.5}}], codec=codec)
+            client.ingest_from_file(FileDescriptor(str(path)), properties(env, table, DataFormat.AVRO))
+    rows = run(f"{table} | where id == 9 | project at, x = todouble(tags.x)")
+    assert rows == [{"at": instant, "x": 1.5}] * 2
+    rows = run(f"{table} | where id != 9 | order by name asc | project id, at")
     assert rows[0]["id"] == 1 and rows[0]["at"].isoformat() == "2024-01-01T00:00:00.500000+00:00"
     assert rows[1] == {"id": None, "at": None}
 
