@@ -427,7 +427,7 @@ impl FlightService for Service {
                 }
                 let statement = Statement::new(asked.query, &headers)?;
                 let described = self.describe(statement.clone()).await?;
-                let parameters = described.as_ref().map_or(&[][..], |described| &described.parameters);
+                let parameters = described.as_ref().map_or(&[][..], |described| described.parameters.as_slice());
                 let result = ActionCreatePreparedStatementResult {
                     prepared_statement_handle: self.statements.open(statement)?.into(),
                     parameter_schema: ipc(&schema(parameters, Unit::Microseconds))?,
