@@ -23,9 +23,20 @@ mod token_server;
 use clap::{Parser, Subcommand};
 
 use client::{Client, Connection};
+use gantry_kql::bound::Column;
+use gantry_kql::value::Value;
 use gantry_runtime::config::{Config, FlightHead};
 use output::Output;
 use settings::{Overrides, ServeOverrides};
+
+/// What the binary does with Arrow.
+#[derive(Clone, Copy)]
+pub struct Arrow {
+    /// Answers Arrow Flight SQL of a platform that is served.
+    pub flight: FlightHead,
+    /// Writes rows as a stream of Arrow IPC.
+    pub write: fn(&[Column], Vec<Vec<Value>>, &mut dyn std::io::Write) -> std::io::Result<()>,
+}
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -109,16 +120,16 @@ enum Command {
     Doctor,
 }
 
-/// Runs one command. `flight` answers Arrow Flight SQL of a platform that is served.
+/// Runs one command; `arrow` is what needs Arrow, which this crate is not built with.
 ///
 /// # Errors
 /// Says what failed and why.
-pub fn run(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
+pub fn run(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli, flight))
+    runtime.block_on(dispatch(cli, arrow))
 }
 
-async fn dispatch(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
+async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let output = if cli.json { Output::Json } else { Output::Text };
     let command = match cli.command {
         Command::Serve { overrides } => {
@@ -126,7 +137,7 @@ async fn dispatch(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
             overrides.add_to(&mut sources);
             let mut config = Config::load(&sources)?;
             config.bench_plain_port = overrides.bench_plain_port;
-            config.flight_head = Some(flight);
+            config.flight_head = Some(arrow.flight);
             return serve::run(config, cli.json).await;
         }
         Command::TokenServer(args) => {
@@ -148,7 +159,7 @@ async fn dispatch(cli: Cli, flight: FlightHead) -> anyhow::Result<()> {
         Command::Monitor { device, count, anomalies } => {
             platform::monitor(&client()?, output, device.as_deref(), count, anomalies).await
         }
-        Command::Query(args) => query::run(&client()?, output, args).await,
+        Command::Query(args) => query::run(&client()?, output, arrow, args).await,
         Command::Maintenance => platform::maintenance(&client()?, output).await,
         Command::Alerts => platform::alerts(&client()?, output).await,
         Command::Rule(command) => platform::rule(&client()?, output, command).await,

@@ -9,6 +9,10 @@ use comfy_table::presets::NOTHING;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use gantry_kql::bound::Column;
+use gantry_kql::value::{DateTime, Decimal, Dynamic, Guid, TimeSpan, Type, Value as Typed, parse_real};
+
+use crate::Arrow;
 use crate::client::Client;
 use crate::output::Output;
 
@@ -29,9 +33,11 @@ enum Format {
     Csv,
     /// An object a line.
     Json,
+    /// A stream of Arrow IPC, one result after the other.
+    Arrow,
 }
 
-pub(super) async fn run(client: &Client, output: Output, args: QueryArgs) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, output: Output, arrow: Arrow, args: QueryArgs) -> anyhow::Result<()> {
     let text = match args.text.as_str() {
         "-" => std::io::read_to_string(std::io::stdin()).context("reading the query")?,
         text => text.to_owned(),
@@ -43,7 +49,10 @@ pub(super) async fn run(client: &Client, output: Output, args: QueryArgs) -> any
     let results = if command { &tables[..] } else { &tables[..tables.len().saturating_sub(3)] };
     let format = if output == Output::Json { Format::Json } else { args.format };
     for table in results {
-        print(table, format)?;
+        match format {
+            Format::Arrow => columns(table, arrow)?,
+            format => print(table, format)?,
+        }
     }
     let status = tables.len().checked_sub(2).filter(|_| !command).and_then(|at| tables[at]["Rows"].get(0));
     match status {
@@ -52,6 +61,41 @@ pub(super) async fn run(client: &Client, output: Output, args: QueryArgs) -> any
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a table as a stream of Arrow.
+fn columns(table: &Value, arrow: Arrow) -> anyhow::Result<()> {
+    let text = |column: &Value, name: &str| column[name].as_str().unwrap_or_default().to_owned();
+    let column = |column: &Value| {
+        let ty = Type::from_name(&text(column, "ColumnType")).unwrap_or(Type::Dynamic);
+        Column::new(text(column, "ColumnName"), ty)
+    };
+    let columns: Vec<_> = table["Columns"].as_array().into_iter().flatten().map(column).collect();
+    let row = |row: &Value| {
+        let cells = row.as_array().into_iter().flatten();
+        cells.zip(&columns).map(|(cell, column)| typed(cell, column.ty)).collect()
+    };
+    let rows = table["Rows"].as_array().into_iter().flatten().filter(|row| row.is_array()).map(row).collect();
+    Ok((arrow.write)(&columns, rows, &mut std::io::stdout().lock())?)
+}
+
+/// A value as the service writes it, read as its type.
+fn typed(cell: &Value, ty: Type) -> Typed {
+    let read = match (ty, cell) {
+        (_, Value::Null) => None,
+        (Type::Bool, Value::Bool(value)) => Some(Typed::Bool(*value)),
+        (Type::Int, Value::Number(value)) => value.as_i64().and_then(|value| value.try_into().ok()).map(Typed::Int),
+        (Type::Long, Value::Number(value)) => value.as_i64().map(Typed::Long),
+        (Type::Real, Value::Number(value)) => value.as_f64().map(Typed::Real),
+        (Type::Real, Value::String(text)) => parse_real(text).map(Typed::Real),
+        (Type::Decimal, Value::String(text)) => Decimal::parse(text).map(Typed::Decimal),
+        (Type::DateTime, Value::String(text)) => DateTime::parse(text).map(Typed::DateTime),
+        (Type::TimeSpan, Value::String(text)) => TimeSpan::parse(text).map(Typed::TimeSpan),
+        (Type::Guid, Value::String(text)) => Guid::parse(text).map(Typed::Guid),
+        (Type::String, Value::String(text)) => Some(Typed::String(text.clone())),
+        (_, other) => Dynamic::parse_json(&other.to_string()).map(Typed::Dynamic),
+    };
+    read.unwrap_or_else(|| Typed::absent(ty))
 }
 
 fn print(table: &Value, format: Format) -> anyhow::Result<()> {
@@ -88,6 +132,7 @@ fn print(table: &Value, format: Format) -> anyhow::Result<()> {
                 writeln!(out, "{}", Value::Object(object))?;
             }
         }
+        Format::Arrow => {}
     }
     Ok(())
 }

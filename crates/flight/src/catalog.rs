@@ -15,7 +15,7 @@ use arrow_flight::sql::{
 use arrow_schema::{DataType, Field, Schema};
 use gantry_analytics::Warehouse;
 
-use crate::columns::{Unit, schema};
+use crate::columns::{Unit, outputs, schema};
 
 /// The schema that tables are in.
 pub const SCHEMA: &str = "public";
@@ -54,7 +54,7 @@ pub fn tables(command: CommandGetTables, warehouse: &Warehouse) -> Result<Record
         } else {
             Vec::new()
         };
-        builder.append(warehouse.database(), SCHEMA, name, TABLE, &schema(&columns, Unit::Nanoseconds))?;
+        builder.append(warehouse.database(), SCHEMA, name, TABLE, &schema(&outputs(&columns), Unit::Nanoseconds))?;
     }
     builder.build()
 }
@@ -125,7 +125,7 @@ pub static INFO: LazyLock<SqlInfoData> = LazyLock::new(|| {
     info.append(SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
     info.append(SqlInfo::FlightSqlServerArrowVersion, "1.3");
     info.append(SqlInfo::FlightSqlServerReadOnly, true);
-    info.append(SqlInfo::FlightSqlServerSql, true);
+    info.append(SqlInfo::FlightSqlServerSql, false);
     info.append(SqlInfo::FlightSqlServerSubstrait, false);
     info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
     info.append(SqlInfo::FlightSqlServerCancel, false);

@@ -24,7 +24,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use gantry_analytics::Chunk;
 use gantry_analytics::calendar::UNIX_EPOCH;
-use gantry_analytics::column::{Cell, Column, Data};
+use gantry_analytics::column::{Builder, Cell, Column, Data};
 use gantry_kql::bound;
 use gantry_kql::value::{DateTime, Dynamic, Type};
 
@@ -46,9 +46,26 @@ fn extended(field: Field, name: &str) -> Field {
     field.with_metadata(HashMap::from(metadata.map(|(name, value)| (name.to_owned(), value.to_owned()))))
 }
 
+/// A column of a result, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its name; other languages than KQL may have it several times.
+    pub name: String,
+    /// The type of its values. They may be dynamic values in the engine that hold such.
+    pub ty: Type,
+    /// It may be null.
+    pub nullable: bool,
+}
+
+impl From<&bound::Column> for Output {
+    fn from(column: &bound::Column) -> Output {
+        Output { name: column.name.to_string(), ty: column.ty, nullable: column.ty != Type::String }
+    }
+}
+
 /// A column as a field.
-pub fn field(column: &bound::Column, unit: Unit) -> Field {
-    let plain = |ty| Field::new(&*column.name, ty, column.ty != Type::String);
+fn field(column: &Output, unit: Unit) -> Field {
+    let plain = |ty| Field::new(&column.name, ty, column.nullable);
     match column.ty {
         Type::Bool => plain(DataType::Boolean),
         Type::Int => plain(DataType::Int32),
@@ -65,25 +82,72 @@ pub fn field(column: &bound::Column, unit: Unit) -> Field {
     }
 }
 
+/// Columns of KQL.
+pub fn outputs(columns: &[bound::Column]) -> Vec<Output> {
+    columns.iter().map(Output::from).collect()
+}
+
 /// The columns of a result as a schema.
-pub fn schema(columns: &[bound::Column], unit: Unit) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|column| field(column, unit)).collect::<Vec<_>>()))
+pub fn schema(outputs: &[Output], unit: Unit) -> SchemaRef {
+    Arc::new(Schema::new(outputs.iter().map(|output| field(output, unit)).collect::<Vec<_>>()))
 }
 
-/// Rows as batches of a bounded size.
-///
-/// # Errors
-/// When a value is beyond its type; names the column.
-pub fn batches(schema: &SchemaRef, chunk: &Chunk, unit: Unit) -> Result<Vec<RecordBatch>, ArrowError> {
-    let rows = (chunk.rows * BATCH_BYTES / chunk.size().max(1)).clamp(1, chunk.rows.max(1));
-    let from = (0..chunk.rows).step_by(rows);
-    from.map(|from| batch(schema, &chunk.slice(from, rows.min(chunk.rows - from)), unit)).collect()
+/// How rows become batches.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// The columns.
+    pub outputs: Vec<Output>,
+    /// What times are counted in.
+    pub unit: Unit,
+    /// Both as a schema.
+    pub schema: SchemaRef,
 }
 
-fn batch(schema: &SchemaRef, chunk: &Chunk, unit: Unit) -> Result<RecordBatch, ArrowError> {
-    let arrays = schema.fields().iter().zip(&chunk.columns).map(|(field, column)| array(field.name(), column, unit));
-    let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows));
-    RecordBatch::try_new_with_options(Arc::clone(schema), arrays.collect::<Result<_, _>>()?, &options)
+impl Shape {
+    /// Of these columns.
+    pub fn new(outputs: Vec<Output>, unit: Unit) -> Shape {
+        let schema = schema(&outputs, unit);
+        Shape { outputs, unit, schema }
+    }
+
+    /// Rows as batches of a bounded size.
+    ///
+    /// # Errors
+    /// When a value is beyond its type; names the column.
+    pub fn batches(&self, chunk: &Chunk) -> Result<Vec<RecordBatch>, ArrowError> {
+        let rows = (chunk.rows * BATCH_BYTES / chunk.size().max(1)).clamp(1, chunk.rows.max(1));
+        let from = (0..chunk.rows).step_by(rows);
+        from.map(|from| self.batch(&chunk.slice(from, rows.min(chunk.rows - from)))).collect()
+    }
+
+    fn batch(&self, chunk: &Chunk) -> Result<RecordBatch, ArrowError> {
+        let one = |(output, column): (&Output, &Arc<Column>)| {
+            if column.ty() == output.ty {
+                return array(&output.name, column, self.unit);
+            }
+            if output.ty == Type::String {
+                return Ok(texts(column));
+            }
+            let mut cast = Builder::new(output.ty, column.len());
+            (0..column.len()).for_each(|row| cast.push(column.cell(row).cast(output.ty)));
+            array(&output.name, &cast.finish(), self.unit)
+        };
+        let arrays = self.outputs.iter().zip(&chunk.columns).map(one).collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+    }
+}
+
+/// Values as texts, which may be null.
+fn texts(column: &Column) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    for row in 0..column.len() {
+        match column.cell(row) {
+            Cell::Null => builder.append_null(),
+            value => builder.append_value(value.text()),
+        }
+    }
+    Arc::new(builder.finish())
 }
 
 fn array(name: &str, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError> {
@@ -127,16 +191,7 @@ fn array(name: &str, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError
             values.iter().for_each(|text| builder.append_value(text));
             Arc::new(builder.finish())
         }
-        (_, Data::Decimal(_)) => {
-            let mut builder = StringBuilder::new();
-            for row in 0..column.len() {
-                match column.cell(row) {
-                    Cell::Null => builder.append_null(),
-                    value => builder.append_value(value.text()),
-                }
-            }
-            Arc::new(builder.finish())
-        }
+        (_, Data::Decimal(_)) => texts(column),
         (_, Data::Dynamic(values)) => {
             let mut builder = StringBuilder::new();
             for value in values {
@@ -186,7 +241,7 @@ mod tests {
 
     fn made(columns: &[(&str, Type)], rows: Vec<Vec<Value>>, unit: Unit) -> Result<Vec<RecordBatch>, ArrowError> {
         let table = small_table(columns, rows);
-        batches(&schema(&table.schema.columns, unit), &table.chunks[0], unit)
+        Shape::new(outputs(&table.schema.columns), unit).batches(&table.chunks[0])
     }
 
     #[test]
@@ -230,6 +285,18 @@ mod tests {
         assert_eq!(values, [253_402_300_799_999_999, -62_135_596_800_000_000]);
         let spans = vec![vec![Value::TimeSpan(TimeSpan(i64::MAX))]];
         assert!(made(&[("s", Type::TimeSpan)], spans, Unit::Microseconds).is_err());
+    }
+
+    #[test]
+    fn values_that_the_engine_holds_as_dynamic_have_the_type_they_are_told_with() {
+        let rows = vec![vec![Value::Dynamic(Dynamic::String("a".into()))], vec![Value::Null]];
+        let chunk = small_table(&[("t", Type::Dynamic)], rows).chunks.remove(0);
+        let output = |ty| vec![Output { name: "t".into(), ty, nullable: true }];
+        let batch = Shape::new(output(Type::String), Unit::default()).batches(&chunk).unwrap().remove(0);
+        assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a"), None]);
+        let chunk = small_table(&[("n", Type::Int)], vec![vec![Value::Int(7)]]).chunks.remove(0);
+        let batch = Shape::new(output(Type::Long), Unit::default()).batches(&chunk).unwrap().remove(0);
+        assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(0), 7);
     }
 
     #[test]

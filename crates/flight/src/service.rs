@@ -30,9 +30,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::catalog;
-use crate::columns::{Unit, batches, schema};
+use crate::columns::{Shape, Unit, outputs, schema};
 use crate::prepared::Statements;
-use crate::statement::{Bind, Statement, values};
+use crate::statement::{Bind, Described, Statement, values};
 
 /// Queries that run at once; each has a thread of its own.
 const QUERIES_MAX: usize = 8;
@@ -105,18 +105,13 @@ impl Service {
         })
     }
 
-    /// The columns of a statement's result; none of a command, which is known only when it runs.
-    async fn describe(&self, statement: Statement) -> Result<Option<SchemaRef>, Status> {
+    /// What is known of a statement; nothing of a command, before it ran.
+    async fn describe(&self, statement: Statement) -> Result<Option<Described>, Status> {
         if statement.is_command() {
             return Ok(None);
         }
-        self.work(move |warehouse| {
-            // Parameters have a value when it runs; their types are enough here.
-            let question = Bind { statement: &statement, values: None };
-            let result = warehouse.describe(&question, now()).map_err(refused)?;
-            Ok(Some(schema(&result.columns, statement.unit)))
-        })
-        .await
+        let describe = move |warehouse: &Warehouse| Bind::new(&statement, None).describe(warehouse, now());
+        self.work(move |warehouse| describe(warehouse).map(Some).map_err(refused)).await
     }
 
     /// The rows of a statement, once for each row of values, as a stream of batches that waits for its reader.
@@ -131,7 +126,7 @@ impl Service {
         }
         let turn = self.turn().await?;
         let (sender, receiver) = mpsc::channel::<Result<RecordBatch, FlightError>>(BATCHES_AHEAD);
-        let (told, schema_of) = tokio::sync::oneshot::channel();
+        let (told, hear) = tokio::sync::oneshot::channel();
         let cancel = Cancel::default();
         let (warehouse, handle, run) = (
             Arc::clone(&self.warehouse),
@@ -147,12 +142,11 @@ impl Service {
             let _turn = turn;
             let none = [Vec::new()];
             let parameters = if parameters.is_empty() { &none[..] } else { &parameters };
-            let question = Bind { statement: &statement, values: Some(&parameters[0]) };
-            let schema = match warehouse.describe(&question, run.now) {
-                Ok(result) => schema(&result.columns, statement.unit),
+            let shape = match Bind::new(&statement, Some(&parameters[0])).describe(&warehouse, run.now) {
+                Ok(described) => described.shape,
                 Err(rejected) => return drop(told.send(Err(refused(rejected)))),
             };
-            if told.send(Ok(Arc::clone(&schema))).is_err() {
+            if told.send(Ok(Arc::clone(&shape.schema))).is_err() {
                 return;
             }
             for values in parameters {
@@ -161,10 +155,10 @@ impl Service {
                     matches!(sent, Ok(Ok(())))
                 };
                 let mut failed = None;
-                let ran = warehouse.each_chunk(
-                    &Bind { statement: &statement, values: Some(values) },
-                    &run,
-                    &mut |chunk: Chunk| match batches(&schema, &chunk, statement.unit) {
+                let ran =
+                    warehouse.each_chunk(&Bind::new(&statement, Some(values)), &run, &mut |chunk: Chunk| match shape
+                        .batches(&chunk)
+                    {
                         Ok(batches) => {
                             let all = batches.into_iter().all(|batch| send(Ok(batch)));
                             if all { Ok(Flow::More) } else { Err(Error::Cancelled) }
@@ -173,15 +167,14 @@ impl Service {
                             failed = Some(Status::out_of_range(error.to_string()));
                             Ok(Flow::Enough)
                         }
-                    },
-                );
+                    });
                 if let Some(status) = failed.or_else(|| ran.err().map(refused)) {
                     send(Err(FlightError::from(status)));
                     return;
                 }
             }
         });
-        let schema = schema_of.await.map_err(|_| Status::internal("the query ended without an answer"))??;
+        let schema = hear.await.map_err(|_| Status::internal("the query ended without an answer"))??;
         let guard = CancelOnDrop(cancel);
         let batches = stream::unfold((receiver, guard), |(mut receiver, guard)| async move {
             receiver.recv().await.map(|batch| (batch, (receiver, guard)))
@@ -223,11 +216,11 @@ impl Service {
                 }
                 let statement = Statement::new(query.query, headers)?;
                 let ticket = TicketStatementQuery { statement_handle: statement.ticket().into() };
-                Ok((self.describe(statement).await?, ticket.as_any().encode_to_vec().into()))
+                Ok((schema_of(self.describe(statement).await?), ticket.as_any().encode_to_vec().into()))
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let prepared = self.statements.get(&query.prepared_statement_handle)?;
-                Ok((self.describe(prepared.statement).await?, query.as_any().encode_to_vec().into()))
+                Ok((schema_of(self.describe(prepared.statement).await?), query.as_any().encode_to_vec().into()))
             }
             command => {
                 let ticket = command.clone().into_any().encode_to_vec().into();
@@ -235,6 +228,10 @@ impl Service {
             }
         }
     }
+}
+
+fn schema_of(described: Option<Described>) -> Option<SchemaRef> {
+    described.map(|described| described.shape.schema)
 }
 
 /// The answer to a management command, which is small.
@@ -258,12 +255,12 @@ fn command(warehouse: &Warehouse, statement: &Statement) -> Result<(SchemaRef, V
     if let Some(error) = &table.failure {
         return Err(refused(Rejected::Run(error.clone())));
     }
-    let schema = schema(&table.schema.columns, statement.unit);
+    let shape = Shape::new(outputs(&table.schema.columns), statement.unit);
     let mut made = Vec::new();
     for chunk in &table.chunks {
-        made.extend(batches(&schema, chunk, statement.unit).map_err(|error| Status::out_of_range(error.to_string()))?);
+        made.extend(shape.batches(chunk).map_err(|error| Status::out_of_range(error.to_string()))?);
     }
-    Ok((schema, made))
+    Ok((shape.schema, made))
 }
 
 fn now() -> i64 {
@@ -436,12 +433,15 @@ impl FlightService for Service {
                     return Err(Status::unimplemented("transactions are not implemented"));
                 }
                 let statement = Statement::new(asked.query, &headers)?;
-                let parameters = statement.parameters().map_err(refused)?;
-                let dataset = self.describe(statement.clone()).await?;
+                let described = self.describe(statement.clone()).await?;
+                let parameters = described.as_ref().map_or(&[][..], |described| described.parameters.as_slice());
                 let result = ActionCreatePreparedStatementResult {
                     prepared_statement_handle: self.statements.open(statement)?.into(),
-                    dataset_schema: dataset.map(|schema| ipc(&schema)).transpose()?.unwrap_or_default(),
-                    parameter_schema: ipc(&schema(&parameters, Unit::Microseconds))?,
+                    parameter_schema: ipc(&schema(parameters, Unit::Microseconds))?,
+                    dataset_schema: match &described {
+                        Some(described) => ipc(&described.shape.schema)?,
+                        None => Bytes::new(),
+                    },
                 };
                 Ok(streamed(vec![ActionResult { body: result.as_any().encode_to_vec().into() }]))
             }

@@ -1,13 +1,14 @@
 //! What a client asks, in which language and with which values.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{DurationNanosecondType, Float64Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
-use gantry_analytics::{Error, Kql, Question, Rejected};
+use gantry_analytics::{Error, Kql, Question, Rejected, Warehouse};
 use gantry_kql::ast::{ParameterType, StatementKind};
 use gantry_kql::bound::{Bound, Column};
 use gantry_kql::value::{DateTime, Decimal, Guid, TimeSpan, Value};
@@ -15,7 +16,7 @@ use gantry_kql::{Catalog, parse, print_literal};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use crate::columns::Unit;
+use crate::columns::{Output, Shape, Unit, outputs};
 
 /// Bytes of a text.
 pub const TEXT_BYTES_MAX: usize = 2 << 20;
@@ -42,10 +43,38 @@ pub struct Statement {
 
 /// A statement with a value for each of its parameters.
 pub struct Bind<'a> {
-    /// The statement.
-    pub statement: &'a Statement,
-    /// The values, in order; none to learn what the result looks like, for which any are good.
-    pub values: Option<&'a [Value]>,
+    statement: &'a Statement,
+    values: Option<&'a [Value]>,
+    /// The parameters, and the columns of the result where its language says more of them than the engine knows: both
+    /// once it was bound.
+    found: OnceLock<(Vec<Output>, Option<Vec<Output>>)>,
+}
+
+/// What is known of a statement that was not run.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Its parameters.
+    pub parameters: Vec<Output>,
+    /// Its result.
+    pub shape: Shape,
+}
+
+impl<'a> Bind<'a> {
+    /// A statement with these values; none to learn what the result looks like, for which any are good.
+    pub fn new(statement: &'a Statement, values: Option<&'a [Value]>) -> Bind<'a> {
+        Bind { statement, values, found: OnceLock::new() }
+    }
+
+    /// What is known of it.
+    ///
+    /// # Errors
+    /// When it means nothing here.
+    pub fn describe(self, warehouse: &Warehouse, now: i64) -> Result<Described, Rejected> {
+        let unit = self.statement.unit;
+        let schema = warehouse.describe(&self, now)?;
+        let (parameters, result) = self.found.into_inner().unwrap_or_default();
+        Ok(Described { parameters, shape: Shape::new(result.unwrap_or_else(|| outputs(&schema.columns)), unit) })
+    }
 }
 
 impl Statement {
@@ -109,28 +138,18 @@ impl Statement {
         self.language == Language::Kql && is_command(&self.text)
     }
 
-    /// The parameters it declares.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn parameters(&self) -> Result<Vec<Column>, Rejected> {
-        match self.language {
-            Language::Kql if self.is_command() => Ok(Vec::new()),
-            Language::Kql => {
-                // What is wrong with the text is said where it is bound.
-                let statements = parse(&self.text).map(|script| script.statements).unwrap_or_default();
-                let declared = statements.into_iter().filter_map(|statement| match statement.kind {
-                    StatementKind::QueryParameters(parameters) => Some(parameters),
-                    _ => None,
-                });
-                let column = |parameter: gantry_kql::ast::Parameter| match parameter.ty {
-                    ParameterType::Scalar(ty) => Some(Column::new(parameter.name.text, ty)),
-                    ParameterType::Table(_) => None,
-                };
-                Ok(declared.flatten().filter_map(column).collect())
-            }
-            Language::Sql => sql::parameters(&self.text),
-        }
+    /// The parameters that a text of KQL declares. What is wrong with it is said where it is bound.
+    fn declared(&self) -> Vec<Column> {
+        let statements = parse(&self.text).map(|script| script.statements).unwrap_or_default();
+        let declared = statements.into_iter().filter_map(|statement| match statement.kind {
+            StatementKind::QueryParameters(parameters) => Some(parameters),
+            _ => None,
+        });
+        let column = |parameter: gantry_kql::ast::Parameter| match parameter.ty {
+            ParameterType::Scalar(ty) => Some(Column::new(parameter.name.text, ty)),
+            ParameterType::Table(_) => None,
+        };
+        declared.flatten().filter_map(column).collect()
     }
 }
 
@@ -140,9 +159,9 @@ fn is_command(text: &str) -> bool {
 
 impl Question for Bind<'_> {
     fn bind(&self, catalog: &dyn Catalog) -> Result<Bound, Rejected> {
-        match self.statement.language {
+        let (bound, parameters, result) = match self.statement.language {
             Language::Kql => {
-                let declared = self.statement.parameters()?;
+                let declared = self.statement.declared();
                 let values = self.values.map_or_else(
                     || declared.iter().map(|column| Value::absent(column.ty)).collect(),
                     <[Value]>::to_vec,
@@ -153,10 +172,16 @@ impl Question for Bind<'_> {
                 let value =
                     |(column, value): (&Column, &Value)| (column.name.to_string(), print_literal(value, column.ty));
                 let parameters: HashMap<_, _> = declared.iter().zip(&values).map(value).collect();
-                Kql { text: &self.statement.text, parameters: &parameters }.bind(catalog)
+                let bound = Kql { text: &self.statement.text, parameters: &parameters }.bind(catalog)?;
+                (bound, outputs(&declared), None)
             }
-            Language::Sql => sql::bind(&self.statement.text, self.values, catalog),
-        }
+            Language::Sql => {
+                let (bound, parameters, result) = sql::bind(&self.statement.text, self.values, catalog)?;
+                (bound, parameters, Some(result))
+            }
+        };
+        let _ = self.found.set((parameters, result));
+        Ok(bound)
     }
 }
 
@@ -166,13 +191,10 @@ fn too_many(given: usize, declared: usize) -> Rejected {
 
 /// The other language.
 mod sql {
-    use super::{Bound, Catalog, Column, Rejected, Value};
+    use super::{Bound, Catalog, Output, Rejected, Value};
 
-    pub fn parameters(_: &str) -> Result<Vec<Column>, Rejected> {
-        Ok(Vec::new())
-    }
-
-    pub fn bind(_: &str, _: Option<&[Value]>, _: &dyn Catalog) -> Result<Bound, Rejected> {
+    /// Binds a text: the tree, the parameters, the columns of the result.
+    pub fn bind(_: &str, _: Option<&[Value]>, _: &dyn Catalog) -> Result<(Bound, Vec<Output>, Vec<Output>), Rejected> {
         Err(Rejected::NotImplemented("SQL over Flight; `x-query-language: kql` asks in KQL".into()))
     }
 }
@@ -302,7 +324,7 @@ mod tests {
     fn a_statement_tells_the_parameters_it_declares() {
         let text = "declare query_parameters(d:string, n:long = 5); Twins | where DeviceId == d".into();
         let statement = Statement { language: Language::Kql, unit: Unit::default(), text };
-        let declared: Vec<_> = statement.parameters().unwrap().iter().map(ToString::to_string).collect();
+        let declared: Vec<_> = statement.declared().iter().map(ToString::to_string).collect();
         assert_eq!(declared, ["d:string", "n:long"]);
     }
 }

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gantry_cli::Cli;
+use gantry_cli::{Arrow, Cli};
 use tracing_subscriber::EnvFilter;
 
 /// Small short-lived texts are what a message is made of; see decision 15.
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // The one provider of the process; a second call would be a bug.
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("no provider is installed yet");
-    match gantry_cli::run(Cli::parse(), gantry_flight::router) {
+    match gantry_cli::run(Cli::parse(), Arrow { flight: gantry_flight::router, write: gantry_flight::write }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,5 +1,7 @@
 """Tables as columns: the ADBC driver for Flight SQL as it is published, and Flight of pyarrow."""
 
+import os
+import subprocess
 from datetime import datetime, timezone
 
 import adbc_driver_flightsql.dbapi as flightsql
@@ -154,3 +156,14 @@ def test_flight_itself(env):
         list(client.list_actions())
     with pytest.raises(pa.ArrowException, match="no command"):
         client.get_flight_info(flight.FlightDescriptor.for_command(b"nonsense"), called)
+
+
+def test_the_command_line_writes_columns(platform):
+    text = "print n = 5, t = datetime(2024-01-02), s = 'x', r = real(nan), y = dynamic([1]), none = long(null)"
+    command = [os.environ["GANTRY_BIN"], "--data", str(platform.folder / "data"), "query", "--format", "arrow", text]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    table = pa.ipc.open_stream(done.stdout).read_all()
+    assert table.schema.field("t").type == pa.timestamp("ns", "UTC") and table.schema.field("y").type == pa.json_()
+    [row] = table.to_pylist()
+    assert (row["n"], row["s"], row["y"], row["none"]) == (5, "x", "[1]", None) and row["r"] != row["r"]
