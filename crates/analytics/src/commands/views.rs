@@ -74,7 +74,6 @@ fn not_found(name: &str) -> Rejected {
     Rejected::NotFound { kind: "MaterializedView", name: name.to_owned() }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of the command")]
 pub(super) fn create(
     run: &Run,
     mode: CreateMode,
