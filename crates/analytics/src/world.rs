@@ -133,6 +133,7 @@ impl<'a> World<'a> {
         what: &str,
         text: &str,
         columns: &[Column],
+        must_have_all: bool,
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
@@ -142,14 +143,21 @@ impl<'a> World<'a> {
         let rel = &result.ok_or_else(|| fault("it has no result".into()))?.rel;
         let mut places = Vec::with_capacity(columns.len());
         for column in columns {
-            let at = rel.schema.position(&column.name).filter(|at| rel.schema.columns[*at].ty == column.ty);
-            places.push(at.ok_or_else(|| fault(format!("its query no longer yields `{column}`")))?);
+            let at = rel.schema.position(&column.name);
+            if at.is_none() && must_have_all {
+                return Err(fault(format!("its query no longer yields `{column}`")));
+            }
+            places.push(at);
         }
         // A query within a query has its own options, and shares instant, limits and memory of the one around it.
         let context = Arc::new(context.within());
         Session::new(&bound, self, &context).run(rel, &Frame::default(), &mut |chunk| {
-            let columns = places.iter().map(|at| Arc::clone(&chunk.columns[*at])).collect();
-            sink(Chunk::new(columns, chunk.rows))
+            // Columns of what the platform makes come, widen and go with what is in it.
+            let column = |(at, wanted): (&Option<usize>, &Column)| match at {
+                Some(at) => crate::ingest::widened_column(&chunk.columns[*at], wanted.ty),
+                None => Arc::new(crate::column::Column::absent(wanted.ty, chunk.rows)),
+            };
+            sink(Chunk::new(places.iter().zip(columns).map(column).collect(), chunk.rows))
         })
     }
 
@@ -265,7 +273,7 @@ impl Tables for World<'_> {
             let missing = || Error::Table { table: table.to_owned(), reason: "it is gone".into() };
             let columns = self.columns_of(table)?.ok_or_else(missing)?;
             let what = format!("the row level security of `{table}`");
-            return self.within(&entity)?.run_stored(&what, &rule, &columns, context, sink);
+            return self.within(&entity)?.run_stored(&what, &rule, &columns, true, context, sink);
         }
         self.scan_bare(table, need, context, sink)
     }
@@ -278,14 +286,15 @@ impl Tables for World<'_> {
         let columns = definition.schema();
         if let (Some(rule), false) = (self.row_rule(&entity), self.is_bare(&entity)) {
             let what = format!("the row level security of `{view}`");
-            return self.within(&entity)?.run_stored(&what, &rule, &columns, context, sink);
+            return self.within(&entity)?.run_stored(&what, &rule, &columns, true, context, sink);
         }
         // The view's own rule is the one that counts, not its source's.
         let mut world = self.within(&format!("table {}", definition.source))?;
         if let Some(since) = definition.since {
             world.since.insert(definition.source.clone(), since);
         }
-        world.run_stored(&format!("the materialized view `{view}`"), &definition.query, &columns, context, sink)
+        let what = format!("the materialized view `{view}`");
+        world.run_stored(&what, &definition.query, &columns, false, context, sink)
     }
 
     fn scan_external(

@@ -21,9 +21,6 @@ use crate::store::{Extent, Rows, Snapshot, TableDefinition};
 use crate::warehouse::{Ask, By, Rejected, Warehouse};
 use crate::world::World;
 
-/// What an update policy makes of new rows, and the tags they carry.
-type Derived = (Vec<Chunk>, Vec<String>);
-
 /// How far update policies may follow from each other.
 const CASCADE_MAX: usize = 8;
 /// A tag that only we see: the name of a request whose data came in.
@@ -154,6 +151,12 @@ pub(crate) fn is_shown(tag: &str) -> bool {
     !tag.starts_with(REQUEST_TAG)
 }
 
+/// What an update policy made.
+struct Applied {
+    chunks: Vec<Chunk>,
+    tags: Vec<String>,
+}
+
 /// Rows that came into a table.
 struct Source<'s> {
     table: &'s str,
@@ -180,7 +183,7 @@ impl Following<'_> {
             }
             match self.apply(source, &target, &policy) {
                 Ok(None) => {}
-                Ok(Some((chunks, tags))) => {
+                Ok(Some(Applied { chunks, tags })) => {
                     chain.push(target.clone());
                     let next =
                         Source { table: &target, chunks: Arc::new(chunks), created: source.created, tags: &tags };
@@ -217,7 +220,7 @@ impl Following<'_> {
         });
     }
 
-    fn apply(&mut self, source: &Source, target: &str, policy: &Json) -> Result<Option<Derived>, Rejected> {
+    fn apply(&mut self, source: &Source, target: &str, policy: &Json) -> Result<Option<Applied>, Rejected> {
         let missing = || Rejected::NotFound { kind: "Table", name: target.to_owned() };
         let definition = self.snapshot.definitions.tables.get(target).ok_or_else(missing)?.clone();
         let query = policy.get("Query").and_then(Json::as_str).unwrap_or_default();
@@ -230,7 +233,7 @@ impl Following<'_> {
             return Ok(None);
         };
         self.placed.push(Placed { table: definition.id, extent });
-        Ok(Some((chunks, tags)))
+        Ok(Some(Applied { chunks, tags }))
     }
 }
 

@@ -778,7 +778,10 @@ fn documented_commands_are_run_or_refused_by_name() {
     for line in text.lines() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         let (id, query) = (record["id"].as_str().unwrap(), record["query"].as_str().unwrap());
-        for command in gantry_kql::command::split(query) {
+        let whole = gantry_kql::command::Text { text: query.trim().to_owned(), span: gantry_kql::Span::default() };
+        let is_script = whole.text.starts_with(".execute");
+        let commands = if is_script { vec![whole] } else { gantry_kql::command::split(query) };
+        for command in commands {
             let w = prepared();
             let outcome = match run_as(&w, &command.text, administrator()) {
                 Ok(tables) => match tables.iter().find_map(|table| table.failure.clone()) {
@@ -811,4 +814,25 @@ fn prepared() -> Arc<Warehouse> {
         run_as(&w, text, administrator()).unwrap();
     }
     w
+}
+
+proptest::proptest! {
+    #[test]
+    fn data_of_any_bytes_is_survived(bytes: Vec<u8>, text in "[\\[\\]{}\",:;|\\\\#a-c0-9 \n\t-]{0,120}") {
+        use gantry_analytics::ingest::{Format, Settings, inflated_within, read};
+        let columns = [Column::new("a", Type::Long), Column::new("b", Type::Dynamic), Column::new("c", Type::String)];
+        let formats =
+            ["csv", "tsv", "tsve", "txt", "raw", "json", "multijson", "singlejson", "w3clogfile", "parquet", "avro"];
+        for name in formats {
+            let format = Format::of(name).unwrap();
+            let settings = Settings { format, mapping: None, ignore_first_record: false, location: String::new() };
+            for bytes in [&bytes[..], text.as_bytes()] {
+                let rows = read(bytes, &columns, &settings).unwrap_or_default();
+                proptest::prop_assert!(rows.iter().all(|chunk| chunk.columns.len() == 3));
+            }
+        }
+        for start in [&b"\x1f\x8b"[..], b"PK\x03\x04"] {
+            let _ = inflated_within(&[start, &bytes].concat(), 1 << 16);
+        }
+    }
 }

@@ -36,10 +36,10 @@ pub(super) fn create(run: &Run, command: &Kind) -> Answered {
     check_name("external table", name)?;
     super::tables::check_columns(columns)?;
     super::tables::check_not_built_in(run, name)?;
-    only_known(properties, PROPERTIES)?;
     if !matches!(kind.as_str(), "storage" | "blob" | "adl") {
         return Err(Rejected::NotImplemented(format!("an external table of kind `{kind}`")));
     }
+    only_known(properties, PROPERTIES)?;
     if partitions.is_some() {
         return Err(Rejected::NotImplemented("an external table with partitions".into()));
     }

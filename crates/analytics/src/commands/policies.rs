@@ -163,7 +163,7 @@ const KNOWN: &[Known] = &[
 
 fn known(run: &Run, policy: &str) -> Result<&'static Known, Rejected> {
     let found = KNOWN.iter().find(|known| known.name == policy);
-    found.ok_or_else(|| Rejected::NotImplemented(format!("{} policy {policy}", run.name)))
+    found.ok_or_else(|| Rejected::NotImplemented(format!("{} {policy}", run.name)))
 }
 
 /// Whose a policy is, as it is stored, and as it is shown.
@@ -334,7 +334,7 @@ fn given(run: &Run, known: &Known, value: &PolicyValue) -> Result<Json, Rejected
             .map_err(|error| Rejected::Wrong(format!("the policy {} is no JSON: {error}", known.shown))),
         PolicyValue::Switch(on) => match known.form {
             Form::Switch(_) => Ok(json!({"IsEnabled": on})),
-            _ => Err(Rejected::Wrong(format!("{} policy {} is not just on or off", run.name, known.name))),
+            _ => Err(Rejected::Wrong(format!("{} {} is not just on or off", run.name, known.name))),
         },
         PolicyValue::Settings(settings) => settings_json(known, settings),
     }

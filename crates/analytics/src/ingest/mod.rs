@@ -12,6 +12,8 @@ mod mapping;
 mod rows;
 mod text;
 
+use std::sync::Arc;
+
 use gantry_kql::bound::Column as SchemaColumn;
 use gantry_kql::value::Type;
 
@@ -186,13 +188,16 @@ pub(crate) fn conform(table: &str, wanted: &[SchemaColumn], given: &[SchemaColum
 
 /// The rows of a query as the columns of a table take them.
 pub(crate) fn widened(chunk: &Chunk, columns: &[SchemaColumn]) -> Chunk {
-    let column = |(column, wanted): (&std::sync::Arc<Column>, &SchemaColumn)| {
-        if column.ty() == wanted.ty {
-            return std::sync::Arc::clone(column);
-        }
-        let mut builder = Builder::new(wanted.ty, chunk.rows);
-        (0..chunk.rows).for_each(|row| builder.push_cell(column.cell(row)));
-        std::sync::Arc::new(builder.finish())
-    };
-    Chunk::new(chunk.columns.iter().zip(columns).map(column).collect(), chunk.rows)
+    let columns = chunk.columns.iter().zip(columns).map(|(column, wanted)| widened_column(column, wanted.ty));
+    Chunk::new(columns.collect(), chunk.rows)
+}
+
+/// A column as one of another type: what does not fit is null.
+pub(crate) fn widened_column(column: &Arc<Column>, ty: Type) -> Arc<Column> {
+    if column.ty() == ty {
+        return Arc::clone(column);
+    }
+    let mut builder = Builder::new(ty, column.len());
+    (0..column.len()).for_each(|row| builder.push_cell(column.cell(row)));
+    Arc::new(builder.finish())
 }

@@ -222,7 +222,7 @@ impl Reader<'_> {
     }
 
     /// A name, or one with its database before it: `D.T`.
-    fn dotted_name(&mut self) -> Result<String> {
+    pub(super) fn dotted_name(&mut self) -> Result<String> {
         let name = self.table_name()?;
         if self.p.is_sign(".") && self.p.touches_previous() && self.p.touches(0) {
             self.p.advance();
@@ -604,7 +604,7 @@ impl Reader<'_> {
 
     /// `ENTITY role ('principal', ...) [skip-results] ['notes']`, `ENTITY role none`
     fn roles(&mut self, change: RoleChange) -> Result<Kind> {
-        let Some(entity) = self.entity()? else { return Ok(Kind::NotImplemented) };
+        let Ok(Some(entity)) = self.entity() else { return Ok(Kind::NotImplemented) };
         let role = self.words();
         if !ROLES.contains(&role.as_str()) {
             return Ok(Kind::NotImplemented);
@@ -712,6 +712,9 @@ impl Reader<'_> {
                 let new = self.table_name()?;
                 self.p.expect_sign("=")?;
                 pairs.push((new, self.table_name()?));
+                if self.p.is_word("ifexists") {
+                    return Ok(Kind::NotImplemented);
+                }
                 if !self.p.eat_sign(",") {
                     return Ok(Kind::RenameTables(pairs));
                 }

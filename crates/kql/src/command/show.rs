@@ -107,7 +107,7 @@ impl Reader<'_> {
             }
             "table" => {
                 self.words();
-                let name = self.table_name()?;
+                let name = self.dotted_name()?;
                 if self.at_end() {
                     return Ok(Kind::ShowTable { name, form: TableForm::Row });
                 }
