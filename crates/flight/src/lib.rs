@@ -1,7 +1,7 @@
 //! Arrow Flight SQL over the tables: for programs that take columns (ADBC, pandas, DuckDB, Spark).
 //!
 //! One gRPC service behind the guard that every other head has: a call brings a policy's token as `Bearer`, or its name
-//! and key as `Basic`. Statements are SQL, or KQL by the header `x-query-language: kql`; results stream as their reader
+//! and key as `Basic`. Statements are KQL by the header `x-query-language: kql`; results stream as their reader
 //! takes them and are held nowhere. The crate stands alone because Arrow weighs: who needs it is the binary.
 
 mod catalog;
