@@ -17,14 +17,12 @@ use crate::error::Error;
 use crate::ingest::{conform, widened};
 use crate::journal::{Failure, new_guid};
 use crate::operators::Flow;
-use crate::store::{Extent, Rows, Snapshot, TableDefinition};
+use crate::store::{Extent, REQUEST_TAG, Rows, Snapshot, TableDefinition};
 use crate::warehouse::{Ask, By, Rejected, Warehouse};
 use crate::world::World;
 
 /// How far update policies may follow from each other.
 const CASCADE_MAX: usize = 8;
-/// A tag that only we see: the name of a request whose data came in.
-const REQUEST_TAG: &str = "request-id:";
 
 /// Rows on their way into a table.
 pub(crate) struct Incoming<'a> {

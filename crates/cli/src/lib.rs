@@ -29,13 +29,16 @@ use gantry_runtime::config::{Config, FlightHead};
 use output::Output;
 use settings::{Overrides, ServeOverrides};
 
+/// Writes rows of these columns.
+pub type WriteRows = fn(&[Column], Vec<Vec<Value>>, &mut dyn std::io::Write) -> std::io::Result<()>;
+
 /// What the binary does with Arrow.
 #[derive(Clone, Copy)]
 pub struct Arrow {
     /// Answers Arrow Flight SQL of a platform that is served.
     pub flight: FlightHead,
     /// Writes rows as a stream of Arrow IPC.
-    pub write: fn(&[Column], Vec<Vec<Value>>, &mut dyn std::io::Write) -> std::io::Result<()>,
+    pub write: WriteRows,
 }
 
 /// A self-hosted, Azure-IoT-compatible platform.

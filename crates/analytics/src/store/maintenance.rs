@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gantry_kql::value::TimeSpan;
 
-use super::{Extent, Rows, Snapshot, TableDefinition, TableStore};
+use super::{Extent, REQUEST_TAG, Rows, Snapshot, TableDefinition, TableStore};
 use crate::chunk::{Chunk, sorted_rows};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -17,6 +17,8 @@ const MERGED_BYTES_MAX: u64 = 4 << 20;
 /// So many extents are worth being made one.
 const MERGED_MIN: usize = 4;
 const TICKS_PER_DAY: i64 = 864_000_000_000;
+/// How long it is remembered which requests brought rows: a client that asks again does so within minutes.
+const REQUESTS_REMEMBERED: i64 = TICKS_PER_DAY / 24;
 
 /// How long rows of a table are kept, in ticks, by the policies of the table and of the database; for ever without.
 pub fn retention(snapshot: &Snapshot, table: &str) -> Option<i64> {
@@ -63,7 +65,15 @@ pub fn expire(store: &dyn TableStore, now: i64, fallback: &dyn Fn(&str) -> Optio
 pub fn merge(store: &dyn TableStore, name: &str, order: &[usize], context: &Context) -> Result<bool> {
     let snapshot = store.snapshot();
     let Some(table) = snapshot.definitions.kept(name) else { return Ok(false) };
-    let Some(small) = mergeable(snapshot.extents_of(table.id)) else { return Ok(false) };
+    let views: Vec<i64> =
+        snapshot.definitions.views.values().filter(|view| view.source == name).filter_map(|view| view.since).collect();
+    let Some(small) = mergeable(snapshot.extents_of(table.id), &views) else { return Ok(false) };
+    let ids_of = |extents: &[Arc<Extent>]| extents.iter().map(|extent| extent.id.clone()).collect::<Vec<_>>();
+    let small_ids = ids_of(&small);
+    let small_ids: Vec<&str> = small_ids.iter().map(String::as_str).collect();
+    if !snapshot.definitions.may_merge(name, &small_ids) {
+        return Ok(false);
+    }
     let columns = small[0].columns.clone();
     let name_of = |id: u64| table.columns.iter().find(|column| column.id == id).map(|column| column.name.clone());
     // A column that was dropped is dropped here, too.
@@ -80,7 +90,10 @@ pub fn merge(store: &dyn TableStore, name: &str, order: &[usize], context: &Cont
     let names: Vec<&str> = kept.iter().map(|(_, _, name)| name.as_str()).collect();
     let order: Vec<usize> = order.iter().copied().filter(|at| *at < schema.len()).collect();
     let rows = [sorted_rows(&schema, &chunks, &order)];
-    let mut tags: Vec<String> = small.iter().flat_map(|extent| extent.tags.iter().cloned()).collect();
+    let remembered = context.now.saturating_sub(REQUESTS_REMEMBERED);
+    let tags = small.iter().flat_map(|extent| extent.tags.iter().map(|tag| (extent.created, tag)));
+    let tags = tags.filter(|(created, tag)| !tag.starts_with(REQUEST_TAG) || *created >= remembered);
+    let mut tags: Vec<String> = tags.map(|(_, tag)| tag.clone()).collect();
     tags.sort();
     tags.dedup();
     let created = small.iter().map(|extent| extent.created).max().unwrap_or_default();
@@ -88,20 +101,28 @@ pub fn merge(store: &dyn TableStore, name: &str, order: &[usize], context: &Cont
     let id = table.id;
     store.change(&mut |snapshot| {
         let is_small = |extent: &Arc<Extent>| small.iter().any(|one| one.id == extent.id);
-        if snapshot.extents_of(id).iter().filter(|extent| is_small(extent)).count() != small.len() {
+        let is_whole = snapshot.extents_of(id).iter().filter(|extent| is_small(extent)).count() == small.len();
+        if !is_whole || !snapshot.definitions.may_merge(name, &small_ids) {
             return Err(Error::Table { table: name.to_owned(), reason: "it changed while it was merged".into() });
         }
         snapshot.retain(id, |extent| !is_small(extent));
         snapshot.add(id, Arc::clone(&merged));
+        snapshot.definitions.merged(&small_ids, &merged.id);
         Ok(())
     })?;
     Ok(true)
 }
 
-/// Small extents that may become one: of one day, with the same columns and the same tags.
-fn mergeable(extents: &[Arc<Extent>]) -> Option<Vec<Arc<Extent>>> {
+/// Small extents that may become one: of one day, with the same columns and the same tags to drop them by, and on one
+/// side of the instants from which views look at the table.
+fn mergeable(extents: &[Arc<Extent>], views: &[i64]) -> Option<Vec<Arc<Extent>>> {
+    let drop_tags = |extent: &Extent| extent.tags.iter().filter(|tag| tag.starts_with("drop-by:")).cloned().collect();
     let alike = |a: &Extent, b: &Extent| {
-        a.columns == b.columns && a.tags == b.tags && a.created / TICKS_PER_DAY == b.created / TICKS_PER_DAY
+        let (these, those): (Vec<String>, Vec<String>) = (drop_tags(a), drop_tags(b));
+        a.columns == b.columns
+            && these == those
+            && a.created / TICKS_PER_DAY == b.created / TICKS_PER_DAY
+            && views.iter().all(|since| (a.created >= *since) == (b.created >= *since))
     };
     let is_small = |extent: &Extent| extent.rows * 2 <= MERGED_ROWS_MAX && extent.bytes * 2 <= MERGED_BYTES_MAX;
     for (at, first) in extents.iter().enumerate().filter(|(_, extent)| is_small(extent)) {

@@ -29,6 +29,9 @@ pub use memory::MemoryStore;
 pub use stored::StoredTable;
 pub(crate) use stored::scan_extents;
 
+/// Begins a tag that only we see: the name of a request whose data came in.
+pub(crate) const REQUEST_TAG: &str = "request-id:";
+
 /// Everything at one instant.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
