@@ -160,7 +160,9 @@ impl Warehouse {
 const STACK_BYTES: usize = 64 << 20;
 
 /// Works on a thread with room for the deepest tree. A fault of ours in it is an error and ends nobody else's work.
-fn deeply<T: Send>(work: impl FnOnce() -> std::result::Result<T, Rejected> + Send) -> std::result::Result<T, Rejected> {
+pub(crate) fn deeply<T: Send>(
+    work: impl FnOnce() -> std::result::Result<T, Rejected> + Send,
+) -> std::result::Result<T, Rejected> {
     let failed = || Rejected::Run(Error::Evaluation("the query ended without an answer".into()));
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("query".into()).stack_size(STACK_BYTES);
@@ -181,7 +183,7 @@ fn cut(table: &mut Table, wanted: u64) {
 }
 
 /// What chance begins with: it may differ from query to query, and need not be secret.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
