@@ -41,7 +41,7 @@ use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
 
-pub use auth::{OnKnown, PeerAddress, PeerCertificate};
+pub use auth::{OnKnown, PeerAddress, PeerCertificate, password_admits};
 pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};

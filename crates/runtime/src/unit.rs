@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_analytics::Warehouse;
+use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
@@ -89,6 +90,8 @@ pub struct Running {
     pub amqp: Amqp,
     /// HTTPS.
     pub https: Https,
+    /// PostgreSQL.
+    pub postgres: Postgres,
     work: Vec<JoinHandle<()>>,
 }
 
@@ -188,8 +191,10 @@ impl Unit {
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         let warehouse = self.warehouse();
-        let https = Https::new(Arc::new(api), warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
-        Ok(Running { amqp, https, work })
+        let api = Arc::new(api);
+        let postgres = Postgres::new(Arc::clone(&api), Arc::clone(&warehouse));
+        let https = Https::new(api, warehouse, blobs, tokens, gateway, amqp.clone(), metrics);
+        Ok(Running { amqp, https, postgres, work })
     }
 
     /// Closes the event log.
