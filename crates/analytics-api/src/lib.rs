@@ -1,10 +1,12 @@
-//! Ways into the tables for programs that people already use: Kusto REST, OData.
+//! Ways into the tables for programs that people already use: Kusto REST, OData, the PostgreSQL wire
+//! protocol.
 //!
 //! A head reads a request, hands its text to the [`Warehouse`](gantry_analytics::Warehouse) and writes the answer in
 //! the client's own form. It knows no table and no operator.
 
 pub mod kusto;
 pub mod odata;
+pub mod postgres;
 
 use std::sync::Arc;
 

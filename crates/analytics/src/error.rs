@@ -9,6 +9,14 @@ pub enum Error {
     /// A value made it impossible to go on: a wrong regular expression, a step of zero.
     #[error("{0}")]
     Evaluation(String),
+    /// A value made it impossible to go on, as SQL names it.
+    #[error("{message}")]
+    Sql {
+        /// The state of the standard.
+        state: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// More rows than the caller takes.
     #[error("Query result set has exceeded the internal record count limit {0}")]
     Rows(u64),
@@ -60,7 +68,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::NotImplemented(_) => "General_NotImplemented",
-            Error::Evaluation(_) => "General_BadRequest",
+            Error::Evaluation(_) | Error::Sql { .. } => "General_BadRequest",
             Error::Rows(_) | Error::Size(_) => "E_QUERY_RESULT_SET_TOO_LARGE",
             Error::Memory { .. } | Error::TooManyRows { .. } => "E_RUNAWAY_QUERY",
             Error::Timeout(_) => "E_QUERY_TIMEOUT",

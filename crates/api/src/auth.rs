@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use gantry_hub::{HubError, Presented};
-use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights, Signer};
+use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights, Signer, Timestamp};
 use gantry_provisioning::DpsError;
 
 use crate::caller::{Caller, Permissions};
@@ -247,6 +247,33 @@ fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions)
     } else {
         PlatformError::forbidden(format!("this needs the permission {needed}"))
     })
+}
+
+/// Whether a password lets its user read tables: the key of the policy the user names, or a token of a policy. For
+/// protocols that know names and passwords only.
+pub fn password_admits(api: &Api, user: &str, password: &str, peer: &str) -> bool {
+    let signed = if password.starts_with("SharedAccessSignature ") {
+        Some(password.to_owned())
+    } else {
+        // Signed with the key, it is checked as any token is.
+        Key::from_base64(password).ok().map(|key| {
+            let (resource, policy) = (api.hub.host_name().to_owned(), Some(user.to_owned()));
+            Signer { resource, key, policy }.token(Timestamp::from_millis(now().as_millis() + 60_000))
+        })
+    };
+    let checked = api.hub.authenticate_operator(now(), signed.as_deref(), Rights::NONE);
+    let refusal = match checked {
+        Ok(principal) => {
+            let caller = Caller::from(&principal);
+            if caller.permissions.contains(Permissions::DEVICES_READ) {
+                return true;
+            }
+            Refusal::Right { policy: caller.name().to_owned(), right: Permissions::DEVICES_READ.to_string() }
+        }
+        Err(refusal) => refusal,
+    };
+    api.hub.report_refusal(now(), user, peer, "postgres", &refusal);
+    false
 }
 
 fn report(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) {

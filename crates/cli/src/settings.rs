@@ -48,6 +48,9 @@ pub(crate) struct ServeOverrides {
     /// HTTPS port.
     #[arg(long, env = "GANTRY_HTTPS_PORT_NUMBER")]
     https_port: Option<u16>,
+    /// PostgreSQL port.
+    #[arg(long, env = "GANTRY_POSTGRES_PORT_NUMBER")]
+    postgres_port: Option<u16>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart.
     #[arg(long, env = "GANTRY_BENCH_PLAIN_PORT", hide = true)]
     pub(crate) bench_plain_port: Option<u16>,
@@ -81,6 +84,7 @@ impl ServeOverrides {
             ("mqtt", number(self.mqtt_port)),
             ("amqp", number(self.amqp_port)),
             ("https", number(self.https_port)),
+            ("postgres", number(self.postgres_port)),
         ];
         let top = [("bind", texts(self.bind.iter().map(IpAddr::to_string).collect()))];
         let given = |pairs: &[(&str, Option<Value>)]| -> Table {

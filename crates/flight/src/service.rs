@@ -300,7 +300,7 @@ fn refused(rejected: Rejected) -> Status {
                     tracing::warn!(%message, "a table could not be read");
                     Status::unavailable(message)
                 }
-                Error::Evaluation(_) => Status::invalid_argument(message),
+                Error::Evaluation(_) | Error::Sql { .. } => Status::invalid_argument(message),
             }
         }
     }

@@ -141,3 +141,25 @@ pub fn kql(bytes: &[u8]) {
         within(&faults);
     }
 }
+
+/// Statements of SQL: split, and bound against tables of the catalogue.
+pub fn sql(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    // Callers give it the stack its recursion needs, as those that run statements do.
+    std::thread::scope(|scope| {
+        let work = || {
+            for statement in gantry_sql::statement::split(&text).unwrap_or_default() {
+                if let gantry_sql::statement::Statement::Query(query) = statement {
+                    let bound =
+                        gantry_sql::bind_query(&query, &gantry_kql::EmptyCatalog, &[], &gantry_sql::Environment::NONE);
+                    if let Err(error) = bound {
+                        let _ = error.position(&text);
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let ended = thread.spawn_scoped(scope, work).expect("a thread").join();
+        ended.expect("no statement panics");
+    });
+}

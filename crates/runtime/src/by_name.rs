@@ -29,6 +29,11 @@ impl<T: Clone> ByName<T> {
         Arc::make_mut(&mut self.all).push((names.to_vec(), one));
     }
 
+    /// Calls for each.
+    pub fn each(&self, f: impl FnMut(&T)) {
+        self.all.iter().map(|(_, one)| one).for_each(f);
+    }
+
     /// That of a name.
     pub fn of(&self, name: Option<&str>) -> Option<T> {
         let has = |names: &[String]| name.is_some_and(|name| names.iter().any(|one| one.eq_ignore_ascii_case(name)));

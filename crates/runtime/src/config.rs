@@ -42,6 +42,8 @@ pub struct Config {
     pub file_notifications: FileNotifications,
     /// Ports.
     pub ports: Ports,
+    /// PostgreSQL.
+    pub postgres: PostgresConfig,
     /// Bounds.
     pub limits: Limits,
     /// What memory is spent on.
@@ -264,6 +266,15 @@ pub struct Ports {
     mqtt: u16,
     amqp: u16,
     https: u16,
+    postgres: u16,
+}
+
+/// The PostgreSQL wire protocol.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// Whether it is spoken.
+    pub enabled: bool,
 }
 
 /// Bounds of the listeners.
@@ -369,8 +380,8 @@ pub struct Mail {
 
 impl Ports {
     /// These, as they are.
-    pub(crate) fn bound(mqtt: u16, amqp: u16, https: u16) -> Self {
-        Self { offset: 0, mqtt, amqp, https }
+    pub(crate) fn bound(mqtt: u16, amqp: u16, https: u16, postgres: u16) -> Self {
+        Self { offset: 0, mqtt, amqp, https, postgres }
     }
 
     /// With the offset; 0, for any that is free, stays 0.
@@ -386,6 +397,16 @@ impl Ports {
     /// AMQP over TLS.
     pub fn amqp(self) -> u16 {
         self.shifted(self.amqp)
+    }
+
+    /// PostgreSQL.
+    pub fn postgres(self) -> u16 {
+        self.shifted(self.postgres)
+    }
+
+    /// Whether another port will do for PostgreSQL: nobody chose this one.
+    pub fn postgres_may_move(self) -> bool {
+        self.postgres == 5432
     }
 
     /// HTTPS and WebSockets.
@@ -519,7 +540,7 @@ impl Config {
         ensure!((1..=65_536).contains(&tail_mib), "memory.tail_mib must be 1 to 65536");
         ensure!((1..=31).contains(&pending_mib), "memory.pending_mib must be 1 to 31");
         ensure!((1_000..=1_000_000_000).contains(&points_max), "memory.points_max must be 1000 to 1000000000");
-        let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https];
+        let ports = [self.ports.mqtt, self.ports.amqp, self.ports.https, self.ports.postgres];
         for port in ports {
             ensure!(port.checked_add(self.ports.offset).is_some(), "a port plus ports.offset is over 65535");
         }

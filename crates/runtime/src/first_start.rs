@@ -26,7 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_blobs::Account;
 use gantry_hub::ports::{Changes, Documents, StoreError};
-use gantry_identity::{Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp};
+use gantry_identity::{Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp, encode_component};
 use rand::RngCore as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair as TlsKeyPair, KeyUsagePurpose,
@@ -287,6 +287,13 @@ impl Connections {
         // with the key of the policy.
         let policy = secrets.hub_policies.find("service").context("policy service")?;
         let (resource, key) = (host.clone(), policy.keys.primary.clone());
+        let sql = format!(
+            "postgresql://{}:{}@{host}:{}/{}?sslmode=verify-full&sslrootcert=",
+            policy.name,
+            encode_component(&policy.keys.primary.to_base64()),
+            config.ports.postgres(),
+            crate::tables::DATABASE
+        );
         let kusto = Signer { resource, key, policy: Some(policy.name.clone()) }.token(KUSTO_TOKEN_END);
         let ca = fs::canonicalize(config.ca_file())?.display().to_string();
         let mut variables = vec![
@@ -320,6 +327,7 @@ impl Connections {
             ("KUSTO_DATABASE", crate::tables::DATABASE.to_owned()),
             ("KUSTO_TOKEN", kusto),
             ("ODATA_URL", format!("https://{web}/odata/")),
+            ("POSTGRES_URL", if config.postgres.enabled { sql + &encode_component(&ca) } else { String::new() }),
             ("GANTRY_CA_FILE", ca),
             ("GANTRY_URL", format!("https://{web}")),
             ("GANTRY_MQTT_PORT", config.ports.mqtt().to_string()),

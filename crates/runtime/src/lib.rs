@@ -13,6 +13,7 @@ mod https;
 mod listen;
 mod page;
 pub mod platform;
+mod postgres;
 mod processing;
 mod prompt;
 mod provisioning;

@@ -138,6 +138,12 @@ pub type Stream = Box<TlsStream<Watched<TcpStream>>>;
 pub trait Serve: Clone + Send + Sync + 'static {
     /// Serves one connection until it ends.
     fn serve(self, stream: Stream, peer: Peer) -> impl Future<Output = ()> + Send;
+
+    /// What the protocol says before the TLS handshake; whether one follows.
+    fn before_tls(&self, socket: &mut Watched<TcpStream>) -> impl Future<Output = io::Result<bool>> + Send {
+        let _ = socket;
+        async { Ok(true) }
+    }
 }
 
 /// Accepts connections until the task is aborted.
@@ -161,7 +167,8 @@ pub async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, bounds: Bound
         let place = bounds.newcomers.enter(address.ip(), HELLO_PATIENCE).await;
         let (tls, handshakes, service) = (Arc::clone(&tls), Arc::clone(&bounds.handshakes), service.clone());
         tokio::spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(tls, &handshakes, socket, &place)).await;
+            let shaken =
+                tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(tls, &handshakes, socket, &place, &service)).await;
             match shaken.context("no handshake within 15 s").flatten() {
                 Ok(stream) => {
                     let certificate = stream.peer_certificates().and_then(CertificateChain::new);
@@ -183,12 +190,15 @@ async fn handshake(
     slots: &Semaphore,
     socket: TcpStream,
     place: &Newcomer,
+    service: &impl Serve,
 ) -> anyhow::Result<Stream> {
     socket.set_nodelay(true)?;
     // A peer that vanished is noticed even by protocols without a heartbeat.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
     socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let hello = Hello::read(Watched::new(socket, place.clone())).await?;
+    let mut socket = Watched::new(socket, place.clone());
+    anyhow::ensure!(service.before_tls(&mut socket).await?, "no handshake follows");
+    let hello = Hello::read(socket).await?;
     place.waits_for_us();
     let slot = slots.acquire().await?;
     let mut stream = Box::new(hello.answer(tls)?);

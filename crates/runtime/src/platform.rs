@@ -72,6 +72,7 @@ struct Listeners {
     mqtt: Vec<TcpListener>,
     amqp: Vec<TcpListener>,
     https: Vec<TcpListener>,
+    postgres: Vec<TcpListener>,
 }
 
 impl Platform {
@@ -130,6 +131,7 @@ impl Platform {
         let mut tasks = JoinSet::new();
         let hubs: Vec<_> = units.iter().map(|unit| Arc::clone(&unit.hub)).collect();
         let (mut mqtt, mut amqp, mut https, mut running) = (None, ByName::default(), ByName::default(), vec![]);
+        let mut postgres = ByName::default();
         for (unit, own) in units.iter().zip(instances.iter()) {
             let provisioning = Instances::new(Arc::clone(own), Arc::clone(&instances));
             let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, provisioning);
@@ -141,12 +143,15 @@ impl Platform {
             let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks).await?;
             amqp.add(&unit.config.hub.host_names, started.amqp.clone());
             https.add(&unit.config.hub.host_names, started.https.clone());
+            postgres.add(&unit.config.hub.host_names, started.postgres.clone());
             running.push(started);
         }
         let mqtt = mqtt.context("no hub")?;
         accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(mqtt.clone()));
         accept_on(&mut tasks, listeners.amqp, &plain, &bounds, &amqp);
         accept_on(&mut tasks, listeners.https, &web, &bounds, &https);
+        let sql = tls(&[b"postgresql"])?;
+        accept_on(&mut tasks, listeners.postgres, &sql, &bounds, &postgres);
         if let Some(port) = config.bench_plain_port {
             warn!(port, "MQTT without TLS on loopback, for the bench only");
             let listener = TcpListener::bind(("127.0.0.1", port)).await.context("binding the bench's plain port")?;
@@ -210,8 +215,23 @@ fn bind(config: &Config) -> anyhow::Result<(Listeners, Ports)> {
         let first = listeners.first().context("no listener")?;
         anyhow::Ok(first.local_addr()?.port())
     };
-    let ports = Ports::bound(port(&mqtt)?, port(&amqp)?, port(&https)?);
-    Ok((Listeners { mqtt, amqp, https }, ports))
+    let postgres = if config.postgres.enabled { bind_postgres(config)? } else { vec![] };
+    let sql = if postgres.is_empty() { 0 } else { port(&postgres)? };
+    let ports = Ports::bound(port(&mqtt)?, port(&amqp)?, port(&https)?, sql);
+    Ok((Listeners { mqtt, amqp, https, postgres }, ports))
+}
+
+/// The port of PostgreSQL; where a PostgreSQL has it already, one that is free.
+fn bind_postgres(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    let first = config.ports.postgres();
+    match listen::bind(&config.bind, first) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && config.ports.postgres_may_move() => {
+            warn!("port {first} is taken, by a PostgreSQL most likely; POSTGRES_URL names another one");
+            listen::bind(&config.bind, 0)
+        }
+        bound => bound,
+    }
+    .with_context(|| format!("listening on port {first}"))
 }
 
 #[derive(Clone)]
@@ -271,7 +291,7 @@ mod tests {
         let overrides = toml::toml! {
             bind = ["127.0.0.1"]
             hub = {}
-            ports = { mqtt = 0, amqp = 0, https = 0, offset = 7 }
+            ports = { mqtt = 0, amqp = 0, https = 0, postgres = 0, offset = 7 }
         };
         let mut sources = Sources { file: None, overrides };
         sources.overrides.insert("data_folder".into(), data.to_str().unwrap().into());
@@ -295,11 +315,12 @@ mod tests {
             get(platform, "/metrics").await;
         }
         let (one, two) = (first.ready().clone(), second.ready().clone());
-        let ports = |ready: &Ready| [ready.ports.mqtt(), ready.ports.amqp(), ready.ports.https()];
+        let ports =
+            |ready: &Ready| [ready.ports.mqtt(), ready.ports.amqp(), ready.ports.https(), ready.ports.postgres()];
         let mut all = [ports(&one), ports(&two)].concat();
         all.sort_unstable();
         all.dedup();
-        assert!(all.len() == 6 && !all.contains(&0) && !all.contains(&7), "{all:?}");
+        assert!(all.len() == 8 && !all.contains(&0) && !all.contains(&7), "{all:?}");
         let environment = std::fs::read_to_string(&one.connection_env).unwrap();
         assert!(environment.contains(&format!("GANTRY_MQTT_PORT='{}'", one.ports.mqtt())), "{environment}");
         assert_ne!(one.id_scope, two.id_scope);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gantry_analytics_api::kusto::Queues;
+use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
@@ -89,6 +90,8 @@ pub struct Running {
     pub amqp: Amqp,
     /// HTTPS.
     pub https: Https,
+    /// PostgreSQL.
+    pub postgres: Postgres,
     work: Vec<JoinHandle<()>>,
 }
 
@@ -191,13 +194,14 @@ impl Unit {
         tasks.spawn(tables.upkeep());
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
+        let postgres = Postgres::new(Arc::clone(&api), Arc::clone(&warehouse));
         let queues = Queues::new(Arc::clone(&self.blobs));
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
         tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
         let https =
             Https::new(api, Tables { warehouse, queues, flight }, blobs, tokens, gateway, amqp.clone(), metrics);
-        Ok(Running { amqp, https, work })
+        Ok(Running { amqp, https, postgres, work })
     }
 
     /// Closes the event log.

@@ -147,7 +147,7 @@ fn ids(request_id: &str) -> Ids {
 }
 
 /// The wall clock in ticks.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     gantry_analytics::calendar::UNIX_EPOCH + gantry_api::now().as_millis() * 10_000
 }
 

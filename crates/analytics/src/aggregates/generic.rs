@@ -120,7 +120,7 @@ pub fn accumulator(name: &str, types: &[Type], constants: &[Option<Value>]) -> O
 }
 
 /// The state of one group.
-trait State: Send + 'static {
+pub(super) trait State: Send + 'static {
     /// Takes a row.
     fn add(&mut self, cells: &[Cell]);
     /// Takes in the state of rows that came later.
@@ -138,7 +138,7 @@ struct States<S> {
     states: Vec<S>,
 }
 
-fn states<S: State>(new: impl Fn() -> S + Send + 'static) -> Box<dyn Accumulator> {
+pub(super) fn states<S: State>(new: impl Fn() -> S + Send + 'static) -> Box<dyn Accumulator> {
     Box::new(States { new: Box::new(new), states: Vec::new() })
 }
 

@@ -6,6 +6,7 @@
 mod digest;
 mod generic;
 mod numbers;
+mod sql;
 
 pub use digest::Digest;
 pub use generic::{hll_of, hll_value};
@@ -92,6 +93,7 @@ impl Prepared {
         let ty = self.columns.first().map_or(Type::Dynamic, |column| column.ty);
         numbers::accumulator(self.name, &types, ty)
             .or_else(|| generic::accumulator(self.name, &types, &constants))
+            .or_else(|| sql::accumulator(self.name, &constants))
             .ok_or_else(|| Error::NotImplemented(format!("{}()", self.name)))
     }
 

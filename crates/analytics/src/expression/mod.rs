@@ -5,6 +5,7 @@
 //! gives a [`Datum`]: one value for all rows, or a column.
 
 mod arithmetic;
+mod choice;
 mod compare;
 mod lists;
 mod strings;
@@ -23,6 +24,7 @@ use lists::Membership;
 use strings::TextTest;
 
 pub use arithmetic::one as arithmetic_one;
+pub use compare::compare;
 
 /// What an expression gives: one value for all rows, or a value for each.
 #[derive(Debug, Clone)]
@@ -146,6 +148,8 @@ enum Node {
         implementation: Implementation,
         arguments: Vec<Program>,
     },
+    /// `case` of SQL.
+    Choice(Vec<Program>),
     Cast(Box<Program>),
     /// One value of a function of several, which come as an array.
     Field {
@@ -201,6 +205,9 @@ impl Program {
             ExprKind::Between { negated, value, low, high } => {
                 Node::Between { negated: *negated, value: compile(value)?, low: compile(low)?, high: compile(high)? }
             }
+            ExprKind::Call { function, arguments } if function.name == "sql.case" => {
+                Node::Choice(compile_all(arguments, outer)?)
+            }
             ExprKind::Call { function, arguments } => {
                 let implementation = functions::find(function.name)?;
                 let call = Node::Call { implementation, arguments: compile_all(arguments, outer)? };
@@ -240,8 +247,12 @@ impl Program {
         let program = Program { ty: expr.ty, node };
         // What needs no row is worked out once. Functions of chance are new for every row.
         if program.is_foldable() && !matches!(program.node, Node::Value(_)) {
-            let value = program.eval(&Chunk::unit(), outer.context())?.cell(0).to_value();
-            return Ok(Program { ty: expr.ty, node: Node::Value(value) });
+            return match program.eval(&Chunk::unit(), outer.context()) {
+                Ok(value) => Ok(Program { ty: expr.ty, node: Node::Value(value.cell(0).to_value()) }),
+                // An error of SQL is one only if a row comes to it: `case` may keep all rows away.
+                Err(Error::Sql { .. }) => Ok(program),
+                Err(error) => Err(error),
+            };
         }
         Ok(program)
     }
@@ -273,6 +284,8 @@ impl Program {
             Node::Column(_) => false,
             Node::Negate(of) | Node::Cast(of) | Node::Member { of, .. } | Node::Field { of, .. } => of.is_foldable(),
             Node::And(parts) | Node::Or(parts) => parts.iter().all(Program::is_foldable),
+            // What nobody chooses may be an error: it is left alone until somebody does.
+            Node::Choice(_) => false,
             Node::Call { implementation, arguments } => {
                 !implementation.is_random() && arguments.iter().all(Program::is_foldable)
             }
@@ -315,6 +328,7 @@ impl Program {
                 let arguments = arguments.iter().map(|one| one.eval(chunk, context)).collect::<Result<Vec<_>>>()?;
                 implementation.eval(&arguments, self.ty, rows, context)?
             }
+            Node::Choice(parts) => choice::eval(parts, self.ty, chunk, context)?,
             Node::Cast(of) => cast(of.eval(chunk, context)?, of.ty, self.ty, rows),
             Node::Field { of, field } => {
                 let of = of.eval(chunk, context)?;

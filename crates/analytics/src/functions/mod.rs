@@ -17,6 +17,7 @@ mod math;
 mod network;
 mod series;
 mod sketches;
+mod sql;
 mod strings;
 mod units;
 
@@ -118,7 +119,7 @@ pub fn find(name: &str) -> Result<Implementation> {
             strings::FUNCTIONS,
             units::FUNCTIONS,
         ];
-        families.into_iter().flatten().copied().collect()
+        families.iter().chain(sql::TABLES).copied().flatten().copied().collect()
     });
     table.get(name).copied().ok_or_else(|| Error::NotImplemented(format!("{name}()")))
 }

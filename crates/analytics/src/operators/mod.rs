@@ -11,10 +11,11 @@ mod graph;
 mod join;
 mod make_series;
 mod nested;
+mod over;
 mod parse;
 mod partition;
 mod scan;
-mod sort;
+pub(crate) mod sort;
 mod summarize;
 mod window;
 
@@ -88,6 +89,7 @@ impl Session<'_> {
             RelKind::Evaluate { input, plugin, arguments } => {
                 self.evaluate(schema, input.as_ref(), plugin.name, arguments, frame, sink)
             }
+            RelKind::Over(over) => self.over(schema, over, frame, sink),
             RelKind::Consume { input } => {
                 self.run(input, frame, &mut |_| Ok(Flow::More))?;
                 Ok(Flow::More)

@@ -20,7 +20,10 @@
 //! large the tree is when written out and how deep, so that walking it by recursion is safe.
 
 mod graph;
+mod over;
 mod walk;
+
+pub use over::{Frame, FrameEnd, Over, OverFunction, OverKind};
 
 pub use graph::{Direction, Element, ElementKind, Graph, GraphId, GraphKind, GraphMatch};
 
@@ -385,6 +388,8 @@ pub enum RelKind {
         /// choice that are the same in both tables of one graph.
         ids: Vec<GraphId>,
     },
+    /// Window functions of SQL. KQL has no word for it.
+    Over(Box<Over>),
     /// `consume`: reads everything, yields no rows.
     Consume {
         /// The rows.

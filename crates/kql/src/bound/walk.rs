@@ -174,6 +174,7 @@ impl Rel {
             RelKind::ParseKv(parse) => f(&parse.input),
             RelKind::MakeSeries(series) => f(&series.input),
             RelKind::Scan(scan) => f(&scan.input),
+            RelKind::Over(over) => f(&over.input),
             RelKind::Join { left, right, .. } => {
                 f(left);
                 f(right);
@@ -273,6 +274,7 @@ impl Rel {
                     step.assignments.iter().for_each(|(_, value)| f(value));
                 }
             }
+            RelKind::Over(over) => over.for_each_expr(f),
             RelKind::Reduce { of, .. } => f(of),
             RelKind::Evaluate { arguments, .. } => {
                 for argument in arguments {
@@ -298,6 +300,11 @@ impl Rel {
             self.for_each_input(&mut |input| found = found || input.any_expr(test));
         }
         found
+    }
+
+    /// Whether it is small and flat enough to be walked over.
+    pub fn is_within_limits(&self) -> bool {
+        self.cost.within_limits()
     }
 
     pub(crate) fn cost(&self) -> Cost {
