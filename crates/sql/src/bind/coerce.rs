@@ -96,7 +96,7 @@ impl Binder<'_> {
         match (from.base.rank(), to.base.rank()) {
             (Some(a), Some(b)) => {
                 let same = from.engine() == to.engine();
-                let widens = a <= b && !(from.base == Base::Numeric && !matches!(held, Type::Real));
+                let widens = a <= b && (from.base != Base::Numeric || matches!(held, Type::Real));
                 return match (same, widens) {
                     (true, _) if a <= b || b == 3 => made(value.expr, nullable),
                     (false, true) => made(expr(ExprKind::Cast(value.expr.into()), held), nullable),

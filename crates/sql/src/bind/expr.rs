@@ -217,13 +217,14 @@ impl Binder<'_> {
 
     fn interval(&mut self, stage: &Stage, interval: &ast::Interval) -> Result<Scalar> {
         let mut value = self.expr(stage, &interval.value)?;
-        if let (Some(field), ExprKind::Literal(Value::String(text))) = (&interval.leading_field, &value.expr.kind) {
-            if interval.last_field.is_none() && text.trim().parse::<f64>().is_ok() {
-                value = Scalar::literal(
-                    Value::String(format!("{} {}", text.trim(), field.to_string().to_lowercase())),
-                    SqlType::UNKNOWN,
-                );
-            }
+        if let (Some(field), ExprKind::Literal(Value::String(text))) = (&interval.leading_field, &value.expr.kind)
+            && interval.last_field.is_none()
+            && text.trim().parse::<f64>().is_ok()
+        {
+            value = Scalar::literal(
+                Value::String(format!("{} {}", text.trim(), field.to_string().to_lowercase())),
+                SqlType::UNKNOWN,
+            );
         }
         self.cast(value, SqlType::INTERVAL)
     }

@@ -741,7 +741,7 @@ fn split(conditions: Vec<Expr>) -> Vec<Expr> {
     let mut all = Vec::new();
     for one in conditions {
         match &one.kind {
-            ExprKind::And(parts) => all.extend(split(parts.to_vec())),
+            ExprKind::And(parts) => all.extend(split(parts.iter().cloned().collect())),
             _ => all.push(one),
         }
     }
