@@ -267,6 +267,11 @@ impl Binder<'_> {
             }
             ("pg_get_userbyid", [_]) => Scalar::literal(Value::String(self.environment.user.to_owned()), SqlType::NAME),
             ("current_setting", [_]) | ("current_setting", [_, _]) => {
+                // The name of a parameter is not known while its statement is described.
+                if arguments[0].expr.as_literal() == Some(&Value::Null) {
+                    self.cast(arguments[0].clone(), SqlType::TEXT)?;
+                    return Ok(Some(Scalar::literal(Value::Null, SqlType::TEXT)));
+                }
                 let name = text_of(0).ok_or_else(|| Error::unsupported("a setting that only the rows tell"))?;
                 match self.setting(&name.to_lowercase()) {
                     Some(value) => Scalar::text(value),
