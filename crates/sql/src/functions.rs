@@ -258,6 +258,7 @@ pub const SIGNATURES: &[Signature] = &[
     maybe("pg_relation_size", "sql.null", &[A], SqlType::INT8),
     maybe("pg_total_relation_size", "sql.null", &[A], SqlType::INT8),
     maybe("pg_table_size", "sql.null", &[A], SqlType::INT8),
+    maybe("pg_size_pretty", "sql.null", &[L], TEXT),
     maybe("pg_my_temp_schema", "sql.zero", &[], SqlType::OID),
     many("has_table_privilege", "sql.true", &[A], BOOL, Nulls::Never),
     many("has_schema_privilege", "sql.true", &[A], BOOL, Nulls::Never),

@@ -259,8 +259,19 @@ impl Binder<'_> {
                     None => self.cast(written, SqlType::REGCLASS)?,
                 }
             }
+            ("to_regtype", [_]) if text_of(0).is_some() || arguments[0].parameter.is_some() => {
+                self.cast(arguments[0].clone(), SqlType::TEXT)?;
+                let ty = text_of(0).and_then(|name| SqlType::from_name(name.trim().trim_start_matches("pg_catalog.")));
+                let number = ty.map_or(Value::Null, |ty| Value::Long(ty.oid().into()));
+                Scalar::literal(number, SqlType::of(Base::Regtype))
+            }
             ("pg_get_userbyid", [_]) => Scalar::literal(Value::String(self.environment.user.to_owned()), SqlType::NAME),
             ("current_setting", [_]) | ("current_setting", [_, _]) => {
+                // The name of a parameter is not known while its statement is described.
+                if arguments[0].expr.as_literal() == Some(&Value::Null) {
+                    self.cast(arguments[0].clone(), SqlType::TEXT)?;
+                    return Ok(Some(Scalar::literal(Value::Null, SqlType::TEXT)));
+                }
                 let name = text_of(0).ok_or_else(|| Error::unsupported("a setting that only the rows tell"))?;
                 match self.setting(&name.to_lowercase()) {
                     Some(value) => Scalar::text(value),

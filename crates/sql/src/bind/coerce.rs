@@ -54,7 +54,9 @@ impl Binder<'_> {
             return Ok(value);
         }
         if let Some(at) = value.parameter {
-            self.parameters[at].get_or_insert(to);
+            // What stands for a number by its name comes as the name.
+            let named = matches!(to.base, Base::Regclass | Base::Regtype | Base::Regproc | Base::Regnamespace);
+            self.parameters[at].get_or_insert(if named { SqlType::TEXT } else { to });
         }
         if value.ty == SqlType::UNKNOWN
             && let ExprKind::Literal(literal) = &value.expr.kind
