@@ -39,6 +39,9 @@ const CANCEL_REQUEST: i32 = 80_877_102;
 #[derive(Clone)]
 pub struct Postgres(Arc<Shared>);
 
+/// The secret of a connection, and what stops its statement.
+type Key = (i32, Arc<Mutex<Cancel>>);
+
 struct Shared {
     warehouse: Arc<Warehouse>,
     api: Arc<Api>,
@@ -46,7 +49,7 @@ struct Shared {
     running: Arc<Semaphore>,
     last_id: AtomicI32,
     /// Keys that stop what a connection runs.
-    keys: Mutex<HashMap<i32, (i32, Arc<Mutex<Cancel>>)>>,
+    keys: Mutex<HashMap<i32, Key>>,
 }
 
 impl Postgres {

@@ -57,7 +57,7 @@ fn write_array(value: &Value, ty: SqlType, element: SqlType, out: &mut Vec<u8>) 
         Value::Dynamic(Dynamic::Array(items)) => items,
         _ => &[],
     };
-    let nulls = items.iter().any(|item| *item == Dynamic::Null);
+    let nulls = items.contains(&Dynamic::Null);
     out.extend_from_slice(&i32::from(!items.is_empty()).to_be_bytes());
     out.extend_from_slice(&i32::from(nulls).to_be_bytes());
     out.extend_from_slice(&element.oid().to_be_bytes());

@@ -50,12 +50,15 @@ fn instant(ticks: Option<i64>) -> Result<Value> {
     ticks.and_then(DateTime::from_ticks).map(Value::DateTime).ok_or_else(out_of_range)
 }
 
-fn date_trunc(cells: &[Cell], call: &Call) -> Result<Value> {
-    if let Some(zone) = cells.get(2) {
-        let local = zoned(&[*zone, cells[1]], true)?;
-        let start = date_trunc(&[cells[0], Cell::from(&local)], call)?;
-        return zoned(&[*zone, Cell::from(&start)], false);
-    }
+fn date_trunc(cells: &[Cell], _: &Call) -> Result<Value> {
+    let Some(zone) = cells.get(2) else { return start_of(cells) };
+    let local = zoned(&[*zone, cells[1]], true)?;
+    let start = start_of(&[cells[0], Cell::from(&local)])?;
+    zoned(&[*zone, Cell::from(&start)], false)
+}
+
+/// The start of the unit that an instant is in.
+fn start_of(cells: &[Cell]) -> Result<Value> {
     let (unit, Some(ticks)) = (cells[0].text().to_lowercase(), cells[1].datetime()) else { return Ok(Value::Null) };
     let whole = |size: i64| Some(ticks.div_euclid(size) * size);
     let year = i64::from(DateTime(ticks).parts().year);
