@@ -235,8 +235,14 @@ impl Asker<'_> {
         let all: Vec<&Property> = shown.iter().collect();
         asker.run(&rows.set.name, operators, &mut |chunk: Chunk| {
             for row in 0..chunk.rows {
+                let last: Vec<_> = keys
+                    .iter()
+                    .enumerate()
+                    .map(|(at, key)| print_key(key.ty, chunk.columns[shown.len() + at].cell(row)))
+                    .collect();
                 if taken.passed > 0 {
                     taken.passed -= 1;
+                    taken.note(last);
                     continue;
                 }
                 if taken.rows.len() as u64 == taken.wanted || taken.bytes > BYTES_MAX {
@@ -247,30 +253,15 @@ impl Asker<'_> {
                 members(&mut text, &all, &chunk, row, asker.form);
                 taken.bytes += text.len();
                 let beside = places.iter().map(|place| chunk.columns[*place].value(row)).collect();
-                let last: Vec<_> = keys
-                    .iter()
-                    .enumerate()
-                    .map(|(at, key)| print_key(key.ty, chunk.columns[shown.len() + at].cell(row)))
-                    .collect();
-                taken.given = if taken.last == last { taken.given + 1 } else { 1 };
-                taken.last = last;
+                taken.note(last);
                 taken.rows.push(Row { members: text, beside });
             }
             Ok(Flow::More)
         })?;
 
-        let Taken { rows: written, last, mut given, more, .. } = taken;
+        let Taken { rows: written, last, given, more, .. } = taken;
         let left = left.map(|left| left.saturating_sub(written.len() as u64));
-        let next = (more && left != Some(0)).then(|| {
-            // The whole page had the values that the one before ended with.
-            if let Some(token) = &token
-                && token.last == last
-                && given == written.len() as u64
-            {
-                given += token.given;
-            }
-            Token { query, now: asker.now, last, given, left, count, ends }
-        });
+        let next = (more && left != Some(0)).then_some(Token { query, now: asker.now, last, given, left, count, ends });
         Ok(Page { rows: written, count, next, shown, made: options.apply.is_some() })
     }
 
@@ -329,6 +320,14 @@ struct Taken {
     last: Vec<Option<String>>,
     given: u64,
     more: bool,
+}
+
+impl Taken {
+    /// Notes the place of a row that was given, now or on a page before.
+    fn note(&mut self, last: Vec<Option<String>>) {
+        self.given = if self.last == last { self.given + 1 } else { 1 };
+        self.last = last;
+    }
 }
 
 /// What the path and the first page say of the rows.

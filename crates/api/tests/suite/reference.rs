@@ -114,7 +114,9 @@ fn nothing_gets_into_a_router_but_through_the_table() {
     let table = Path::new("api/src/routes.rs");
     for file in files.iter().filter(|file| !file.ends_with(table)) {
         let text = std::fs::read_to_string(file).unwrap();
-        for way in WAYS {
+        // One gRPC service, whose own router has no paths of ours: it is reached by a row of the table (`process::flight`).
+        let is_grpc = |way: &str| way == "Router::new" && file.ends_with("flight/src/lib.rs");
+        for way in WAYS.into_iter().filter(|way| !is_grpc(way)) {
             assert!(!text.contains(way), "{} has `{way}`: add a row to a table of routes instead", file.display());
         }
     }
