@@ -64,7 +64,7 @@ async function operate(page) {
 try {
   const context = await browser.newContext({ ...LOOKS[0], ignoreHTTPSErrors: Boolean(values.url) });
   const page = await context.newPage();
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && problems.push(`${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("request", (request) => {
     if (!request.url().startsWith(new URL(base).origin) && !request.url().startsWith("data:")) problems.push(`external request: ${request.url()}`);

@@ -45,6 +45,7 @@ export async function wrongQuery(page, base, problems) {
   const refused = page.waitForEvent("console", (message) => message.text().includes("400"));
   await page.getByRole("button", { name: "Run" }).click();
   await page.locator(".error", { hasText: "nonsense" }).waitFor();
-  const told = (await refused).text();
+  const message = await refused;
+  const told = `${message.text()} ${message.location().url}`;
   problems.splice(problems.indexOf(told), 1);
 }
