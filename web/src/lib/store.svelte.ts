@@ -125,11 +125,16 @@ async function enter(): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
+  // Nothing is asked any more while the session ends: it would be refused.
+  disconnect();
+  store.session = "checking";
   try {
     await api.signOut();
     leave();
   } catch (error) {
+    store.session = "in";
     store.error = words(error);
+    connect();
   }
 }
 
