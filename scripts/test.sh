@@ -10,6 +10,7 @@ apt_install openssl openssl
 apt_install ip iproute2
 apt_install chromium chromium
 apt_install swtpm swtpm
+apt_install psql postgresql-client
 cargo_tools
 # Packages of the clients come while the compiler works.
 clients=$(mktemp)
