@@ -151,8 +151,6 @@ impl TableStore for Folder {
         let mut next = Snapshot::clone(&before);
         edit(&mut next)?;
         next.version = before.version + 1;
-        self.write_catalog(&next).map_err(|error| failed("the catalogue", &error))?;
-        // Files that came in stay, files that went out go with the last query that reads them.
         let files = |snapshot: &Snapshot, is_in: bool| {
             for extent in snapshot.extents.values().flat_map(|extents| extents.iter()) {
                 if let Some(file) = file_of(extent) {
@@ -160,6 +158,10 @@ impl TableStore for Folder {
                 }
             }
         };
+        // A catalogue whose writing failed half-way may be the one on the disk: its files stay until the folder is opened.
+        files(&next, true);
+        self.write_catalog(&next).map_err(|error| failed("the catalogue", &error))?;
+        // Files that came in stay, files that went out go with the last query that reads them.
         let next = Arc::new(next);
         files(&before, false);
         files(&next, true);

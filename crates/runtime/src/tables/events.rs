@@ -173,11 +173,14 @@ impl EventTable {
             .map(|(had, chunk)| Conform::new(had, &columns, &Need::all()).apply(chunk, &columns))
             .collect();
         let created = chunks.iter().filter_map(newest).max();
-        // Ids for the columns, as they will be in the definitions: the change below gives the same, because nobody
-        // else changes them.
-        let mut definitions = self.store.snapshot().definitions.clone();
-        define(&mut definitions, self.name, self.about, &columns);
-        let table = &definitions.fed[self.name];
+        let mut snapshot = self.store.snapshot();
+        if snapshot.definitions.fed.get(self.name).is_none_or(|table| table.schema() != columns) {
+            snapshot = self.store.change(&mut |snapshot| {
+                define(&mut snapshot.definitions, self.name, self.about, &columns);
+                Ok(())
+            })?;
+        }
+        let table = &snapshot.definitions.fed[self.name];
         let extent = match created {
             None => None,
             Some(created) => {
@@ -189,16 +192,10 @@ impl EventTable {
         };
         let next = open.next.clone();
         self.store.change(&mut |snapshot| {
-            define(&mut snapshot.definitions, self.name, self.about, &columns);
-            let table = &snapshot.definitions.fed[self.name];
-            let id = table.id;
             if let Some(extent) = &extent {
-                if table.ids() != extent.columns {
-                    return Err(Error::Table { table: self.name.into(), reason: "its columns have changed".into() });
-                }
-                snapshot.add(id, Arc::clone(extent));
+                snapshot.add(table.id, Arc::clone(extent));
             }
-            snapshot.cursors.insert(id, next.clone());
+            snapshot.cursors.insert(table.id, next.clone());
             Ok(())
         })?;
         (open.chunks, open.rows, open.bytes) = (Vec::new(), 0, 0);
