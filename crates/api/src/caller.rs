@@ -151,6 +151,16 @@ impl Caller {
         Self { who: Who::Device(Arc::new(session)), permissions: Permissions::NONE }
     }
 
+    /// Who, with the kind of it: `user=admin`, `policy=service`, `device=motor-1`.
+    pub fn principal(&self) -> String {
+        let kind = match self.who {
+            Who::User(_) => "user",
+            Who::Policy(_) => "policy",
+            Who::Device(_) => "device",
+        };
+        format!("{kind}={}", self.name())
+    }
+
     /// The name they are known by.
     pub fn name(&self) -> &str {
         match &self.who {

@@ -62,7 +62,10 @@ pub fn write(columns: &[Column], rows: Vec<Vec<Value>>, out: &mut dyn io::Write)
 async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddress>().cloned().unwrap_or("unknown".into());
     match admit_program(&api, request.headers_mut(), &peer, Permissions::DEVICES_READ) {
-        Ok(_) => next.run(request).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(refused) => {
             let message = refused.to_string();
             let status = match refused {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use gantry_analytics::calendar::UNIX_EPOCH;
 use gantry_analytics::{Ask, By, Cancel, Chunk, Error, Flow, Limits, Rejected, Run, Warehouse};
+use gantry_api::Caller;
 use prost::Message as _;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -119,6 +120,7 @@ impl Service {
         &self,
         statement: Statement,
         parameters: Vec<Vec<gantry_kql::value::Value>>,
+        by: By,
     ) -> Result<Streamed<FlightData>, Status> {
         if statement.is_command() {
             let batches = self.work(move |warehouse| command(warehouse, &statement)).await?;
@@ -135,7 +137,7 @@ impl Service {
                 now: now(),
                 limits: Limits { rows_max: None, bytes_max: None, seconds_max: SECONDS_MAX, ..Limits::default() },
                 cancel: cancel.clone(),
-                by: By::default(),
+                by,
             },
         );
         tokio::task::spawn_blocking(move || {
@@ -377,13 +379,16 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        // The guard leaves who asks with the request.
+        let caller = request.extensions().get::<Caller>().ok_or_else(|| Status::internal("nobody was let in"))?;
+        let by = By { principal: caller.principal(), ..By::default() };
         let rows = match command_of(&request.get_ref().ticket)? {
             Command::TicketStatementQuery(ticket) => {
-                self.rows(Statement::of_ticket(&ticket.statement_handle)?, Vec::new()).await?
+                self.rows(Statement::of_ticket(&ticket.statement_handle)?, Vec::new(), by).await?
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let prepared = self.statements.get(&query.prepared_statement_handle)?;
-                self.rows(prepared.statement, prepared.rows).await?
+                self.rows(prepared.statement, prepared.rows, by).await?
             }
             command => {
                 let batch = self.told(command).await?;

@@ -3,10 +3,13 @@
 import uuid
 import xml.etree.ElementTree as ET
 
+import adbc_driver_flightsql.dbapi as flightsql
+import psycopg
 import pytest
 import requests
 from odata import ODataService
 from odata.exceptions import ODataError
+from test_flight import options as flight_options
 from test_kusto import sent
 
 
@@ -252,3 +255,33 @@ def test_who_may(env):
         refused = requests.get(url, verify=ca, **credentials)
         assert refused.status_code == 401 and refused.json()["error"]["code"] == "Unauthorized"
         assert refused.headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+def test_a_rule_over_rows_knows_who_asks_whatever_the_way(get, env, devices):
+    many, _ = devices
+
+    def command(text):
+        body = {"db": env["KUSTO_DATABASE"], "csl": text}
+        headers = {"Authorization": f"Bearer {env['KUSTO_TOKEN']}"}
+        answer = requests.post(f"{env['KUSTO_URL']}/v1/rest/mgmt", json=body, headers=headers, verify=env["GANTRY_CA_FILE"])
+        assert answer.status_code == 200, answer.text
+
+    def by_sql():
+        with psycopg.connect(env["POSTGRES_URL"]) as connection:
+            return connection.execute("select deviceid from devices").fetchall()
+
+    def by_flight():
+        settings = flight_options(env, "kql")
+        with flightsql.connect(env["FLIGHTSQL_URL"], db_kwargs=settings, autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("Devices | project DeviceId")
+                return cursor.fetchall()
+
+    rule = f"Devices | where current_principal() == 'policy=service' and DeviceId == '{many}'"
+    command(f'.alter table Devices policy row_level_security enable "{rule}"')
+    try:
+        assert [device["DeviceId"] for device in get("Devices")["value"]] == [many]
+        assert by_sql() == by_flight() == [(many,)]
+    finally:
+        command(".delete table Devices policy row_level_security")
+    assert len(by_sql()) > 1

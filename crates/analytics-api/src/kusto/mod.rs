@@ -16,7 +16,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use gantry_analytics::{By, Table, Warehouse, small_table};
-use gantry_api::{Caller, Permissions, Routes, Who, kusto};
+use gantry_api::{Caller, Permissions, Routes, kusto};
 use gantry_kql::value::{DateTime, Type, Value};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -66,13 +66,8 @@ async fn metadata() -> Response {
 /// Who asks, as the tables know them. Whoever may write rules, which change devices, may write into tables; who
 /// administers the platform says who may do what.
 fn by(caller: &Caller, request_id: &str, application: &str) -> By {
-    let kind = match caller.who {
-        Who::User(_) => "user",
-        Who::Policy(_) => "policy",
-        Who::Device(_) => "device",
-    };
     By {
-        principal: format!("{kind}={}", caller.name()),
+        principal: caller.principal(),
         application: application.to_owned(),
         request_id: request_id.to_owned(),
         may_write: caller.permissions.contains(Permissions::RULES_MANAGE),

@@ -27,6 +27,8 @@ pub struct Asker<'a> {
     pub form: Form,
     /// The address of the service, with a slash at its end.
     pub root: &'a str,
+    /// Who asks.
+    pub by: &'a By,
 }
 
 /// Rows that are taken whole: counts, keys, ends of parts.
@@ -34,7 +36,7 @@ const VALUES_MAX: usize = 100_000;
 
 impl Asker<'_> {
     fn how(&self) -> Run {
-        Run { now: self.now, limits: Limits::default(), cancel: self.cancel.clone(), by: By::default() }
+        Run { now: self.now, limits: Limits::default(), cancel: self.cancel.clone(), by: self.by.clone() }
     }
 
     /// Runs a query of a table.

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use gantry_analytics::{Cancel, Warehouse};
-use gantry_api::{Routes, odata};
+use gantry_analytics::{By, Cancel, Warehouse};
+use gantry_api::{Caller, Routes, odata};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 
@@ -72,13 +72,14 @@ async fn refuse(uri: Uri) -> Failure {
     if uri.path().ends_with("/$batch") { Failure::not_implemented("$batch") } else { Failure::read_only() }
 }
 
-async fn service(state: State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
-    resource(state, Path(String::new()), uri, headers).await
+async fn service(state: State<Shared>, caller: Caller, uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
+    resource(state, Path(String::new()), caller, uri, headers).await
 }
 
 async fn resource(
     State(shared): State<Shared>,
     Path(path): Path<String>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -88,7 +89,8 @@ async fn resource(
     let options = Options::read(&query)?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or("localhost");
-    let request = Request { path, query, options, root: format!("https://{host}/odata/"), headers };
+    let by = By { principal: caller.principal(), ..By::default() };
+    let request = Request { path, query, options, root: format!("https://{host}/odata/"), headers, by };
     let Ok(_waits) = shared.waiting.clone().try_acquire_owned() else { return Err(Failure::busy()) };
     let Ok(turn) = shared.running.clone().acquire_owned().await else { return Err(Failure::busy()) };
     let cancel = Cancel::default();
@@ -125,6 +127,7 @@ struct Request {
     options: Options,
     root: String,
     headers: HeaderMap,
+    by: By,
 }
 
 impl Request {
@@ -148,6 +151,7 @@ impl Request {
             page_size: accept::page_size(&self.headers),
             form,
             root: &self.root,
+            by: &self.by,
         };
         match resource {
             Resource::Metadata => self.metadata(&model),

@@ -117,6 +117,7 @@ impl World {
             options,
             root: "https://h/odata/".into(),
             headers: HeaderMap::from_iter(headers),
+            by: By::default(),
         };
         request.answer(&self.warehouse, &Cancel::default())
     }
