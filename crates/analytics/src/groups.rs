@@ -153,7 +153,9 @@ impl Groups {
                             .enumerate()
                             .for_each(|(row, value)| words[row * width + at] = value.cast_unsigned());
                     }
-                    (Data::String(Strings::Dictionary { codes, words: texts }), _) if texts.len() <= codes.len() => {
+                    (Data::String(Strings::Dictionary { codes, words: texts }), _)
+                        if ty != Type::Dynamic && texts.len() <= codes.len() =>
+                    {
                         let numbers: Vec<u64> = texts.iter().map(|text| interner.number(text)).collect();
                         codes
                             .iter()
@@ -231,6 +233,17 @@ mod tests {
         }
         let columns = groups.columns();
         assert_eq!((columns[0].value(1), columns[1].value(1)), (Value::String("b".into()), Value::Long(2)));
+    }
+
+    #[test]
+    fn texts_are_one_dynamic_key_whatever_their_form() {
+        let coded = Strings::Dictionary { codes: vec![0, 0], words: Arc::new(vec!["a".into()]) };
+        let mut groups = Groups::new(vec![Type::Dynamic]);
+        for strings in [["a", "a"].into_iter().collect(), coded] {
+            let keys = [many(Column::new(Type::String, Data::String(strings), None))];
+            assert_eq!(groups.of_rows(&keys, 2), [0, 0]);
+        }
+        assert_eq!(groups.columns()[0].value(0).to_string(), "a");
     }
 
     #[test]
