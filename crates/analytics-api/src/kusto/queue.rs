@@ -36,7 +36,7 @@ use super::now;
 /// Where clients put data.
 const DATA: &str = "ingest-data";
 /// What is to be done with it.
-const TODO: &str = "ingest-queue";
+const WAITING: &str = "ingest-queue";
 /// What came in.
 const SUCCEEDED: &str = "ingest-succeeded";
 /// What did not.
@@ -87,7 +87,7 @@ impl Queues {
     /// # Errors
     /// When the store fails.
     pub async fn prepare(&self) -> Result<(), BlobError> {
-        for name in [DATA, TODO, SUCCEEDED, FAILED] {
+        for name in [DATA, WAITING, SUCCEEDED, FAILED] {
             match self.blobs.create_container(&ContainerName::parse(name)?, Vec::new(), gantry_api::now()).await {
                 Ok(_) | Err(BlobError::ContainerExists) => {}
                 Err(error) => return Err(error),
@@ -105,7 +105,7 @@ impl Queues {
         };
         vec![
             ("TempStorage", address(DATA, "rcw")),
-            ("SecuredReadyForAggregationQueue", address(TODO, "a")),
+            ("SecuredReadyForAggregationQueue", address(WAITING, "a")),
             ("SuccessfulIngestionsQueue", address(SUCCEEDED, "rp")),
             ("FailedIngestionsQueue", address(FAILED, "rp")),
             ("IngestionsStatusTable", address("ingest-status", "a")),
@@ -203,13 +203,13 @@ impl Queues {
 
     /// Works on the messages that are there; says whether there may be more at once.
     async fn work(&self, warehouse: &Arc<Warehouse>, attempts: &mut HashMap<String, u32>) -> Result<bool, BlobError> {
-        let messages = self.first(TODO, MESSAGES_MAX).await?;
+        let messages = self.first(WAITING, MESSAGES_MAX).await?;
         let mut left = 0;
         for id in &messages {
             let tried = attempts.entry(id.clone()).or_default();
             *tried += 1;
             let last = *tried >= ATTEMPTS_MAX;
-            let text = self.text(TODO, id).await?;
+            let text = self.text(WAITING, id).await?;
             match self.ingest(warehouse, &text).await {
                 Err(Trouble::Later(reason)) if !last => {
                     left += 1;
@@ -217,7 +217,7 @@ impl Queues {
                 }
                 done => {
                     self.report(&text, done.err()).await?;
-                    self.delete(TODO, id).await?;
+                    self.delete(WAITING, id).await?;
                     attempts.remove(id);
                 }
             }
@@ -421,7 +421,7 @@ pub async fn divert(State(queues): State<Arc<Queues>>, request: Request, next: N
         [first, queue, rest @ ..] if *first == account => (*queue, rest),
         _ => return next.run(request).await,
     };
-    if ![TODO, SUCCEEDED, FAILED, "ingest-status"].contains(&queue) {
+    if ![WAITING, SUCCEEDED, FAILED, "ingest-status"].contains(&queue) {
         return next.run(request).await;
     }
     let (queue, rest) = (queue.to_owned(), rest.iter().map(|piece| (*piece).to_owned()).collect::<Vec<_>>());

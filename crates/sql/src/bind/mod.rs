@@ -10,6 +10,7 @@ mod call;
 mod coerce;
 mod expr;
 mod from;
+mod join;
 mod operator;
 mod scope;
 mod select;

@@ -12,7 +12,8 @@ use sqlparser::ast::{
 
 use super::aggregate::aggregated;
 use super::coerce::held_as;
-use super::from::{From, build, inner};
+use super::from::{From, inner};
+use super::join::build;
 use super::scope::{APPLIED, Field, Grouping, Link, OUTER, SETS, Scalar, Stage, Table, WINDOWED, folded};
 use super::{Binder, columns, expr, filter, one_row, project, rel, types};
 use crate::error::{Error, Result, state};
