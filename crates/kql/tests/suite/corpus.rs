@@ -18,15 +18,15 @@ fn records(text: &str) -> impl Iterator<Item = Value> {
 }
 
 fn schemas() -> impl Iterator<Item = Value> {
-    records(include_str!("corpus/schemas.jsonl"))
+    records(include_str!("../corpus/schemas.jsonl"))
 }
 
 fn texts() -> impl Iterator<Item = Value> {
-    records(include_str!("corpus/texts.jsonl"))
+    records(include_str!("../corpus/texts.jsonl"))
 }
 
 fn commands() -> impl Iterator<Item = Value> {
-    records(include_str!("corpus/commands.jsonl"))
+    records(include_str!("../corpus/commands.jsonl"))
 }
 
 fn query(record: &Value) -> &str {

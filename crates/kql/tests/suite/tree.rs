@@ -282,7 +282,7 @@ fn check(query: &str) -> bool {
 #[test]
 fn bound_trees_keep_their_promises() {
     let mut bound = 0;
-    for line in include_str!("corpus/schemas.jsonl").lines() {
+    for line in include_str!("../corpus/schemas.jsonl").lines() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         bound += usize::from(check(record["query"].as_str().unwrap()));
     }
