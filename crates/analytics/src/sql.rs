@@ -17,6 +17,8 @@ pub struct SqlAsk<'a> {
     pub query: &'a Query,
     /// The values of its parameters.
     pub parameters: &'a [Parameter],
+    /// Who asks.
+    pub by: By,
     /// What functions about the session answer.
     pub environment: Environment<'a>,
     /// The instant, in ticks.
@@ -45,11 +47,6 @@ pub enum SqlRejected {
     Run(Error),
 }
 
-/// Users are policies of the hub.
-fn by(user: &str) -> By {
-    By { principal: format!("policy={user}"), ..By::default() }
-}
-
 impl Warehouse {
     /// Names and types of the columns and parameters of a statement, without running it.
     ///
@@ -61,11 +58,12 @@ impl Warehouse {
         parameters: &[Parameter],
         setting: &(dyn Fn(&str) -> Option<String> + Sync),
         user: &str,
+        by: &By,
         now: i64,
     ) -> std::result::Result<Prepared, SqlRejected> {
         self.with_stack(|| {
             let environment = Environment { user, pid: 0, setting: &|name| setting(name) };
-            let world = World::new(self, now, &by(user));
+            let world = World::new(self, now, by);
             gantry_sql::bind_query(query, &world, parameters, &environment).map_err(SqlRejected::Statement)
         })
     }
@@ -93,11 +91,10 @@ impl Warehouse {
     /// # Errors
     /// When it means nothing here.
     pub fn sql(&self, ask: &SqlAsk) -> std::result::Result<SqlRows, SqlRejected> {
-        let by = by(ask.environment.user);
-        let world = World::new(self, ask.now, &by);
+        let world = World::new(self, ask.now, &ask.by);
         let prepared = gantry_sql::bind_query(ask.query, &world, ask.parameters, &ask.environment)
             .map_err(SqlRejected::Statement)?;
-        let context = Context::new(ask.now, ask.limits, ask.cancel.clone(), seed()).with_principal(&by.principal);
+        let context = Context::new(ask.now, ask.limits, ask.cancel.clone(), seed()).with_principal(&ask.by.principal);
         let context = Arc::new(context);
         let table = engine::run(&prepared.bound, &world, &context).pop();
         let table = table.ok_or_else(|| SqlRejected::Run(Error::Evaluation("the statement has no result".into())))?;

@@ -249,9 +249,9 @@ fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions)
     })
 }
 
-/// Whether a password lets its user read tables: the key of the policy the user names, or a token of a policy. For
-/// protocols that know names and passwords only.
-pub fn password_admits(api: &Api, user: &str, password: &str, peer: &str) -> bool {
+/// Who a password proves somebody to be, if they may read tables: the key of the policy the user names, or a token of a
+/// policy, with which the name says nothing. For protocols that know names and passwords only.
+pub fn admit_password(api: &Api, user: &str, password: &str, peer: &str) -> Option<Caller> {
     let signed = if password.starts_with("SharedAccessSignature ") {
         Some(password.to_owned())
     } else {
@@ -266,14 +266,14 @@ pub fn password_admits(api: &Api, user: &str, password: &str, peer: &str) -> boo
         Ok(principal) => {
             let caller = Caller::from(&principal);
             if caller.permissions.contains(Permissions::DEVICES_READ) {
-                return true;
+                return Some(caller);
             }
             Refusal::Right { policy: caller.name().to_owned(), right: Permissions::DEVICES_READ.to_string() }
         }
         Err(refusal) => refusal,
     };
     api.hub.report_refusal(now(), user, peer, "postgres", &refusal);
-    false
+    None
 }
 
 fn report(api: &Api, headers: &HeaderMap, peer: &PeerAddress, refusal: &Refusal) {

@@ -42,7 +42,7 @@ use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
 use gantry_provisioning::{Instances, Service};
 
-pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_program, password_admits};
+pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_password, admit_program};
 pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
 pub use hub::files::{Files, UploadTarget};

@@ -66,10 +66,12 @@ fn failed(wrong: ParserError) -> Error {
     match wrong {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
             // The place goes into the field that is made for it.
-            let message = message.split(" at Line:").next().unwrap_or_default().to_owned();
+            let (message, place) = message.split_once(" at Line: ").unwrap_or((&message, ""));
+            let place = place.split_once(", Column: ");
+            let at = place.and_then(|(line, column)| Some((line.parse().ok()?, column.trim().parse().ok()?)));
             let message =
-                if message.starts_with("syntax error") { message } else { format!("syntax error: {message}") };
-            Error::new(state::SYNTAX_ERROR, message)
+                if message.starts_with("syntax error") { message.into() } else { format!("syntax error: {message}") };
+            Error { at, ..Error::new(state::SYNTAX_ERROR, message) }
         }
         ParserError::RecursionLimitExceeded => {
             Error::new(state::STATEMENT_TOO_COMPLEX, format!("a statement nests at most {NESTING_MAX} levels"))

@@ -266,8 +266,8 @@ def test_a_rule_over_rows_knows_who_asks_whatever_the_way(get, env, devices):
         answer = requests.post(f"{env['KUSTO_URL']}/v1/rest/mgmt", json=body, headers=headers, verify=env["GANTRY_CA_FILE"])
         assert answer.status_code == 200, answer.text
 
-    def by_sql():
-        with psycopg.connect(env["POSTGRES_URL"]) as connection:
+    def by_sql(**credentials):
+        with psycopg.connect(env["POSTGRES_URL"], **credentials) as connection:
             return connection.execute("select deviceid from devices").fetchall()
 
     def by_flight():
@@ -282,6 +282,10 @@ def test_a_rule_over_rows_knows_who_asks_whatever_the_way(get, env, devices):
     try:
         assert [device["DeviceId"] for device in get("Devices")["value"]] == [many]
         assert by_sql() == by_flight() == [(many,)]
+        # The name beside a token proves nothing.
+        assert by_sql(user="admin", password=env["KUSTO_TOKEN"]) == [(many,)]
+        command(f'.alter table Devices policy row_level_security enable "{rule.replace("service", "admin")}"')
+        assert by_sql(user="admin", password=env["KUSTO_TOKEN"]) == []
     finally:
         command(".delete table Devices policy row_level_security")
     assert len(by_sql()) > 1

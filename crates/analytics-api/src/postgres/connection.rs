@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gantry_analytics::{Cancel, Error as RunError, Limits, SqlAsk, SqlRejected, SqlRows};
+use gantry_analytics::{By, Cancel, Error as RunError, Limits, SqlAsk, SqlRejected, SqlRows};
 use gantry_kql::value::Value;
 use gantry_sql::statement::{self, CopyFormat, Query, Statement};
 use gantry_sql::types::SqlType;
@@ -95,7 +95,9 @@ struct Connection<'a, S> {
     postgres: &'a Postgres,
     stream: S,
     out: Vec<u8>,
+    /// The policy whose key or token was shown, whatever name came with it.
     user: String,
+    by: By,
     id: i32,
     cancel: Arc<Mutex<Cancel>>,
     settings: HashMap<String, String>,
@@ -131,7 +133,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(
         postgres,
         stream,
         out: Vec::new(),
-        user: started.user,
+        user: started.who.name().to_owned(),
+        by: By { principal: started.who.principal(), ..By::default() },
         id: entered.id,
         cancel,
         settings: started.settings.clone(),
@@ -402,13 +405,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<'_, S> {
         let seconds_max = if milliseconds > 0 { milliseconds.div_ceil(1_000).min(SECONDS_MAX) } else { SECONDS_MAX };
         let limits = Limits { rows_max: None, bytes_max: Some(RESULT_BYTES_MAX), seconds_max, ..Limits::default() };
         let (query, parameters) = (query.clone(), parameters.to_vec());
-        let (user, pid, settings) = (self.user.clone(), self.id, self.settings.clone());
+        let (user, by, pid, settings) = (self.user.clone(), self.by.clone(), self.id, self.settings.clone());
         let rows = self
             .work(move |warehouse| {
                 let setting = |name: &str| settings.get(name).cloned();
                 let environment = Environment { user: &user, pid, setting: &setting };
                 let now = crate::kusto::now();
-                warehouse.sql(&SqlAsk { query: &query, parameters: &parameters, environment, now, limits, cancel })
+                warehouse.sql(&SqlAsk { query: &query, parameters: &parameters, by, environment, now, limits, cancel })
             })
             .await?;
         match &rows.table.failure {

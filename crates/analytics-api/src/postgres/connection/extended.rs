@@ -34,12 +34,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<'_, S> {
         let mut parameters: Vec<SqlType> = given.iter().map(|one| one.ty.unwrap_or(SqlType::TEXT)).collect();
         let mut columns = single.map(|name| texts(&name, Vec::new()).columns);
         if let Some(query) = query {
-            let (user, settings) = (self.user.clone(), self.settings.clone());
+            let (user, by, settings) = (self.user.clone(), self.by.clone(), self.settings.clone());
             let bound = self
                 .work(move |warehouse| {
                     let setting = |name: &str| settings.get(name).cloned();
                     let now = crate::kusto::now();
-                    warehouse.describe_sql(&query, &given, &setting, &user, now)
+                    warehouse.describe_sql(&query, &given, &setting, &user, &by, now)
                 })
                 .await?;
             parameters = bound.parameters;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use gantry_api::Caller;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{End, Postgres, Step};
@@ -10,7 +11,7 @@ use crate::postgres::{CANCEL_REQUEST, GSS_REQUEST, SSL_REQUEST, STARTUP_BYTES_MA
 
 /// Somebody who has proven who they are, and what they set.
 pub(super) struct Started {
-    pub user: String,
+    pub who: Caller,
     pub settings: HashMap<String, String>,
 }
 
@@ -85,14 +86,14 @@ pub(super) async fn startup<S: AsyncRead + AsyncWrite + Unpin>(
     let mut password = vec![0; len - 4];
     stream.read_exact(&mut password).await?;
     let password = Fields(&password).text().unwrap_or_default().to_owned();
-    if !gantry_api::password_admits(&postgres.0.api, &user, &password, peer) {
+    let Some(who) = gantry_api::admit_password(&postgres.0.api, &user, &password, peer) else {
         return Err(End::Fatal("28P01", format!("password authentication failed for user \"{user}\"")));
-    }
+    };
     let own = postgres.0.warehouse.database();
     if let Some(database) = database.filter(|name| !name.eq_ignore_ascii_case(own)) {
         return Err(End::Fatal("3D000", format!("database \"{database}\" does not exist")));
     }
-    Ok(Some(Started { user, settings }))
+    Ok(Some(Started { who, settings }))
 }
 
 /// `-c name=value` and `--name=value`.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use gantry_analytics::column::Builder;
 use gantry_analytics::pushdown::Need;
-use gantry_analytics::{Cancel, Chunk, Context, Error, Flow, Limits, Result, Source, SqlAsk, SqlRejected, Warehouse};
+use gantry_analytics::{
+    By, Cancel, Chunk, Context, Error, Flow, Limits, Result, Source, SqlAsk, SqlRejected, Warehouse,
+};
 use gantry_kql::bound::Column;
 use gantry_kql::value::{DateTime, Dynamic, Type, Value};
 use gantry_sql::statement::{Statement, split};
@@ -124,6 +126,7 @@ fn run(warehouse: &Warehouse, statement: &str, parameters: &[Parameter]) -> std:
         warehouse.sql(&SqlAsk {
             query,
             parameters,
+            by: By::default(),
             environment: Environment::NONE,
             now: DateTime::parse("2024-03-01T00:00:00Z").unwrap().0,
             limits: Limits::default(),
@@ -162,7 +165,7 @@ fn run(warehouse: &Warehouse, statement: &str, parameters: &[Parameter]) -> std:
 fn statements_answer_what_postgresql_answers() {
     let warehouse = warehouse();
     let (mut wrong, mut count) = (Vec::new(), 0);
-    for case in include_str!("sql/cases.txt").split("\n\n").filter(|case| !case.trim().is_empty()) {
+    for case in include_str!("../sql/cases.txt").split("\n\n").filter(|case| !case.trim().is_empty()) {
         let (statement, expected) = case.split_once("\n----").unwrap_or((case, ""));
         let expected = expected.strip_prefix('\n').unwrap_or(expected).trim_end();
         count += 1;
@@ -186,7 +189,7 @@ fn statements_answer_what_postgresql_answers() {
 fn statements_of_clients_that_look_around_are_answered() {
     let warehouse = warehouse();
     let mut wrong = Vec::new();
-    for line in include_str!("sql/introspection.jsonl").lines() {
+    for line in include_str!("../sql/introspection.jsonl").lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let text = line["statement"].as_str().unwrap();
         let parameters = vec![Parameter { ty: None, value: Some(Value::Null) }; 4];
@@ -215,7 +218,7 @@ fn a_parameter_is_of_the_type_its_place_needs() {
     let warehouse = warehouse();
     let described = |text: &str| {
         let query = gantry_sql::parse(text).unwrap();
-        let prepared = warehouse.describe_sql(&query, &[], &|_| None, "x", 0).unwrap();
+        let prepared = warehouse.describe_sql(&query, &[], &|_| None, "x", &By::default(), 0).unwrap();
         prepared.parameters.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(described("select * from telemetry where n > $1 and device = $2 and ts >= $3"), "int8 text timestamptz");
@@ -264,7 +267,7 @@ fn the_examples_of_the_guide_mean_something() {
         ("Twins".into(), Arc::new(Rows(twins, Vec::new()))),
     ];
     let warehouse = Warehouse::new("telemetry", tables);
-    let guide = include_str!("../../../docs/questions.md");
+    let guide = include_str!("../../../../docs/questions.md");
     let examples: Vec<&str> = guide.split("```sql\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
     assert!(examples.len() >= 6);
     for example in examples {

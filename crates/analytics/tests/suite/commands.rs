@@ -759,7 +759,7 @@ fn a_database_makes_itself_again_from_its_script() {
 
 #[test]
 fn the_examples_of_the_guide_run() {
-    let guide = include_str!("../../../docs/questions.md");
+    let guide = include_str!("../../../../docs/questions.md");
     let examples: Vec<&str> = guide.split("```kusto\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!examples.is_empty());
     let w = warehouse();
@@ -773,7 +773,7 @@ fn the_examples_of_the_guide_run() {
 /// of its changes sees what came and what went.
 #[test]
 fn documented_commands_are_run_or_refused_by_name() {
-    let text = include_str!("../../kql/tests/corpus/commands.jsonl");
+    let text = include_str!("../../../kql/tests/corpus/commands.jsonl");
     let mut lines = Vec::new();
     for line in text.lines() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();

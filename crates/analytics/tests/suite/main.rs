@@ -1,0 +1,5 @@
+//! The engine over whole queries: commands, corpora, SQL, several threads.
+
+mod commands;
+mod corpus;
+mod sql;
