@@ -10,6 +10,9 @@
 //! | `guid` | FixedSizeBinary(16), `arrow.uuid` |
 //! | `dynamic` | Utf8 with JSON, `arrow.json` |
 //!
+//! SQL has besides: `date` as Date32, `time` as Time64, `timestamp` as Timestamp without a zone; its other types are
+//! those of KQL that hold their values, arrays are `dynamic`.
+//!
 //! A value that the type cannot hold is an error and never another value.
 
 use std::collections::HashMap;
@@ -17,8 +20,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder};
 use arrow_array::{
-    ArrayRef, BooleanArray, DurationNanosecondArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-    RecordBatchOptions, TimestampMicrosecondArray, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Date32Array, DurationNanosecondArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, Time64NanosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -26,7 +29,7 @@ use gantry_analytics::Chunk;
 use gantry_analytics::calendar::UNIX_EPOCH;
 use gantry_analytics::column::{Builder, Cell, Column, Data};
 use gantry_kql::bound;
-use gantry_kql::value::{DateTime, Dynamic, Type};
+use gantry_kql::value::{DateTime, Dynamic, TICKS_PER_DAY, Type};
 
 /// Bytes of one batch, about.
 const BATCH_BYTES: usize = 4 << 20;
@@ -46,6 +49,20 @@ fn extended(field: Field, name: &str) -> Field {
     field.with_metadata(HashMap::from(metadata.map(|(name, value)| (name.to_owned(), value.to_owned()))))
 }
 
+/// Which of the ways to tell a type is meant: KQL has one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// The one of KQL.
+    #[default]
+    Plain,
+    /// An instant of which the day counts.
+    Day,
+    /// An instant without a zone.
+    Local,
+    /// A span since midnight.
+    Clock,
+}
+
 /// A column of a result, as it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -55,11 +72,13 @@ pub struct Output {
     pub ty: Type,
     /// It may be null.
     pub nullable: bool,
+    /// How it is told.
+    pub form: Form,
 }
 
 impl From<&bound::Column> for Output {
     fn from(column: &bound::Column) -> Output {
-        Output { name: column.name.to_string(), ty: column.ty, nullable: column.ty != Type::String }
+        Output { name: column.name.to_string(), ty: column.ty, nullable: column.ty != Type::String, form: Form::Plain }
     }
 }
 
@@ -71,10 +90,12 @@ fn field(column: &Output, unit: Unit) -> Field {
         Type::Int => plain(DataType::Int32),
         Type::Long => plain(DataType::Int64),
         Type::Real => plain(DataType::Float64),
+        Type::DateTime if column.form == Form::Day => plain(DataType::Date32),
         Type::DateTime => {
             let unit = if unit == Unit::Nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
-            plain(DataType::Timestamp(unit, Some("UTC".into())))
+            plain(DataType::Timestamp(unit, (column.form != Form::Local).then(|| "UTC".into())))
         }
+        Type::TimeSpan if column.form == Form::Clock => plain(DataType::Time64(TimeUnit::Nanosecond)),
         Type::TimeSpan => plain(DataType::Duration(TimeUnit::Nanosecond)),
         Type::Guid => extended(plain(DataType::FixedSizeBinary(16)), "arrow.uuid"),
         Type::Dynamic | Type::Unknown => extended(plain(DataType::Utf8), "arrow.json"),
@@ -123,14 +144,14 @@ impl Shape {
     fn batch(&self, chunk: &Chunk) -> Result<RecordBatch, ArrowError> {
         let one = |(output, column): (&Output, &Arc<Column>)| {
             if column.ty() == output.ty {
-                return array(&output.name, column, self.unit);
+                return array(output, column, self.unit);
             }
             if output.ty == Type::String {
                 return Ok(texts(column));
             }
             let mut cast = Builder::new(output.ty, column.len());
             (0..column.len()).for_each(|row| cast.push(column.cell(row).cast(output.ty)));
-            array(&output.name, &cast.finish(), self.unit)
+            array(output, &cast.finish(), self.unit)
         };
         let arrays = self.outputs.iter().zip(&chunk.columns).map(one).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows));
@@ -150,7 +171,8 @@ fn texts(column: &Column) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn array(name: &str, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError> {
+fn array(output: &Output, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError> {
+    let name = output.name.as_str();
     let nulls = || column.nulls().map(|nulls| NullBuffer::from_iter(nulls.iter().map(|null| !null)));
     let is_null = |row: usize| column.nulls().is_some_and(|nulls| nulls[row]);
     // A null's own ticks mean nothing.
@@ -166,17 +188,27 @@ fn array(name: &str, column: &Column, unit: Unit) -> Result<ArrayRef, ArrowError
         (_, Data::Real(values)) => Arc::new(Float64Array::new(values.clone().into(), nulls())),
         (Type::DateTime, Data::Long(values)) => {
             let since = |ticks: i64| ticks.checked_sub(UNIX_EPOCH);
-            if unit == Unit::Nanoseconds {
+            let zone = (output.form != Form::Local).then(|| "UTC".into());
+            if output.form == Form::Day {
+                let day = |ticks: i64| i32::try_from(since(ticks)?.div_euclid(TICKS_PER_DAY)).ok();
+                let days = scaled(values, &|ticks| day(ticks).map(i64::from))?;
+                let days: Vec<i32> = days.iter().map(|day| *day as i32).collect();
+                Arc::new(Date32Array::new(days.into(), nulls()))
+            } else if unit == Unit::Nanoseconds {
                 let values = scaled(values, &|ticks| since(ticks)?.checked_mul(100))?;
-                Arc::new(TimestampNanosecondArray::new(values.into(), nulls()).with_timezone("UTC"))
+                Arc::new(TimestampNanosecondArray::new(values.into(), nulls()).with_timezone_opt::<Arc<str>>(zone))
             } else {
                 let values = scaled(values, &|ticks| Some(since(ticks)?.div_euclid(10)))?;
-                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls()).with_timezone("UTC"))
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls()).with_timezone_opt::<Arc<str>>(zone))
             }
         }
         (Type::TimeSpan, Data::Long(values)) => {
             let values = scaled(values, &|ticks| ticks.checked_mul(100))?;
-            Arc::new(DurationNanosecondArray::new(values.into(), nulls()))
+            if output.form == Form::Clock {
+                Arc::new(Time64NanosecondArray::new(values.into(), nulls()))
+            } else {
+                Arc::new(DurationNanosecondArray::new(values.into(), nulls()))
+            }
         }
         (_, Data::Long(values)) => Arc::new(Int64Array::new(values.clone().into(), nulls())),
         (_, Data::Guid(values)) => {
@@ -222,7 +254,7 @@ mod tests {
     use arrow_array::types::{Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
     use arrow_array::{Array as _, Int64Array as Longs};
     use gantry_analytics::small_table;
-    use gantry_kql::value::{Decimal, Guid, TICKS_PER_DAY, TimeSpan, Value};
+    use gantry_kql::value::{Decimal, Guid, TimeSpan, Value};
 
     use super::*;
 
@@ -291,7 +323,7 @@ mod tests {
     fn values_that_the_engine_holds_as_dynamic_have_the_type_they_are_told_with() {
         let rows = vec![vec![Value::Dynamic(Dynamic::String("a".into()))], vec![Value::Null]];
         let chunk = small_table(&[("t", Type::Dynamic)], rows).chunks.remove(0);
-        let output = |ty| vec![Output { name: "t".into(), ty, nullable: true }];
+        let output = |ty| vec![Output { name: "t".into(), ty, nullable: true, form: Form::Plain }];
         let batch = Shape::new(output(Type::String), Unit::default()).batches(&chunk).unwrap().remove(0);
         assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a"), None]);
         let chunk = small_table(&[("n", Type::Int)], vec![vec![Value::Int(7)]]).chunks.remove(0);

@@ -191,11 +191,58 @@ fn too_many(given: usize, declared: usize) -> Rejected {
 
 /// The other language.
 mod sql {
-    use super::{Bound, Catalog, Output, Rejected, Value};
+    use gantry_sql::{Base, Environment, Parameter, SqlType};
 
-    /// Binds a text: the tree, the parameters, the columns of the result.
-    pub fn bind(_: &str, _: Option<&[Value]>, _: &dyn Catalog) -> Result<(Bound, Vec<Output>, Vec<Output>), Rejected> {
-        Err(Rejected::NotImplemented("SQL over Flight; `x-query-language: kql` asks in KQL".into()))
+    use super::{Bound, Catalog, Error, Output, Rejected, Value, too_many};
+    use crate::columns::Form;
+
+    /// Binds a text: the tree, the parameters, the columns of the result. The type of a value is that of its parameter,
+    /// but for texts, which are read as what their place needs.
+    pub fn bind(
+        text: &str,
+        values: Option<&[Value]>,
+        catalog: &dyn Catalog,
+    ) -> Result<(Bound, Vec<Output>, Vec<Output>), Rejected> {
+        let values = values.unwrap_or_default();
+        let of = |value: &Value| Parameter { ty: type_of(value), value: Some(value.clone()) };
+        let given: Vec<Parameter> = values.iter().map(of).collect();
+        let refused = |error: gantry_sql::Error| {
+            let place = error.at.map(|(line, column)| format!(" [line:position={line}:{column}]"));
+            Rejected::Run(Error::Sql { state: error.state, message: error.message + &place.unwrap_or_default() })
+        };
+        let found = gantry_sql::bind(text, catalog, &given, &Environment::NONE).map_err(refused)?;
+        let declared = gantry_sql::bind(text, catalog, &[], &Environment::NONE).map_err(refused)?.parameters;
+        if values.len() > declared.len() {
+            return Err(too_many(values.len(), declared.len()));
+        }
+        let parameter = |(n, ty): (usize, &SqlType)| output(format!("${}", n + 1), *ty);
+        let parameters = found.parameters.iter().enumerate().map(parameter).collect();
+        Ok((found.bound, parameters, found.columns.into_iter().map(|column| output(column.name, column.ty)).collect()))
+    }
+
+    fn output(name: String, ty: SqlType) -> Output {
+        let form = match ty {
+            SqlType::DATE => Form::Day,
+            SqlType::TIME => Form::Clock,
+            SqlType::TIMESTAMP => Form::Local,
+            _ => Form::Plain,
+        };
+        Output { name, ty: ty.engine(), nullable: true, form }
+    }
+
+    fn type_of(value: &Value) -> Option<SqlType> {
+        Some(match value {
+            Value::Null | Value::String(_) => return None,
+            Value::Bool(_) => SqlType::BOOL,
+            Value::Int(_) => SqlType::INT4,
+            Value::Long(_) => SqlType::INT8,
+            Value::Real(_) => SqlType::FLOAT8,
+            Value::Decimal(_) => SqlType::NUMERIC,
+            Value::DateTime(_) => SqlType::of(Base::TimestampTz),
+            Value::TimeSpan(_) => SqlType::INTERVAL,
+            Value::Guid(_) => SqlType::UUID,
+            Value::Dynamic(_) => SqlType::JSONB,
+        })
     }
 }
 

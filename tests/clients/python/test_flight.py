@@ -90,6 +90,38 @@ def test_parameters_are_values(ask, kql):
         assert list(cursor.fetchone())[:2] == ["a", 2]
 
 
+def test_sql_is_asked_without_a_header(registry, env):
+    device = sent(registry, env, "flightsql", [f'{{"flightSql":{n}}}' for n in range(10)])
+    with flightsql.connect(env["FLIGHTSQL_URL"], db_kwargs=options(env), autocommit=True) as connection:
+        def ask(text, parameters=None):
+            with connection.cursor() as cursor:
+                cursor.execute(text, parameters)
+                return cursor.fetch_arrow_table()
+
+        text = "SELECT deviceid, sum(flightsql) AS total, max(flightsql) FROM telemetry WHERE deviceid = $1 AND flightsql > $2 GROUP BY 1"
+        table = ask(text, (device, 5))
+        assert table.to_pylist() == [{"deviceid": device, "total": 30, "max": 9}]
+        table = ask("""SELECT date '2024-02-29' AS d, time '03:04:05.5' AS c, timestamp '2024-02-29 03:04' AS l, timestamptz '2024-02-29 03:04+01' AS t,
+            interval '2 hours' AS i, 1.10::numeric AS n, 7::int2 AS s, 1.5::float4 AS r, true AS b, null::text AS nothing, '[1]'::jsonb AS j, array[1, 2] AS a""")
+        types = {field.name: field.type for field in table.schema}
+        assert [types[name] for name in "dclt"] == [pa.date32(), pa.time64("ns"), pa.timestamp("ns"), pa.timestamp("ns", "UTC")]
+        assert [types[name] for name in "insrb"] == [pa.duration("ns"), pa.string(), pa.int32(), pa.float64(), pa.bool_()]
+        row = {name: table.column(name).cast(pa.string()).to_pylist()[0] for name in "dctnjal"} | {"nothing": table.column("nothing").to_pylist()[0]}
+        assert row == {"d": "2024-02-29", "c": "03:04:05.500000000", "t": "2024-02-29 02:04:00.000000000Z", "n": "1.10", "j": "[1]", "a": "[1,2]",
+                       "l": "2024-02-29 03:04:00.000000000", "nothing": None}
+        # A text is read as what its place needs; two columns may have one name.
+        assert ask("SELECT count(*) FROM telemetry WHERE enqueuedtime > $1 AND deviceid = $2", ("2024-01-01", device)).column(0).to_pylist() == [10]
+        assert ask("SELECT 1 AS x, 2 AS x").schema.names == ["x", "x"]
+        with connection.cursor() as cursor:
+            parameters = cursor.adbc_prepare("SELECT $1::int8, $2::date")
+            assert [field.type for field in parameters] == [pa.int64(), pa.date32()]
+        for wrong, named in [("SELECT nothing FROM telemetry", "42703|nothing"), ("SELEC 1", "position=1:1"), ("DELETE FROM telemetry", ""), ("SELECT 1; SELECT 2", ""), ("SELECT 1 / 0", "division by zero")]:
+            with pytest.raises(Error, match=named):
+                ask(wrong)
+        with pytest.raises(Error, match="2 values for 1 parameters"):
+            ask("SELECT $1::int4", (1, 2))
+
+
 def test_the_catalogue_is_told(kql):
     info = kql.adbc_get_info()
     assert info["vendor_name"] == "Gantry"
