@@ -13,6 +13,9 @@ use crate::expression::{Outer, Program};
 use crate::operators::Flow;
 use crate::pushdown::{Need, Plan};
 
+/// A piece of a table: calls for its rows, until the sink answers that it has enough.
+pub type Part<'a> = Box<dyn FnOnce(&mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> + Send + 'a>;
+
 /// What a query reads.
 pub trait Tables: Send + Sync {
     /// Calls for the rows of a table, all columns of its schema in order, until it answers that it has enough. What
@@ -28,6 +31,20 @@ pub trait Tables: Send + Sync {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow>;
+
+    /// The same in pieces of one instant, which may be read beside each other.
+    ///
+    /// # Errors
+    /// When it is not known which there are.
+    fn parts<'a>(
+        &'a self,
+        database: &'a str,
+        table: &'a str,
+        need: &'a Need,
+        context: &'a Context,
+    ) -> Result<Vec<Part<'a>>> {
+        Ok(vec![Box::new(move |sink| self.scan(database, table, need, context, sink))])
+    }
 
     /// Calls for the rows of a materialized view.
     ///
@@ -186,12 +203,17 @@ impl<'a> Session<'a> {
 
     /// All rows of an operator.
     pub fn collect(&self, rel: &Rel, frame: &Frame, operator: &'static str) -> Result<Vec<Chunk>> {
-        let mut chunks = Vec::new();
-        self.run(rel, frame, &mut |chunk| {
-            self.context.hold(operator, chunk.size())?;
+        let context = &*self.context;
+        let hold = |chunks: &mut Vec<Chunk>, chunk: Chunk| {
+            context.hold(operator, chunk.size())?;
             chunks.push(chunk);
-            Ok(Flow::More)
-        })?;
+            Ok(())
+        };
+        if let Some(shares) = self.beside(rel, || Ok(Vec::new()), hold)? {
+            return Ok(shares.into_iter().flatten().collect());
+        }
+        let mut chunks = Vec::new();
+        self.run(rel, frame, &mut |chunk| hold(&mut chunks, chunk).map(|()| Flow::More))?;
         Ok(chunks)
     }
 

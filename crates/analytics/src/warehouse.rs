@@ -13,7 +13,7 @@ use gantry_kql::value::{Type, Value};
 use crate::chunk::Chunk;
 use crate::column::Builder;
 use crate::context::{Cancel, Context, Limits};
-use crate::engine::{self, Table};
+use crate::engine::{self, Part, Table};
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, new_guid};
 use crate::operators::Flow;
@@ -56,6 +56,15 @@ pub trait Source: Send + Sync {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow>;
+
+    /// The same in pieces of one instant, which may be read beside each other.
+    ///
+    /// # Errors
+    /// When it is not known which there are.
+    fn parts<'a>(&'a self, columns: &[Column], need: &'a Need, context: &'a Context) -> Result<Vec<Part<'a>>> {
+        let columns = columns.to_vec();
+        Ok(vec![Box::new(move |sink| self.scan(&columns, need, context, sink))])
+    }
 }
 
 /// Limits, given what `set` says in a text.
@@ -306,7 +315,7 @@ impl Warehouse {
 
 /// The stack of a query. Operators stand on each other as deep as `kql` lets trees be, a call or two a level; what is
 /// not reached costs no memory.
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 
 /// Works on a thread with room for the deepest tree. A fault of ours in it is an error and ends nobody else's work.
 pub(crate) fn deeply<T: Send>(

@@ -13,7 +13,7 @@ use gantry_kql::{Catalog, StoredFunction};
 
 use crate::chunk::Chunk;
 use crate::context::{Cancel, Context, Limits};
-use crate::engine::{Frame, Session, Tables};
+use crate::engine::{Frame, Part, Session, Tables};
 use crate::error::{Error, Result};
 use crate::operators::Flow;
 use crate::pushdown::Need;
@@ -276,6 +276,28 @@ impl Tables for World<'_> {
             return self.within(&entity)?.run_stored(&what, &rule, &columns, true, context, sink);
         }
         self.scan_bare(table, need, context, sink)
+    }
+
+    fn parts<'b>(
+        &'b self,
+        database: &'b str,
+        table: &'b str,
+        need: &'b Need,
+        context: &'b Context,
+    ) -> Result<Vec<Part<'b>>> {
+        let entity = format!("table {table}");
+        let is_plain = self.row_rule(&entity).is_none() || self.is_bare(&entity);
+        if is_plain && !self.instead.contains_key(table) && !self.since.contains_key(table) {
+            self.check_access(&entity, table)?;
+            if let (Some(source), Some(columns)) = (self.warehouse.source(table), self.columns_of(table)?) {
+                return source.parts(&columns, need, context);
+            }
+            if let Some(definition) = self.snapshot.definitions.tables.get(table) {
+                let store = &**self.warehouse.store();
+                return Ok(StoredTable { store, snapshot: &self.snapshot, definition }.parts(need, context));
+            }
+        }
+        Ok(vec![Box::new(move |sink| self.scan(database, table, need, context, sink))])
     }
 
     fn scan_view(&self, view: &str, context: &Context, sink: &mut dyn FnMut(Chunk) -> Result<Flow>) -> Result<Flow> {

@@ -8,6 +8,7 @@ use gantry_kql::value::{Type, Value};
 use super::{Flow, Sink, window};
 use crate::chunk::{CHUNK_ROWS, Chunk, gather_rows, places};
 use crate::column::{Builder, Cell, Column, ticks_value};
+use crate::context::Context;
 use crate::engine::{Frame, Session};
 use crate::error::{Error, Result};
 use crate::expression::{Datum, Outer, Program, compile_all};
@@ -61,7 +62,7 @@ pub fn whole(schema: &Schema, chunks: Vec<Chunk>) -> Chunk {
 impl Session<'_> {
     pub(super) fn print(&self, schema: &Schema, values: &[Expr], sink: Sink) -> Result<Flow> {
         let programs = compile_all(values, self)?;
-        sink(project_chunk(self, schema, &programs, &Chunk::unit())?)
+        sink(project_chunk(self.context(), schema, &programs, &Chunk::unit())?)
     }
 
     pub(super) fn range(&self, schema: &Schema, ends: [&Expr; 3], sink: Sink) -> Result<Flow> {
@@ -152,10 +153,10 @@ impl Session<'_> {
             let all: Vec<&Expr> = values.iter().collect();
             let wide = window::widen(self, &chunk, &all)?;
             let programs = compile_all(values, &wide)?;
-            return in_pieces(&project_chunk(self, schema, &programs, &wide.chunk)?, sink);
+            return in_pieces(&project_chunk(self.context(), schema, &programs, &wide.chunk)?, sink);
         }
         let programs = compile_all(values, self)?;
-        self.run(input, frame, &mut |chunk| sink(project_chunk(self, schema, &programs, &chunk)?))
+        self.run(input, frame, &mut |chunk| sink(project_chunk(self.context(), schema, &programs, &chunk)?))
     }
 
     pub(super) fn take(&self, input: &Rel, count: &Expr, frame: &Frame, sink: Sink) -> Result<Flow> {
@@ -234,12 +235,12 @@ impl Session<'_> {
 }
 
 /// The values of a row for each row.
-pub fn project_chunk(session: &Session, schema: &Schema, programs: &[Program], chunk: &Chunk) -> Result<Chunk> {
+pub fn project_chunk(context: &Context, schema: &Schema, programs: &[Program], chunk: &Chunk) -> Result<Chunk> {
     let columns = programs
         .iter()
         .zip(&schema.columns)
         .map(|(program, column)| {
-            let made = program.eval(chunk, session.context())?.into_column(column.ty, chunk.rows);
+            let made = program.eval(chunk, context)?.into_column(column.ty, chunk.rows);
             // A value of another type than its column (what only the rows could tell) becomes one of it.
             Ok(if made.ty() == column.ty || column.ty == Type::Unknown {
                 made

@@ -506,7 +506,7 @@ impl<'a, 'b> Teller<'a, 'b> {
     fn rows(&self, schema: &Schema, found: &[Vec<Option<Part>>], sink: Sink) -> Result<Flow> {
         for part in found.chunks(crate::chunk::CHUNK_ROWS) {
             let chunk = self.chunk(part)?;
-            let made = super::basic::project_chunk(self.session, schema, &self.values, &chunk)?;
+            let made = super::basic::project_chunk(self.session.context(), schema, &self.values, &chunk)?;
             if sink(made)? == Flow::Enough {
                 return Ok(Flow::Enough);
             }

@@ -7,12 +7,13 @@ use gantry_kql::value::{Dynamic, Type, Value};
 
 use super::basic::in_pieces;
 use super::{Flow, Sink};
-use crate::aggregates::Prepared;
+use crate::aggregates::{Accumulator, Prepared};
 use crate::chunk::Chunk;
 use crate::column::{Cell, Column, ColumnRef, ticks_value};
+use crate::context::Context;
 use crate::engine::{Frame, Session};
 use crate::error::{Error, Result};
-use crate::expression::{Outer, Program, compile_all};
+use crate::expression::{Datum, Outer, Program, compile_all};
 use crate::groups::Groups;
 
 /// Where bins begin, how wide they are and how many there are. Numbers count from the first bin.
@@ -50,48 +51,126 @@ impl Axis {
     }
 }
 
+/// Rows in their bins. A group is a key and a bin: its number tells both.
+struct Bins<'a> {
+    keys: &'a [Program],
+    aggregates: &'a [Prepared],
+    groups: Groups,
+    cells: Groups,
+    states: Vec<Box<dyn Accumulator>>,
+    /// The key and the bin of each cell.
+    series_of_cell: Vec<(usize, usize)>,
+    any_rows: bool,
+    held: usize,
+}
+
+impl<'a> Bins<'a> {
+    fn new(keys: &'a [Program], aggregates: &'a [Prepared]) -> Result<Bins<'a>> {
+        Ok(Bins {
+            keys,
+            aggregates,
+            groups: Groups::new(keys.iter().map(Program::ty).collect()),
+            cells: Groups::new(vec![Type::Long]),
+            states: aggregates.iter().map(Prepared::accumulator).collect::<Result<_>>()?,
+            series_of_cell: Vec::new(),
+            any_rows: false,
+            held: 0,
+        })
+    }
+
+    /// Takes the rows of a chunk, whose values on the axis are given.
+    fn feed(&mut self, axis: &Axis, chunk: &Chunk, column: &Column, context: &Context) -> Result<()> {
+        self.any_rows |= chunk.rows > 0;
+        let bins: Vec<Option<usize>> = (0..chunk.rows).map(|row| axis.bin(column.cell(row))).collect();
+        let rows: Vec<u32> = (0..chunk.rows as u32).filter(|row| bins[*row as usize].is_some()).collect();
+        let chunk = chunk.take(&rows);
+        let keys = self.keys.iter().map(|key| key.eval(&chunk, context)).collect::<Result<Vec<_>>>()?;
+        let of_key = if keys.is_empty() { vec![0; chunk.rows] } else { self.groups.of_rows(&keys, chunk.rows) };
+        let number = |(row, key): (&u32, &u32)| (*key as usize, bins[*row as usize].unwrap_or(0));
+        let of_cell = self.find_cells(axis, rows.iter().zip(&of_key).map(number).collect());
+        for (aggregate, state) in self.aggregates.iter().zip(&mut self.states) {
+            state.grow(self.series_of_cell.len());
+            aggregate.feed(&mut **state, &chunk, &of_cell, context)?;
+        }
+        self.hold(context)
+    }
+
+    /// The cell of each key and bin; new ones are made.
+    fn find_cells(&mut self, axis: &Axis, wanted: Vec<(usize, usize)>) -> Vec<u32> {
+        let numbers: Vec<i64> = wanted.iter().map(|(key, bin)| (key * axis.bins + bin) as i64).collect();
+        let found = self.cells.of_rows(&[Datum::Many(Arc::new(Column::from(numbers)))], wanted.len());
+        for (cell, one) in found.iter().zip(wanted) {
+            if *cell as usize == self.series_of_cell.len() {
+                self.series_of_cell.push(one);
+            }
+        }
+        found
+    }
+
+    /// Takes what another thread has put into bins.
+    fn absorb(&mut self, axis: &Axis, other: Bins, context: &Context) -> Result<()> {
+        self.any_rows |= other.any_rows;
+        let keys: Vec<Datum> = other.groups.columns().into_iter().map(|key| Datum::Many(Arc::new(key))).collect();
+        let of_key = if keys.is_empty() { vec![0] } else { self.groups.of_rows(&keys, other.groups.len()) };
+        let wanted = other.series_of_cell.iter().map(|(key, bin)| (of_key[*key] as usize, *bin)).collect();
+        let map = self.find_cells(axis, wanted);
+        for (state, mut theirs) in self.states.iter_mut().zip(other.states) {
+            state.grow(self.series_of_cell.len());
+            theirs.grow(map.len());
+            state.merge(theirs, &map);
+        }
+        context.release(other.held);
+        self.hold(context)
+    }
+
+    fn hold(&mut self, context: &Context) -> Result<()> {
+        let states = self.states.iter().map(|state| state.size()).sum::<usize>();
+        let size = self.groups.size() + self.cells.size() + states + self.series_of_cell.len() * 16;
+        context.hold("make-series", size.saturating_sub(self.held))?;
+        self.held = self.held.max(size);
+        Ok(())
+    }
+}
+
 impl Session<'_> {
     pub(super) fn make_series(&self, schema: &Schema, series: &MakeSeries, frame: &Frame, sink: Sink) -> Result<Flow> {
         let axis_program = Program::compile(&series.axis, self)?;
         let keys = compile_all(&series.keys, self)?;
         let aggregates = series.aggregates.iter().map(|one| Prepared::new(one, self)).collect::<Result<Vec<_>>>()?;
-        let chunks = self.collect(&series.input, frame, "make-series")?;
-        let axes = chunks
-            .iter()
-            .map(|chunk| Ok(axis_program.eval(chunk, self.context())?.into_column(axis_program.ty(), chunk.rows)))
-            .collect::<Result<Vec<ColumnRef>>>()?;
-        let Some(axis) = self.axis(series, axis_program.ty(), &axes)? else { return Ok(Flow::More) };
-
-        // A group is a key and a bin: its number tells both.
-        let mut groups = Groups::new(keys.iter().map(Program::ty).collect());
-        let mut cells = Groups::new(vec![Type::Long]);
-        let mut states = aggregates.iter().map(Prepared::accumulator).collect::<Result<Vec<_>>>()?;
-        let mut series_of_cell: Vec<(usize, usize)> = Vec::new();
-        for (chunk, column) in chunks.iter().zip(&axes) {
-            self.context().check()?;
-            let bins: Vec<Option<usize>> = (0..chunk.rows).map(|row| axis.bin(column.cell(row))).collect();
-            let rows: Vec<u32> = (0..chunk.rows as u32).filter(|row| bins[*row as usize].is_some()).collect();
-            let chunk = chunk.take(&rows);
-            let key_values = keys.iter().map(|key| key.eval(&chunk, self.context())).collect::<Result<Vec<_>>>()?;
-            let of_key = if keys.is_empty() { vec![0; chunk.rows] } else { groups.of_rows(&key_values, chunk.rows) };
-            let numbers: Vec<i64> = rows
-                .iter()
-                .zip(&of_key)
-                .map(|(row, group)| (*group as usize * axis.bins + bins[*row as usize].unwrap_or(0)) as i64)
-                .collect();
-            let of_cell =
-                cells.of_rows(&[crate::expression::Datum::Many(Arc::new(Column::from(numbers.clone())))], chunk.rows);
-            for (cell, number) in of_cell.iter().zip(&numbers) {
-                if *cell as usize == series_of_cell.len() {
-                    series_of_cell.push((*number as usize / axis.bins, *number as usize % axis.bins));
-                }
+        let context = &**self.context();
+        let on_axis = |chunk: &Chunk| -> Result<ColumnRef> {
+            Ok(axis_program.eval(chunk, context)?.into_column(axis_program.ty(), chunk.rows))
+        };
+        let (axis, bins) = if series.from.is_some() && series.to.is_some() {
+            // Where the axis is known, rows are let go as they come.
+            let Some(axis) = self.axis(series, axis_program.ty(), &[])? else { return Ok(Flow::More) };
+            let begin = || Bins::new(&keys, &aggregates);
+            let feed = |bins: &mut Bins, chunk: Chunk| {
+                let column = on_axis(&chunk)?;
+                bins.feed(&axis, &chunk, &column, context)
+            };
+            let mut shares = self.beside(&series.input, begin, feed)?.unwrap_or_default().into_iter();
+            let bins = if let Some(mut bins) = shares.next() {
+                shares.try_for_each(|share| bins.absorb(&axis, share, context))?;
+                bins
+            } else {
+                let mut bins = begin()?;
+                self.run(&series.input, frame, &mut |chunk| feed(&mut bins, chunk).map(|()| Flow::More))?;
+                bins
+            };
+            (axis, bins)
+        } else {
+            let chunks = self.collect(&series.input, frame, "make-series")?;
+            let axes = chunks.iter().map(on_axis).collect::<Result<Vec<ColumnRef>>>()?;
+            let Some(axis) = self.axis(series, axis_program.ty(), &axes)? else { return Ok(Flow::More) };
+            let mut bins = Bins::new(&keys, &aggregates)?;
+            for (chunk, column) in chunks.iter().zip(&axes) {
+                context.check()?;
+                bins.feed(&axis, chunk, column, context)?;
             }
-            for (aggregate, state) in aggregates.iter().zip(&mut states) {
-                state.grow(cells.len());
-                aggregate.feed(&mut **state, &chunk, &of_cell, self.context())?;
-            }
-        }
-        let any_rows = chunks.iter().any(|chunk| chunk.rows > 0);
+            (axis, bins)
+        };
+        let Bins { groups, states, series_of_cell, any_rows, held, .. } = bins;
         let count = if keys.is_empty() { usize::from(any_rows || series.nonempty) } else { groups.len() };
         if count.saturating_mul(axis.bins).saturating_mul(series.series.len().max(1)) > 1 << 28 {
             return Err(Error::TooManyRows { operator: "make-series", limit: 1 << 28 });
@@ -99,10 +178,10 @@ impl Session<'_> {
 
         let mut columns: Vec<Column> = Vec::new();
         for (aggregate, mut state) in aggregates.iter().zip(states) {
-            state.grow(cells.len());
+            state.grow(series_of_cell.len());
             columns.extend(state.finish(aggregate.columns()));
         }
-        let binned = Chunk::of(columns, cells.len());
+        let binned = Chunk::of(columns, series_of_cell.len());
         let mut made: Vec<ColumnRef> = Vec::new();
         for one in &series.series {
             let program = Program::compile(&one.value, self)?;
@@ -126,6 +205,7 @@ impl Session<'_> {
             Slot::Made(at) => Arc::clone(&made[*at]),
         });
         debug_assert_eq!(series.outputs.len(), schema.columns.len());
+        context.release(held);
         in_pieces(&Chunk::new(outputs.collect(), count), sink)
     }
 

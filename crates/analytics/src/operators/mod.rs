@@ -5,6 +5,7 @@
 //! hold them, within the memory of the query.
 
 mod basic;
+mod beside;
 mod evaluate;
 mod expand;
 mod graph;

@@ -26,10 +26,11 @@ impl Session<'_> {
         sink: Sink,
     ) -> Result<Flow> {
         let programs = keys.iter().map(|key| Program::compile(&key.value, self)).collect::<Result<Vec<_>>>()?;
+        let context = &**self.context();
         let order = |chunk: Chunk| -> Result<Chunk> {
             let columns = programs
                 .iter()
-                .map(|program| Ok(program.eval(&chunk, self.context())?.into_column(program.ty(), chunk.rows)))
+                .map(|program| Ok(program.eval(&chunk, context)?.into_column(program.ty(), chunk.rows)))
                 .collect::<Result<Vec<ColumnRef>>>()?;
             let mut rows: Vec<u32> = (0..chunk.rows as u32).collect();
             sort_rows(&mut rows, &columns, keys);
@@ -43,17 +44,24 @@ impl Session<'_> {
             return in_pieces(&order(chunk)?, sink);
         };
         // What cannot be among the first any more is let go on the way.
-        let (mut held, mut rows) = (Vec::new(), 0);
-        self.run(input, frame, &mut |chunk| {
-            rows += chunk.rows;
+        let feed = |(held, rows): &mut (Vec<Chunk>, usize), chunk: Chunk| {
+            *rows += chunk.rows;
             held.push(chunk);
-            if rows > (count as usize).saturating_add(TOP_SLACK_ROWS) {
-                let best = order(whole(&input.schema, std::mem::take(&mut held)))?;
-                rows = best.rows;
+            if *rows > (count as usize).saturating_add(TOP_SLACK_ROWS) {
+                let best = order(whole(&input.schema, std::mem::take(held)))?;
+                *rows = best.rows;
                 held.push(best);
             }
-            Ok(Flow::More)
-        })?;
+            Ok(())
+        };
+        let held = match self.beside(input, || Ok((Vec::new(), 0)), feed)? {
+            Some(shares) => shares.into_iter().flat_map(|(held, _)| held).collect(),
+            None => {
+                let mut first = (Vec::new(), 0);
+                self.run(input, frame, &mut |chunk| feed(&mut first, chunk).map(|()| Flow::More))?;
+                first.0
+            }
+        };
         in_pieces(&order(whole(&input.schema, held))?, sink)
     }
 }

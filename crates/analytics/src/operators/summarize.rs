@@ -1,5 +1,7 @@
 //! `summarize`, `distinct`, `count`.
 
+use std::sync::Arc;
+
 use gantry_kql::bound::{Aggregate, Expr, Rel, Schema};
 
 use super::basic::in_pieces;
@@ -10,7 +12,7 @@ use crate::column::Column;
 use crate::context::Context;
 use crate::engine::{Frame, Session};
 use crate::error::Result;
-use crate::expression::{Outer, Program, compile_all};
+use crate::expression::{Datum, Outer, Program, compile_all};
 use crate::groups::Groups;
 
 /// Groups of rows and the states of their aggregates.
@@ -46,6 +48,29 @@ impl<'a> Summary<'a> {
             state.grow(count);
             aggregate.feed(&mut **state, chunk, &groups, context)?;
         }
+        self.hold(context)
+    }
+
+    /// Takes the groups of another thread.
+    pub fn absorb(&mut self, other: Summary, context: &Context) -> Result<()> {
+        let rows = other.len();
+        let map = if self.keys.is_empty() {
+            vec![0]
+        } else {
+            let keys: Vec<Datum> = other.groups.columns().into_iter().map(|key| Datum::Many(Arc::new(key))).collect();
+            self.groups.of_rows(&keys, rows)
+        };
+        let count = self.len();
+        for (state, mut theirs) in self.states.iter_mut().zip(other.states) {
+            state.grow(count);
+            theirs.grow(rows);
+            state.merge(theirs, &map);
+        }
+        context.release(other.held);
+        self.hold(context)
+    }
+
+    fn hold(&mut self, context: &Context) -> Result<()> {
         let size = self.groups.size() + self.states.iter().map(|state| state.size()).sum::<usize>();
         context.hold("summarize", size.saturating_sub(self.held))?;
         self.held = self.held.max(size);
@@ -81,11 +106,18 @@ impl Session<'_> {
     ) -> Result<Flow> {
         let keys = compile_all(keys, self)?;
         let aggregates = aggregates.iter().map(|one| Prepared::new(one, self)).collect::<Result<Vec<_>>>()?;
-        let mut summary = Summary::new(&keys, &aggregates)?;
-        self.run(input, frame, &mut |chunk| {
-            summary.feed(&chunk, self.context())?;
-            Ok(Flow::More)
-        })?;
+        let context = &**self.context();
+        let feed = |summary: &mut Summary, chunk: Chunk| summary.feed(&chunk, context);
+        let begin = || Summary::new(&keys, &aggregates);
+        let mut shares = self.beside(input, begin, feed)?.unwrap_or_default().into_iter();
+        let summary = if let Some(mut summary) = shares.next() {
+            shares.try_for_each(|share| summary.absorb(share, context))?;
+            summary
+        } else {
+            let mut summary = begin()?;
+            self.run(input, frame, &mut |chunk| feed(&mut summary, chunk).map(|()| Flow::More))?;
+            summary
+        };
         in_pieces(&summary.finish(self.context()), sink)
     }
 }

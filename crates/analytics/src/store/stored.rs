@@ -9,6 +9,7 @@ use super::{Extent, Snapshot, TableDefinition, TableStore};
 use crate::chunk::Chunk;
 use crate::column::Column;
 use crate::context::Context;
+use crate::engine::Part;
 use crate::error::Result;
 use crate::operators::Flow;
 use crate::pushdown::{Need, Range};
@@ -23,7 +24,19 @@ pub struct StoredTable<'a> {
     pub definition: &'a TableDefinition,
 }
 
-impl StoredTable<'_> {
+impl<'a> StoredTable<'a> {
+    /// The extents that a query may find something in, each a piece of its own.
+    pub fn parts(&self, need: &'a Need, context: &'a Context) -> Vec<Part<'a>> {
+        let (store, columns) = (self.store, self.definition.ids());
+        let extents = self.snapshot.extents_of(self.definition.id).iter().rev();
+        let wanted = extents.filter(|extent| !is_outside(extent, &columns, need));
+        let part = |extent: &'a Arc<Extent>| -> Part<'a> {
+            let columns = columns.clone();
+            Box::new(move |sink| scan_extents(store, std::iter::once(extent), &columns, need, context, sink))
+        };
+        wanted.map(part).collect()
+    }
+
     /// Its columns.
     pub fn columns(&self) -> Vec<SchemaColumn> {
         self.definition.schema()
@@ -37,6 +50,11 @@ impl StoredTable<'_> {
         let extents = self.snapshot.extents_of(self.definition.id);
         scan_extents(self.store, extents.iter().rev(), &self.definition.ids(), need, context, sink)
     }
+}
+
+/// Whether nothing of an extent is what a query looks for.
+fn is_outside(extent: &Extent, columns: &[(u64, Type)], need: &Need) -> bool {
+    need.ranges.iter().any(|range| extent.misses(columns[range.column].0, range))
 }
 
 /// Calls for the rows of extents with these columns; those that a query does not look at are absent.
@@ -60,7 +78,7 @@ pub(crate) fn scan_extents<'e>(
         .collect();
     for extent in extents {
         context.check()?;
-        if need.ranges.iter().any(|range| extent.misses(columns[range.column].0, range)) {
+        if is_outside(extent, columns, need) {
             continue;
         }
         let flow = store.read(extent, &wanted, &ranges, context, &mut |chunk| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gantry_analytics::pushdown::{Need, Range};
 use gantry_analytics::store::{Definitions, Extent, Rows, Snapshot, TableDefinition, TableStore};
 use gantry_analytics::telemetry::{Conform, Event, Gather, Seen};
-use gantry_analytics::{Chunk, Context, Error, Flow, Result, Source, sorted_rows};
+use gantry_analytics::{Chunk, Context, Error, Flow, Part, Result, Source, sorted_rows};
 use gantry_hub::event::{MessageSource, StoredEvent};
 use gantry_hub::ports::{EventSource, LogError, Start};
 use gantry_kql::bound::Column;
@@ -212,25 +212,18 @@ impl EventTable {
     /// Calls for the rows of an extent.
     fn scan_extent(
         &self,
-        (extent, table): (&Extent, &TableDefinition),
+        extent: &Extent,
+        had: &[Column],
         columns: &[Column],
         need: &Need,
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
-        let name = |id: u64| table.columns.iter().find(|column| column.id == id).map_or("", |column| &column.name);
-        let had: Vec<Column> = extent.columns.iter().map(|(id, ty)| Column::new(name(*id), *ty)).collect();
-        let place = |range: &Range| had.iter().position(|column| column.name == columns[range.column].name);
-        for range in &need.ranges {
-            if place(range).is_some_and(|at| extent.misses(extent.columns[at].0, range)) {
-                return Ok(Flow::More);
-            }
-        }
-        let conform = Conform::new(&had, columns, need);
+        let conform = Conform::new(had, columns, need);
         let used: Vec<usize> = (0..had.len()).filter(|at| conform.uses(*at)).collect();
         let wanted: Vec<(u64, Type)> = used.iter().map(|at| extent.columns[*at]).collect();
         let ranges = need.ranges.iter().filter_map(|range| {
-            let at = place(range).filter(|at| had[*at].ty == columns[range.column].ty)?;
+            let at = place(had, columns, range).filter(|at| had[*at].ty == columns[range.column].ty)?;
             Some(Range { column: used.iter().position(|used| *used == at)?, ..range.clone() })
         });
         let ranges: Vec<Range> = ranges.collect();
@@ -245,6 +238,24 @@ impl EventTable {
             sink(conform.apply(&Chunk::new(all, chunk.rows), columns))
         })
     }
+}
+
+/// The columns of an extent.
+fn had(extent: &Extent, table: &TableDefinition) -> Vec<Column> {
+    let name = |id: u64| table.columns.iter().find(|column| column.id == id).map_or("", |column| &column.name);
+    extent.columns.iter().map(|(id, ty)| Column::new(name(*id), *ty)).collect()
+}
+
+/// Which column of an extent a range is about.
+fn place(had: &[Column], columns: &[Column], range: &Range) -> Option<usize> {
+    had.iter().position(|column| column.name == columns[range.column].name)
+}
+
+/// Whether nothing of an extent is what a query looks for.
+fn is_outside(extent: &Extent, had: &[Column], columns: &[Column], need: &Need) -> bool {
+    let misses =
+        |range: &Range| place(had, columns, range).is_some_and(|at| extent.misses(extent.columns[at].0, range));
+    need.ranges.iter().any(misses)
 }
 
 impl Tail {
@@ -328,26 +339,45 @@ impl Source for EventTable {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
+        for part in self.parts(columns, need, context)? {
+            if part(sink)? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+        }
+        Ok(Flow::More)
+    }
+
+    fn parts<'a>(&'a self, columns: &[Column], need: &'a Need, context: &'a Context) -> Result<Vec<Part<'a>>> {
         // Extents and the rows behind them, of one instant.
         let (snapshot, behind) = {
             let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
             let behind = self.catch_up(&mut tail)?.chunks.clone();
             (self.store.snapshot(), behind)
         };
-        for (had, chunk) in &behind {
-            context.check()?;
-            if sink(Conform::new(had, columns, need).apply(chunk, columns))? == Flow::Enough {
-                return Ok(Flow::Enough);
-            }
+        let columns: Arc<[Column]> = columns.into();
+        let mut parts: Vec<Part> = Vec::new();
+        if !behind.is_empty() {
+            let columns = Arc::clone(&columns);
+            parts.push(Box::new(move |sink| {
+                for (had, chunk) in &behind {
+                    context.check()?;
+                    if sink(Conform::new(had, &columns, need).apply(chunk, &columns))? == Flow::Enough {
+                        return Ok(Flow::Enough);
+                    }
+                }
+                Ok(Flow::More)
+            }));
         }
-        let Some(table) = snapshot.definitions.fed.get(self.name) else { return Ok(Flow::More) };
+        let Some(table) = snapshot.definitions.fed.get(self.name) else { return Ok(parts) };
         for extent in snapshot.extents_of(table.id).iter().rev() {
-            context.check()?;
-            if self.scan_extent((extent, table), columns, need, context, sink)? == Flow::Enough {
-                return Ok(Flow::Enough);
+            let had = had(extent, table);
+            if is_outside(extent, &had, &columns, need) {
+                continue;
             }
+            let (extent, columns) = (Arc::clone(extent), Arc::clone(&columns));
+            parts.push(Box::new(move |sink| self.scan_extent(&extent, &had, &columns, need, context, sink)));
         }
-        Ok(Flow::More)
+        Ok(parts)
     }
 }
 
