@@ -4,15 +4,32 @@
 //! and which fields its body may have. Answers are described in words; their shapes are the reference's, and those of
 //! the platform are in `docs/platform-api.md`.
 
-use axum::{Extension, Json};
+use std::sync::{Arc, OnceLock};
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use crate::fields::Fields;
 use crate::operation::{Access, Body, Head, Operation};
 use crate::routes::Table;
 
-pub(crate) async fn get(Extension(table): Extension<Table>) -> Json<Value> {
-    Json(document(table.iter().map(|row| &**row)))
+/// The document of a table, made when it is first asked for: anybody may ask, as often as they like.
+#[derive(Clone)]
+pub(crate) struct Document(Arc<(Table, OnceLock<Bytes>)>);
+
+impl Document {
+    pub(crate) fn of(table: Table) -> Self {
+        Self(Arc::new((table, OnceLock::new())))
+    }
+}
+
+pub(crate) async fn get(Extension(Document(held)): Extension<Document>) -> impl IntoResponse {
+    let (table, text) = &*held;
+    let text = text.get_or_init(|| document(table.iter().map(|row| &**row)).to_string().into());
+    ([(CONTENT_TYPE, "application/json")], text.clone())
 }
 
 /// The document of these operations.

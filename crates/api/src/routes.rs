@@ -23,6 +23,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use tower::ServiceExt as _;
 
 use crate::error::ApiError;
+use crate::openapi;
 use crate::operation::{Head, Operation, Row};
 
 /// Characters that a path shows as they are.
@@ -120,7 +121,7 @@ impl Routes {
         if let Some(otherwise) = self.otherwise {
             router = router.fallback_service(otherwise);
         }
-        let router = router.layer(Extension(table));
+        let router = router.layer(Extension(openapi::Document::of(table)));
         let service = tower::service_fn(move |mut request: Request| {
             paths.fold(&request.method().clone(), request.uri_mut());
             let router = router.clone();

@@ -92,7 +92,8 @@ async fn crowds_keep_nobody_out() {
     let upgrade = "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                    Sec-WebSocket-Protocol: mqtt\r\n\r\n";
-    let asks = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    // Answers that are large and cost the platform little.
+    let asks = "GET /platform/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
     let crowds = [
         (mqtt, "\u{10}\u{40}\0\u{4}MQ"),
         (amqp, "AMQP\u{3}"),

@@ -296,8 +296,8 @@ async fn a_connection_ends_with_its_token() {
     assert!(connects(&platform, "d1", &token).await, "and comes back with a new token");
 }
 
-/// Clients of the roll, and how many of them ask at once.
-const CLIENTS: usize = 1000;
+/// Clients of the roll, and how many of them ask at once. A thousand are no harder, and take minutes.
+const CLIENTS: usize = 300;
 const AT_ONCE: usize = 32;
 
 /// Everybody asks for a token and sends a message with it; returns what did not work.
@@ -330,7 +330,7 @@ async fn everybody_renews(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_rolled_while_a_thousand_clients_renew() {
+async fn keys_are_rolled_while_hundreds_of_clients_renew() {
     let (platform, service) = super::platform_with(&[]).await;
     let create = |n: usize| {
         let service = service.clone();
