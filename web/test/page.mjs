@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
 import { certify, enroll, provision, shooter } from "./provisioning.mjs";
-import { query, wrongQuery } from "./query.mjs";
+import { dashboard, query, wrongQuery } from "./query.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -100,7 +100,7 @@ try {
   for (const look of LOOKS) {
     await page.setViewportSize(look.viewport);
     await page.emulateMedia({ colorScheme: look.colorScheme });
-    for (const view of ["fleet", "maintenance", "alerts", "query", "provisioning", "security", "device"]) {
+    for (const view of ["fleet", "maintenance", "alerts", "dashboards", "query", "provisioning", "security", "device"]) {
       const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
       await page.goto(`${base}/#/${path}`);
       await page.waitForSelector("main h1");
@@ -113,6 +113,7 @@ try {
   await operate(page);
   const shoot = shooter(page, LOOKS, folder);
   await query(page, base, shoot);
+  await dashboard(page, base, shoot);
   await wrongQuery(page, base, problems);
   await provision(page, base, shoot, problems);
   await enroll(page, base);

@@ -38,6 +38,52 @@ export async function query(page, base, shoot) {
   assert.match(await page.inputValue("#kql"), /^Telemetry\n\| take 100$/);
 }
 
+/** A dashboard is made, filled from the query page, changed, asked with another value, and deleted. */
+export async function dashboard(page, base, shoot) {
+  await page.goto(`${base}/#/dashboards`);
+  await page.getByPlaceholder("Title").fill("Motors");
+  await page.getByRole("button", { name: "New dashboard" }).click();
+  await page.getByRole("heading", { name: "Motors" }).waitFor();
+
+  await page.goto(`${base}/#/query`);
+  await page.fill("#kql", LIVE.replace("| render timechart", '| render timechart with (title = "Temperature")'));
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.waitForSelector(".result .chart canvas");
+  await page.getByLabel("Add to a dashboard").selectOption({ label: "Motors" });
+  await page.locator(".done", { hasText: "Temperature" }).waitFor();
+
+  await page.goto(`${base}/#/dashboards`);
+  await page.getByRole("link", { name: /Motors/ }).click();
+  await page.waitForSelector(".tiles .chart canvas");
+  await page.getByRole("button", { name: "Change" }).click();
+  await page.getByRole("button", { name: "Add a parameter" }).click();
+  await page.getByLabel("Name in questions").fill("motor");
+  await page.getByLabel("Value at first").fill("motor-healthy");
+  await page.getByLabel(/^Choices/).fill("motor-healthy, motor-failing");
+  const tile = async (number, title, query) => {
+    await page.getByRole("button", { name: "Add a tile" }).click();
+    await page.getByLabel("Title", { exact: true }).nth(number).fill(title);
+    await page.getByLabel("Question", { exact: true }).nth(number - 1).fill(query);
+  };
+  await tile(2, "One motor", "Telemetry | where DeviceId == motor | summarize messages = count() by DeviceId | render card");
+  await tile(3, "Most urgent", "MaintenanceList | project DeviceId, Urgency | top 5 by Urgency | render barchart");
+  await page.getByRole("button", { name: "Save" }).click();
+  const one = page.getByRole("region", { name: "One motor" });
+  await one.getByText("motor-healthy").waitFor();
+  await page.getByRole("region", { name: "Most urgent" }).locator("meter").first().waitFor();
+  await page.getByLabel("motor", { exact: true }).selectOption("motor-failing");
+  await one.getByText("motor-failing").waitFor();
+  await page.reload();
+  await one.getByText("motor-healthy").waitFor();
+  await shoot("dashboard");
+  await page.getByRole("button", { name: "Change" }).click();
+  await shoot("dashboard-changing");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  page.once("dialog", (dialog) => void dialog.accept());
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No dashboard yet").waitFor();
+}
+
 /** A question that is wrong is answered with the place and the reason; the browser tells of the refused request, and of nothing else. */
 export async function wrongQuery(page, base, problems) {
   await page.goto(`${base}/#/query`);

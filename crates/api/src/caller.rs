@@ -49,7 +49,10 @@ impl Permissions {
     /// Plan faults.
     pub const FAULTS_MANAGE: Self = Self(1 << 12);
 
-    const NAMES: [(Self, &'static str); 13] = [
+    /// Make and change dashboards.
+    pub const DASHBOARDS_MANAGE: Self = Self(1 << 13);
+
+    const NAMES: [(Self, &'static str); 14] = [
         (Self::DEVICES_READ, "DevicesRead"),
         (Self::DEVICES_OPERATE, "DevicesOperate"),
         (Self::ALERTS_READ, "AlertsRead"),
@@ -63,6 +66,7 @@ impl Permissions {
         (Self::CERTIFICATES_MANAGE, "CertificatesManage"),
         (Self::POLICIES_MANAGE, "PoliciesManage"),
         (Self::FAULTS_MANAGE, "FaultsManage"),
+        (Self::DASHBOARDS_MANAGE, "DashboardsManage"),
     ];
 
     /// Every permission there is.
@@ -77,7 +81,8 @@ impl Permissions {
             | Self::RULES_READ.0
             | Self::RULES_MANAGE.0
             | Self::SECURITY_READ.0
-            | Self::ROUTING_READ.0,
+            | Self::ROUTING_READ.0
+            | Self::DASHBOARDS_MANAGE.0,
     );
 
     /// What follows from the rights of a policy of the hub.

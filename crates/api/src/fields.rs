@@ -253,6 +253,17 @@ pub(crate) const RULE: Fields = Fields {
     ..NOTHING
 };
 
+/// A dashboard.
+pub(crate) const DASHBOARD: Fields = Fields {
+    taken: &["title", "refreshSeconds"],
+    inner: &[
+        ("parameters", &Fields { taken: &["name", "type", "value", "choices"], ..NOTHING }),
+        ("tiles", &Fields { taken: &["title", "query", "width"], ..NOTHING }),
+    ],
+    // As it was read.
+    shown: &["id", "etag", "updatedAt"],
+};
+
 /// An authority's certificate.
 pub(crate) const AUTHORITY: Fields = Fields { taken: &["certificate", "isVerified"], ..NOTHING };
 

@@ -13,6 +13,7 @@ mod device;
 mod dps;
 mod error;
 mod fields;
+mod history;
 mod hub;
 pub mod kusto;
 pub mod odata;
@@ -40,11 +41,13 @@ use gantry_hub::import_export::ImportExport;
 use gantry_hub::ports::Clock;
 use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
+use gantry_monitoring::dashboards::Dashboards;
 use gantry_provisioning::{Instances, Service};
 
 pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_password, admit_program};
 pub use caller::{Caller, Permissions, Who};
 pub use error::ApiError;
+pub use history::{History, Measured};
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::ServiceLines;
 pub use operation::{Access, Head, Operation, Parameter, Row};
@@ -70,6 +73,10 @@ pub struct Api {
     pub import_export: ImportExport,
     /// Who is signed in to the page.
     pub sessions: Arc<Sessions>,
+    /// Dashboards.
+    pub dashboards: Arc<Dashboards>,
+    /// What devices sent long ago.
+    pub history: Arc<dyn History>,
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.

@@ -10,6 +10,7 @@
 
 pub mod actions;
 pub mod alerts;
+pub mod dashboards;
 pub mod live;
 mod monitoring;
 pub mod pipeline;

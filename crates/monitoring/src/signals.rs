@@ -43,25 +43,29 @@ impl Sample {
         self.values.iter().map(|(name, value)| (&self.names[name.clone()], *value))
     }
 
-    /// Reads a message; false when it is not a JSON object with numbers.
+    /// Reads an event; false when it is not a JSON object with numbers.
     pub fn read(&mut self, event: &StoredEvent) -> bool {
+        let property = |name: &str| event.properties.iter().find(|(k, _)| k == name).and_then(|(_, v)| v.as_deref());
+        self.read_message(&event.body, property(names::CREATION_TIME), event.enqueued_at)
+    }
+
+    /// Reads the body of a message, with when it was made as its properties say, and when it was taken.
+    pub fn read_message(&mut self, body: &[u8], made: Option<&str>, enqueued_at: Timestamp) -> bool {
         self.names.clear();
         self.values.clear();
         self.path.clear();
         self.times = [None; TIME_NAMES.len()];
-        let begins_as_object = event.body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+        let begins_as_object = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
         if !begins_as_object {
             return false;
         }
-        let mut json = serde_json::Deserializer::from_slice(&event.body);
+        let mut json = serde_json::Deserializer::from_slice(body);
         let whole = json.deserialize_map(Members { sample: self, depth: 0 }).and_then(|()| json.end());
         if whole.is_err() || self.values.is_empty() {
             return false;
         }
-        let property = |name: &str| event.properties.iter().find(|(k, _)| k == name).and_then(|(_, v)| v.as_deref());
         let own = self.times.iter().flatten().next().copied();
-        self.at =
-            own.or_else(|| property(names::CREATION_TIME).and_then(Timestamp::parse)).unwrap_or(event.enqueued_at);
+        self.at = own.or_else(|| made.and_then(Timestamp::parse)).unwrap_or(enqueued_at);
         true
     }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use gantry_analytics_api::kusto::Queues;
 use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, ServiceLines, Sessions, WallClock};
+use gantry_api::{Api, History, ServiceLines, Sessions, WallClock};
 use gantry_blobs::Blobs;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
@@ -16,6 +16,7 @@ use gantry_hub::import_export::{ImportExport, Outside};
 use gantry_hub::ports::{Audit, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_monitoring::Monitoring;
+use gantry_monitoring::dashboards::Dashboards;
 use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -163,7 +164,8 @@ impl Unit {
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
-        let api = self.api(gateway.provisioning.clone(), sessions).await?;
+        let tables = self.tables()?;
+        let api = self.api(gateway.provisioning.clone(), sessions, Arc::clone(&tables.history)).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -190,7 +192,6 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        let tables = self.tables()?;
         tasks.spawn(tables.upkeep());
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
@@ -222,7 +223,12 @@ impl Unit {
     }
 
     /// The HTTP side, with the jobs of the last run settled.
-    async fn api(&self, instances: Instances, sessions: Arc<Sessions>) -> anyhow::Result<Api> {
+    async fn api(
+        &self,
+        instances: Instances,
+        sessions: Arc<Sessions>,
+        history: Arc<dyn History>,
+    ) -> anyhow::Result<Api> {
         let config = &self.config;
         let files = blobs::files(config, &self.blobs, &self.database)?;
         if let Some(files) = &files {
@@ -235,6 +241,7 @@ impl Unit {
             lines: Arc::new(ServiceLines),
             clock: Arc::new(WallClock),
         };
+        let dashboards = Dashboards::load(Arc::<Database>::clone(&self.database)).await?;
         let import_export = ImportExport::load(Arc::clone(&self.hub), outside).await?;
         import_export.settle().await?;
         Ok(Api {
@@ -245,6 +252,8 @@ impl Unit {
             files,
             import_export,
             sessions,
+            dashboards: Arc::new(dashboards),
+            history,
         })
     }
 }

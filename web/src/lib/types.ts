@@ -5,7 +5,8 @@ export type Health = "good" | "watch" | "poor" | "unknown";
 export interface Point {
   time: string;
   value: number;
-  score: number;
+  /** Nothing for what was sent before the platform started: it is not judged again. */
+  score: number | null;
   low: number | null;
   expected: number | null;
   high: number | null;

@@ -19,7 +19,7 @@ use crate::fields;
 use crate::hub::bodies::{self, TwinBody};
 use crate::hub::methods::MethodBody;
 use crate::query::Query;
-use crate::{Api, WallClock, now};
+use crate::{Api, Measured, WallClock, now};
 
 type Answer = Result<Json<Value>, PlatformError>;
 
@@ -100,12 +100,33 @@ pub(super) async fn series(
     Query(query): Query<SeriesQuery>,
 ) -> Answer {
     let limit = query.limit.unwrap_or(2000).min(gantry_monitoring::pipeline::POINTS_MAX);
-    let points = api
+    let judged = api
         .monitoring
         .series(&id, &query.signal, limit)
         .ok_or_else(|| PlatformError::not_found(format!("signal `{}` of device `{id}`", query.signal)))?;
-    let points: Vec<_> = points.iter().map(gantry_monitoring::points::Point::document).collect();
+    let mut points = Vec::with_capacity(limit);
+    if judged.len() < limit {
+        let (history, device, signal) = (Arc::clone(&api.history), id.clone(), query.signal.clone());
+        let (before, limit) = (judged.first().map(|point| point.at), limit - judged.len());
+        let read = tokio::task::spawn_blocking(move || history.values(&device, &signal, before, limit));
+        let earlier = read.await.unwrap_or_else(|failed| Err(failed.to_string()));
+        let earlier = earlier.map_err(|error| {
+            tracing::error!(%error, device = id, "what a device sent earlier cannot be read");
+            PlatformError::unavailable()
+        })?;
+        points.extend(earlier.iter().map(unjudged));
+    }
+    points.extend(judged.iter().map(gantry_monitoring::points::Point::document));
     Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points })))
+}
+
+/// A point of which is known only what was sent.
+fn unjudged(measured: &Measured) -> Value {
+    let nothing = Value::Null;
+    json!({
+        "time": measured.at.to_string(), "value": measured.value, "score": nothing,
+        "low": nothing, "expected": nothing, "high": nothing, "anomaly": false, "reason": nothing,
+    })
 }
 
 fn twin_answer(api: &Api, record: &Record) -> Json<Value> {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod certificates;
+mod dashboards;
 mod devices;
 pub(crate) mod error;
 mod faults;
@@ -56,6 +57,7 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
         .merge(alerts())
         .merge(certificates::routes::<certificates::AtHub>())
         .merge(certificates::routes::<certificates::AtProvisioning>())
+        .merge(dashboards::routes())
         .merge(hubs::routes())
         .merge(provisioning::routes())
         .merge(policies())
@@ -129,7 +131,8 @@ fn devices() -> Routes<Arc<Api>> {
                 "/devices/{id}/series",
                 "Devices_GetSeries",
                 P::DEVICES_READ,
-                "`{\"deviceId\",\"signal\",\"points\":[Point]}`, oldest first, from memory (at most 10,000 a signal).",
+                "`{\"deviceId\",\"signal\",\"points\":[Point]}`, oldest first, 10,000 at most. Values from before the last start come \
+                 from the table `Telemetry`, without score and band.",
             )
             .query(SERIES),
             devices::series,

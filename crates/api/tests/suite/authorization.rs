@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
 use futures::FutureExt as _;
-use gantry_api::{Access, Api, Head, PeerAddress, Row, ServiceLines, Sessions, WallClock, now};
+use gantry_api::{Access, Api, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, WallClock, now};
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
@@ -18,6 +18,7 @@ use gantry_hub::throttle::Edition;
 use gantry_hub::{DisabledTokens, Hub, HubConfig, Ports};
 use gantry_identity::{Identity, Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp};
 use gantry_monitoring::Monitoring;
+use gantry_monitoring::dashboards::Dashboards;
 use gantry_monitoring::pipeline::Pipeline;
 use gantry_provisioning::{
     AllocationPolicy, DPS_COLLECTION, IdScope, Isolated, Limits, LinkedHub, Service, ServiceConfig,
@@ -70,6 +71,12 @@ impl EventSink for MemoryLog {
 impl Containers for Nothing {
     fn open<'a>(&'a self, _: &'a str, _: Purpose) -> PortFuture<'a, Arc<dyn Container>, String> {
         Box::pin(std::future::ready(Err("there is none".into())))
+    }
+}
+
+impl History for Nothing {
+    fn values(&self, _: &str, _: &str, _: Option<Timestamp>, _: usize) -> Result<Vec<Measured>, String> {
+        Ok(Vec::new())
     }
 }
 
@@ -155,6 +162,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     };
     let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
+    let of_dashboards = Arc::<Database>::clone(&database);
     let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
     let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).now_or_never().unwrap().unwrap();
     let ports = gantry_provisioning::Ports {
@@ -171,7 +179,11 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let import_export = import_export.unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
-    (Api { hub, provisioning, instances, monitoring, files: None, import_export, sessions }, logged)
+    let history = Arc::new(Nothing);
+    let dashboards = Arc::new(Dashboards::load(of_dashboards).now_or_never().unwrap().unwrap());
+    let api =
+        Api { hub, provisioning, instances, monitoring, files: None, import_export, sessions, dashboards, history };
+    (api, logged)
 }
 
 /// The API as its clients reach it. A call that names no version asks for one that hub and provisioning know.
@@ -298,7 +310,7 @@ fn lets_in(row: &Row, who: &str, rights: Rights) -> bool {
 
 const CONNECT: Rights = Rights::SERVICE_CONNECT;
 /// Permissions of a policy with that right.
-const OPERATES: [&str; 8] = [
+const OPERATES: [&str; 9] = [
     "DevicesRead",
     "DevicesOperate",
     "AlertsRead",
@@ -307,6 +319,7 @@ const OPERATES: [&str; 8] = [
     "RulesManage",
     "SecurityRead",
     "RoutingRead",
+    "DashboardsManage",
 ];
 
 /// Proofs that are in the body or the path, which nobody here brings: who is let in is tested where they are.

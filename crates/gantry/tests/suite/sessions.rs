@@ -59,6 +59,43 @@ async fn a_kept_session_keeps_subscriptions_and_messages_over_reconnect_and_rest
     assert!(!session_present);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chart_shows_after_a_restart_what_was_sent_before_it() {
+    let (mut platform, service) = platform_with(&["d1"]).await;
+    let sent = [20.5, 21.5, 22.5];
+    let (mut device, _) = Device::connect(&platform, &Login::new("d1", &key(1))).await.unwrap();
+    for value in sent {
+        device.publish(EVENTS, format!("{{\"motor\":{{\"temperature\":{value}}}}}").as_bytes()).await.unwrap();
+    }
+    device.disconnect().await.unwrap();
+    assert_eq!(shown(&service, sent.len()).await, sent.map(|value| (value, true)));
+
+    platform.stop().unwrap();
+    platform.restart().unwrap();
+    let service = platform.service().unwrap();
+    assert_eq!(shown(&service, sent.len()).await, sent.map(|value| (value, false)));
+    let (mut device, _) = Device::connect(&platform, &Login::new("d1", &key(1))).await.unwrap();
+    device.publish(EVENTS, br#"{"motor":{"temperature":23.5}}"#).await.unwrap();
+    device.disconnect().await.unwrap();
+    let all = [(20.5, false), (21.5, false), (22.5, false), (23.5, true)];
+    assert_eq!(shown(&service, all.len()).await, all);
+}
+
+/// The values of a chart once there are so many, with whether they were judged.
+async fn shown(service: &gantry_testkit::Service, count: usize) -> Vec<(f64, bool)> {
+    let path = "/platform/v1/devices/d1/series?signal=motor.temperature";
+    for _ in 0..600 {
+        let answer = service.call(reqwest::Method::GET, path, "").await.unwrap();
+        let points = answer.body["points"].as_array().cloned().unwrap_or_default();
+        if points.len() >= count {
+            let point = |point: &serde_json::Value| (point["value"].as_f64().unwrap(), point["score"].is_number());
+            return points.iter().map(point).collect();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("less than {count} points after 30 s")
+}
+
 fn property<'a>(event: &'a StoredEvent, name: &str) -> Option<&'a str> {
     event.properties.iter().find(|(n, _)| n == name).and_then(|(_, value)| value.as_deref())
 }

@@ -4,6 +4,7 @@
 //! acknowledged, none is lost and none is there twice. The others read what the hub and monitoring have.
 
 mod events;
+mod history;
 mod monitoring;
 mod places;
 mod twins;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use gantry_analytics::store::{TableStore, maintenance};
 use gantry_analytics::{Cancel, Context, Error, Limits, Result, Source, Warehouse};
+use gantry_api::History;
 use gantry_hub::Hub;
 use gantry_hub::event::MessageSource;
 use gantry_hub::ports::{EventSource, Store};
@@ -39,6 +41,8 @@ const EVENTS_KEPT_TICKS: i64 = 30 * TICKS_PER_DAY;
 pub struct HubTables {
     /// What is asked.
     pub warehouse: Arc<Warehouse>,
+    /// What charts show of the time before this process began.
+    pub history: Arc<dyn History>,
     events: Vec<Arc<EventTable>>,
 }
 
@@ -57,16 +61,11 @@ impl HubTables {
             let ports = (Arc::clone(events), Arc::clone(&kept));
             Arc::new(EventTable::new(name, about, waiter.clone(), ports, takes, config.tables.seal_rows.get()))
         };
-        let of_log = vec![
-            of_log("Telemetry", "Messages of devices and modules; a column for each name in their bodies.", |source| {
-                source == MessageSource::Telemetry
-            }),
-            of_log(
-                "DeviceEvents",
-                "What the hub reports: changes of twins, devices made and deleted, connections.",
-                |source| source != MessageSource::Telemetry,
-            ),
-        ];
+        let about = "Messages of devices and modules; a column for each name in their bodies.";
+        let telemetry = of_log("Telemetry", about, |source| source == MessageSource::Telemetry);
+        let about = "What the hub reports: changes of twins, devices made and deleted, connections.";
+        let reports = of_log("DeviceEvents", about, |source| source != MessageSource::Telemetry);
+        let of_log = vec![Arc::clone(&telemetry), reports];
         let mut tables: Vec<(String, Arc<dyn Source>)> = Vec::new();
         for table in &of_log {
             tables.push((table.name().to_owned(), Arc::<EventTable>::clone(table)));
@@ -78,7 +77,8 @@ impl HubTables {
         tables.extend(monitoring::tables(monitoring));
         let outside = Arc::new(Places::new(waiter, &config.external_data));
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
-        Self { warehouse: Arc::new(warehouse), events: of_log }
+        let history = Arc::new(history::OfTelemetry(telemetry));
+        Self { warehouse: Arc::new(warehouse), history, events: of_log }
     }
 
     /// The upkeep, until the task is dropped: rows are sealed, merged, and go when they are old.

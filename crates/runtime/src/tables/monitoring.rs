@@ -78,6 +78,11 @@ pub fn ticks(at: Timestamp) -> i64 {
     calendar::UNIX_EPOCH.saturating_add(at.as_millis().saturating_mul(10_000))
 }
 
+/// The instant of ticks.
+pub fn timestamp(ticks: i64) -> Timestamp {
+    Timestamp::from_millis(ticks.saturating_sub(calendar::UNIX_EPOCH) / 10_000)
+}
+
 /// An instant, null when it never was.
 pub fn datetime(at: Timestamp) -> Value {
     let ticks = at.as_millis().checked_mul(10_000).and_then(|since| since.checked_add(calendar::UNIX_EPOCH));

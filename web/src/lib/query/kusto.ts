@@ -35,13 +35,13 @@ interface Frame {
   OneApiErrors?: { error: { "@message"?: string; message?: string } }[];
 }
 
-async function post(path: string, csl: string, signal?: AbortSignal): Promise<unknown> {
+async function post(path: string, csl: string, signal?: AbortSignal, parameters?: Record<string, string>): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(path, {
       method: "POST",
       headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1" },
-      body: JSON.stringify({ csl }),
+      body: JSON.stringify(parameters ? { csl, properties: { Parameters: parameters } } : { csl }),
       credentials: "same-origin",
       signal,
     });
@@ -86,9 +86,9 @@ export function read(frames: Frame[]): Result {
   return result;
 }
 
-/** Runs a query, or a management command when the text starts with a dot. */
-export async function ask(text: string, signal?: AbortSignal): Promise<Result> {
-  if (!isCommand(text)) return read((await post("/v2/rest/query", text, signal)) as Frame[]);
+/** Runs a query with values for its parameters, or a management command when the text starts with a dot. */
+export async function ask(text: string, signal?: AbortSignal, parameters?: Record<string, string>): Promise<Result> {
+  if (!isCommand(text)) return read((await post("/v2/rest/query", text, signal, parameters)) as Frame[]);
   const answer = (await post("/v1/rest/mgmt", text, signal)) as { Tables: { Columns: { ColumnName: string; ColumnType: string }[]; Rows: Cell[][] }[] };
   const table = answer.Tables[0];
   return { columns: columnsOf(table?.Columns ?? []), rows: table?.Rows ?? [], render: { kind: "", title: "", x: null, y: [] }, failure: "" };

@@ -246,3 +246,30 @@ fn a_question_reads_the_extents_and_columns_that_it_needs() {
     assert_eq!(world.ask("Telemetry | count"), [Value::Long(30)]);
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 3, "three extents, no column");
 }
+
+#[test]
+fn charts_go_back_beyond_the_last_start_and_no_farther_than_asked() {
+    let store: Arc<dyn TableStore> = Arc::new(MemoryStore::default());
+    let mut world = World::new(Log::default(), Arc::clone(&store));
+    for n in 0..25 {
+        let body = format!(r#"{{"motor": {{"temperature": {n}.5}}, "time": {}}}"#, 1_700_000_000_000_i64 + n * 1_000);
+        world.log.append(0, "motor-1", body);
+        world.log.append(0, "motor-2", r#"{"motor": {"temperature": 1}}"#);
+        world.table.seal().unwrap();
+    }
+    world = World::new(world.log.clone(), store);
+    world.log.append(1, "motor-1", "no json");
+    assert!(world.extents() > 2);
+    let history = super::super::history::OfTelemetry(Arc::clone(&world.table));
+    let values = |before: Option<i64>, limit| -> Vec<(i64, f64)> {
+        let before = before.map(|second| Timestamp::from_millis(1_700_000_000_000 + second * 1_000));
+        let found = gantry_api::History::values(&history, "motor-1", "motor.temperature", before, limit).unwrap();
+        found.iter().map(|one| ((one.at.as_millis() - 1_700_000_000_000) / 1_000, one.value)).collect()
+    };
+    assert_eq!(values(None, 3), [(22, 22.5), (23, 23.5), (24, 24.5)]);
+    assert_eq!(values(Some(3), 100), [(0, 0.5), (1, 1.5), (2, 2.5)]);
+    assert_eq!(values(None, 100).len(), 25);
+    assert_eq!(values(None, 0), []);
+    let other = gantry_api::History::values(&history, "motor-2", "temperature", None, 10).unwrap();
+    assert_eq!(other, [], "another signal");
+}
