@@ -1,0 +1,5 @@
+//! Functions of places.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];
