@@ -126,7 +126,7 @@ impl History {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Read<History> {
-        let recent = reader.list(|reader| Ok((reader.signed()?, reader.float()?)))?;
+        let recent = reader.list(|reader| Ok((reader.ticks()?, reader.float()?)))?;
         let mut sorted: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
         if sorted.iter().any(|value| !value.is_finite()) {
             return Err(CheckpointError::Damaged);

@@ -2,6 +2,7 @@
 //! answers "damaged" to whatever is not so.
 
 use crate::error::CheckpointError;
+use crate::time::Ticks;
 
 /// Writes state.
 #[derive(Default)]
@@ -100,6 +101,16 @@ impl<'a> Reader<'a> {
     pub(crate) fn signed(&mut self) -> Read<i64> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// An instant that one may reckon with, or the one that stands for none.
+    pub(crate) fn ticks(&mut self) -> Read<Ticks> {
+        let ticks = self.signed()?;
+        if ticks == Ticks::MIN || (-(1 << 61)..1 << 61).contains(&ticks) {
+            Ok(ticks)
+        } else {
+            Err(CheckpointError::Damaged)
+        }
     }
 
     pub(crate) fn wide(&mut self) -> Read<u128> {

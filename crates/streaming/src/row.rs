@@ -40,7 +40,7 @@ impl Row {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Read<Row> {
         Ok(Row {
-            timestamp: reader.signed()?,
+            timestamp: reader.ticks()?,
             identity: reader.wide()?,
             value: Value::read(reader)?,
             user: if reader.flag()? { Some(Arc::new(Value::read(reader)?)) } else { None },
@@ -81,7 +81,7 @@ impl Tuple {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>, slots: usize) -> Read<Tuple> {
-        let tuple = Tuple { timestamp: reader.signed()?, identity: reader.wide()?, slots: reader.list(Row::read)? };
+        let tuple = Tuple { timestamp: reader.ticks()?, identity: reader.wide()?, slots: reader.list(Row::read)? };
         if tuple.slots.len() == slots { Ok(tuple) } else { Err(crate::error::CheckpointError::Damaged) }
     }
 }

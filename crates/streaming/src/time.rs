@@ -13,7 +13,7 @@ pub(crate) const HOUR: Ticks = 60 * MINUTE;
 pub(crate) const DAY: Ticks = 24 * HOUR;
 
 /// First instant of the year 10000: past the last that has a text.
-const END: Ticks = 3_652_059 * DAY;
+pub(crate) const END: Ticks = 3_652_059 * DAY;
 const DAYS_TO_1970: i64 = 719_162;
 
 /// Ticks of an instant given in microseconds since 1970, held within the years 1 to 9999.

@@ -341,3 +341,53 @@ fn anomalies_are_records() {
     assert!(spikes[0].starts_with(r#"12:00:40 {"x":100,"#), "{spikes:?}");
     assert!(rows.iter().all(|row| row.contains(r#""changed":0"#)));
 }
+
+#[test]
+fn places() {
+    let area = "CreatePolygon(CreatePoint(0, 0), CreatePoint(0, 10), CreatePoint(10, 10), CreatePoint(10, 0), CreatePoint(0, 0))";
+    let beside = "CreatePolygon(CreatePoint(5, 5), CreatePoint(5, 15), CreatePoint(15, 15), CreatePoint(15, 5), CreatePoint(5, 5))";
+    let line = "CreateLineString(CreatePoint(-5, 5), CreatePoint(5, 5))";
+    for (expression, expected) in [
+        ("CreatePoint(47.5, 8)".to_owned(), r#"{"type":"Point","coordinates":[8.0,47.5]}"#),
+        (format!("ST_WITHIN(CreatePoint(5, 5), {area})"), "1"),
+        (format!("ST_WITHIN(CreatePoint(5, 15), {area})"), "0"),
+        (format!("ST_WITHIN({beside}, {area})"), "0"),
+        (format!("ST_INTERSECTS({line}, {area})"), "1"),
+        (format!("ST_INTERSECTS(CreatePoint(11, 11), {area})"), "0"),
+        (format!("ST_OVERLAPS({beside}, {area})"), "1"),
+        (format!("ST_OVERLAPS({area}, {area})"), "0"),
+        (format!("ST_DISTANCE(CreatePoint(5, 5), {area})"), "0.0"),
+        // A degree of the equator.
+        ("ROUND(ST_DISTANCE(CreatePoint(0, 0), CreatePoint(0, 1)), 0)".to_owned(), "111195.0"),
+        (format!("ROUND(ST_DISTANCE(CreatePoint(5, 11), {area}), -3)"), "111000.0"),
+        ("ST_DISTANCE(p, CreatePoint(0, 0))".to_owned(), "0.0"),
+        ("ST_DISTANCE(none, CreatePoint(0, 0))".to_owned(), "null"),
+    ] {
+        value(&expression, r#"{"p":{"type":"Point","coordinates":[0,0]}}"#, expected);
+    }
+}
+
+#[test]
+fn words_of_the_language_may_be_names() {
+    let mut trial = Trial::new(
+        "SELECT timestamp, left, LEFT(full, 2) AS right, RIGHT(full, 1) AS limit, partition AS timestamp2,
+                System.Timestamp() AS [end], [select] AS filter
+         INTO timestamp FROM input TIMESTAMP BY timestamp",
+        &settings(),
+    );
+    let body = r#"{"timestamp":"2024-01-01T12:00:00Z","left":1,"full":"abc","partition":2,"select":3}"#;
+    trial.push("input", 0, "12:00:00", body);
+    assert_eq!(
+        trial.finish(),
+        [concat!(
+            r#"12:00:00 {"timestamp":"2024-01-01T12:00:00Z","left":1,"right":"ab","limit":"c","timestamp2":2,"#,
+            r#""end":"2024-01-01T12:00:00.0000000Z","filter":3}"#
+        )]
+    );
+    check(
+        "SELECT COUNT(*) AS count, MAX(value) AS max FROM input i TIMESTAMP BY DATEADD(second, i.epoch, '1970-01-01T00:00:00Z')
+         GROUP BY TumblingWindow(second, 10)",
+        &[("12:00:05", r#"{"epoch":1704110403,"value":7}"#)],
+        &[r#"12:00:10 {"count":1,"max":7}"#],
+    );
+}

@@ -19,52 +19,29 @@ pub const SELECTS_MAX: usize = 200;
 /// Things in one list: what is selected, arguments, joins.
 pub const LIST_MAX: usize = 1024;
 
-/// Words that end a list of names or an expression, and so are no aliases unless in brackets.
+/// Words that are no names unless in brackets.
 const RESERVED: &[&str] = &[
-    "select",
-    "from",
-    "where",
-    "group",
-    "having",
-    "join",
+    "select", "from", "where", "group", "having", "join", "on", "union", "into", "over", "with", "as", "and", "or",
+    "not", "between", "in", "like", "is", "case", "when", "then", "else", "end", "order", "by", "null", "cast",
+    "try_cast",
+];
+
+/// Words that go on with a query, and so are no names behind something that may have one without `AS`.
+const FOLLOWING: &[&str] = &[
     "left",
     "right",
     "full",
     "inner",
     "cross",
     "outer",
-    "on",
-    "union",
-    "into",
     "timestamp",
     "partition",
-    "over",
-    "with",
-    "as",
-    "and",
-    "or",
-    "not",
-    "between",
-    "in",
-    "like",
-    "is",
-    "case",
-    "when",
-    "then",
-    "else",
-    "end",
-    "order",
     "limit",
-    "by",
-    "null",
     "escape",
     "apply",
-    "having",
     "filter",
     "except",
     "intersect",
-    "cast",
-    "try_cast",
 ];
 
 pub(crate) struct Parser<'a> {
@@ -216,7 +193,9 @@ impl Parser<'_> {
             return self.name(what).map(Some);
         }
         match self.peek() {
-            Token::Word(word, bracketed) if *bracketed || !reserved(word) => self.name(what).map(Some),
+            Token::Word(word, bracketed) if *bracketed || !(reserved(word) || is_one_of(word, FOLLOWING)) => {
+                self.name(what).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -410,5 +389,9 @@ impl Parser<'_> {
 }
 
 fn reserved(word: &str) -> bool {
-    RESERVED.iter().any(|reserved| word.eq_ignore_ascii_case(reserved))
+    is_one_of(word, RESERVED)
+}
+
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|one| word.eq_ignore_ascii_case(one))
 }

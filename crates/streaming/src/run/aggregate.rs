@@ -130,16 +130,16 @@ impl Accumulator {
             return 0;
         };
         match self {
-            Accumulator::Count(count) => *count += 1,
+            Accumulator::Count(count) => *count = count.saturating_add(1),
             Accumulator::Distinct(seen) => {
                 let key = sample.value.key();
                 let bytes = key.len() + 48;
                 return if seen.insert(key) { bytes } else { 0 };
             }
             Accumulator::Sum(sum) => {
-                sum.count += 1;
+                sum.count = sum.count.saturating_add(1);
                 match &sample.value {
-                    Value::Bigint(number) => sum.whole += i128::from(*number),
+                    Value::Bigint(number) => sum.whole = sum.whole.saturating_add((*number).into()),
                     other => {
                         sum.floats = true;
                         sum.add(other.number().unwrap_or(0.0));

@@ -191,13 +191,13 @@ impl Calls {
         let mut calls = Calls::default();
         let partitions = reader.list(|reader| {
             let key = reader.slice()?.to_vec();
-            let expires = reader.signed()?;
+            let expires = reader.ticks()?;
             let bytes = reader.size()?;
             let state = match State::new(&call.kind) {
                 State::Recent(_) => {
-                    State::Recent(reader.list(|reader| Ok((reader.signed()?, Value::read(reader)?)))?.into())
+                    State::Recent(reader.list(|reader| Ok((reader.ticks()?, Value::read(reader)?)))?.into())
                 }
-                State::Interval(_) => State::Interval(reader.signed()?),
+                State::Interval(_) => State::Interval(reader.ticks()?),
                 State::History(_) => State::History(History::read(reader)?),
                 State::Change(_) => State::Change(Change::read(reader)?),
             };

@@ -306,7 +306,7 @@ impl Groups {
         for window in &mut self.windows {
             match window {
                 WindowState::Hopping(ends) => {
-                    let read = reader.list(|reader| Ok((reader.signed()?, read_groups(grouping, reader)?)))?;
+                    let read = reader.list(|reader| Ok((reader.ticks()?, read_groups(grouping, reader)?)))?;
                     ends.extend(read);
                 }
                 WindowState::Sliding(sliding) => sliding.read(grouping, reader)?,
@@ -315,8 +315,8 @@ impl Groups {
                         Ok((
                             reader.slice()?.to_vec(),
                             Session {
-                                start: reader.signed()?,
-                                deadline: reader.signed()?,
+                                start: reader.ticks()?,
+                                deadline: reader.ticks()?,
                                 groups: read_groups(grouping, reader)?,
                             },
                         ))
@@ -422,6 +422,7 @@ impl Sliding {
             return Ok(());
         };
         let bytes = 64
+            + row.key.len()
             + row.given.iter().flatten().map(|sample| sample.memory()).sum::<usize>()
             + aggregates.len() * size_of::<Accumulator>();
         held.take(Share::event(bytes))?;
@@ -498,7 +499,7 @@ impl Sliding {
             let key = reader.slice()?.to_vec();
             let keys = exactly(reader.list(Value::read)?, grouping.keys.len())?;
             let rows = reader.list(|reader| {
-                let at = reader.signed()?;
+                let at = reader.ticks()?;
                 let given = aggregates.iter().map(|_| read_given(reader)).collect::<Read<Vec<_>>>()?;
                 Ok((at, given, reader.size()?))
             })?;
@@ -519,7 +520,7 @@ impl Sliding {
         })?;
         self.groups = groups.into_iter().collect();
         let leaving = reader.list(|reader| {
-            let at = reader.signed()?;
+            let at = reader.ticks()?;
             let keys = reader.list(|reader| Ok(reader.slice()?.to_vec()))?;
             Ok((at, keys.into_iter().collect()))
         })?;

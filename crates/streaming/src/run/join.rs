@@ -82,7 +82,7 @@ impl<T> Side<T> {
     fn read(reader: &mut Reader<'_>, mut one: impl FnMut(&mut Reader<'_>) -> Read<T>) -> Read<Side<T>> {
         let mut side = Side::default();
         let rows =
-            reader.list(|reader| Ok((reader.signed()?, reader.slice()?.to_vec(), reader.unsigned()?, one(reader)?)))?;
+            reader.list(|reader| Ok((reader.ticks()?, reader.slice()?.to_vec(), reader.unsigned()?, one(reader)?)))?;
         for (until, key, number, row) in rows {
             side.insert(until, key, number, row);
         }

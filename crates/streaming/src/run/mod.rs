@@ -25,7 +25,7 @@ use crate::error::{CheckpointError, Failure};
 use crate::job::{InputKind, Job};
 use crate::plan::Consumer;
 use crate::row::Row;
-use crate::time::Ticks;
+use crate::time::{END, Ticks};
 use crate::value::{Record, Value};
 use held::Held;
 use node::{Context, Faults, NodeState};
@@ -115,7 +115,7 @@ impl Running {
                 continue;
             };
             let row = Row {
-                timestamp: event.arrival,
+                timestamp: event.arrival.clamp(0, END - 1),
                 identity: identity.number(index as i64).0,
                 value: with_system(record, &event.system),
                 user: event.user.clone(),
@@ -139,6 +139,7 @@ impl Running {
     /// does not hold time up.
     pub fn advance(&mut self, input: &str, partition: u32, now: Ticks, out: &mut Vec<Output>) -> Result<(), Failure> {
         let job = self.job.clone();
+        let now = now.clamp(0, END - 1);
         let input = self.input(&job, input, partition)?;
         for (source, state) in job.plan.sources.iter().zip(&mut self.sources) {
             if source.input == input {

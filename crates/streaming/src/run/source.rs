@@ -218,7 +218,7 @@ impl SourceState {
         })?;
         self.partitions = super::aggregate::exactly(partitions, self.partitions.len())?;
         let waiting = reader.list(|reader| {
-            let at = reader.signed()?;
+            let at = reader.ticks()?;
             let partition = u32::try_from(reader.unsigned()?).map_err(|_| CheckpointError::Damaged)?;
             Ok(((at, partition, reader.unsigned()?), Row::read(reader)?))
         })?;
