@@ -33,6 +33,7 @@ use crate::https::{Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::streaming;
 use crate::tables::HubTables;
 use crate::token_server;
 
@@ -177,10 +178,18 @@ impl Unit {
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
+        let tables = self.tables()?;
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
+            tokio::spawn(streaming::run(
+                self.config.streaming.clone(),
+                Arc::<Events>::clone(&self.events),
+                Arc::<Events>::clone(&self.events),
+                Arc::clone(&tables.warehouse),
+                stopped.clone(),
+            )),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
         tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));
@@ -190,7 +199,6 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        let tables = self.tables()?;
         tasks.spawn(tables.upkeep());
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
