@@ -25,10 +25,10 @@ pub const QUESTIONS: [Question; 10] = [
     },
     Question {
         name: "top anomalies",
-        kql: "Telemetry | where score > 0.5 | top 100 by score desc, EnqueuedTime desc \
+        kql: "Telemetry | where score > 0.5 | top 100 by score desc \
               | project EnqueuedTime, DeviceId, score, temperature",
         sql: "SELECT EnqueuedTime, DeviceId, score, temperature FROM Telemetry WHERE score > 0.5 \
-              ORDER BY score DESC, EnqueuedTime DESC LIMIT 100",
+              ORDER BY score DESC LIMIT 100",
     },
     Question {
         name: "gap fill",

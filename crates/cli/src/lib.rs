@@ -18,6 +18,7 @@ mod routing;
 mod serve;
 mod settings;
 mod simulate;
+mod stream;
 mod token_server;
 
 use clap::{Parser, Subcommand};

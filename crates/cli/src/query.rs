@@ -15,6 +15,7 @@ use gantry_kql::value::{DateTime, Decimal, Dynamic, Guid, TimeSpan, Type, Value 
 use crate::Arrow;
 use crate::client::Client;
 use crate::output::Output;
+use crate::stream::StreamArgs;
 
 #[derive(Args)]
 pub(super) struct QueryArgs {
@@ -23,6 +24,8 @@ pub(super) struct QueryArgs {
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    stream: StreamArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,8 +51,11 @@ pub(super) async fn run(client: &Client, output: Output, arrow: Arrow, args: Que
     let command = text.trim_start().starts_with('.');
     let results = if command { &tables[..] } else { &tables[..tables.len().saturating_sub(3)] };
     let format = if output == Output::Json { Format::Json } else { args.format };
-    for table in results {
+    let first = results.first().map(|table| args.stream.run(table)).transpose()?.flatten();
+    let streamed = first.as_deref();
+    for table in streamed.unwrap_or(results) {
         match format {
+            Format::Arrow if streamed.is_some() => bail!("rows of --stream have no types for Arrow"),
             Format::Arrow => columns(table, arrow)?,
             format => print(table, format)?,
         }

@@ -9,7 +9,7 @@ mod texts;
 mod wire;
 
 pub use log::event_log;
-pub use texts::{json, kql, query, shared_access_signature, sql, twin};
+pub use texts::{json, kql, query, shared_access_signature, sql, stream, twin};
 pub use wire::{amqp_server, amqp_value, mqtt, mqtt5};
 
 pub use gantry_api::blob::survive_request as blob_request;
@@ -32,5 +32,6 @@ pub const TARGETS: &[Target] = &[
     ("query", query),
     ("shared_access_signature", shared_access_signature),
     ("sql", sql),
+    ("stream", stream),
     ("twin", twin),
 ];

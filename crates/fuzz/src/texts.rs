@@ -163,3 +163,46 @@ pub fn sql(bytes: &[u8]) {
         ended.expect("no statement panics");
     });
 }
+
+/// A query over streams, and events as lines of JSON behind a byte of zero. Saved and restored between any two of
+/// them it gives the same rows.
+pub fn stream(bytes: &[u8]) {
+    use gantry_streaming::{Event, Input, Job, Limits, Running, Settings};
+    let text = String::from_utf8_lossy(bytes);
+    let (query, events) = text.split_once('\0').unwrap_or((&text, ""));
+    let mut settings = Settings::new(vec![
+        Input::stream("input", 2),
+        Input::stream("other", 1),
+        Input::reference("reference", vec![gantry_streaming::Value::record(vec![("id".into(), "a".into())])]),
+    ]);
+    settings.limits = Limits { events: 1_000, groups: 1_000, bytes: 1 << 20 };
+    let Ok(job) = Job::parse(query, &settings) else { return };
+    let start = gantry_streaming::time::parse("2024-01-01").expect("a date");
+    let (mut straight, mut restored) = (Running::new(&job), Running::new(&job));
+    let (mut rows, mut rows_restored) = (Vec::new(), Vec::new());
+    for (number, line) in events.lines().take(64).enumerate() {
+        let Some(body) = serde_json::from_str(line).ok().and_then(|json| gantry_streaming::Value::from_json(&json))
+        else {
+            continue;
+        };
+        let event = Event {
+            input: if number % 5 == 4 { "other" } else { "input" },
+            partition: u32::from(number % 5 == 3),
+            sequence: number as u64,
+            arrival: start + number as i64 * 7_000_000,
+            body,
+            system: Vec::new(),
+            user: None,
+        };
+        let pushed = straight.push(event.clone(), &mut rows);
+        assert_eq!(pushed, restored.push(event, &mut rows_restored));
+        if pushed.is_err() {
+            return;
+        }
+        let saved = restored.save();
+        restored = Running::restore(&job, &saved).expect("what was saved is restored");
+    }
+    assert_eq!(straight.finish(&mut rows), restored.finish(&mut rows_restored));
+    // Rows are compared as texts: what is not a number does not equal itself.
+    assert_eq!(format!("{rows:?}"), format!("{rows_restored:?}"));
+}

@@ -15,6 +15,7 @@ use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::streaming::StreamingConfig;
 use crate::token_server::TokenServerConfig;
 
 const DEFAULT: &str = include_str!("../default.toml");
@@ -56,6 +57,8 @@ pub struct Config {
     pub external_data: ExternalData,
     /// Tables.
     pub tables: TablesConfig,
+    /// Streaming jobs.
+    pub streaming: StreamingConfig,
     /// Mail.
     pub mail: Mail,
     /// The token server's role.
@@ -536,6 +539,7 @@ impl Config {
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
         self.token_server.check()?;
+        self.streaming.check()?;
         let Memory { tail_mib, pending_mib, points_max, .. } = self.memory;
         ensure!((1..=65_536).contains(&tail_mib), "memory.tail_mib must be 1 to 65536");
         ensure!((1..=31).contains(&pending_mib), "memory.pending_mib must be 1 to 31");
@@ -572,7 +576,7 @@ pub fn default_token_server() -> toml::Value {
 }
 
 /// Keys a file may have that have no default.
-const WITHOUT_DEFAULT: [&str; 3] = ["hub.routing", "hubs.routing", "hubs"];
+const WITHOUT_DEFAULT: [&str; 4] = ["hub.routing", "hubs.routing", "hubs", "streaming.jobs"];
 
 /// Puts a file's values in the place of those they override.
 ///
@@ -643,6 +647,12 @@ mod tests {
             ("bind = [\"nowhere\"]\n", "bind"),
             ("[memory]\nprofile = \"tiny\"\n", "profile"),
             ("[memory]\ntail_mib = 0\n", "memory.tail_mib must be 1 to 65536"),
+            (
+                "[streaming.jobs.a]\nquery = \"SELECT x FROM y\"\n",
+                "streaming.jobs.a.query: line 1, column 15: there is no input",
+            ),
+            ("[streaming.jobs.a]\nqueri = \"SELECT x FROM input\"\n", "queri"),
+            ("[streaming]\njob = 1\n", "unknown key `streaming.job`"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
@@ -676,7 +686,7 @@ mod tests {
     fn every_example_in_the_manual_can_be_used_as_it_stands() {
         let examples = examples(DEFAULT);
         let about = |word: &str| examples.iter().filter(|example| example.contains(word)).count();
-        for what in ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys"] {
+        for what in ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys", "streaming.jobs"] {
             assert_eq!(about(what), 1, "an example of {what}: {examples:#?}");
         }
         for example in &examples {

@@ -20,6 +20,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod streaming;
 mod tables;
 mod tls_stream;
 pub mod token_server;

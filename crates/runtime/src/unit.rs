@@ -34,6 +34,7 @@ use crate::https::{Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::streaming;
 use crate::tables::HubTables;
 use crate::token_server;
 
@@ -179,10 +180,18 @@ impl Unit {
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
+        let tables = self.tables()?;
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
+            tokio::spawn(streaming::run(
+                self.config.streaming.clone(),
+                Arc::<Events>::clone(&self.events),
+                Arc::<Events>::clone(&self.events),
+                Arc::clone(&tables.warehouse),
+                stopped.clone(),
+            )),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
         tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));

@@ -12,6 +12,7 @@ mod mqtt5;
 mod paths;
 mod sessions;
 mod slow;
+mod streaming;
 mod token_server;
 
 use gantry_identity::Key;
