@@ -12,6 +12,9 @@ use gantry_bench_nab::made;
 use gantry_bench_nab::score::{self, Judged, Outcome, PROFILES, Profile};
 use gantry_detection::ALERT_SCORE;
 
+/// Made series of each shape.
+const MADE_SERIES: u64 = 8;
+
 /// Scores the anomaly detector the way the Numenta Anomaly Benchmark does.
 #[derive(Parser)]
 struct Arguments {
@@ -40,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     for folder in &arguments.more {
         all.extend(corpus::read(folder).with_context(|| format!("reading `{}`", folder.display()))?);
     }
-    all.extend(made::series());
+    all.extend(made::series(MADE_SERIES));
 
     let started = Instant::now();
     let ours: Vec<Vec<f64>> = all.iter().map(|series| Contestant::Gantry.scores(series)).collect();
