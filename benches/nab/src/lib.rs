@@ -2,5 +2,7 @@
 
 pub mod corpus;
 pub mod detectors;
+pub mod held_out;
+pub mod made;
 pub mod motors;
 pub mod score;

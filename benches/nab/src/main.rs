@@ -1,4 +1,4 @@
-//! Scores our detector and the reference detectors on a labelled corpus and prints tables.
+//! Scores our detector and the reference detectors on labelled series and prints tables.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,7 +7,13 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use gantry_bench_nab::corpus::{self, Series};
 use gantry_bench_nab::detectors::Contestant;
+use gantry_bench_nab::held_out::{group, leave_one_group_out, total};
+use gantry_bench_nab::made;
 use gantry_bench_nab::score::{self, Judged, Outcome, PROFILES, Profile};
+use gantry_detection::ALERT_SCORE;
+
+/// Made series of each shape.
+const MADE_SERIES: u64 = 8;
 
 /// Scores the anomaly detector the way the Numenta Anomaly Benchmark does.
 #[derive(Parser)]
@@ -15,6 +21,9 @@ struct Arguments {
     /// Folder with `labels.json` and `data/<group>/<series>.csv`.
     #[arg(long, env = "NAB_DATA", default_value = "../shared/corpora/nab")]
     data: PathBuf,
+    /// A folder of further groups, as `packages.py` lays it.
+    #[arg(long, env = "NAB_MORE")]
+    more: Vec<PathBuf>,
     /// Print every detection of the series whose name contains this.
     #[arg(long)]
     show: Option<String>,
@@ -22,13 +31,19 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let all = corpus::read(&arguments.data).with_context(|| {
+    let corpus = corpus::read(&arguments.data).with_context(|| {
         format!(
             "the corpus is not part of the repository; `{}` does not hold it (--data or NAB_DATA names its folder)",
             arguments.data.display()
         )
     })?;
-    ensure!(!all.is_empty(), "`labels.json` names no series");
+    ensure!(!corpus.is_empty(), "`labels.json` names no series");
+    let benchmark = corpus.len();
+    let mut all = corpus;
+    for folder in &arguments.more {
+        all.extend(corpus::read(folder).with_context(|| format!("reading `{}`", folder.display()))?);
+    }
+    all.extend(made::series(MADE_SERIES));
 
     let started = Instant::now();
     let ours: Vec<Vec<f64>> = all.iter().map(|series| Contestant::Gantry.scores(series)).collect();
@@ -36,12 +51,12 @@ fn main() -> anyhow::Result<()> {
     let rows: usize = all.iter().map(|series| series.values.len()).sum();
 
     let judged = judged(&all, &ours);
-    print_series(&all, &judged, &PROFILES[0]);
+    print_series(&all[..benchmark], &judged[..benchmark], &PROFILES[0]);
     if let Some(name) = &arguments.show {
         print_detections(&all, &judged, name);
     }
-    print_totals(&all);
-    print_held_out(&all, &judged);
+    print_totals(&all[..benchmark]);
+    print_held_out(&all, &judged, benchmark);
     println!("{rows} values in {} series, {:.0} ns a value", all.len(), elapsed.as_nanos() as f64 / rows as f64);
     Ok(())
 }
@@ -49,14 +64,6 @@ fn main() -> anyhow::Result<()> {
 fn judged<'a>(all: &'a [Series], scores: &'a [Vec<f64>]) -> Vec<Judged<'a>> {
     let pairs = all.iter().zip(scores);
     pairs.map(|(series, scores)| Judged { scores, windows: &series.windows }).collect()
-}
-
-fn total(judged: &[Judged<'_>], threshold: f64, profile: &Profile) -> Outcome {
-    let mut total = Outcome::default();
-    for one in judged {
-        total.add(&score::score(*one, threshold, profile));
-    }
-    total
 }
 
 /// Our detector, series by series, at the best common threshold of `profile`.
@@ -110,17 +117,31 @@ fn print_totals(all: &[Series]) {
     println!();
 }
 
-/// The threshold chosen on every other series, the score taken on the rest, and the reverse.
-fn print_held_out(all: &[Series], judged: &[Judged<'_>]) {
-    println!("gantry, threshold chosen on one half of the series and scored on the other:");
+/// Each group at the threshold that the others choose, at the product's own, and at the best for it in hindsight.
+fn print_held_out(all: &[Series], judged: &[Judged<'_>], benchmark: usize) {
+    let names: Vec<&str> = all[..benchmark].iter().map(group).collect();
     for profile in &PROFILES {
-        let half = |parity: usize| -> Vec<Judged<'_>> {
-            (0..all.len()).filter(|index| index % 2 == parity).map(|index| judged[index]).collect()
-        };
-        let (even, odd) = (half(0), half(1));
-        let mut outcome = total(&odd, score::best_threshold(&even, profile).0, profile);
-        outcome.add(&total(&even, score::best_threshold(&odd, profile).0, profile));
-        println!("{:20} {:>7.2}", profile.name, outcome.normalised(profile).unwrap_or(0.0));
+        println!("gantry, {} profile, each group scored at the threshold of all other groups:", profile.name);
+        let mut totals = [Outcome::default(); 2];
+        for one in leave_one_group_out(all, judged, profile) {
+            totals[usize::from(!names.contains(&one.group.as_str()))].add(&one.outcome);
+            print_outcome(&one.group, one.threshold, &one.outcome, profile);
+        }
+        for (name, outcome) in ["the benchmark", "the others"].iter().zip(&totals) {
+            print_outcome(name, f64::NAN, outcome, profile);
+        }
+        for (name, part) in [("the benchmark", &judged[..benchmark]), ("the others", &judged[benchmark..])] {
+            let (best, _) = score::best_threshold(part, profile);
+            for threshold in [ALERT_SCORE, best] {
+                print_outcome(&format!("{name}, one threshold"), threshold, &total(part, threshold, profile), profile);
+            }
+        }
+        println!();
     }
-    println!();
+}
+
+fn print_outcome(name: &str, threshold: f64, outcome: &Outcome, profile: &Profile) {
+    let score = outcome.normalised(profile).map_or("-".to_owned(), |score| format!("{score:.2}"));
+    let found = format!("{}/{}", outcome.windows_found, outcome.windows);
+    println!("{name:32} {threshold:>9.4} {score:>7} {found:>7} {:>6} false", outcome.false_alarms);
 }

@@ -20,6 +20,7 @@
 //! # Ok::<(), gantry_detection::ObserveError>(())
 //! ```
 
+pub mod changes;
 mod detector;
 mod encoding;
 pub mod health;
