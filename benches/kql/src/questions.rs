@@ -32,16 +32,16 @@ pub const QUESTIONS: [Question; 10] = [
     },
     Question {
         name: "gap fill",
-        kql: "Telemetry | where DeviceId between ('motor-000100' .. 'motor-000119') \
+        kql: "Telemetry | where DeviceId startswith_cs 'motor-00010' \
               | make-series t = avg(temperature) default = real(null) \
                 on EnqueuedTime from datetime(2026-01-01) to datetime(2026-01-31) step 15m by DeviceId \
               | extend t = series_fill_linear(t) \
               | mv-expand EnqueuedTime to typeof(datetime), t to typeof(real)",
-        sql: "WITH seen AS (SELECT DeviceId, time_bucket(INTERVAL 15 minutes, EnqueuedTime) AS at, avg(temperature) AS t \
-                FROM Telemetry WHERE DeviceId BETWEEN 'motor-000100' AND 'motor-000119' GROUP BY ALL), \
-              grid AS (SELECT DeviceId, at FROM (SELECT DISTINCT DeviceId FROM seen), \
-                generate_series(TIMESTAMPTZ '2026-01-01 00:00Z', TIMESTAMPTZ '2026-01-30 23:45Z', INTERVAL 15 minutes) s(at)) \
-              SELECT DeviceId, at, fill(t) OVER (PARTITION BY DeviceId ORDER BY at) FROM grid LEFT JOIN seen USING (DeviceId, at)",
+        sql: "WITH seen AS (SELECT DeviceId, time_bucket(INTERVAL 15 minutes, EnqueuedTime) AS bin, avg(temperature) AS t \
+                FROM Telemetry WHERE DeviceId LIKE 'motor-00010%' GROUP BY ALL), \
+              grid AS (SELECT DeviceId, bin FROM (SELECT DISTINCT DeviceId FROM seen), \
+                generate_series(TIMESTAMPTZ '2026-01-01 00:00Z', TIMESTAMPTZ '2026-01-30 23:45Z', INTERVAL 15 minutes) s(bin)) \
+              SELECT DeviceId, bin, fill(t) OVER (PARTITION BY DeviceId ORDER BY bin) FROM grid LEFT JOIN seen USING (DeviceId, bin)",
     },
     Question {
         name: "percentiles by model",
@@ -63,8 +63,8 @@ pub const QUESTIONS: [Question; 10] = [
     },
     Question {
         name: "text in bodies",
-        kql: "Telemetry | where Body contains_cs 'E0417' | summarize count() by Site",
-        sql: "SELECT Site, count(*) FROM Telemetry WHERE contains(Body, 'E0417') GROUP BY Site",
+        kql: "Telemetry | where Body contains_cs 'bearing' | summarize count() by Site",
+        sql: "SELECT Site, count(*) FROM Telemetry WHERE contains(Body, 'bearing') GROUP BY Site",
     },
     Question {
         name: "sessions",
@@ -80,7 +80,7 @@ pub const QUESTIONS: [Question; 10] = [
         name: "a series of each device",
         kql: "Telemetry | make-series t = avg(temperature) default = 0.0 \
               on EnqueuedTime from datetime(2026-01-01) to datetime(2026-01-31) step 6h by DeviceId",
-        sql: "SELECT DeviceId, list(t ORDER BY at) FROM (SELECT DeviceId, time_bucket(INTERVAL 6 hours, EnqueuedTime) AS at, \
+        sql: "SELECT DeviceId, list(t ORDER BY hour) FROM (SELECT DeviceId, time_bucket(INTERVAL 6 hours, EnqueuedTime) AS hour, \
                 avg(temperature) AS t FROM Telemetry GROUP BY ALL) GROUP BY DeviceId",
     },
 ];

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gantry_kql::bound::{Binary, Bound, Expr, ExprKind, List, Rel, RelKind};
+use gantry_kql::bound::{Binary, Bound, Expr, ExprKind, In, List, Rel, RelKind};
 use gantry_kql::value::{Type, Value};
 
 use crate::column::Cell;
@@ -320,9 +320,18 @@ fn comparisons(predicate: &Expr, found: &mut Vec<Comparison>) {
                 Binary::Equal => (other(), other()),
                 Binary::Less | Binary::LessOrEqual => (None, other()),
                 Binary::Greater | Binary::GreaterOrEqual => (other(), None),
+                Binary::StartsWithCs if column(left).is_some() => match begins_with(right) {
+                    Some((low, high)) => (Some(low), Some(high)),
+                    None => return,
+                },
                 _ => return,
             };
             found.push(Comparison { column: at, low, high });
+        }
+        ExprKind::In { op: In::In, value, list: List::Values(values) } => {
+            if let (Some(at), Some((low, high))) = (column(value), ends(values)) {
+                found.push(Comparison { column: at, low: Some(low.clone()), high: Some(high.clone()) });
+            }
         }
         ExprKind::Between { negated: false, value, low, high } => {
             if let Some(at) = column(value).filter(|_| fixed(low) && fixed(high)) {
@@ -331,6 +340,35 @@ fn comparisons(predicate: &Expr, found: &mut Vec<Comparison>) {
         }
         _ => {}
     }
+}
+
+/// Between which texts those lie that begin with a literal.
+fn begins_with(expr: &Expr) -> Option<(Expr, Expr)> {
+    let ExprKind::Literal(Value::String(text)) = &expr.kind else { return None };
+    let mut last = expr.clone();
+    last.kind = ExprKind::Literal(Value::String(format!("{text}{}", char::MAX)));
+    Some((expr.clone(), last))
+}
+
+/// The smallest and the largest of literals of one kind.
+fn ends(values: &[Expr]) -> Option<(&Expr, &Expr)> {
+    let literal = |expr: &Expr| match &expr.kind {
+        ExprKind::Literal(value) if !matches!(value, Value::Dynamic(_)) => Some(value.clone()),
+        _ => None,
+    };
+    let first = values.first()?;
+    let mut ends = [(literal(first)?, first), (literal(first)?, first)];
+    for expr in values {
+        let value = literal(expr)?;
+        // Nothing is known of values that do not compare.
+        if order(&value, &ends[0].0)? == std::cmp::Ordering::Less {
+            ends[0] = (value.clone(), expr);
+        }
+        if order(&value, &ends[1].0)? == std::cmp::Ordering::Greater {
+            ends[1] = (value, expr);
+        }
+    }
+    Some((ends[0].1, ends[1].1))
 }
 
 fn mirrored(op: Binary) -> Binary {

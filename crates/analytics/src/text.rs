@@ -35,6 +35,8 @@ pub struct Needle {
     /// As asked for, or folded when case does not count.
     text: String,
     finder: memmem::Finder<'static>,
+    /// What any JSON has in it whose text is what is asked for.
+    fragment: Option<memmem::Finder<'static>>,
 }
 
 impl Needle {
@@ -42,7 +44,16 @@ impl Needle {
     pub fn new(kind: Match, cased: bool, text: &str) -> Needle {
         let text = if cased { text.to_owned() } else { fold(text).into_owned() };
         let finder = memmem::Finder::new(text.as_bytes()).into_owned();
-        Needle { kind, cased, text, finder }
+        let fragment = fragment(&text).map(|part| memmem::Finder::new(part.as_bytes()).into_owned());
+        Needle { kind, cased, text, finder, fragment }
+    }
+
+    /// Whether the text of a value may be what the needle asks for, told from the JSON it came as, which is not read.
+    pub fn may_match_json(&self, json: &str) -> bool {
+        let Some(fragment) = &self.fragment else { return true };
+        let found = |json: &str| fragment.find(json.as_bytes()).is_some();
+        // An escape may stand for any letter.
+        memchr::memchr(b'\\', json.as_bytes()).is_some() || if self.cased { found(json) } else { found(&fold(json)) }
     }
 
     /// Whether a text is what the needle asks for.
@@ -108,6 +119,14 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The longest run of word characters in a text of which one can stand in no number: it lies within one string, name or
+/// literal of a JSON, which has it as it is but for escapes.
+fn fragment(text: &str) -> Option<&str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let in_no_number = |c: char| c == '_' || c.is_ascii_alphabetic() && !matches!(c, 'e' | 'E');
+    text.split(|c| !is_word(c)).filter(|run| run.chars().any(in_no_number)).max_by_key(|run| run.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +165,46 @@ mod tests {
         check(Match::Equals, false, "STRAẞE", "straße", true);
         check(Match::Has, false, "der ÖLDRUCK fällt", "öldruck", true);
         check(Match::Has, false, "äb", "b", false);
+    }
+
+    #[test]
+    fn what_a_body_cannot_have_is_told_without_reading_it() {
+        let bodies = [
+            r#"{"state":"E0417 bearing","n":1.50}"#,
+            r#"{"state" : "b\u0065aring"}"#,
+            r#"{"Bearing":true,"n":1e3}"#,
+            r#"["naïve", null, false]"#,
+            "\"no json\"",
+            "null",
+        ];
+        let needles = [
+            "bearing",
+            "BEARING",
+            "state\":\"E0417",
+            "E0417",
+            "1.5",
+            "1000",
+            "true",
+            "null",
+            "ïve",
+            "no json",
+            "x_1",
+            "",
+            "\"n\":1",
+        ];
+        for needle in needles {
+            for (cased, kind) in
+                [(true, Match::Contains), (false, Match::Contains), (false, Match::Has), (true, Match::StartsWith)]
+            {
+                let asked = Needle::new(kind, cased, needle);
+                for body in bodies {
+                    let value = gantry_kql::value::Dynamic::parse_json(body).unwrap();
+                    let text = crate::column::Cell::from(&value).text().into_owned();
+                    assert!(asked.may_match_json(body) || !asked.matches(&text), "{needle} {kind:?} {body}");
+                }
+            }
+        }
+        assert!(!Needle::new(Match::Contains, true, "bearing").may_match_json(bodies[2]), "case counts");
+        assert!(!Needle::new(Match::Has, false, "an x_1").may_match_json(bodies[0]));
     }
 }

@@ -105,7 +105,17 @@ impl Column {
 
     /// A column without a single value in it: `""` of strings, null of all else.
     pub fn absent(ty: Type, rows: usize) -> Column {
-        Column::repeat(ty, &Value::absent(ty), rows)
+        let data = match ty {
+            Type::Bool => Data::Bool(vec![false; rows]),
+            Type::Int => Data::Int(vec![0; rows]),
+            Type::Long | Type::DateTime | Type::TimeSpan => Data::Long(vec![0; rows]),
+            Type::Real => Data::Real(vec![0.0; rows]),
+            Type::Decimal => Data::Decimal(vec![Decimal::from(0); rows]),
+            Type::Guid => Data::Guid(vec![0; rows]),
+            Type::String => return Column::new(ty, Data::String(Strings::repeat("", rows)), None),
+            Type::Dynamic | Type::Unknown => return Column::new(ty, Data::Dynamic(vec![Dynamic::Null; rows]), None),
+        };
+        Column::new(ty, data, Some(vec![true; rows]))
     }
 
     /// The type.

@@ -105,6 +105,16 @@ pub trait Outer {
     }
 }
 
+/// The dynamic value whose text an expression is: tests of texts make the text themselves, where they have to.
+fn dynamic_of_text(expr: &Expr) -> Option<&Expr> {
+    let of = match &expr.kind {
+        ExprKind::Cast(of) if expr.ty == Type::String => of,
+        ExprKind::Call { function, arguments } if function.name == "tostring" => arguments.first()?,
+        _ => return None,
+    };
+    (of.ty == Type::Dynamic).then_some(of)
+}
+
 /// An expression ready to be evaluated.
 #[derive(Debug)]
 pub struct Program {
@@ -178,6 +188,8 @@ impl Program {
             ExprKind::And(parts) => Node::And(compile_all(parts, outer)?),
             ExprKind::Or(parts) => Node::Or(compile_all(parts, outer)?),
             ExprKind::Binary { op, left, right } => {
+                let is_text = !op.is_arithmetic() && !op.is_comparison();
+                let left = if is_text { dynamic_of_text(left).unwrap_or(left) } else { left };
                 let (left, right) = (compile(left)?, compile(right)?);
                 match op {
                     op if op.is_arithmetic() => Node::Arithmetic { op: *op, left, right },

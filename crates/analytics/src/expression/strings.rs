@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_kql::bound::Binary;
-use gantry_kql::value::{Type, Value};
+use gantry_kql::value::{Dynamic, Type, Value};
 
 use super::{Datum, rowwise};
 use crate::column::{Column, Data};
@@ -69,6 +69,16 @@ impl TextTest {
                 let flags = texts.map(|text| prepared.matches(text) != self.negated);
                 return Ok(Datum::Many(Arc::new(Column::from(flags))));
             }
+            if let (Datum::Many(column), Prepared::Needle(needle)) = (&left, prepared)
+                && let Some(texts) = column.texts()
+            {
+                // Most bodies are told from what is looked for without being read.
+                let flags = texts.map(|json| {
+                    let is_found = needle.may_match_json(json) && needle.matches(&text_of_json(json));
+                    is_found != self.negated
+                });
+                return Ok(Datum::Many(Arc::new(Column::from(flags))));
+            }
             return Ok(rowwise(&[left], Type::Bool, rows, |cells| {
                 Value::Bool(prepared.matches(&cells[0].text()) != self.negated)
             }));
@@ -83,6 +93,12 @@ impl TextTest {
         });
         failed.map_or(Ok(tested), Err)
     }
+}
+
+/// The text of a value that came as JSON.
+fn text_of_json(json: &str) -> String {
+    let value = Dynamic::parse_json(json).unwrap_or(Dynamic::Null);
+    crate::column::Cell::from(&value).text().into_owned()
 }
 
 /// What an operator tests, whether case counts, whether it is the opposite.

@@ -243,6 +243,12 @@ fn a_question_reads_the_extents_and_columns_that_it_needs() {
     assert_eq!(world.extents(), 3);
     assert_eq!(world.ask("Telemetry | where DeviceId == 'b' | summarize sum(n)"), [Value::Long(45)]);
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 1 << 16, "one extent, two columns");
+    for question in ["DeviceId in ('b', 'bb')", "DeviceId startswith_cs 'b'"] {
+        assert_eq!(world.ask(&format!("Telemetry | where {question} | summarize sum(n)")), [Value::Long(45)]);
+        assert_eq!(store.1.swap(0, Ordering::Relaxed), 1 << 16, "{question}");
+    }
+    assert_eq!(world.ask("Telemetry | where DeviceId !in ('b') | summarize sum(n)"), [Value::Long(90)]);
+    assert_eq!(store.1.swap(0, Ordering::Relaxed), 3 << 16, "what is not wanted tells nothing");
     assert_eq!(world.ask("Telemetry | count"), [Value::Long(30)]);
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 3, "three extents, no column");
 }
