@@ -24,7 +24,7 @@ impl Parser<'_> {
 
     fn binary(&mut self, power: u8) -> Result<Expr, Error> {
         let at = self.at();
-        self.nest(at)?;
+        self.descend(at)?;
         let mut left = self.prefix()?;
         loop {
             match self.infix(left, power)? {

@@ -203,7 +203,7 @@ impl Parser<'_> {
     fn relation(&mut self) -> Result<Relation, Error> {
         let at = self.at();
         if self.accept_symbol("(") {
-            self.nest(at)?;
+            self.descend(at)?;
             let query = self.query()?;
             self.nesting -= 1;
             self.expect_symbol(")")?;
@@ -319,7 +319,7 @@ impl Parser<'_> {
         Ok(items)
     }
 
-    fn nest(&mut self, at: At) -> Result<(), Error> {
+    fn descend(&mut self, at: At) -> Result<(), Error> {
         self.nesting += 1;
         if self.nesting > NESTING_MAX {
             return Err(self.error(at, format!("nested deeper than {NESTING_MAX} levels")));

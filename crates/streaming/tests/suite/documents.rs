@@ -1,8 +1,6 @@
 //! Every example of the guide gives what it says.
 
-mod common;
-
-use common::{at, clock, settings};
+use crate::common::{at, clock, settings};
 use gantry_streaming::{Event, Job, Running, Value};
 
 /// The blocks of a kind, in the order of the document, with what kind they are.

@@ -1,8 +1,6 @@
 //! Joins of streams within a bound of time, and with reference data.
 
-mod common;
-
-use common::{Trial, at, json, settings};
+use crate::common::{Trial, at, json, settings};
 use gantry_streaming::{Input, Settings};
 
 #[track_caller]

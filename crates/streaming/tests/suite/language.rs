@@ -1,8 +1,6 @@
 //! Expressions and functions of one row, records and arrays, UNION, and functions that look back.
 
-mod common;
-
-use common::{Trial, check, settings, value};
+use crate::common::{Trial, check, settings, value};
 use gantry_streaming::{Failure, OnError};
 
 #[test]
@@ -203,7 +201,7 @@ fn an_event_that_cannot_be_evaluated_is_dropped_or_stops_the_job() {
     let stopped = trial.try_push("input", 0, "12:00:01", "{}");
     assert!(matches!(&stopped, Err(Failure::Event { message, .. }) if message == "'one' is no bigint"), "{stopped:?}");
     for faulty in ["1 / x", "x + 'a'", "x > 'a'", "9223372036854775807 + 1", "SQRT(-1)", "SUBSTRING('a', 1, -1)"] {
-        let mut trial = Trial::new(&format!("SELECT {faulty} AS v INTO output FROM input"), &common::settings());
+        let mut trial = Trial::new(&format!("SELECT {faulty} AS v INTO output FROM input"), &crate::common::settings());
         trial.push("input", 0, "12:00:00", r#"{"x":0}"#);
         assert_eq!(trial.finish(), [""; 0], "{faulty}");
         assert_eq!(trial.running.faults().0, 1, "{faulty}");

@@ -1,11 +1,9 @@
 //! What holds for all streams: a job restored goes on exactly, order within the tolerance does not matter,
 //! partitions may interleave as they like, and the state is bounded.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{json, settings};
+use crate::common::{json, settings};
 use gantry_streaming::time::{self, Ticks};
 use gantry_streaming::{Beyond, CheckpointError, Event, Failure, Input, Job, Output, Running, Settings};
 use proptest::prelude::*;
@@ -68,7 +66,7 @@ fn stream(length: usize) -> impl Strategy<Value = Vec<Sent>> {
 }
 
 fn instant(milliseconds: i64) -> Ticks {
-    common::at("12:00:00") + milliseconds * 10_000
+    crate::common::at("12:00:00") + milliseconds * 10_000
 }
 
 fn push(running: &mut Running, sequence: usize, event: &Sent, out: &mut Vec<Output>) -> Result<(), Failure> {
@@ -207,8 +205,8 @@ proptest! {
     ) {
         let mut settings = two_partitions();
         settings.inputs = vec![Input::stream("input", 1)];
-        settings.late = common::tolerance(60, Beyond::Drop);
-        settings.out_of_order = common::tolerance(10, Beyond::Drop);
+        settings.late = crate::common::tolerance(60, Beyond::Drop);
+        settings.out_of_order = crate::common::tolerance(10, Beyond::Drop);
         let text = "SELECT COUNT(*) AS n, Collect(x) AS c, SUM(x / 3.0) AS s INTO output FROM input TIMESTAMP BY t
                     GROUP BY SlidingWindow(second, 2)";
         let job = job(text, &settings);

@@ -1,10 +1,8 @@
 //! Texts that are not jobs: where they are wrong, and what is not built, by name.
 
-mod common;
-
 use std::fmt::Write;
 
-use common::settings;
+use crate::common::settings;
 use gantry_streaming::{Input, Job, LIST_MAX, SELECTS_MAX, TEXT_BYTES_MAX};
 
 #[track_caller]

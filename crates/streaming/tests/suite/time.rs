@@ -1,10 +1,8 @@
 //! Late, out of order, early and quiet: what the time of an event is, and how far time comes.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Trial, at, check_with, json, settings, tolerance};
+use crate::common::{Trial, at, check_with, json, settings, tolerance};
 use gantry_streaming::{Beyond, Event, Failure, Input, Settings};
 
 const ROWS: &str = "SELECT System.Timestamp() AS t, e, ts INTO output FROM input TIMESTAMP BY ts";
@@ -25,7 +23,7 @@ fn run(text: &str, settings: &Settings, events: &[(&str, &str)]) -> (Vec<String>
         .iter()
         .map(|row| {
             let event = row.row.get("e").expect("a column").to_json();
-            format!("{event} {}", common::clock(row.timestamp))
+            format!("{event} {}", crate::common::clock(row.timestamp))
         })
         .collect();
     (rows, trial)

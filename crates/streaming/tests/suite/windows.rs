@@ -1,8 +1,6 @@
 //! Windows: what lies in them, when they end, what is not in them.
 
-mod common;
-
-use common::{Trial, check, settings};
+use crate::common::{Trial, check, settings};
 
 const COUNT: &str = "SELECT COUNT(*) AS n INTO output FROM input GROUP BY ";
 
