@@ -12,14 +12,19 @@ apt_install chromium chromium
 apt_install swtpm swtpm
 apt_install psql postgresql-client
 cargo_tools
-# Packages of the clients come while the compiler works.
-clients=$(mktemp)
-(python_env clients tests/clients/python/requirements.txt && python_env ingest tests/clients/python/requirements-ingest.txt && node_modules "$ROOT/tests/clients/node") > "$clients" 2>&1 &
-arriving=$!
 
-step "page: install, check, unit tests, build"
+step "page: install, build"
 scripts/web.sh
-(cd web && npm run --silent check && npm test --silent)
+# The page is checked, and packages of the clients come, while the compiler works.
+beside=$(mktemp)
+(
+  set -e
+  (cd web && npm run --silent check && npm test --silent)
+  python_env clients tests/clients/python/requirements.txt
+  python_env ingest tests/clients/python/requirements-ingest.txt
+  node_modules "$ROOT/tests/clients/node"
+) > "$beside" 2>&1 &
+arriving=$!
 
 step "format"
 cargo fmt --all --check
@@ -36,12 +41,18 @@ export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS='-D__CLIPPY_HACKERY__warnings__CLIPPY
 # the lines of backtraces, cost a tenth of a first run.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 cargo build --workspace --all-targets --quiet
-wait "$arriving" || { cat "$clients"; exit 1; }
+wait "$arriving" || { cat "$beside"; exit 1; }
 python=$(python_env clients tests/clients/python/requirements.txt)
 ingest=$(python_env ingest tests/clients/python/requirements-ingest.txt)
-# Both wait more than they work, so they run beside each other. The clients take the binary that was just built: another
-# build would have other features and take minutes.
-tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python" "$ingest" > "$clients" 2>&1 &
+# All of these wait more than they work, so they run beside each other: the clients, and after them the page in Chromium.
+# They take the binary that was just built: another build would have other features and take minutes.
+(
+  status=0
+  tests/clients/run.sh "$CARGO_TARGET_DIR/debug/gantry" "$python" "$ingest" || status=$?
+  step "the page in Chromium"
+  tests/page.sh "$CARGO_TARGET_DIR/debug/gantry" "$CACHE/screenshots" || status=$?
+  exit "$status"
+) > "$beside" 2>&1 &
 clients_run=$!
 failed=0
 cargo nextest run --workspace --no-fail-fast || failed=$?
@@ -49,10 +60,7 @@ cargo test --workspace --doc --quiet || failed=$?
 
 step "real clients"
 wait "$clients_run" || failed=$?
-cat "$clients"
+cat "$beside"
 [ "$failed" = 0 ] || exit "$failed"
-
-step "the page in Chromium"
-tests/page.sh "$CARGO_TARGET_DIR/debug/gantry" "$CACHE/screenshots"
 
 step "every test passed"
