@@ -178,3 +178,31 @@ def test_bad_rules_say_what_is_wrong(call):
     assert (status, body["error"]["message"]) == (400, "urgencyMin must be 0 to 1")
     status, body = call("PUT", "/rules/x", {"severity": "loud"})
     assert status == 400 and "`loud`" in body["error"]["message"]
+
+
+def test_a_dashboard_is_kept_as_it_was_written_and_not_over_what_others_wrote(call):
+    tiles = [{"title": "Hot", "query": "Telemetry | where DeviceId == motor | take 1", "width": 3}]
+    board = {
+        "title": "Motors", "refreshSeconds": 30, "tiles": tiles,
+        "parameters": [{"name": "motor", "type": "string", "value": "m1", "choices": ["m1", "m2"]}],
+    }
+    status, made = call("PUT", "/dashboards/motors", board)
+    assert status == 200 and {name: made[name] for name in board} == board
+    assert call("GET", "/dashboards/motors")[1] == made
+    listed = next(one for one in call("GET", "/dashboards")[1]["value"] if one["id"] == "motors")
+    assert (listed["title"], listed["tiles"]) == ("Motors", 1)
+    # As it was read it may be written again; what is left out of it has its default.
+    status, changed = call("PUT", "/dashboards/motors", made | {"tiles": []}, {"If-Match": made["etag"]})
+    assert status == 200 and changed["tiles"] == [] and changed["etag"] != made["etag"]
+    assert call("PUT", "/dashboards/motors", made, {"If-Match": made["etag"]})[0] == 412
+    assert call("DELETE", "/dashboards/motors", headers={"If-Match": made["etag"]})[0] == 412
+    for wrong, named in [
+        ({"title": ""}, "title"), ({"title": "x", "refreshSeconds": 1}, "refreshSeconds"), ({"title": "x", "tile": []}, "tile"),
+        ({"title": "x", "tiles": [{"title": "t", "query": "", "width": 1}]}, "query"), ({"tiles": []}, "title"),
+    ]:
+        status, answer = call("PUT", "/dashboards/other", wrong)
+        assert status == 400 and named in answer["error"]["message"], answer
+    assert call("GET", "/dashboards/other")[0] == 404
+    assert call("DELETE", "/dashboards/motors")[0] == 204
+    assert call("DELETE", "/dashboards/motors")[0] == 404
+    assert call("GET", "/dashboards/motors", signed=False)[0] == 401

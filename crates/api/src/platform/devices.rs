@@ -110,11 +110,16 @@ pub(super) async fn series(
         let (before, limit) = (judged.first().map(|point| point.at), limit - judged.len());
         let read = tokio::task::spawn_blocking(move || history.values(&device, &signal, before, limit));
         let earlier = read.await.unwrap_or_else(|failed| Err(failed.to_string()));
-        let earlier = earlier.map_err(|error| {
-            tracing::error!(%error, device = id, "what a device sent earlier cannot be read");
-            PlatformError::unavailable()
-        })?;
-        points.extend(earlier.iter().map(unjudged));
+        match earlier {
+            Ok(earlier) => points.extend(earlier.iter().map(unjudged)),
+            Err(error) => {
+                tracing::error!(%error, device = id, "what a device sent earlier cannot be read");
+                // What is in memory is the newest, and what somebody watches.
+                if judged.is_empty() {
+                    return Err(PlatformError::unavailable());
+                }
+            }
+        }
     }
     points.extend(judged.iter().map(gantry_monitoring::points::Point::document));
     Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points })))
