@@ -180,7 +180,7 @@ impl Unit {
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
-        let tables = self.tables()?;
+        self.config.streaming.check_outputs(&tables.warehouse)?;
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),

@@ -1,7 +1,7 @@
 //! The folder of tables.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +17,17 @@ use crate::read::Reader;
 
 const CATALOG: &str = "catalog.json";
 const CATALOG_NEW: &str = "catalog.json.new";
+const LOCK: &str = "lock";
 
-/// Tables in a folder. One process has it at a time.
+/// Tables in a folder. It is open once at a time: who had it twice would write each catalogue over the other's.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     newest: Mutex<Arc<Snapshot>>,
     /// One change at a time; readers of the newest snapshot do not wait for it.
     changing: Mutex<()>,
+    /// Locked while the folder is open.
+    _lock: File,
 }
 
 /// The file of an extent. It goes when nobody knows of the extent any more: no catalogue, no query that still reads it.
@@ -46,10 +49,15 @@ impl Folder {
     /// Opens a folder, makes it if there is none, and deletes files that no catalogue names.
     ///
     /// # Errors
-    /// When it cannot be read, or its catalogue is wrong or names a file that is not there.
+    /// When it is open already, cannot be read, or its catalogue is wrong or names a file that is not there.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Folder> {
         let path = path.into();
         fs::create_dir_all(&path)?;
+        let lock = File::create(path.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "the folder is open already"),
+            TryLockError::Error(error) => error,
+        })?;
         let snapshot = match fs::read(path.join(CATALOG)) {
             Ok(text) => read_catalog(&path, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Snapshot::default(),
@@ -65,7 +73,7 @@ impl Folder {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(Folder { path, newest: Mutex::new(Arc::new(snapshot)), changing: Mutex::default() })
+        Ok(Folder { path, newest: Mutex::new(Arc::new(snapshot)), changing: Mutex::default(), _lock: lock })
     }
 
     fn write_catalog(&self, snapshot: &Snapshot) -> io::Result<()> {

@@ -6,6 +6,7 @@ import subprocess
 import uuid
 
 import pytest
+import requests
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.kusto.data import KustoClient, KustoConnectionStringBuilder
 from azure.kusto.data.exceptions import KustoServiceError
@@ -49,6 +50,8 @@ def test_averages_of_five_devices_land_in_a_table(registry, env, ask):
         for value in range(4):
             body = f'{{"streamed":{20 + n + value / 4},"IoTHub":{{"ConnectionDeviceId":"forged"}}}}'
             client.send_message(Message(body, content_type="application/json", content_encoding="utf-8"))
+        if n == 0:
+            client.send_message(Message("no json"))
         client.shutdown()
     totals = f"""
         StreamedAverages | where device startswith 'streamed-{run}'
@@ -80,6 +83,10 @@ def test_averages_of_five_devices_land_in_a_table(registry, env, ask):
     again = [json.loads(line) for line in printed.splitlines()]
     streamed = ask(f"StreamedAverages | where device startswith 'streamed-{run}' | project device, average, n")
     assert sorted(map(by_device, again)) == sorted(map(by_device, streamed))
+    # What is no record is not passed over in silence.
+    told = 'gantry_streaming_dropped_total{job="averages",why="no record"}'
+    metrics = lambda: requests.get(f"{env['GANTRY_URL']}/metrics", verify=env["GANTRY_CA_FILE"], timeout=20).text
+    wait_for(lambda: told in metrics(), 60)
     # It is a table like any other.
     columns = ask("StreamedAverages | getschema | project ColumnName, ColumnType")
     assert [(row["ColumnName"], row["ColumnType"]) for row in columns] == [

@@ -123,6 +123,24 @@ impl StreamingConfig {
         }
         Ok(())
     }
+
+    /// Checks that no job writes into a table that the platform makes itself.
+    ///
+    /// # Errors
+    /// Says which does.
+    pub fn check_outputs(&self, warehouse: &Warehouse) -> anyhow::Result<()> {
+        for (name, job) in &self.jobs {
+            let parsed = job.job(1).with_context(|| format!("streaming.jobs.{name}.query"))?;
+            for output in parsed.outputs() {
+                if warehouse.sources().any(|(table, _)| table == output) {
+                    bail!(
+                        "streaming.jobs.{name}.query: `{output}` is a table of the platform, which no job writes into"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl JobConfig {
@@ -373,13 +391,13 @@ impl Runner {
             out: Vec::new(),
             saved_at: Instant::now(),
             is_new: false,
-            faults: 0,
+            told: Vec::new(),
         };
         if work.saved.state.is_empty() {
             // Before anything is read: what comes from here on is the job's, whatever happens.
             work.commit().await?;
         }
-        work.faults = work.running.faults().0;
+        work.told = work.dropped();
         Ok(work)
     }
 
@@ -402,7 +420,8 @@ struct Work<'r> {
     saved_at: Instant,
     /// Something changed since.
     is_new: bool,
-    faults: u64,
+    /// The events that were dropped so far, as they were told of.
+    told: Vec<(&'static str, u64)>,
 }
 
 impl Work<'_> {
@@ -453,14 +472,29 @@ impl Work<'_> {
         self.saved.state = self.running.save();
         self.checkpoint.put(self.saved.to_bytes()).await.context("writing the checkpoint")?;
         (self.saved_at, self.is_new) = (Instant::now(), false);
-        let (faults, last) = self.running.faults();
-        if faults > self.faults {
-            let dropped = faults - self.faults;
-            warn!(job = %self.runner.name, dropped, reason = last.unwrap_or_default(), "events could not be evaluated");
-            metrics::counter!("gantry_streaming_dropped_total", "job" => self.runner.name.clone()).increment(dropped);
-            self.faults = faults;
-        }
+        self.tell_of_dropped();
         self.deliver().await
+    }
+
+    /// How many events were dropped, by why.
+    fn dropped(&self) -> Vec<(&'static str, u64)> {
+        let faults = ("not evaluated", self.running.faults().0);
+        self.running.counts().dropped().into_iter().chain([faults]).collect()
+    }
+
+    /// Counts what was dropped since the last time, and says so in the log.
+    fn tell_of_dropped(&mut self) {
+        let now = self.dropped();
+        for (at, (why, total)) in now.iter().enumerate() {
+            let dropped = total - self.told.get(at).map_or(0, |(_, before)| *before).min(*total);
+            if dropped > 0 {
+                let fault = self.running.faults().1.filter(|_| *why == "not evaluated").unwrap_or_default();
+                warn!(job = %self.runner.name, dropped, why, fault, "events were dropped");
+                let labels = [("job", self.runner.name.clone()), ("why", (*why).to_owned())];
+                metrics::counter!("gantry_streaming_dropped_total", &labels).increment(dropped);
+            }
+        }
+        self.told = now;
     }
 
     /// Writes the rows of the checkpoint into their tables, where they are not yet.
@@ -517,6 +551,10 @@ fn as_event<'a>(input: &'a str, event: &StoredEvent) -> Event<'a> {
 
 #[cfg(test)]
 mod tests {
+    use gantry_analytics::pushdown::Need;
+    use gantry_analytics::{Chunk, Context, Flow, Source};
+    use gantry_kql::bound::Column;
+
     use super::*;
 
     #[test]
@@ -549,5 +587,33 @@ mod tests {
         assert!(check("[jobs.'a b']\nquery = 'SELECT x FROM input'").is_err());
         assert!(check("[jobs.a]\nquery = 'SELECT x FROM input'\nlate_seconds = 99999999").is_err());
         assert!(toml::from_str::<StreamingConfig>("[jobs.a]\nquery = ''\nunknown = 1").is_err());
+        let into = |table: &str| format!("[jobs.a]\nquery = 'SELECT x INTO {table} FROM input'");
+        let source = Arc::new(Nothing);
+        let warehouse = Warehouse::new("telemetry", [("Telemetry".to_owned(), source as Arc<dyn Source>)]);
+        let check = |text: &str| toml::from_str::<StreamingConfig>(text).unwrap().check_outputs(&warehouse);
+        check(&into("Mine")).unwrap();
+        assert!(check(&into("Telemetry")).unwrap_err().to_string().contains("`Telemetry` is a table of the platform"));
+    }
+
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn about(&self) -> &'static str {
+            "Nothing."
+        }
+
+        fn columns(&self) -> gantry_analytics::Result<Vec<Column>> {
+            Ok(Vec::new())
+        }
+
+        fn scan(
+            &self,
+            _: &[Column],
+            _: &Need,
+            _: &Context,
+            _: &mut dyn FnMut(Chunk) -> gantry_analytics::Result<Flow>,
+        ) -> gantry_analytics::Result<Flow> {
+            Ok(Flow::More)
+        }
     }
 }

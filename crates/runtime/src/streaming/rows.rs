@@ -86,7 +86,7 @@ fn ask<'a>(text: &'a str, request: &str, now: i64) -> Ask<'a> {
             application: "gantry".into(),
             request_id: request.to_owned(),
             may_write: true,
-            may_administer: true,
+            may_administer: false,
         },
     }
 }

@@ -43,6 +43,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The events that were dropped, by why.
+    pub fn dropped(&self) -> [(&'static str, u64); 5] {
+        [
+            ("late", self.late_dropped),
+            ("out of order", self.out_of_order_dropped),
+            ("early", self.early_dropped),
+            ("without time", self.without_time),
+            ("no record", self.malformed),
+        ]
+    }
+
     pub(crate) fn all_mut(&mut self) -> [&mut u64; 7] {
         [
             &mut self.late_adjusted,

@@ -190,6 +190,15 @@ fn a_change_is_there_after_opening_again_and_files_that_nobody_names_are_not() {
 }
 
 #[test]
+fn a_folder_is_open_once() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    assert!(Folder::open(place.path()).unwrap_err().to_string().contains("open already"));
+    drop(folder);
+    Folder::open(place.path()).unwrap();
+}
+
+#[test]
 fn what_is_wrong_on_the_disk_is_named() {
     let place = tempfile::tempdir().unwrap();
     let open = |text: &str| {

@@ -139,7 +139,10 @@ fn every_event_is_there_once_wherever_it_is_and_after_every_opening() {
             0 => drop(world.table.seal().unwrap()),
             1 => {}
             // A crash: what was not committed is not there.
-            _ => world = World::new(log.clone(), open()),
+            _ => {
+                drop(world);
+                world = World::new(log.clone(), open());
+            }
         }
         let events = log.0.lock().unwrap().iter().map(Vec::len).sum::<usize>() as i64;
         let found =
