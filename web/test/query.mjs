@@ -76,6 +76,10 @@ export async function dashboard(page, base, shoot) {
   await page.reload();
   await one.getByText("motor-healthy").waitFor();
   await shoot("dashboard");
+  await one.getByRole("link", { name: "Query" }).click();
+  await page.waitForSelector(".result .cards");
+  assert.match(await page.inputValue("#kql"), /^declare query_parameters\(motor:string = "motor-healthy"\);\nTelemetry/, "a tile's question stands alone");
+  await page.goBack();
   await page.getByRole("button", { name: "Change" }).click();
   await shoot("dashboard-changing");
   await page.getByRole("button", { name: "Cancel" }).click();

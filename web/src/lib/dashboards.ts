@@ -42,8 +42,10 @@ export function idOf(title: string): string {
   return `${words || "dashboard"}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
-/** A question that knows the parameters of its dashboard. */
-export function withParameters(query: string, parameters: Parameter[]): string {
+/** A question that knows the parameters of its dashboard; with values it stands alone. */
+export function withParameters(query: string, parameters: Parameter[], values?: Record<string, string>): string {
   if (!parameters.length) return query;
-  return `declare query_parameters(${parameters.map((one) => `${one.name}:${one.type}`).join(", ")});\n${query}`;
+  const literal = ({ name, type }: Parameter) => (type === "string" ? JSON.stringify(values?.[name] ?? "") : (values?.[name] ?? ""));
+  const declared = parameters.map((one) => `${one.name}:${one.type}${values ? ` = ${literal(one)}` : ""}`);
+  return `declare query_parameters(${declared.join(", ")});\n${query}`;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { withParameters } from "../dashboards";
 import { bars, fromAddress, isCommand, lines, nameInQuery, read, toAddress, toCsv, type Cell, type Result } from "./kusto";
 
 const result = (columns: [string, string][], rows: Cell[][], render: Partial<Result["render"]> = {}): Result => ({
@@ -50,5 +51,16 @@ describe("charts", () => {
   });
   it("name bars by the first column that is no number", () => {
     expect(bars(result([["n", "long"], ["a", "string"]], [[3, "x"]]))).toEqual([{ name: "x", value: 3 }]);
+  });
+});
+
+describe("a tile's question", () => {
+  const parameters = [{ name: "motor", type: "string", value: "", choices: [] }, { name: "since", type: "timespan", value: "", choices: [] }];
+  it("knows the parameters of its dashboard", () => {
+    expect(withParameters("T", [])).toBe("T");
+    expect(withParameters("T", parameters)).toBe("declare query_parameters(motor:string, since:timespan);\nT");
+  });
+  it("stands alone with values", () => {
+    expect(withParameters("T", parameters, { motor: 'a"b', since: "1h" })).toBe('declare query_parameters(motor:string = "a\\"b", since:timespan = 1h);\nT');
   });
 });
