@@ -193,40 +193,53 @@ fn operators_are_read_in_their_forms() {
     ]);
 }
 
+/// Runs a test with the stack that callers give to texts of the greatest depth.
+fn with_stack(test: fn()) {
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(test).expect("a thread");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
 #[test]
 fn deep_and_long_texts_are_refused_and_wide_ones_are_not() {
-    let within = |depth: usize| format!("print {}1{}", "(".repeat(depth), ")".repeat(depth));
-    accepted(&[&within(NESTING_MAX as usize)]);
-    for deep in [
-        within(NESTING_MAX as usize + 1),
-        within(100_000),
-        format!("print {}", "f(".repeat(100_000)),
-        format!("print {}", "a[".repeat(100_000)),
-        format!("print dynamic({}", "[".repeat(100_000)),
-        format!("print a{}", ".b".repeat(100_000)),
-        format!("print a{}", " + b".repeat(100_000)),
-        format!("T | where a in ({}", "(a in (".repeat(50_000)),
-        "let f = () { ".repeat(50_000),
-        format!("T {}", "| join (T ".repeat(50_000)),
-        format!("T {}", "| mv-apply a on (".repeat(50_000)),
-        format!("T {}", "| fork (take 1 ".repeat(50_000)),
-        format!("T {}", "| facet by a with take 1 ".repeat(2) + &"| facet by a with facet by b with ".repeat(9_000)),
-        "-".repeat(100_000),
-        format!("print {}", "not(".repeat(50_000)),
-        "macro-expand a as b (".repeat(50_000),
-        format!("print {}", "datatable(a:long)[".repeat(50_000)),
-    ] {
-        assert!(parse(&deep).is_err());
-    }
-    accepted(&[
-        &format!("T | where a == 1{}", " or a == 2 and b".repeat(10_000)),
-        &format!("T | where a in (1{})", ", 2".repeat(100_000)),
-        &format!("T{}", " | take 1".repeat(10_000)),
-        &format!("print x = 'a'{}", " 'b'".repeat(10_000)),
-    ]);
-    let faults = parse(&" ".repeat(TEXT_LEN_MAX + 1)).unwrap_err();
-    assert_eq!(faults[0].code, Code::TooComplex);
-    accepted(&[&format!("print 1{}", " ".repeat(TEXT_LEN_MAX - 7))]);
+    with_stack(|| {
+        let within = |depth: usize| format!("print {}1{}", "(".repeat(depth), ")".repeat(depth));
+        accepted(&[&within(NESTING_MAX as usize)]);
+        for deep in [
+            within(NESTING_MAX as usize + 1),
+            within(100_000),
+            format!("print {}", "f(".repeat(100_000)),
+            format!("print {}", "a[".repeat(100_000)),
+            format!("print dynamic({}", "[".repeat(100_000)),
+            format!("print a{}", ".b".repeat(100_000)),
+            format!("print a{}", " + b".repeat(100_000)),
+            format!("T | where a in ({}", "(a in (".repeat(50_000)),
+            "let f = () { ".repeat(50_000),
+            format!("T {}", "| join (T ".repeat(50_000)),
+            format!("T {}", "| mv-apply a on (".repeat(50_000)),
+            format!("T {}", "| fork (take 1 ".repeat(50_000)),
+            format!(
+                "T {}",
+                "| facet by a with take 1 ".repeat(2) + &"| facet by a with facet by b with ".repeat(9_000)
+            ),
+            "-".repeat(100_000),
+            format!("print {}", "not(".repeat(50_000)),
+            "macro-expand a as b (".repeat(50_000),
+            format!("print {}", "datatable(a:long)[".repeat(50_000)),
+        ] {
+            assert!(parse(&deep).is_err());
+        }
+        accepted(&[
+            &format!("T | where a == 1{}", " or a == 2 and b".repeat(10_000)),
+            &format!("T | where a in (1{})", ", 2".repeat(100_000)),
+            &format!("T{}", " | take 1".repeat(10_000)),
+            &format!("print x = 'a'{}", " 'b'".repeat(10_000)),
+        ]);
+        let faults = parse(&" ".repeat(TEXT_LEN_MAX + 1)).unwrap_err();
+        assert_eq!(faults[0].code, Code::TooComplex);
+        accepted(&[&format!("print 1{}", " ".repeat(TEXT_LEN_MAX - 7))]);
+    });
 }
 
 #[test]

@@ -109,6 +109,14 @@ fn functions_that_call_themselves_end() {
 
 #[test]
 fn the_deepest_texts_that_are_read_are_bound() {
+    // With the stack that callers give them.
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(bind_the_deepest).expect("a thread");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn bind_the_deepest() {
     let depth = 95;
     accepted(&format!("print {}1{}", "abs(".repeat(depth), ")".repeat(depth)));
     accepted(&format!("print {}1{}", "iff(true, ".repeat(depth), ", 2)".repeat(depth)));
