@@ -6,7 +6,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 binary=$1 shots=$2
 folder=$(mktemp -d)
 export GANTRY_DATA=$folder/data
-"$binary" serve > "$folder/serve.out" 2> "$folder/serve.log" &
+cat > "$folder/gantry.toml" << 'TOML'
+[streaming.jobs.averages]
+query = """
+SELECT IoTHub.ConnectionDeviceId AS device, System.Timestamp() AS at, AVG(temperature) AS average
+INTO Averages FROM input GROUP BY IoTHub.ConnectionDeviceId, TumblingWindow(second, 2)
+"""
+TOML
+"$binary" serve --config "$folder/gantry.toml" > "$folder/serve.out" 2> "$folder/serve.log" &
 pids=($!)
 stop() { for pid in "${pids[@]}"; do kill "$pid" 2> /dev/null || true; done; wait 2> /dev/null || true; rm -rf "$folder"; }
 trap stop EXIT

@@ -88,6 +88,13 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     [...motors].sort((a, b) => b.urgency - a.urgency).map((motor, index) => ({ place: index + 1, deviceId: motor.deviceId, urgency: motor.urgency,
       reason: motor.reason, signal: "temperature", lastServiced: motor.lastServiced }));
 
+  const streaming = () => [{
+    name: "averages", query: "SELECT IoTHub.ConnectionDeviceId AS device, AVG(temperature) AS average INTO Averages\nFROM input GROUP BY IoTHub.ConnectionDeviceId, TumblingWindow(minute, 5)",
+    input: "input", outputs: [{ name: "Averages", to: "table" }], reference: [], state: "running", failure: null, since: new Date(Date.now() - 60_000).toISOString(),
+    watermark: new Date(Date.now() - 2000).toISOString(), events: tick * 3, rows: Math.floor(tick / 100) * 3,
+    dropped: { late: 0, "no record": 2 }, held: { events: 0, groups: 3, bytes: 900 },
+  }];
+
   const fleet = () =>
     maintenance().map((item) => {
       const motor = motors.find((one) => one.deviceId === item.deviceId);
@@ -134,6 +141,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     if (key === "GET /fleet") return answer(response, 200, { devices: fleet() });
     if (key === "GET /maintenance") return answer(response, 200, { items: maintenance(), updatedAt: new Date().toISOString() });
     if (key === "GET /alerts") return answer(response, 200, { alerts });
+    if (key === "GET /streaming/jobs") return answer(response, 200, { value: streaming() });
     if (key === "GET /security") return answer(response, 200, { events: security });
     if (key === "GET /live") {
       response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });

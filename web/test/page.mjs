@@ -100,10 +100,11 @@ try {
   for (const look of LOOKS) {
     await page.setViewportSize(look.viewport);
     await page.emulateMedia({ colorScheme: look.colorScheme });
-    for (const view of ["fleet", "maintenance", "alerts", "dashboards", "query", "provisioning", "security", "device"]) {
+    for (const view of ["fleet", "maintenance", "alerts", "dashboards", "query", "streaming", "provisioning", "security", "device"]) {
       const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
       await page.goto(`${base}/#/${path}`);
       await page.waitForSelector("main h1");
+      if (view === "streaming") await page.locator(".job", { hasText: "averages" }).getByText("running").waitFor();
       if (view === "device") await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last && document.querySelector("#desired"));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(wide <= 0, `${view} overflows by ${wide} px in ${look.name}`);

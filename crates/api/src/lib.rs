@@ -25,6 +25,7 @@ mod query;
 mod reference;
 mod refused;
 mod routes;
+mod streaming;
 mod throttle;
 pub mod tokens;
 
@@ -55,6 +56,7 @@ pub use platform::session::Sessions;
 pub use reference::page;
 pub use refused::Refused;
 pub use routes::{Routes, Table};
+pub use streaming::{JobState, StreamingJob, StreamingJobs};
 
 /// What the service side serves.
 #[derive(Clone)]
@@ -77,6 +79,8 @@ pub struct Api {
     pub dashboards: Arc<Dashboards>,
     /// What devices sent long ago.
     pub history: Arc<dyn History>,
+    /// Streaming jobs.
+    pub streaming: Arc<dyn StreamingJobs>,
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.

@@ -169,6 +169,7 @@ fn data(event: &StoredEvent, hub: &str) -> (&'static str, Value) {
         // The reference sends these to other endpoints only; the names are ours.
         MessageSource::TwinChange => ("DeviceTwinChanged", about("twin", body())),
         MessageSource::DigitalTwinChange => ("DigitalTwinChanged", about("patch", body())),
+        MessageSource::StreamingJob => ("StreamingJobRow", telemetry(event)),
     }
 }
 

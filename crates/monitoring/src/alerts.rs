@@ -26,6 +26,8 @@ pub enum Kind {
     Maintenance,
     /// Refused access.
     Security,
+    /// A row of a streaming job.
+    Row,
 }
 
 /// Where an alert stands.

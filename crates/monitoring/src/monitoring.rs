@@ -13,6 +13,7 @@ use gantry_detection::maintenance::List;
 use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::{Audit, Changes, Documents, Observer, RefusedAccess, StoreError};
 use gantry_hub::reports::is_device_deleted;
+use gantry_hub::rows::Origin;
 use gantry_identity::{Identity, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
@@ -41,6 +42,8 @@ pub const PROGRESS: &str = "alert-progress";
 /// What the platform made once, the first rules among it.
 const SETTINGS: &str = "settings";
 const COLLECTIONS: [&str; 6] = [ALERTS, RULES, SECURITY, SERVICED, PROGRESS, SETTINGS];
+/// Bytes of a row that the reason of an alert says.
+const ROW_WORDS_MAX: usize = 400;
 /// Times a write is tried when somebody else is quicker.
 const STORE_ATTEMPTS: usize = 8;
 
@@ -126,7 +129,9 @@ pub struct Monitoring {
 struct Raised<'a> {
     rule: &'a Rule,
     kind: Kind,
-    device: Arc<str>,
+    /// The device, or what else tells occurrences apart.
+    subject: Arc<str>,
+    is_device: bool,
     title: String,
     reason: String,
 }
@@ -224,6 +229,9 @@ impl Monitoring {
                     }
                 }
             }
+            if !is_told && let Some(origin) = Origin::of(event) {
+                rows(&rules, origin, event, &mut raised);
+            }
             let is_deleted = !is_told && is_device_deleted(event);
             if raised.is_empty() && !is_deleted {
                 continue;
@@ -233,11 +241,11 @@ impl Monitoring {
             if is_deleted {
                 shared.forget(event.identity.device.as_str());
             }
-            for Raised { rule, kind, device, title, reason } in raised {
+            for Raised { rule, kind, subject, is_device, title, reason } in raised {
                 let occurrence = Occurrence {
                     rule_id: &rule.id,
-                    subject: &device,
-                    device_id: Some(&device),
+                    subject: &subject,
+                    device_id: is_device.then_some(&*subject),
                     kind,
                     severity: rule.severity,
                     title,
@@ -496,7 +504,8 @@ fn anomalies<'a>(rules: &'a [Rule], judged: Judged<'_>, raised: &mut Vec<Raised<
         raised.push(Raised {
             rule,
             kind: Kind::Anomaly,
-            device: Arc::clone(device),
+            subject: Arc::clone(device),
+            is_device: true,
             title: format!("{signal} of {device} is unusual"),
             reason: format!("{signal} at {}: {reason}", minute(point.at)),
         });
@@ -507,10 +516,49 @@ fn urgent<'a>(rule: &'a Rule, device: &Arc<str>, assessment: &Assessment) -> Rai
     Raised {
         rule,
         kind: Kind::Maintenance,
-        device: Arc::clone(device),
+        subject: Arc::clone(device),
+        is_device: true,
         title: format!("{device} needs maintenance"),
         reason: assessment.in_words(None),
     }
+}
+
+/// The rules that a row of a streaming job meets.
+fn rows<'a>(rules: &'a [Rule], origin: Origin<'_>, event: &StoredEvent, raised: &mut Vec<Raised<'a>>) {
+    for rule in rules.iter().filter(|rule| rule.enabled) {
+        let When::Row { output, job } = &rule.when else { continue };
+        if output != origin.output || job.as_deref().is_some_and(|job| job != origin.job) {
+            continue;
+        }
+        let subject = origin.device.unwrap_or(origin.output);
+        raised.push(Raised {
+            rule,
+            kind: Kind::Row,
+            subject: subject.into(),
+            is_device: origin.device.is_some(),
+            title: match origin.device {
+                Some(device) => format!("{output} of {device}"),
+                None => output.clone(),
+            },
+            reason: format!("{output} at {}: {}", minute(event.enqueued_at), in_words(&event.body)),
+        });
+    }
+}
+
+/// The columns of a row, as many as a sentence holds.
+fn in_words(row: &[u8]) -> String {
+    let columns: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(row).unwrap_or_default();
+    let mut words = String::new();
+    for (name, value) in &columns {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let next = format!("{}{name} {value}", if words.is_empty() { "" } else { ", " });
+        if words.len() + next.len() > ROW_WORDS_MAX {
+            words.push_str(", …");
+            break;
+        }
+        words.push_str(&next);
+    }
+    words
 }
 
 impl Shared {

@@ -34,6 +34,14 @@ pub enum When {
         /// From this urgency.
         urgency_min: f64,
     },
+    /// A row that a streaming job gives out as an event.
+    Row {
+        /// Of this output.
+        output: String,
+        /// Of this job only.
+        #[serde(default)]
+        job: Option<String>,
+    },
     /// Refused access of one claimed id or from one address, so often within a minute.
     Security {
         /// So often.
@@ -66,6 +74,8 @@ fn yes() -> bool {
 
 /// Rules a platform holds.
 pub const RULES_MAX: usize = 200;
+/// Longest name of an output of a streaming job, in bytes.
+const OUTPUT_LEN_MAX: usize = 128;
 /// Actions of one rule.
 pub const ACTIONS_MAX: usize = 10;
 
@@ -100,6 +110,9 @@ impl Rule {
             }
             When::Security { count_min } if !(1..=1000).contains(count_min) => {
                 Err(RuleError::Invalid("countMin must be 1 to 1000"))
+            }
+            When::Row { output, .. } if output.is_empty() || output.len() > OUTPUT_LEN_MAX => {
+                Err(RuleError::Invalid("output must have 1 to 128 bytes"))
             }
             _ => self.actions.iter().try_for_each(Action::check),
         }

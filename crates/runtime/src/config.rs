@@ -701,6 +701,17 @@ mod tests {
     }
 
     #[test]
+    fn every_configuration_in_the_guide_to_streaming_jobs_can_be_used() {
+        let guide = include_str!("../../../docs/streaming.md");
+        let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+        let blocks: Vec<_> = blocks.collect();
+        assert_eq!(blocks.len(), 3);
+        for block in blocks {
+            load(block).unwrap_or_else(|error| panic!("{block}\n{error:#}"));
+        }
+    }
+
+    #[test]
     fn a_further_hub_has_routing_of_its_own_and_unknown_keys_in_it_are_named() {
         let hub = "[[hubs]]\nname = \"line-2\"\nhost_names = [\"l2\"]\n";
         let route = "name = \"hot\"\nsource = \"DeviceMessages\"\nendpointNames = [\"events\"]\n";

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use gantry_analytics::Warehouse;
 use gantry_analytics_api::kusto::Queues;
 use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, History, ServiceLines, Sessions, WallClock};
+use gantry_api::{Api, History, ServiceLines, Sessions, StreamingJobs, WallClock};
 use gantry_blobs::Blobs;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
 use gantry_hub::import_export::{ImportExport, Outside};
-use gantry_hub::ports::{Audit, Entropy, EventSource, RefusedAccess, Store};
+use gantry_hub::ports::{Audit, Checkpoints, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::dashboards::Dashboards;
@@ -34,7 +35,7 @@ use crate::https::{Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
-use crate::streaming;
+use crate::streaming::Jobs;
 use crate::tables::HubTables;
 use crate::token_server;
 
@@ -166,7 +167,9 @@ impl Unit {
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
         let tables = self.tables()?;
-        let api = self.api(gateway.provisioning.clone(), sessions, Arc::clone(&tables.history)).await?;
+        let jobs = self.jobs(&tables.warehouse)?;
+        let told = (Arc::clone(&tables.history), jobs.told());
+        let api = self.api(gateway.provisioning.clone(), sessions, told).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -180,18 +183,11 @@ impl Unit {
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
-        self.config.streaming.check_outputs(&tables.warehouse)?;
         let work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
-            tokio::spawn(streaming::run(
-                self.config.streaming.clone(),
-                Arc::<Events>::clone(&self.events),
-                Arc::<Events>::clone(&self.events),
-                Arc::clone(&tables.warehouse),
-                stopped.clone(),
-            )),
+            tokio::spawn(jobs.run(stopped.clone())),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
         tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));
@@ -231,12 +227,19 @@ impl Unit {
         Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept), &self.config))
     }
 
+    /// The hub's streaming jobs.
+    fn jobs(&self, warehouse: &Arc<Warehouse>) -> anyhow::Result<Jobs> {
+        let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
+        let checkpoints: Arc<dyn Checkpoints> = Arc::<Events>::clone(&self.events);
+        Jobs::new(&self.config.streaming, &self.hub, &events, &checkpoints, warehouse)
+    }
+
     /// The HTTP side, with the jobs of the last run settled.
     async fn api(
         &self,
         instances: Instances,
         sessions: Arc<Sessions>,
-        history: Arc<dyn History>,
+        (history, streaming): (Arc<dyn History>, Arc<dyn StreamingJobs>),
     ) -> anyhow::Result<Api> {
         let config = &self.config;
         let files = blobs::files(config, &self.blobs, &self.database)?;
@@ -263,6 +266,7 @@ impl Unit {
             sessions,
             dashboards: Arc::new(dashboards),
             history,
+            streaming,
         })
     }
 }

@@ -33,12 +33,13 @@ use gantry_identity::{DeviceId, Identity, ModuleId, Timestamp};
 
 const VERSION: u8 = 2;
 const NOWHERE: Destinations = Destinations(0);
-const SOURCES: [MessageSource; 5] = [
+const SOURCES: [MessageSource; 6] = [
     MessageSource::Telemetry,
     MessageSource::TwinChange,
     MessageSource::Lifecycle,
     MessageSource::ConnectionState,
     MessageSource::DigitalTwinChange,
+    MessageSource::StreamingJob,
 ];
 
 fn put_str(out: &mut Vec<u8>, text: &str) {

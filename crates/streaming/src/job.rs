@@ -55,7 +55,7 @@ impl Input {
         Input { name: name.to_owned(), kind: InputKind::Stream { partitions } }
     }
 
-    /// Rows that streams are joined with.
+    /// Rows that streams are joined with, as they are at first: [`Running::refer`](crate::Running::refer) exchanges them.
     pub fn reference(name: &str, rows: Vec<Value>) -> Input {
         Input { name: name.to_owned(), kind: InputKind::Reference(rows) }
     }
@@ -141,11 +141,15 @@ impl Job {
             return refuse("events may be out of order by 9 minutes 59 seconds at most".to_owned());
         }
         let plan = plan::plan(text, settings)?;
-        Ok(Arc::new(Job {
-            plan,
-            fingerprint: Hash::new().bytes(text.as_bytes()).bytes(format!("{settings:?}").as_bytes()).0,
-            settings: settings.clone(),
-        }))
+        // Rows of reference data change while a job lasts.
+        let mut lasting = settings.clone();
+        for input in &mut lasting.inputs {
+            if let InputKind::Reference(rows) = &mut input.kind {
+                rows.clear();
+            }
+        }
+        let fingerprint = Hash::new().bytes(text.as_bytes()).bytes(format!("{lasting:?}").as_bytes()).0;
+        Ok(Arc::new(Job { plan, fingerprint, settings: settings.clone() }))
     }
 
     /// The streams it reads.

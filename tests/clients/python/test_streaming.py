@@ -1,4 +1,4 @@
-"""A streaming job of the platform's configuration, whose tables azure-kusto-data reads."""
+"""Streaming jobs of the platform's configuration: azure-kusto-data reads their tables, azure-eventhub their events."""
 
 import json
 import os
@@ -8,10 +8,14 @@ import uuid
 import pytest
 import requests
 from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.hub.models import Twin
 from azure.kusto.data import KustoClient, KustoConnectionStringBuilder
 from azure.kusto.data.exceptions import KustoServiceError
 
 from conftest import wait_for
+from test_events import read
+from test_platform import call
+from test_routing import route, routing, stream
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +96,40 @@ def test_averages_of_five_devices_land_in_a_table(registry, env, ask):
     assert [(row["ColumnName"], row["ColumnType"]) for row in columns] == [
         ("device", "string"), ("till", "datetime"), ("average", "real"), ("n", "long"),
     ]
+
+
+def test_rows_are_events_that_a_route_and_a_rule_take(registry, device, env, ca, ask, call, routing):
+    name, connection_string = device
+    registry.update_twin(name, Twin(tags={"site": "lyon"}), "*")
+    routing({
+        "endpoints": {"eventHubs": [{"name": "hot-in-lyon"}]},
+        "routes": [route("hot", "$body.site = 'lyon' AND output = 'StreamedHot'", "hot-in-lyon", "StreamingJobEvents")],
+    })
+    rule = {"when": {"kind": "row", "output": "StreamedHot"}, "severity": "critical", "actions": []}
+    assert call("PUT", "/rules/hot-row", rule)[0] == 200
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string, server_verification_cert=ca)
+
+    def alert():
+        # Until the job has read of the twin.
+        for value in (50, 95.5):
+            client.send_message(Message(f'{{"hot":{value}}}', content_type="application/json", content_encoding="utf-8"))
+        return next((alert for alert in call("GET", "/alerts")[1]["alerts"] if alert["ruleId"] == "hot-row"), None)
+
+    opened = wait_for(alert, 60)
+    client.shutdown()
+    assert (opened["deviceId"], opened["kind"], opened["severity"]) == (name, "row", "critical")
+    assert opened["title"] == f"StreamedHot of {name}"
+    assert opened["reason"].endswith(f": device {name}, hot 95.5, site lyon")
+    row = read(stream(env, "hot-in-lyon"), name, 1, starting_position="-1")[0]
+    assert json.loads(row.body_as_str()) == {"device": name, "hot": 95.5, "site": "lyon"}
+    assert row.properties == {b"job": b"hot", b"output": b"StreamedHot"}
+    assert row.system_properties[b"iothub-message-source"] == b"streamingJobEvents"
+    assert row.message_id.startswith("stream-hot-")
+    # Nothing is a table that was to be events.
+    assert ask("StreamedHot") == []
+    jobs = {job["name"]: job for job in call("GET", "/streaming/jobs")[1]["value"]}
+    assert jobs["averages"]["outputs"][0] == {"name": "StreamedAverages", "to": "table"}
+    hot = jobs["hot"]
+    assert (hot["outputs"], hot["reference"]) == ([{"name": "StreamedHot", "to": "events"}], ["sites"])
+    assert (hot["state"], hot["failure"]) == ("running", None) and hot["rows"] >= 1 and hot["watermark"]
+    assert call("DELETE", "/rules/hot-row")[0] == 204

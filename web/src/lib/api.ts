@@ -1,5 +1,5 @@
 // Calls to the platform API. Every failure becomes an ApiError whose message can be shown to a person.
-import type { Alert, Device, MaintenanceItem, Point, SecurityEvent, Signal, Twin } from "./types";
+import type { Alert, Device, MaintenanceItem, Point, SecurityEvent, Signal, StreamingJob, Twin } from "./types";
 
 export const API_BASE = "/platform/v1";
 
@@ -85,5 +85,6 @@ export const api = {
   alerts: async () => (await call<{ alerts: Alert[] }>("GET", "/alerts")).alerts,
   acknowledge: (id: string) => call<Alert>("POST", `/alerts/${encodeURIComponent(id)}/acknowledge`),
   close: (id: string) => call<Alert>("POST", `/alerts/${encodeURIComponent(id)}/close`),
+  streamingJobs: async () => (await call<{ value: StreamingJob[] }>("GET", "/streaming/jobs")).value,
   security: async () => (await call<{ events: SecurityEvent[] }>("GET", "/security")).events,
 };

@@ -48,7 +48,7 @@ export interface Alert {
   id: string;
   ruleId: string;
   deviceId: string | null;
-  kind: "anomaly" | "maintenance" | "security";
+  kind: "anomaly" | "maintenance" | "security" | "row";
   severity: "info" | "warning" | "critical";
   state: AlertState;
   title: string;
@@ -66,6 +66,22 @@ export interface SecurityEvent {
   operation: string;
   reason: string;
   count: number;
+}
+
+export interface StreamingJob {
+  name: string;
+  query: string;
+  input: string;
+  outputs: { name: string; to: "table" | "events" }[];
+  reference: string[];
+  state: "starting" | "running" | "failed";
+  failure: string | null;
+  since: string;
+  watermark: string | null;
+  events: number;
+  rows: number;
+  dropped: Record<string, number>;
+  held: { events: number; groups: number; bytes: number };
 }
 
 export interface Signal {

@@ -12,6 +12,7 @@ mod policies;
 mod provisioning;
 mod routing;
 pub(crate) mod session;
+mod streaming;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
         .merge(policies())
         .merge(routing())
         .merge(faults())
+        .merge(streaming::routes())
 }
 
 fn signing_in() -> Routes<Arc<Api>> {

@@ -8,7 +8,10 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
 use futures::FutureExt as _;
-use gantry_api::{Access, Api, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, WallClock, now};
+use gantry_api::{
+    Access, Api, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, StreamingJob, StreamingJobs,
+    WallClock, now,
+};
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
@@ -77,6 +80,12 @@ impl Containers for Nothing {
 impl History for Nothing {
     fn values(&self, _: &str, _: &str, _: Option<Timestamp>, _: usize) -> Result<Vec<Measured>, String> {
         Ok(Vec::new())
+    }
+}
+
+impl StreamingJobs for Nothing {
+    fn all(&self) -> Vec<StreamingJob> {
+        Vec::new()
     }
 }
 
@@ -179,10 +188,20 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let import_export = import_export.unwrap();
     let sessions = Arc::new(Sessions::default());
     let instances = Arc::clone(&provisioning).into();
-    let history = Arc::new(Nothing);
+    let (history, streaming) = (Arc::new(Nothing), Arc::new(Nothing));
     let dashboards = Arc::new(Dashboards::load(of_dashboards).now_or_never().unwrap().unwrap());
-    let api =
-        Api { hub, provisioning, instances, monitoring, files: None, import_export, sessions, dashboards, history };
+    let api = Api {
+        hub,
+        provisioning,
+        instances,
+        monitoring,
+        files: None,
+        import_export,
+        sessions,
+        dashboards,
+        history,
+        streaming,
+    };
     (api, logged)
 }
 

@@ -63,6 +63,8 @@ pub enum MessageSource {
     ConnectionState,
     /// A change of the twin of a device with a model, as JSON Patch.
     DigitalTwinChange,
+    /// A row that a streaming job gave. The reference has no such source: its jobs write into endpoints of their own.
+    StreamingJob,
 }
 
 impl MessageSource {
@@ -74,13 +76,14 @@ impl MessageSource {
             Self::Lifecycle => "deviceLifecycleEvents",
             Self::ConnectionState => "deviceConnectionStateEvents",
             Self::DigitalTwinChange => "digitalTwinChangeEvents",
+            Self::StreamingJob => "streamingJobEvents",
         }
     }
 
     /// Reads the value.
     pub fn parse(word: &str) -> Option<Self> {
-        use MessageSource::{ConnectionState, DigitalTwinChange, Lifecycle, Telemetry, TwinChange};
-        let all = [Telemetry, TwinChange, Lifecycle, ConnectionState, DigitalTwinChange];
+        use MessageSource::{ConnectionState, DigitalTwinChange, Lifecycle, StreamingJob, Telemetry, TwinChange};
+        let all = [Telemetry, TwinChange, Lifecycle, ConnectionState, DigitalTwinChange, StreamingJob];
         all.into_iter().find(|source| source.as_str() == word)
     }
 }

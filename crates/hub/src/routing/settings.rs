@@ -96,6 +96,8 @@ pub enum Source {
     DeviceConnectionStateEvents,
     /// Changes of twins of devices with a model, as JSON Patch.
     DigitalTwinChangeEvents,
+    /// Rows that streaming jobs give out as events; a source of ours.
+    StreamingJobEvents,
 }
 
 impl Source {
@@ -107,6 +109,7 @@ impl Source {
             MessageSource::Lifecycle => Self::DeviceLifecycleEvents,
             MessageSource::ConnectionState => Self::DeviceConnectionStateEvents,
             MessageSource::DigitalTwinChange => Self::DigitalTwinChangeEvents,
+            MessageSource::StreamingJob => Self::StreamingJobEvents,
         }
     }
 }

@@ -103,5 +103,6 @@ fn source_of(source: Source) -> MessageSource {
         Source::DeviceLifecycleEvents => MessageSource::Lifecycle,
         Source::DeviceConnectionStateEvents => MessageSource::ConnectionState,
         Source::DigitalTwinChangeEvents => MessageSource::DigitalTwinChange,
+        Source::StreamingJobEvents => MessageSource::StreamingJob,
     }
 }

@@ -17,15 +17,25 @@ const COLUMNS_MAX: usize = 500;
 /// Where values go that have no column of their own.
 const OTHER: &str = "Other";
 
-/// A row as a line of JSON: every value with the type its column should have, `{"x":["long",1]}`.
+/// A row as a line of JSON: every value but null with the type its column should have, `{"x":["long",1],"y":null}`.
 pub(super) fn line(row: &Record) -> String {
     let mut fields = Map::new();
     for (name, value) in &row.fields {
-        if let Some(ty) = kind(value) {
-            fields.insert(name.to_string(), Json::Array(vec![ty.into(), value.to_json()]));
-        }
+        let typed = kind(value).map(|ty| Json::Array(vec![ty.into(), value.to_json()]));
+        fields.insert(name.to_string(), typed.unwrap_or_default());
     }
     Json::Object(fields).to_string()
+}
+
+/// The rows of lines, without types.
+pub(super) fn records(lines: &[u8]) -> anyhow::Result<Vec<Map<String, Json>>> {
+    let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    rows.map(|line| {
+        let typed: Map<String, Json> = serde_json::from_slice(line)?;
+        let plain = |mut typed: Json| typed.get_mut(1).map(Json::take).unwrap_or_default();
+        Ok(typed.into_iter().map(|(name, value)| (name, plain(value))).collect())
+    })
+    .collect()
 }
 
 /// The type of a value's column; nothing for null, which fits all.
@@ -106,7 +116,7 @@ fn placed(lines: &[u8], mut columns: BTreeMap<String, String>) -> Result<Placed,
     for row in &rows {
         let mut fields = Map::new();
         let mut other = Map::new();
-        for (name, typed) in row {
+        for (name, typed) in row.iter().filter(|(_, typed)| !typed.is_null()) {
             let ty = typed[0].as_str().unwrap_or("dynamic");
             let value = typed[1].clone();
             let place =

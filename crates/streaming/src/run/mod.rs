@@ -157,6 +157,20 @@ impl Running {
         self.run(out)
     }
 
+    /// Exchanges the rows of reference data: instants from here on are joined with these.
+    pub fn refer(&mut self, input: &str, rows: &[Value]) -> Result<(), Failure> {
+        let inputs = &self.job.settings.inputs;
+        let found = inputs.iter().position(|known| known.name.eq_ignore_ascii_case(input));
+        let is_reference = |at: &usize| matches!(inputs[*at].kind, InputKind::Reference(_));
+        let Some(at) = found.filter(is_reference) else {
+            return Err(Failure::UnknownInput(input.to_owned()));
+        };
+        for (node, state) in self.job.plan.nodes.iter().zip(&mut self.nodes) {
+            state.refer(node, at, rows);
+        }
+        Ok(())
+    }
+
     /// How far time has come: no row with an earlier time will be given.
     pub fn watermark(&self) -> Ticks {
         let all = self.sources.iter().map(SourceState::watermark);

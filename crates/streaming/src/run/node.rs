@@ -83,6 +83,17 @@ impl NodeState {
         }
     }
 
+    /// Exchanges the rows of the reference data that is this input.
+    pub(crate) fn refer(&mut self, node: &Node, of: usize, rows: &[Value]) {
+        for (stage, state) in node.stages.iter().zip(&mut self.stages) {
+            if let (Stage::Reference { input, keys, .. }, StageState::Reference(index)) = (stage, state)
+                && *input == of
+            {
+                *index = ReferenceIndex::new(rows, keys);
+            }
+        }
+    }
+
     /// When something is due without a row that comes.
     pub(crate) fn due(&self, node: &Node) -> Option<Ticks> {
         let joins = node.stages.iter().zip(&self.stages).filter_map(|(stage, state)| match (stage, state) {

@@ -1,7 +1,7 @@
 //! Joins of streams within a bound of time, and with reference data.
 
 use crate::common::{Trial, at, json, settings};
-use gantry_streaming::{Input, Settings};
+use gantry_streaming::{Failure, Input, Job, Running, Settings};
 
 #[track_caller]
 fn check(text: &str, settings: &Settings, events: &[(&str, &str, &str)], expected: &[&str]) {
@@ -147,4 +147,26 @@ fn reference_data_has_no_time() {
         &events,
         &[r#"12:00:00 {"d":"a","id":"a","site":"north"}"#],
     );
+}
+
+#[test]
+fn reference_data_changes_while_a_job_lasts() {
+    let mut settings = settings();
+    settings.inputs = vec![Input::stream("input", 1), Input::reference("devices", Vec::new())];
+    let text = "SELECT i.d, r.site INTO output FROM input i LEFT JOIN devices r ON i.d = r.id";
+    let mut trial = Trial::new(text, &settings);
+    trial.push("input", 0, "12:00:00", r#"{"d":"a"}"#);
+    // The instant of the newest event is not over.
+    trial.running.refer("devices", &[json(r#"{"id":"a","site":"north"}"#)]).unwrap();
+    trial.push("input", 0, "12:00:01", r#"{"d":"a"}"#);
+    let saved = trial.running.save();
+    // Rows are none of what tells a job from another, and are not saved.
+    settings.inputs[1] = Input::reference("devices", vec![json(r#"{"id":"a","site":"south"}"#)]);
+    let job = Job::parse(text, &settings).unwrap();
+    trial.running = Running::restore(&job, &saved).unwrap();
+    let rows = trial.finish();
+    assert_eq!(rows, [r#"12:00:00 {"d":"a","site":"north"}"#, r#"12:00:01 {"d":"a","site":"south"}"#]);
+    for unknown in ["input", "elsewhere"] {
+        assert_eq!(trial.running.refer(unknown, &[]), Err(Failure::UnknownInput(unknown.into())));
+    }
 }
