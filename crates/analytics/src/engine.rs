@@ -10,6 +10,7 @@ use crate::chunk::Chunk;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::expression::{Outer, Program};
+use crate::models::{Features, Scores};
 use crate::operators::Flow;
 use crate::pushdown::{Need, Plan};
 
@@ -75,6 +76,14 @@ pub trait Tables: Send + Sync {
         _: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
         Err(Error::NotImplemented("externaldata".into()))
+    }
+
+    /// What a model says of rows.
+    ///
+    /// # Errors
+    /// When it cannot be run, or not with these rows.
+    fn predict(&self, _model: &[u8], _features: &Features, _: &Context) -> Result<Scores> {
+        Err(Error::NotImplemented("evaluate predict_onnx".into()))
     }
 }
 

@@ -19,6 +19,7 @@ mod functions;
 mod groups;
 pub mod ingest;
 pub mod journal;
+pub mod models;
 mod operators;
 pub mod outside;
 pub mod pushdown;

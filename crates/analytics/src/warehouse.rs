@@ -16,6 +16,7 @@ use crate::context::{Cancel, Context, Limits};
 use crate::engine::{self, Part, Table};
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, new_guid};
+use crate::models::{Models, NoModels};
 use crate::operators::Flow;
 use crate::outside::{NoOutside, Outside};
 use crate::pushdown::Need;
@@ -183,6 +184,7 @@ pub struct Warehouse {
     sources: BTreeMap<String, Arc<dyn Source>>,
     store: Arc<dyn TableStore>,
     outside: Arc<dyn Outside>,
+    models: Arc<dyn Models>,
     journal: Journal,
 }
 
@@ -194,6 +196,7 @@ impl Warehouse {
             sources: sources.into_iter().collect(),
             store: Arc::new(MemoryStore::default()),
             outside: Arc::new(NoOutside),
+            models: Arc::new(NoModels),
             journal: Journal::default(),
         }
     }
@@ -202,6 +205,17 @@ impl Warehouse {
     #[must_use]
     pub fn with_outside(self, outside: Arc<dyn Outside>) -> Warehouse {
         Warehouse { outside, ..self }
+    }
+
+    /// With what runs models.
+    #[must_use]
+    pub fn with_models(self, models: Arc<dyn Models>) -> Warehouse {
+        Warehouse { models, ..self }
+    }
+
+    /// What runs models.
+    pub(crate) fn models(&self) -> &Arc<dyn Models> {
+        &self.models
     }
 
     /// Files that texts may name.

@@ -15,11 +15,19 @@ use crate::chunk::Chunk;
 use crate::context::{Cancel, Context, Limits};
 use crate::engine::{Frame, Part, Session, Tables};
 use crate::error::{Error, Result};
+use crate::models::{Features, Scores};
 use crate::operators::Flow;
 use crate::pushdown::Need;
 use crate::store::{Snapshot, StoredTable};
 use crate::warehouse::{By, Warehouse};
 
+/// The function of the reference's library that scores rows with a model out of a table, for `invoke`: parameters and
+/// body. A stored function of this name stands before it.
+const PREDICT_ONNX_FL: (&str, &str) = (
+    "(samples:(*), models_tbl:(name:string, timestamp:datetime, model:string), model_name:string, features_cols:dynamic, pred_col:string)",
+    "{ let model = toscalar(models_tbl | where name == model_name | top 1 by timestamp desc | project model); \
+     samples | evaluate predict_onnx(model, features_cols, pred_col) }",
+);
 /// How deep views, policies and what they read may stand on each other.
 const DEPTH_MAX: usize = 16;
 
@@ -244,8 +252,10 @@ impl Catalog for World<'_> {
     }
 
     fn function(&self, _: &str, name: &str) -> Option<StoredFunction> {
-        let function = self.snapshot.definitions.functions.get(name)?;
-        Some(StoredFunction { parameters: function.parameters.clone(), body: self.with_source(&function.body) })
+        let stored = self.snapshot.definitions.functions.get(name);
+        let stored = stored.map(|function| (function.parameters.as_str(), function.body.as_str()));
+        let (parameters, body) = stored.or((name == "predict_onnx_fl").then_some(PREDICT_ONNX_FL))?;
+        Some(StoredFunction { parameters: parameters.to_owned(), body: self.with_source(body) })
     }
 
     fn resolve_open(&self, rel: &Rel) -> Option<Vec<Column>> {
@@ -329,6 +339,14 @@ impl Tables for World<'_> {
         let definition = self.snapshot.definitions.external_tables.get(table).ok_or_else(missing)?;
         self.check_access(&format!("external {table}"), table)?;
         crate::external::scan(self, table, definition, context, sink)
+    }
+
+    fn predict(&self, model: &[u8], features: &Features, context: &Context) -> Result<Scores> {
+        let is_wanted = || context.check().is_ok();
+        let scores = self.warehouse.models().predict(model, features, &is_wanted);
+        // Out of time or cancelled: that is what is wrong.
+        context.check()?;
+        scores.map_err(|why| Error::Evaluation(format!("predict_onnx(): {why}")))
     }
 
     fn scan_external_data(

@@ -21,6 +21,8 @@ mod simulate;
 mod stream;
 mod token_server;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use client::{Client, Connection};
@@ -41,6 +43,9 @@ pub struct Arrow {
     /// Writes rows as a stream of Arrow IPC.
     pub write: WriteRows,
 }
+
+/// The command of the process that runs models.
+const MODEL_WORKER: &str = "model-worker";
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -122,6 +127,12 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Check what usually goes wrong.
     Doctor,
+    /// What `serve` starts to run models: answers on its standard output.
+    #[command(hide = true, name = MODEL_WORKER)]
+    ModelWorker {
+        /// ONNX Runtime.
+        library: PathBuf,
+    },
 }
 
 /// Runs one command; `arrow` is what needs Arrow, which this crate is not built with.
@@ -129,6 +140,9 @@ enum Command {
 /// # Errors
 /// Says what failed and why.
 pub fn run(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
+    if let Command::ModelWorker { library } = &cli.command {
+        return Ok(gantry_models::work(library)?);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(dispatch(cli, arrow))
 }
@@ -142,6 +156,7 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
             let mut config = Config::load(&sources)?;
             config.bench_plain_port = overrides.bench_plain_port;
             config.flight_head = Some(arrow.flight);
+            config.model_worker = Some((std::env::current_exe()?, vec![MODEL_WORKER.into()]));
             return serve::run(config, cli.json).await;
         }
         Command::TokenServer(args) => {
@@ -153,7 +168,7 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let folder = &config.data_folder;
     let client = || Client::new(folder);
     match command {
-        Command::Serve { .. } | Command::TokenServer(_) => Ok(()),
+        Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } => Ok(()),
         Command::Device(command) => device::device(&client()?, output, command).await,
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,

@@ -11,6 +11,7 @@ use gantry_hub::DisabledTokens;
 use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
 use gantry_hub::throttle::{Edition, EditionError};
+use gantry_models::Worker;
 use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -68,6 +69,9 @@ pub struct Config {
     /// What answers Arrow Flight SQL, in a binary that has it.
     #[serde(skip)]
     pub flight_head: Option<FlightHead>,
+    /// The program that runs models, with its arguments, which the library follows; given by the binary.
+    #[serde(skip)]
+    pub model_worker: Option<(PathBuf, Vec<String>)>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart. No file can
     /// set it.
     #[serde(skip)]
@@ -347,6 +351,8 @@ pub struct FileUploadConfig {
 pub struct TablesConfig {
     /// Messages behind the files of their table that make a new file.
     pub seal_rows: std::num::NonZeroUsize,
+    /// The library ONNX Runtime, which runs models; none when empty.
+    pub onnxruntime: PathBuf,
 }
 
 /// Files outside that questions about telemetry may name.
@@ -469,6 +475,17 @@ impl Config {
         }
         config.check()?;
         Ok(config)
+    }
+
+    /// What runs models, when somebody said where the library is.
+    pub fn models(&self) -> Worker {
+        match &self.model_worker {
+            Some((program, arguments)) if !self.tables.onnxruntime.as_os_str().is_empty() => {
+                let arguments = arguments.iter().map(Into::into);
+                Worker::new(program.clone(), arguments.chain([self.tables.onnxruntime.clone().into()]).collect())
+            }
+            _ => Worker::none(),
+        }
     }
 
     /// What answers Arrow Flight SQL, if anything does.

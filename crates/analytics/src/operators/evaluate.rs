@@ -52,6 +52,7 @@ impl Session<'_> {
             "rows_near" => self.rows_near(input, arguments, frame, sink),
             "rolling_percentile" => self.rolling_percentile(schema, input, arguments, frame, sink),
             "active_users_count" => self.active_users(schema, input, arguments, frame, sink),
+            "predict_onnx" => self.predict(input, arguments, frame, sink),
             "preview" => {
                 let chunk = whole(&input.schema, self.collect(input, frame, "preview")?);
                 let rows = self.whole_number(arguments.first())?.clamp(0, chunk.rows as i64) as usize;
@@ -89,7 +90,7 @@ impl Session<'_> {
         }
     }
 
-    fn constant(&self, argument: Option<&Argument>) -> Result<Option<Value>> {
+    pub(super) fn constant(&self, argument: Option<&Argument>) -> Result<Option<Value>> {
         match argument {
             Some(Argument::Scalar(expr)) => Ok(Some(self.value(expr)?)),
             _ => Ok(None),

@@ -15,6 +15,7 @@ mod nested;
 mod over;
 mod parse;
 mod partition;
+mod predict;
 mod scan;
 pub(crate) mod sort;
 mod summarize;

@@ -182,7 +182,7 @@ impl Binder<'_> {
         let timeline = || vec![column(&time, time_ty)];
         let segment = |columns: &[(&str, Type)]| columns.iter().map(|(name, ty)| column(name, *ty)).collect::<Vec<_>>();
         let columns = match plugin.name {
-            "identity" | "rows_near" | "identity_v3" => input.columns.clone(),
+            "identity" | "rows_near" | "identity_v3" | "predict_onnx" => input.columns.clone(),
             "narrow" => segment(&[("Row", Type::Long), ("Column", Type::String), ("Value", Type::String)]),
             "autocluster" | "basket" => with(
                 segment(&[("SegmentId", Type::Long), ("Count", Type::Long), ("Percent", Type::Real)]),

@@ -77,6 +77,7 @@ impl HubTables {
         tables.extend(monitoring::tables(monitoring));
         let outside = Arc::new(Places::new(waiter, &config.external_data));
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
+        let warehouse = warehouse.with_models(Arc::new(config.models()));
         let history = Arc::new(history::OfTelemetry(telemetry));
         Self { warehouse: Arc::new(warehouse), history, events: of_log }
     }
