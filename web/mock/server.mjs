@@ -10,13 +10,14 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { brotliDecompressSync } from "node:zlib";
 import { kusto } from "./kusto.mjs";
 import { createProvisioning } from "./provisioning.mjs";
 
 export const TOKEN = "mock-token";
-export const CSP = "default-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
+export const CSP = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".ttf": "font/ttf", ".txt": "text/plain" };
 const TICK_MS = 50;
 const COOKIE = "gantry_session=mock";
 
@@ -179,13 +180,13 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
 
   async function page(request, response, url) {
     const file = join(DIST, normalize(url.pathname === "/" ? "index.html" : url.pathname));
-    try {
-      const bytes = await readFile(file);
-      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": CSP, "x-content-type-options": "nosniff" });
-      response.end(bytes);
-    } catch {
-      response.writeHead(404).end();
-    }
+    const headers = { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": CSP, "x-content-type-options": "nosniff" };
+    const plain = await readFile(file).catch(() => null);
+    const packed = plain ? null : await readFile(`${file}.br`).catch(() => null);
+    if (plain) response.writeHead(200, headers).end(plain);
+    else if (!packed) response.writeHead(404).end();
+    else if (/\bbr\b(?!;q=0)/.test(request.headers["accept-encoding"] ?? "")) response.writeHead(200, { ...headers, "content-encoding": "br" }).end(packed);
+    else response.writeHead(200, headers).end(brotliDecompressSync(packed));
   }
 
   const server = createServer((request, response) => {

@@ -40,6 +40,15 @@ const LOOKS = [
 ];
 const order = (page) => page.$$eval(".maintenance [data-device]", (rows) => rows.map((row) => row.dataset.device).join());
 
+/** Files come compressed to those who take it, and plain to the others. */
+async function packed(page) {
+  const address = new URL(await page.getAttribute("script[type=module]", "src"), base).href;
+  const ask = (coding) => page.context().request.get(address, { headers: { "accept-encoding": coding } });
+  const [small, plain] = [await ask("gzip, br"), await ask("gzip, br;q=0")];
+  assert.deepEqual([small.headers()["content-encoding"], plain.headers()["content-encoding"]], ["br", undefined]);
+  assert.equal(await small.text(), await plain.text());
+}
+
 /** What a person does on a device's page. */
 async function operate(page) {
   await page.fill("#desired", "{");
@@ -74,6 +83,7 @@ try {
   await page.waitForSelector(".fleet [data-device]");
   assert.ok(!page.url().includes("signin"), "the token is gone from the address bar");
   await page.waitForSelector(".live.connected");
+  await packed(page);
 
   await page.goto(`${base}/#/maintenance`);
   await page.waitForSelector(".maintenance [data-device]");
