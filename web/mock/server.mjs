@@ -11,6 +11,7 @@ import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync } from "node:zlib";
+import { createDashboards } from "./dashboards.mjs";
 import { kusto } from "./kusto.mjs";
 import { createProvisioning } from "./provisioning.mjs";
 
@@ -34,12 +35,13 @@ function random(seed) {
 export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
   const draw = random(7);
   const clients = new Set();
-  const motors = ["motor-1", "motor-2", "motor-3"].map((deviceId, index) => ({
+  const motors = ["motor-healthy", "motor-shifted", "motor-failing"].map((deviceId, index) => ({
     deviceId, index, points: [], urgency: [0.15, 0.12, 0.145][index], reason: "Runs as expected", lastServiced: null,
     twin: { deviceId, version: 2, tags: { hall: "north" }, properties: { desired: { load: 100, $version: 1 }, reported: { firmware: "1.4.2", load: 100, $version: 1 } } },
   }));
   const alerts = [];
   const provisioning = createProvisioning();
+  const dashboards = createDashboards();
   const security = [{ at: new Date().toISOString(), claimed: "motor-9", peer: "192.0.2.17:50122", operation: "connect", reason: "device is not registered", count: 4 }];
   let tick = 0;
   let order = "";
@@ -145,6 +147,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     }
     const [, room, id, action, ...rest] = path.split("/").map(decodeURIComponent);
     if (room === "provisioning") return answer(response, ...provisioning.answer(request.method, [id, action, ...rest], body, request.headers["if-match"]));
+    if (room === "dashboards") return answer(response, ...dashboards.answer(request.method, id, body, request.headers["if-match"]));
     if (room === "alerts") {
       const alert = alerts.find((one) => one.id === id);
       if (!alert) return refuse(response, 404, "NotFound", `There is no alert ${id}.`);
