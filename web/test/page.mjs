@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
-import { certify, enroll, provision, shooter } from "./provisioning.mjs";
-import { dashboard, query, wrongQuery } from "./query.mjs";
+import { certify, editorsOpen, enroll, provision, shooter } from "./provisioning.mjs";
+import { dashboard, editor, isOfEditor, query, wrongQuery } from "./query.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -33,6 +33,7 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
 const problems = [];
+const ofEditor = [];
 const LOOKS = [
   { name: "light", viewport: { width: 1280, height: 800 }, colorScheme: "light" },
   { name: "dark", viewport: { width: 1280, height: 800 }, colorScheme: "dark" },
@@ -76,6 +77,7 @@ try {
   page.on("console", (message) => message.type() === "error" && problems.push(`${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("request", (request) => {
+    if (isOfEditor(request.url())) ofEditor.push(request.url());
     if (!request.url().startsWith(new URL(base).origin) && !request.url().startsWith("data:")) problems.push(`external request: ${request.url()}`);
   });
 
@@ -112,19 +114,25 @@ try {
     await page.emulateMedia({ colorScheme: look.colorScheme });
     for (const view of ["fleet", "maintenance", "alerts", "dashboards", "query", "provisioning", "security", "device"]) {
       const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
+      if (view === "query" && look === LOOKS[0]) assert.deepEqual(ofEditor, [], "no other page loads the editor of questions");
       await page.goto(`${base}/#/${path}`);
       await page.waitForSelector("main h1");
+      await editorsOpen(page, look);
       if (view === "device") await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last && document.querySelector("#desired"));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(wide <= 0, `${view} overflows by ${wide} px in ${look.name}`);
       await page.screenshot({ path: join(folder, `${look.name}-${view}.png`), fullPage: view === "device" });
     }
   }
+  assert.ok(ofEditor.length > 0, "the query page loads the editor of questions");
+  await page.setViewportSize(LOOKS[2].viewport);
   await operate(page);
   const shoot = shooter(page, LOOKS, folder);
   await query(page, base, shoot);
-  await dashboard(page, base, shoot);
+  await dashboard(page, base, LOOKS[0], shoot);
   await wrongQuery(page, base, problems);
+  await editor(page, base, LOOKS[0], shoot);
+  await page.setViewportSize(LOOKS[2].viewport);
   await provision(page, base, shoot, problems);
   await enroll(page, base);
   await certify(page, base, shoot);
