@@ -76,6 +76,9 @@ function modelOf(id: string, text: string): monaco.editor.ITextModel {
 export function open(box: HTMLElement, { id, label, rows, text, changed, run }: Start) {
   const stop = styleLines(box);
   const model = modelOf(id, text);
+  const fit = (height: number) => (box.style.height = `${Math.min(Math.max(height, rows * LINE_PX), LINES_MAX * LINE_PX)}px`);
+  // Before it is there, so that it is laid out once.
+  fit(model.getLineCount() * LINE_PX);
   const editor = monaco.editor.create(box, {
     model, ariaLabel: label, automaticLayout: true, fixedOverflowWidgets: true,
     fontSize: 13, lineHeight: LINE_PX, lineNumbersMinChars: 3, lineDecorationsWidth: 4, padding: { top: 6, bottom: 6 },
@@ -83,9 +86,7 @@ export function open(box: HTMLElement, { id, label, rows, text, changed, run }: 
     links: false, scrollbar: { alwaysConsumeMouseWheel: false }, renderLineHighlight: "none", suggest: { showStatusBar: false },
   });
   box.querySelector("textarea")!.id = id;
-  const grow = () => (box.style.height = `${Math.min(Math.max(editor.getContentHeight(), rows * LINE_PX), LINES_MAX * LINE_PX)}px`);
-  editor.onDidContentSizeChange(grow);
-  grow();
+  editor.onDidContentSizeChange(({ contentHeight }) => fit(contentHeight));
   editor.onDidChangeModelContent(() => changed(model.getValue()));
   editor.addAction({ id: "gantry.run", label: "Run the question", keybindings: [monaco.KeyMod.CtrlCmd | monaco.KeyCode.Enter, monaco.KeyMod.Shift | monaco.KeyCode.Enter], contextMenuGroupId: "navigation", run });
   return {
