@@ -1,5 +1,6 @@
-// A MOCK of the Kusto endpoint over a few made tables. It knows no KQL: of a question it takes the first table that is named,
-// one `where DeviceId == …`, `summarize … by …` (which it counts), `project`, `take` and `render`, and leaves out all else.
+// A MOCK of the Kusto endpoint over a few made tables, and over those one makes. It knows no KQL: of a question it takes the
+// first table that is named, one `where DeviceId == …`, `summarize … by …` (which it counts), `project`, `take` and `render`,
+// and leaves out all else; of commands it knows the schema and `.create table`.
 const TABLES = {
   Telemetry: {
     about: "Messages of devices.",
@@ -56,14 +57,31 @@ function result(text, parameters, motors) {
   return { columns, rows: rows.slice(0, Number(/(?:take|top) (\d+)/.exec(text)?.[1] ?? 10_000)) };
 }
 
+const refused = (message) => [400, { error: { code: "General_BadRequest", message: "Request is invalid.", "@message": message } }];
+
+function create(text) {
+  const [, name, list] = /\.create table (\w+) \((.*)\)/.exec(text);
+  if (TABLES[name]) return refused(`Table '${name}' already exists`);
+  const stored = [];
+  TABLES[name] = { about: "", columns: list.split(", ").map((one) => one.split(":")), rows: () => stored, stored };
+  return shown({ columns: [["TableName", "string"]], rows: [[name]] });
+}
+
+/** Answers data: lines of JSON. */
+export function ingest(path, text) {
+  const table = TABLES[decodeURIComponent(path.split("/").at(-1))];
+  if (!table?.stored) return refused("tables of the platform cannot be written into");
+  const lines = text.split("\n").map((line) => JSON.parse(line));
+  table.stored.push(...lines.map((line) => table.columns.map(([name]) => line[name] ?? null)));
+  return shown({ columns: [["ConsumedRecordsCount", "long"]], rows: [[lines.length]] });
+}
+
 /** Answers a request: status and body. */
 export function kusto(path, body, motors) {
   const text = body?.csl ?? "";
+  if (text.startsWith(".create table")) return create(text);
   if (path === "/v1/rest/mgmt") return /schema/.test(text) ? schema() : shown({ columns: [["TableName", "string"]], rows: Object.keys(TABLES).map((name) => [name]) });
-  if (text.includes("nonsense")) {
-    const message = "Semantic error: SEM0100: 'where' operator: Failed to resolve scalar expression named 'nonsense'";
-    return [400, { error: { code: "General_BadRequest", message: "Request is invalid.", "@message": message } }];
-  }
+  if (text.includes("nonsense")) return refused("Semantic error: SEM0100: 'where' operator: Failed to resolve scalar expression named 'nonsense'");
   const { columns, rows } = result(text, body?.properties?.Parameters ?? {}, motors);
   const [, kind = null, , title = null] = /\|\s*render\s+(\w+)(\s+with \(title = "([^"]*)"\))?/.exec(text) ?? [];
   const visualization = JSON.stringify({ Visualization: kind, Title: title, XColumn: null, YColumns: null });

@@ -12,7 +12,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync } from "node:zlib";
 import { createDashboards } from "./dashboards.mjs";
-import { kusto } from "./kusto.mjs";
+import { ingest, kusto } from "./kusto.mjs";
 import { createProvisioning } from "./provisioning.mjs";
 
 export const TOKEN = "mock-token";
@@ -178,7 +178,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     for await (const chunk of request) text += chunk;
     if (!(request.headers.cookie ?? "").includes(COOKIE)) return refuse(response, 401, "Unauthorized", "Sign in first.");
     if (request.headers["x-gantry-csrf"] !== "1") return refuse(response, 403, "Forbidden", "The header x-gantry-csrf is missing.");
-    answer(response, ...kusto(url.pathname, JSON.parse(text), motors));
+    answer(response, ...(url.pathname.startsWith("/v1/rest/ingest/") ? ingest(url.pathname, text) : kusto(url.pathname, JSON.parse(text), motors)));
   }
 
   async function page(request, response, url) {

@@ -132,6 +132,46 @@ export async function editor(page, base, look, shoot) {
   }
 }
 
+/** Files become tables: a CSV a new one; then records of JSON go into the same one, and into one that takes none. */
+export async function ingest(page, base, shoot) {
+  const name = `Readings_${Date.now().toString(36)}`;
+  const file = (name, text) => page.setInputFiles("#file", { name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await page.goto(`${base}/#/query`);
+  await page.getByText("Store a file in a table").click();
+  await file("broken.csv", "a,b\n1,2,3\n");
+  await page.locator(".ingest .error", { hasText: "Record 1 has 3 fields" }).waitFor();
+  const lines = Array.from({ length: 30_000 }, (_, at) => `press-${at % 7},2024-01-01T00:00:0${at % 10}Z,${at / 2},"a ""quoted"", text",00${at}`);
+  await file("readings.csv", `Machine,At,Value,Note,Serial\n${lines.join("\n")}\n`);
+  await page.getByRole("button", { name: "Store 30000 rows" }).waitFor();
+  const type = (column) => page.getByLabel(`Type of ${column}`, { exact: true });
+  for (const [column, is] of [["Machine", "string"], ["At", "datetime"], ["Value", "real"], ["Serial", "string"]]) assert.equal(await type(column).inputValue(), is);
+  await shoot("query-ingest");
+  await page.getByLabel("Its name").fill(name);
+  await page.getByRole("button", { name: "Store 30000 rows" }).click();
+  await page.getByText("30000 of 30000 rows are stored").waitFor();
+  await rows(page, 100);
+  await page.locator(".result td", { hasText: 'a "quoted", text' }).first().waitFor();
+  await page.locator("aside summary", { hasText: name }).waitFor();
+
+  await file("more.json", '[{"Machine": "last", "At": "2024-02-01T00:00:00Z", "Value": 7}]');
+  await page.getByLabel("Table", { exact: true }).selectOption(name);
+  await page.getByRole("button", { name: "Store 1 rows" }).click();
+  await page.getByText("1 of 1 rows are stored").waitFor();
+  const count = async (expected) => {
+    await page.fill("#kql", `${name} | summarize count() by Machine`);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await rows(page, expected);
+  };
+  await count(8);
+  await file("more.json", '{"DeviceId": "x"}\n');
+  await page.getByLabel("Table", { exact: true }).selectOption("Telemetry");
+  const refused = page.waitForEvent("console", (message) => message.text().includes("status of 4"));
+  await page.getByRole("button", { name: "Store 1 rows" }).click();
+  await page.locator(".ingest .error").waitFor();
+  const message = await refused;
+  return `${message.text()} ${message.location().url}`;
+}
+
 /** A dashboard is made, filled from the query page, changed, asked with another value, and deleted. */
 export async function dashboard(page, base, wide, shoot) {
   await page.goto(`${base}/#/dashboards`);

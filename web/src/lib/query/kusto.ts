@@ -36,13 +36,16 @@ interface Frame {
   OneApiErrors?: { error: { "@message"?: string; message?: string } }[];
 }
 
-async function post(path: string, csl: string, signal?: AbortSignal, parameters?: Record<string, string>): Promise<unknown> {
+const post = (path: string, csl: string, signal?: AbortSignal, parameters?: Record<string, string>) =>
+  send(path, JSON.stringify(parameters ? { csl, properties: { Parameters: parameters } } : { csl }), {}, signal);
+
+async function send(path: string, body: string, more: Record<string, string>, signal?: AbortSignal): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(path, {
       method: "POST",
-      headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1" },
-      body: JSON.stringify(parameters ? { csl, properties: { Parameters: parameters } } : { csl }),
+      headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1", ...more },
+      body,
       credentials: "same-origin",
       signal,
     });
@@ -93,6 +96,12 @@ export async function ask(text: string, signal?: AbortSignal, parameters?: Recor
   const answer = (await post("/v1/rest/mgmt", text, signal)) as { Tables: { Columns: { ColumnName: string; ColumnType: string }[]; Rows: Cell[][] }[] };
   const table = answer.Tables[0];
   return { columns: columnsOf(table?.Columns ?? []), rows: table?.Rows ?? [], render: { kind: "", title: "", x: null, y: [] }, failure: "" };
+}
+
+/** Stores lines of JSON in a table. Lines of one id come in once, however often they are sent. */
+export async function store(database: string, table: string, lines: string, id: string, signal?: AbortSignal): Promise<void> {
+  const path = `/v1/rest/ingest/${encodeURIComponent(database)}/${encodeURIComponent(table)}?streamFormat=json`;
+  await send(path, lines, { "x-ms-client-request-id": `KPC.executeStreamingIngest;${id};0` }, signal);
 }
 
 /** A text is a command when what comes first, comments aside, is a dot. */
