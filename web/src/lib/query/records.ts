@@ -26,22 +26,37 @@ export class Csv {
 
   push(text: string): string[][] {
     const records: string[][] = [];
-    for (const letter of text) {
-      const after = this.#carriage;
-      this.#carriage = false;
+    /** Where what is not in the field yet begins. */
+    let from = 0;
+    const keep = (to: number) => (this.#field += text.slice(from, to));
+    for (let at = 0; at < text.length; at += 1) {
       if (this.#state === "quoted") {
-        if (letter === '"') this.#state = "closing";
-        else this.#field += letter;
-      } else if (letter === '"' && this.#state === "closing") {
+        const quote = text.indexOf('"', at);
+        at = quote < 0 ? text.length : quote;
+        keep(at);
+        if (quote >= 0) this.#state = "closing";
+        from = at + 1;
+        continue;
+      }
+      const letter = text[at];
+      const [after, isEnd] = [this.#carriage, letter === "\n" || letter === "\r"];
+      this.#carriage = letter === "\r";
+      if (letter === '"' && this.#state === "closing") {
         this.#field += letter;
         this.#state = "quoted";
-      } else if (letter === '"' && !this.#field) this.#state = "quoted";
-      else if (letter === this.separator) this.#next();
-      else if (letter === "\r" || (letter === "\n" && !after)) {
-        this.#carriage = letter === "\r";
-        records.push(...this.end());
-      } else if (letter !== "\n") this.#field += letter;
+      } else if (letter === '"' && from === at && !this.#field) this.#state = "quoted";
+      else if (isEnd || letter === this.separator) {
+        keep(at);
+        if (!isEnd) this.#next();
+        else if (letter === "\r" || !after) records.push(...this.end());
+      } else {
+        // What stands behind a closing quote is of the field.
+        this.#state = "bare";
+        continue;
+      }
+      from = at + 1;
     }
+    if (from < text.length) keep(text.length);
     return records;
   }
   /** What is left when there is no more. */
@@ -81,7 +96,8 @@ export function namesOf(header: string[]): string[] {
 /** The JSON of a field: what reads as a number, a truth, an object or an array is one, and an empty one is not there. */
 function jsonOf(field: string): string | null {
   if (!field) return null;
-  if (field === "true" || field === "false" || REAL.test(field)) return field;
+  // Digits and signs sort before a colon: most texts need no look at the expression.
+  if (field === "true" || field === "false" || (field < ":" && REAL.test(field))) return field;
   if (/^[[{]/.test(field))
     try {
       JSON.parse(field);
@@ -155,6 +171,8 @@ export class Types {
 }
 
 function typeOf(json: string): Type {
+  // Longer than any instant.
+  if (json.startsWith('"') && json.length > 40) return "string";
   if (TRUTH.test(json)) return "bool";
   if (LONG_NAME.test(json)) return "string";
   if (LONG.test(json)) return "long";
