@@ -1,9 +1,14 @@
 // Builds the page into dist/, from where the gantry binary embeds it.
-// No asset is inlined and no preload helper is emitted: the page runs under `default-src 'self'`.
+// No asset is inlined and no polyfill is emitted: the page runs under `default-src 'self'`.
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
+import { kustoScripts, styleElements } from "./build/editor.ts";
+import { notices } from "./build/notices.ts";
+import { packed } from "./build/packed.ts";
 
+const licences = notices();
 export default defineConfig({
-  plugins: [svelte()],
-  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  plugins: [svelte(), styleElements(), licences.page, packed()],
+  worker: { format: "es", plugins: () => [kustoScripts(), licences.worker] },
+  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 9000 },
 });

@@ -10,13 +10,15 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { kusto } from "./kusto.mjs";
+import { brotliDecompressSync } from "node:zlib";
+import { createDashboards } from "./dashboards.mjs";
+import { ingest, kusto } from "./kusto.mjs";
 import { createProvisioning } from "./provisioning.mjs";
 
 export const TOKEN = "mock-token";
-export const CSP = "default-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
+export const CSP = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".ttf": "font/ttf", ".txt": "text/plain" };
 const TICK_MS = 50;
 const COOKIE = "gantry_session=mock";
 
@@ -33,12 +35,13 @@ function random(seed) {
 export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
   const draw = random(7);
   const clients = new Set();
-  const motors = ["motor-1", "motor-2", "motor-3"].map((deviceId, index) => ({
+  const motors = ["motor-healthy", "motor-shifted", "motor-failing"].map((deviceId, index) => ({
     deviceId, index, points: [], urgency: [0.15, 0.12, 0.145][index], reason: "Runs as expected", lastServiced: null,
     twin: { deviceId, version: 2, tags: { hall: "north" }, properties: { desired: { load: 100, $version: 1 }, reported: { firmware: "1.4.2", load: 100, $version: 1 } } },
   }));
   const alerts = [];
   const provisioning = createProvisioning();
+  const dashboards = createDashboards();
   const security = [{ at: new Date().toISOString(), claimed: "motor-9", peer: "192.0.2.17:50122", operation: "connect", reason: "device is not registered", count: 4 }];
   let tick = 0;
   let order = "";
@@ -152,6 +155,7 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     }
     const [, room, id, action, ...rest] = path.split("/").map(decodeURIComponent);
     if (room === "provisioning") return answer(response, ...provisioning.answer(request.method, [id, action, ...rest], body, request.headers["if-match"]));
+    if (room === "dashboards") return answer(response, ...dashboards.answer(request.method, id, body, request.headers["if-match"]));
     if (room === "alerts") {
       const alert = alerts.find((one) => one.id === id);
       if (!alert) return refuse(response, 404, "NotFound", `There is no alert ${id}.`);
@@ -182,18 +186,18 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     for await (const chunk of request) text += chunk;
     if (!(request.headers.cookie ?? "").includes(COOKIE)) return refuse(response, 401, "Unauthorized", "Sign in first.");
     if (request.headers["x-gantry-csrf"] !== "1") return refuse(response, 403, "Forbidden", "The header x-gantry-csrf is missing.");
-    answer(response, ...kusto(url.pathname, JSON.parse(text), motors));
+    answer(response, ...(url.pathname.startsWith("/v1/rest/ingest/") ? ingest(url.pathname, text) : kusto(url.pathname, JSON.parse(text), motors)));
   }
 
   async function page(request, response, url) {
     const file = join(DIST, normalize(url.pathname === "/" ? "index.html" : url.pathname));
-    try {
-      const bytes = await readFile(file);
-      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": CSP, "x-content-type-options": "nosniff" });
-      response.end(bytes);
-    } catch {
-      response.writeHead(404).end();
-    }
+    const headers = { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": CSP, "x-content-type-options": "nosniff" };
+    const plain = await readFile(file).catch(() => null);
+    const packed = plain ? null : await readFile(`${file}.br`).catch(() => null);
+    if (plain) response.writeHead(200, headers).end(plain);
+    else if (!packed) response.writeHead(404).end();
+    else if (/\bbr\b(?!;q=0)/.test(request.headers["accept-encoding"] ?? "")) response.writeHead(200, { ...headers, "content-encoding": "br" }).end(packed);
+    else response.writeHead(200, headers).end(brotliDecompressSync(packed));
   }
 
   const server = createServer((request, response) => {

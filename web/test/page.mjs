@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
-import { certify, enroll, provision, shooter } from "./provisioning.mjs";
-import { dashboard, query, wrongQuery } from "./query.mjs";
+import { certify, editorsOpen, enroll, provision, shooter } from "./provisioning.mjs";
+import { dashboard, editor, ingest, isOfEditor, query, wrongQuery } from "./query.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
 const folder = positionals[0] ?? "screenshots";
@@ -33,12 +33,22 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
 const problems = [];
+const ofEditor = [];
 const LOOKS = [
   { name: "light", viewport: { width: 1280, height: 800 }, colorScheme: "light" },
   { name: "dark", viewport: { width: 1280, height: 800 }, colorScheme: "dark" },
   { name: "phone", viewport: { width: 360, height: 740 }, colorScheme: "light" },
 ];
 const order = (page) => page.$$eval(".maintenance [data-device]", (rows) => rows.map((row) => row.dataset.device).join());
+
+/** Files come compressed to those who take it, and plain to the others. */
+async function packed(page) {
+  const address = new URL(await page.getAttribute("script[type=module]", "src"), base).href;
+  const ask = (coding) => page.context().request.get(address, { headers: { "accept-encoding": coding } });
+  const [small, plain] = [await ask("gzip, br"), await ask("gzip, br;q=0")];
+  assert.deepEqual([small.headers()["content-encoding"], plain.headers()["content-encoding"]], ["br", undefined]);
+  assert.equal(await small.text(), await plain.text());
+}
 
 /** What a person does on a device's page. */
 async function operate(page) {
@@ -67,6 +77,7 @@ try {
   page.on("console", (message) => message.type() === "error" && problems.push(`${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("request", (request) => {
+    if (isOfEditor(request.url())) ofEditor.push(request.url());
     if (!request.url().startsWith(new URL(base).origin) && !request.url().startsWith("data:")) problems.push(`external request: ${request.url()}`);
   });
 
@@ -74,6 +85,7 @@ try {
   await page.waitForSelector(".fleet [data-device]");
   assert.ok(!page.url().includes("signin"), "the token is gone from the address bar");
   await page.waitForSelector(".live.connected");
+  await packed(page);
 
   await page.goto(`${base}/#/maintenance`);
   await page.waitForSelector(".maintenance [data-device]");
@@ -102,20 +114,27 @@ try {
     await page.emulateMedia({ colorScheme: look.colorScheme });
     for (const view of ["fleet", "maintenance", "alerts", "dashboards", "query", "streaming", "provisioning", "security", "device"]) {
       const path = view === "fleet" ? "" : view === "device" ? `device/${encodeURIComponent(first)}` : view;
+      if (view === "query" && look === LOOKS[0]) assert.deepEqual(ofEditor, [], "no other page loads the editor of questions");
       await page.goto(`${base}/#/${path}`);
       await page.waitForSelector("main h1");
       if (view === "streaming") await page.locator(".job", { hasText: "averages" }).getByText("running").waitFor();
+      await editorsOpen(page, look);
       if (view === "device") await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last && document.querySelector("#desired"));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(wide <= 0, `${view} overflows by ${wide} px in ${look.name}`);
       await page.screenshot({ path: join(folder, `${look.name}-${view}.png`), fullPage: view === "device" });
     }
   }
+  assert.ok(ofEditor.length > 0, "the query page loads the editor of questions");
+  await page.setViewportSize(LOOKS[2].viewport);
   await operate(page);
   const shoot = shooter(page, LOOKS, folder);
   await query(page, base, shoot);
-  await dashboard(page, base, shoot);
+  await dashboard(page, base, LOOKS[0], shoot);
   await wrongQuery(page, base, problems);
+  problems.splice(problems.indexOf(await ingest(page, base, shoot)), 1);
+  await editor(page, base, LOOKS[0], shoot);
+  await page.setViewportSize(LOOKS[2].viewport);
   await provision(page, base, shoot, problems);
   await enroll(page, base);
   await certify(page, base, shoot);

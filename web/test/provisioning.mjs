@@ -146,11 +146,18 @@ export async function certify(page, base, shoot) {
   }
 }
 
+/** Waits until the editors of a wide window are there, and have their colours. */
+export async function editorsOpen(page, look) {
+  if (look.viewport.width <= 700) return;
+  await page.waitForFunction(() => [...document.querySelectorAll(".editor")].every((box) => box.querySelector('.view-lines span[class*=" "]')));
+}
+
 /** Pictures of one state in every look, each as wide as its window. */
 export const shooter = (page, looks, folder) => async (name) => {
   for (const look of looks) {
     await page.setViewportSize(look.viewport);
     await page.emulateMedia({ colorScheme: look.colorScheme });
+    await editorsOpen(page, look);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     assert.ok(wide <= 0, `${name} overflows by ${wide} px in ${look.name}`);
     await page.screenshot({ path: join(folder, `${look.name}-${name}.png`), fullPage: true });

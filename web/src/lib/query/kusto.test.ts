@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { withParameters } from "../dashboards";
-import { bars, fromAddress, isCommand, lines, nameInQuery, read, toAddress, toCsv, type Cell, type Result } from "./kusto";
+import { bars, fromAddress, isCommand, lines, nameInQuery, read, statementAt, statements, toAddress, toCsv, type Cell, type Result } from "./kusto";
 
 const result = (columns: [string, string][], rows: Cell[][], render: Partial<Result["render"]> = {}): Result => ({
   columns: columns.map(([name, type]) => ({ name, type })), rows, render: { kind: "", title: "", x: null, y: [], ...render }, failure: "",
@@ -31,6 +31,26 @@ describe("texts", () => {
   });
   it("become CSV that others read", () => {
     expect(toCsv(result([["a", "string"], ["b", "dynamic"]], [['x"y', { c: 1 }], ["", null]]))).toBe('a,b\r\n"x""y","{""c"":1}"\r\n,\r\n');
+  });
+});
+
+describe("statements", () => {
+  const texts = (text: string) => statements(text).map((one) => one.text);
+  it("have blank lines between them", () => {
+    expect(texts("T\n| take 1\n\nU")).toEqual(["T\n| take 1", "U"]);
+    expect(texts("T\r\n| take 1\r\n \t\r\n\r\nU\r\n")).toEqual(["T\r\n| take 1", "U"]);
+    expect(texts("\n\n  T  \n")).toEqual(["T"]);
+    expect(texts(" \n\n")).toEqual([]);
+  });
+  it("keep the blank lines of a string of several lines", () => {
+    for (const fence of ["```", "~~~"]) expect(texts(`print ${fence}a\n\nb${fence}\n\nT`)).toEqual([`print ${fence}a\n\nb${fence}`, "T"]);
+    expect(texts("print ```a``` // on one line\n\nT")).toEqual(["print ```a``` // on one line", "T"]);
+  });
+  it("are the one at the cursor, or before it, or the first", () => {
+    const text = "\nT\n| take 1\n\n\nU";
+    const asked = [...Array(text.length + 1).keys()].map((at) => statementAt(text, at)[0]);
+    expect(asked.join("")).toBe("T".repeat(14) + "UU");
+    expect(statementAt("", 0)).toBe("");
   });
 });
 

@@ -1,4 +1,5 @@
 // Questions in KQL to the Kusto endpoint, with the session of the page.
+import type { showSchema } from "@kusto/monaco-kusto";
 import { ApiError, signedOutNow, wordsForStatus } from "../api";
 
 export type Cell = string | number | boolean | null | object;
@@ -35,13 +36,16 @@ interface Frame {
   OneApiErrors?: { error: { "@message"?: string; message?: string } }[];
 }
 
-async function post(path: string, csl: string, signal?: AbortSignal, parameters?: Record<string, string>): Promise<unknown> {
+const post = (path: string, csl: string, signal?: AbortSignal, parameters?: Record<string, string>) =>
+  send(path, JSON.stringify(parameters ? { csl, properties: { Parameters: parameters } } : { csl }), {}, signal);
+
+async function send(path: string, body: string, more: Record<string, string>, signal?: AbortSignal): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(path, {
       method: "POST",
-      headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1" },
-      body: JSON.stringify(parameters ? { csl, properties: { Parameters: parameters } } : { csl }),
+      headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1", ...more },
+      body,
       credentials: "same-origin",
       signal,
     });
@@ -94,24 +98,57 @@ export async function ask(text: string, signal?: AbortSignal, parameters?: Recor
   return { columns: columnsOf(table?.Columns ?? []), rows: table?.Rows ?? [], render: { kind: "", title: "", x: null, y: [] }, failure: "" };
 }
 
+/** Stores lines of JSON in a table. Lines of one id come in once, however often they are sent. */
+export async function store(database: string, table: string, lines: string, id: string, signal?: AbortSignal): Promise<void> {
+  const path = `/v1/rest/ingest/${encodeURIComponent(database)}/${encodeURIComponent(table)}?streamFormat=json`;
+  await send(path, lines, { "x-ms-client-request-id": `KPC.executeStreamingIngest;${id};0` }, signal);
+}
+
 /** A text is a command when what comes first, comments aside, is a dot. */
 export function isCommand(text: string): boolean {
   return text.replace(/^(\s|\/\/[^\n]*(\n|$))*/, "").startsWith(".");
 }
 
-/** The tables and their columns. */
-export async function schema(): Promise<TableSchema[]> {
+/** What the database holds: its tables, and all of it as the language service of the editor reads it. */
+export interface Database {
+  tables: TableSchema[];
+  schema: showSchema.Result;
+}
+export async function database(): Promise<Database> {
   const answer = (await post("/v1/rest/mgmt", ".show database schema as json")) as { Tables: { Rows: [string][] }[] };
-  const text = answer.Tables[0]?.Rows[0]?.[0];
-  type Listed = { Name: string; DocString?: string; OrderedColumns: { Name: string; CslType: string }[] };
-  const databases = text ? (JSON.parse(text) as { Databases: Record<string, { Tables: Record<string, Listed> }> }).Databases : {};
-  return Object.values(databases).flatMap((database) =>
-    Object.values(database.Tables).map((table) => ({
+  const schema = JSON.parse(answer.Tables[0]?.Rows[0]?.[0] ?? '{"Databases":{}}') as showSchema.Result;
+  const tables = Object.values(schema.Databases).flatMap((one) =>
+    Object.values(one.Tables).map((table) => ({
       name: table.Name,
       about: table.DocString ?? "",
       columns: table.OrderedColumns.map((column) => ({ name: column.Name, type: column.CslType })),
     })),
   );
+  return { tables, schema };
+}
+
+/** The statements of a text and where they begin: blank lines are between them, except within a string of several lines. */
+export function statements(text: string): { start: number; text: string }[] {
+  const found: { start: number; text: string }[] = [];
+  let [start, at, within] = [-1, 0, false];
+  const end = () => {
+    if (start >= 0) found.push({ start, text: text.slice(start, at).trim() });
+    start = -1;
+  };
+  for (const line of text.split("\n")) {
+    if (!line.trim() && !within) end();
+    else if (start < 0) start = at;
+    if ((line.match(/```|~~~/g) ?? []).length % 2) within = !within;
+    at += line.length + 1;
+  }
+  end();
+  return found;
+}
+
+/** The statement at a place of a text: the one that stands there or before it, or else the first. */
+export function statementAt(text: string, at: number): string {
+  const all = statements(text);
+  return (all.findLast(({ start }) => start <= at) ?? all[0])?.text ?? "";
 }
 
 /** A name as it stands in a query: as it is, or quoted. */
