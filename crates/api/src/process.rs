@@ -10,7 +10,8 @@ fn row(method: Option<Method>, path: &str, id: &'static str, access: Access, abo
 
 /// Whether the process is there.
 pub fn health() -> Operation {
-    row(Some(Method::GET), "/healthz", "Process_Health", Access::Anyone, "200 while the process runs.")
+    let about = "200 while the process runs; a line for what does not work meanwhile.";
+    row(Some(Method::GET), "/healthz", "Process_Health", Access::Anyone, about)
 }
 
 /// Whether it takes work.

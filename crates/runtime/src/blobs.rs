@@ -133,14 +133,17 @@ impl StorageAccount {
     /// # Errors
     /// When the address cannot be used.
     pub fn container(&self, name: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
-        let store = MicrosoftAzureBuilder::new()
+        Ok(Arc::new(self.builder(name).build()?))
+    }
+
+    /// The same, for who wants to say more.
+    pub fn builder(&self, container: &str) -> MicrosoftAzureBuilder {
+        MicrosoftAzureBuilder::new()
             .with_account(&self.name)
             .with_access_key(&self.key)
             .with_endpoint(self.endpoint.clone())
             .with_allow_http(self.endpoint.starts_with("http://"))
-            .with_container_name(name)
-            .build()?;
-        Ok(Arc::new(store))
+            .with_container_name(container)
     }
 }
 

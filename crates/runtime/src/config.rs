@@ -353,6 +353,41 @@ pub struct TablesConfig {
     pub seal_rows: std::num::NonZeroUsize,
     /// The library ONNX Runtime, which runs models; none when empty.
     pub onnxruntime: PathBuf,
+    /// Where files go that are not hot any more.
+    pub cold: ColdConfig,
+}
+
+/// Where files of tables go that are past the hot span of their table.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColdConfig {
+    /// `file:///folder`, `s3://bucket/prefix`, `azure://container/prefix`; empty: nowhere.
+    pub place: String,
+    /// Hot span of tables without a caching policy, in days.
+    pub hot_days: u32,
+    /// Cold data kept in the data folder for the next question, in MiB.
+    pub cache_mib: u64,
+    /// File with the secret access key, or the connection string.
+    pub secret_file: PathBuf,
+    /// Authorities to trust beside the system's.
+    pub ca_file: PathBuf,
+    /// Address of a store that is not Amazon's.
+    pub s3_endpoint: String,
+    /// Region.
+    pub s3_region: String,
+    /// Who we are.
+    pub s3_access_key_id: String,
+    /// And the proof.
+    pub s3_secret_access_key: String,
+    /// Connection string of the account.
+    pub azure_connection_string: String,
+}
+
+impl std::fmt::Debug for ColdConfig {
+    /// Without keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ColdConfig").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 /// Files outside that questions about telemetry may name.
@@ -557,6 +592,7 @@ impl Config {
         self.file_notifications.queue().check("file_notifications")?;
         self.token_server.check()?;
         self.streaming.check()?;
+        crate::tables::cold::check(&self.tables.cold)?;
         let Memory { tail_mib, pending_mib, points_max, .. } = self.memory;
         ensure!((1..=65_536).contains(&tail_mib), "memory.tail_mib must be 1 to 65536");
         ensure!((1..=31).contains(&pending_mib), "memory.pending_mib must be 1 to 31");
@@ -670,6 +706,8 @@ mod tests {
             ),
             ("[streaming.jobs.a]\nqueri = \"SELECT x FROM input\"\n", "queri"),
             ("[streaming]\njob = 1\n", "unknown key `streaming.job`"),
+            ("[tables.cold]\nplace = \"ftp://x\"\n", "tables.cold.place: it is not as"),
+            ("[tables.cold]\nhot_days = 40000\n", "tables.cold.hot_days must be 0 to 36500"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");

@@ -60,6 +60,7 @@ struct Shared {
     gateway: Gateway,
     amqp: Amqp,
     metrics: PrometheusHandle,
+    warehouse: Arc<Warehouse>,
 }
 
 impl Https {
@@ -79,12 +80,12 @@ impl Https {
         metrics: PrometheusHandle,
     ) -> Self {
         let Tables { warehouse, queues, flight } = tables;
-        let shared = Arc::new(Shared { gateway, amqp, metrics });
+        let shared = Arc::new(Shared { gateway, amqp, metrics, warehouse: Arc::clone(&warehouse) });
         let own = Routes::new()
             .on(process::hub_socket(), upgrade)
             .on(process::stream_socket(), upgrade)
             .on(process::bridge(), bridge_end)
-            .on(process::health(), || async { "ok\n" })
+            .on(process::health(), health)
             .on(process::ready(), || async { "ready\n" })
             .on(process::metrics(), render_metrics)
             .with_state(shared);
@@ -104,6 +105,14 @@ impl Https {
 /// A call for a router that reads its own requests.
 async fn call(State(router): State<Router>, request: axum::extract::Request) -> Response {
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// The process runs. What does not work meanwhile has a line of its own, without names: anybody may ask.
+async fn health(State(shared): State<Arc<Shared>>) -> &'static str {
+    match shared.warehouse.store().cold_place().and_then(|place| place.trouble) {
+        Some(_) => "ok\ntables: the cold storage does not do what it is asked; files stay in the data folder\n",
+        None => "ok\n",
+    }
 }
 
 async fn render_metrics(State(shared): State<Arc<Shared>>) -> Response {

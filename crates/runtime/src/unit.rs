@@ -198,6 +198,7 @@ impl Unit {
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         tasks.spawn(tables.upkeep());
+        tasks.spawn(tables.cooling());
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
         let postgres = Postgres::new(Arc::clone(&api), Arc::clone(&warehouse));
@@ -223,7 +224,10 @@ impl Unit {
         let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
         let folder = self.config.data_folder.join("tables");
-        let kept = gantry_tables::Folder::open(&folder).with_context(|| format!("opening {}", folder.display()))?;
+        let cold = crate::tables::cold::open(&self.config.tables.cold, &self.config.hub.name);
+        let cold = cold.context("[tables.cold]")?;
+        let kept = gantry_tables::Folder::open_with(&folder, cold);
+        let kept = kept.with_context(|| format!("opening {}", folder.display()))?;
         Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept), &self.config))
     }
 

@@ -7,8 +7,10 @@ use gantry_analytics::store::{Definitions, Extent, Snapshot, Span};
 use gantry_kql::value::{DateTime, TimeSpan, Type, Value};
 use serde::{Deserialize, Serialize};
 
-/// What a catalogue of this version of the format says.
-const FORMAT: u32 = 1;
+/// What a catalogue of this version of the format says: with extents elsewhere, which version 1 does not know.
+const FORMAT: u32 = 2;
+/// What it says as long as everything is in the folder: versions before can read it.
+const FORMAT_WITHOUT_COLD: u32 = 1;
 
 /// A snapshot as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ const FORMAT: u32 = 1;
 pub struct Catalog {
     format: u32,
     version: u64,
+    /// What the names of our objects in a cold storage begin with; drawn once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     definitions: Definitions,
     cursors: BTreeMap<u64, Vec<u64>>,
     extents: BTreeMap<u64, Vec<Entry>>,
@@ -27,6 +32,9 @@ pub struct Catalog {
 pub struct Entry {
     /// Its id: the name of its file.
     pub id: String,
+    /// Where its file is in the cold storage; here without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<String>,
     rows: u64,
     bytes: u64,
     created: i64,
@@ -69,9 +77,10 @@ fn value(end: End, ty: Type) -> Option<Value> {
 
 impl Catalog {
     /// Of a snapshot.
-    pub fn of(snapshot: &Snapshot) -> Catalog {
+    pub fn of(snapshot: &Snapshot, owner: Option<&str>) -> Catalog {
         let entry = |extent: &Arc<Extent>| Entry {
             id: extent.id.clone(),
+            cold: extent.cold.clone(),
             rows: extent.rows,
             bytes: extent.bytes,
             created: extent.created,
@@ -84,8 +93,9 @@ impl Catalog {
                 .collect(),
         };
         Catalog {
-            format: FORMAT,
+            format: if owner.is_some() { FORMAT } else { FORMAT_WITHOUT_COLD },
             version: snapshot.version,
+            owner: owner.map(str::to_owned),
             definitions: snapshot.definitions.clone(),
             cursors: snapshot.cursors.clone(),
             extents: snapshot.extents.iter().map(|(table, all)| (*table, all.iter().map(entry).collect())).collect(),
@@ -100,8 +110,8 @@ impl Catalog {
         self,
         mut kept: impl FnMut(&Entry) -> Result<Box<dyn std::any::Any + Send + Sync>, String>,
     ) -> Result<Snapshot, String> {
-        if self.format != FORMAT {
-            return Err(format!("its format is {}, this version reads {FORMAT}", self.format));
+        if ![FORMAT_WITHOUT_COLD, FORMAT].contains(&self.format) {
+            return Err(format!("its format is {}, this version reads up to {FORMAT}", self.format));
         }
         let mut extents = BTreeMap::new();
         for (table, entries) in self.extents {
@@ -125,6 +135,7 @@ impl Catalog {
                     tags: entry.tags,
                     columns,
                     spans,
+                    cold: entry.cold,
                     kept,
                 }));
             }

@@ -1,5 +1,7 @@
 //! The folder of tables.
 
+mod cool;
+
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -8,39 +10,81 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gantry_analytics::pushdown::Range;
-use gantry_analytics::store::{Extent, Rows, Snapshot, TableStore};
+use gantry_analytics::store::{ColdPlace, Extent, Rows, Snapshot, TableStore};
 use gantry_analytics::{Chunk, Context, Error, Flow, Result};
 use gantry_kql::value::Type;
 
 use crate::catalog::Catalog;
+use crate::cold::{Cold, ColdStore, Object};
 use crate::read::Reader;
 
 const CATALOG: &str = "catalog.json";
 const CATALOG_NEW: &str = "catalog.json.new";
 const LOCK: &str = "lock";
+/// What was read of the cold storage.
+const NEAR: &str = "near";
+/// A file on its way from one place of the cold storage to another.
+const MOVING: &str = "moving.tmp";
 
 /// Tables in a folder. It is open once at a time: who had it twice would write each catalogue over the other's.
-#[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    cold: Option<Arc<Cold>>,
+    /// What the names of our objects in the cold storage begin with, if there ever was one.
+    owner: Option<String>,
     newest: Mutex<Arc<Snapshot>>,
     /// One change at a time; readers of the newest snapshot do not wait for it.
     changing: Mutex<()>,
+    /// One move of extents at a time.
+    cooling: Mutex<()>,
     /// Locked while the folder is open.
     _lock: File,
 }
 
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Folder").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// The file of an extent. It goes when nobody knows of the extent any more: no catalogue, no query that still reads it.
 struct FileOf {
-    path: PathBuf,
+    place: PlaceOf,
     is_in_catalog: AtomicBool,
+}
+
+enum PlaceOf {
+    Here(PathBuf),
+    There {
+        object: String,
+        /// None when the configuration has no cold storage any more.
+        cold: Option<Arc<Cold>>,
+        /// Who brings parts of it: others who need the same ones wait.
+        bringing: Mutex<()>,
+    },
+}
+
+impl FileOf {
+    fn here(path: PathBuf, is_in_catalog: bool) -> FileOf {
+        FileOf { place: PlaceOf::Here(path), is_in_catalog: AtomicBool::new(is_in_catalog) }
+    }
+
+    fn there(object: String, cold: Option<Arc<Cold>>, is_in_catalog: bool) -> FileOf {
+        let place = PlaceOf::There { object, cold, bringing: Mutex::default() };
+        FileOf { place, is_in_catalog: AtomicBool::new(is_in_catalog) }
+    }
 }
 
 impl Drop for FileOf {
     fn drop(&mut self) {
-        if !self.is_in_catalog.load(Ordering::Acquire) {
-            // What cannot be deleted now is deleted when the folder is opened.
-            let _ = fs::remove_file(&self.path);
+        if self.is_in_catalog.load(Ordering::Acquire) {
+            return;
+        }
+        // What cannot be deleted now is deleted when the folder is opened.
+        match &mut self.place {
+            PlaceOf::Here(path) => drop(fs::remove_file(path)),
+            PlaceOf::There { object, cold: Some(cold), .. } => cold.discard(std::mem::take(object)),
+            PlaceOf::There { cold: None, .. } => {}
         }
     }
 }
@@ -51,6 +95,15 @@ impl Folder {
     /// # Errors
     /// When it is open already, cannot be read, or its catalogue is wrong or names a file that is not there.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Folder> {
+        Folder::open_with(path, None)
+    }
+
+    /// Opens a folder whose extents go to a cold storage when they are not hot any more ([`cool`](Self::cool)). The
+    /// storage is not asked: the folder opens while it does not answer.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl Into<PathBuf>, cold: Option<ColdStore>) -> io::Result<Folder> {
         let path = path.into();
         fs::create_dir_all(&path)?;
         let lock = File::create(path.join(LOCK))?;
@@ -58,28 +111,44 @@ impl Folder {
             TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "the folder is open already"),
             TryLockError::Error(error) => error,
         })?;
-        let snapshot = match fs::read(path.join(CATALOG)) {
-            Ok(text) => read_catalog(&path, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Snapshot::default(),
+        let catalog = match fs::read(path.join(CATALOG)) {
+            Ok(text) => Some(parse_catalog(&path, &text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let named: HashSet<String> =
-            snapshot.extents.values().flat_map(|extents| extents.iter()).map(|extent| file_name(&extent.id)).collect();
+        let known = catalog.as_ref().and_then(|catalog| catalog.owner.clone());
+        let owner = known.clone().or_else(|| cold.is_some().then(new_owner));
+        let cold = match (cold, &owner) {
+            (Some(cold), Some(owner)) => Some(Arc::new(Cold::new(cold, owner.clone(), path.join(NEAR))?)),
+            _ => None,
+        };
+        let snapshot = match catalog {
+            Some(catalog) => read_catalog(&path, catalog, cold.as_ref())?,
+            None => Snapshot::default(),
+        };
+        let here = snapshot.extents.values().flat_map(|extents| extents.iter()).filter(|extent| extent.cold.is_none());
+        let named: HashSet<String> = here.map(|extent| file_name(&extent.id)).collect();
         for entry in fs::read_dir(&path)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if name == CATALOG_NEW || (name.ends_with(".parquet") && !named.contains(name)) {
+            if name == CATALOG_NEW || name == MOVING || (name.ends_with(".parquet") && !named.contains(name)) {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(Folder { path, newest: Mutex::new(Arc::new(snapshot)), changing: Mutex::default(), _lock: lock })
+        let (newest, changing, cooling) = (Mutex::new(Arc::new(snapshot)), Mutex::default(), Mutex::default());
+        let folder = Folder { path, cold, owner, newest, changing, cooling, _lock: lock };
+        if folder.owner != known {
+            // Before the first object is written: what a crash leaves behind is known by this name.
+            folder.write_catalog(&folder.snapshot())?;
+        }
+        Ok(folder)
     }
 
     fn write_catalog(&self, snapshot: &Snapshot) -> io::Result<()> {
         let new = self.path.join(CATALOG_NEW);
         let mut file = BufWriter::new(File::create(&new)?);
-        serde_json::to_writer(&mut file, &Catalog::of(snapshot))?;
+        serde_json::to_writer(&mut file, &Catalog::of(snapshot, self.owner.as_deref()))?;
         file.flush()?;
         file.get_ref().sync_all()?;
         fs::rename(&new, self.path.join(CATALOG))?;
@@ -95,23 +164,46 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn read_catalog(path: &Path, text: &[u8]) -> io::Result<Snapshot> {
-    let wrong = |reason: String| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.join(CATALOG).display()))
-    };
-    let catalog: Catalog = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+/// What the names of a folder's objects begin with.
+fn new_owner() -> String {
+    let mut name = uuid::Uuid::new_v4().simple().to_string();
+    name.truncate(8);
+    name
+}
+
+fn wrong(path: &Path, reason: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.join(CATALOG).display()))
+}
+
+fn parse_catalog(path: &Path, text: &[u8]) -> io::Result<Catalog> {
+    let catalog: Catalog = serde_json::from_slice(text).map_err(|error| wrong(path, error))?;
+    match &catalog.owner {
+        Some(owner) if owner.len() != 8 || !owner.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Err(wrong(path, format!("`{owner}` is no name of an owner")))
+        }
+        _ => Ok(catalog),
+    }
+}
+
+fn read_catalog(path: &Path, catalog: Catalog, cold: Option<&Arc<Cold>>) -> io::Result<Snapshot> {
     let snapshot = catalog.snapshot(|entry| {
         // The name of a file, and nothing that leads elsewhere.
         if uuid::Uuid::try_parse(&entry.id).is_err() {
             return Err(format!("`{}` is no id of an extent", entry.id));
         }
+        if let Some(object) = &entry.cold {
+            if let Some(cold) = cold {
+                cold.know(object);
+            }
+            return Ok(Box::new(FileOf::there(object.clone(), cold.cloned(), true)));
+        }
         let file = path.join(file_name(&entry.id));
         if !file.is_file() {
             return Err(format!("it names {}, which is not there", file.display()));
         }
-        Ok(Box::new(FileOf { path: file, is_in_catalog: AtomicBool::new(true) }))
+        Ok(Box::new(FileOf::here(file, true)))
     });
-    snapshot.map_err(wrong)
+    snapshot.map_err(|reason| wrong(path, reason))
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Error {
@@ -131,9 +223,9 @@ impl TableStore for Folder {
         let id = uuid::Uuid::new_v4().to_string();
         let path = self.path.join(file_name(&id));
         // From here on the file goes with the extent, also when writing fails.
-        let kept = FileOf { path, is_in_catalog: AtomicBool::new(false) };
+        let kept = FileOf::here(path.clone(), false);
         let write = || -> std::result::Result<_, Box<dyn std::error::Error>> {
-            let mut file = BufWriter::new(File::create(&kept.path)?);
+            let mut file = BufWriter::new(File::create(&path)?);
             let spans = crate::write::write(rows, &mut file)?;
             file.flush()?;
             file.get_ref().sync_all()?;
@@ -149,6 +241,7 @@ impl TableStore for Folder {
             tags: rows.tags.clone(),
             columns: rows.columns.to_vec(),
             spans,
+            cold: None,
             kept: Box::new(kept),
         }))
     }
@@ -186,8 +279,34 @@ impl TableStore for Folder {
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
         let file = file_of(extent).ok_or_else(|| failed(&extent.id, &"it is not of this folder"))?;
-        let file = File::open(&file.path).map_err(|error| failed(&extent.id, &error))?;
-        Reader { name: &extent.id, file, written: &extent.columns }.read(columns, ranges, context, sink)
+        match &file.place {
+            PlaceOf::Here(path) => {
+                let file = File::open(path).map_err(|error| failed(&extent.id, &error))?;
+                let reader = Reader { name: &extent.id, file, written: &extent.columns, bring: &|_| Ok(()) };
+                reader.read(columns, ranges, context, sink)
+            }
+            PlaceOf::There { object, cold: None, .. } => {
+                Err(failed(object, &"it is in a cold storage, and the configuration has none any more (`tables.cold`)"))
+            }
+            PlaceOf::There { object, cold: Some(cold), bringing } => {
+                let file = Object::new(Arc::clone(cold), object, extent.bytes);
+                let one = || bringing.lock().unwrap_or_else(PoisonError::into_inner);
+                {
+                    let _one = one();
+                    file.bring_end(context)?;
+                }
+                let bring = |ranges: &[std::ops::Range<u64>]| {
+                    let _one = one();
+                    file.bring(ranges, context)
+                };
+                let reader = Reader { name: object, file: file.clone(), written: &extent.columns, bring: &bring };
+                reader.read(columns, ranges, context, sink)
+            }
+        }
+    }
+
+    fn cold_place(&self) -> Option<ColdPlace> {
+        self.cold.as_ref().map(|cold| cold.place())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Rows out of a Parquet file that [`write`](crate::write) made, a few columns at a time.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use gantry_analytics::column::{Column, Data, Strings};
@@ -12,7 +11,7 @@ use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
 use crate::schema::Unit;
@@ -20,16 +19,18 @@ use crate::schema::Unit;
 type Result<T> = std::result::Result<T, Error>;
 
 /// A file that is read.
-pub struct Reader<'a> {
+pub struct Reader<'a, F> {
     /// What errors call it.
     pub name: &'a str,
     /// The file.
-    pub file: File,
+    pub file: F,
     /// The columns that were written into it, ids and types.
     pub written: &'a [(u64, Type)],
+    /// Told which bytes of the file are about to be read, so that what is far away is brought in one go.
+    pub bring: &'a dyn Fn(&[std::ops::Range<u64>]) -> Result<()>,
 }
 
-impl Reader<'_> {
+impl<F: ChunkReader + 'static> Reader<'_, F> {
     /// Calls for the rows with these columns, see [`TableStore::read`](gantry_analytics::store::TableStore::read).
     pub fn read(
         self,
@@ -38,14 +39,15 @@ impl Reader<'_> {
         context: &Context,
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
-        let wrong = |error: ParquetError| Error::Table { table: self.name.to_owned(), reason: error.to_string() };
-        let reader =
-            SerializedFileReader::new(self.file.try_clone().map_err(|error| wrong(error.into()))?).map_err(wrong)?;
+        let name = self.name;
+        let wrong = |error: ParquetError| Error::Table { table: name.to_owned(), reason: error.to_string() };
+        let Reader { file, written, bring, .. } = self;
+        let reader = SerializedFileReader::new(file).map_err(wrong)?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let places: Vec<Option<usize>> = columns
             .iter()
             .map(|(id, ty)| {
-                self.written.iter().any(|known| known == &(*id, *ty)).then_some(())?;
+                written.iter().any(|known| known == &(*id, *ty)).then_some(())?;
                 schema.columns().iter().position(|column| {
                     let info = column.get_basic_info();
                     info.has_id() && u64::try_from(info.id()).ok() == Some(*id)
@@ -62,6 +64,11 @@ impl Reader<'_> {
                 continue;
             }
             let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+            let wanted = places.iter().flatten().map(|at| {
+                let (from, length) = metadata.column(*at).byte_range();
+                from..from.saturating_add(length)
+            });
+            bring(&wanted.collect::<Vec<_>>())?;
             let group = reader.get_row_group(group).map_err(wrong)?;
             let mut sources: Vec<Option<Source>> = Vec::new();
             for (place, (_, ty)) in places.iter().zip(columns) {

@@ -1,8 +1,11 @@
 //! What commands answer: columns of every kind of answer (`answers.txt`), and rows for them.
 
+use std::sync::Arc;
+
 use gantry_kql::value::{DateTime, Guid, Type, Value};
 
 use crate::engine::Table;
+use crate::store::Extent;
 use crate::warehouse::small_table;
 
 /// A line for each kind of answer: `Name = Column:type, ...`, as the reference documents them.
@@ -60,6 +63,42 @@ impl Answer {
 /// A text.
 pub(crate) fn text(text: impl Into<String>) -> Value {
     Value::String(text.into())
+}
+
+/// What extents amount to, in all and those of them that are hot.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Amounts {
+    pub(crate) all: Amount,
+    pub(crate) hot: Amount,
+}
+
+/// What extents amount to.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Amount {
+    pub(crate) extents: u64,
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
+}
+
+impl Amounts {
+    pub(crate) fn of<'a>(extents: impl IntoIterator<Item = &'a Arc<Extent>>) -> Amounts {
+        let mut amounts = Amounts::default();
+        for extent in extents {
+            amounts.all.add(extent);
+            if extent.cold.is_none() {
+                amounts.hot.add(extent);
+            }
+        }
+        amounts
+    }
+}
+
+impl Amount {
+    fn add(&mut self, extent: &Extent) {
+        self.extents += 1;
+        self.bytes += extent.bytes;
+        self.rows += extent.rows;
+    }
 }
 
 /// A count.

@@ -130,18 +130,18 @@ pub(super) fn failures(run: &Run) -> Table {
     answer.table()
 }
 
-pub(super) fn extents(run: &Run, table: Option<&str>) -> Answered {
+pub(super) fn extents(run: &Run, table: Option<&str>, hot: bool) -> Answered {
     let snapshot = run.snapshot();
     let table = table.map(|name| run.plain(name));
     if let Some(name) = table.filter(|name| run.warehouse.source(name).is_none()) {
         snapshot.definitions.tables.get(name).ok_or_else(|| super::tables::not_found(name))?;
     }
     let mut answer = Answer::of("ShowTableExtents");
-    for (name, definition) in &snapshot.definitions.tables {
+    for (name, definition) in snapshot.definitions.all_kept() {
         if table.is_some_and(|table| table != name) {
             continue;
         }
-        for extent in snapshot.extents_of(definition.id) {
+        for extent in snapshot.extents_of(definition.id).iter().filter(|extent| !hot || extent.cold.is_none()) {
             let tags: Vec<&str> =
                 extent.tags.iter().map(String::as_str).filter(|tag| crate::write::is_shown(tag)).collect();
             answer.row(&[
@@ -194,6 +194,7 @@ pub(super) fn diagnostics(run: &Run) -> Table {
     let largest = snapshot.definitions.tables.iter().max_by_key(|(_, table)| snapshot.extents_of(table.id).len());
     let count = |count: usize| Value::Int(i32::try_from(count).unwrap_or(i32::MAX));
     let size = extents().map(|extent| extent.bytes).sum();
+    let trouble = run.warehouse.store().cold_place().and_then(|place| place.trouble);
     let answer = Answer::of("ShowDiagnostics").with(&[
         ("IsHealthy", Value::Bool(true)),
         ("IsScaleOutRequired", Value::Bool(false)),
@@ -204,7 +205,8 @@ pub(super) fn diagnostics(run: &Run) -> Table {
         ("TotalExtentSize", bytes(size)),
         ("BuildVersion", text(env!("CARGO_PKG_VERSION"))),
         ("ProductVersion", text(env!("CARGO_PKG_VERSION"))),
-        ("IsAttentionRequired", Value::Bool(false)),
+        ("IsAttentionRequired", Value::Bool(trouble.is_some())),
+        ("AttentionRequiredReason", text(trouble.unwrap_or_default())),
         ("FailedIngestOperations", count(run.warehouse.journal().failures().len())),
         ("MaxExtentsInSingleTable", count(largest.map_or(0, |(_, table)| snapshot.extents_of(table.id).len()))),
         ("TableWithMaxExtents", text(largest.map_or("", |(name, _)| name))),

@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             Kind::ShowQueries { running } => Ok(history::queries(self, *running)),
             Kind::ShowCommands { queries } => Ok(history::commands(self, *queries)),
             Kind::ShowIngestionFailures => Ok(history::failures(self)),
-            Kind::ShowExtents(table) => history::extents(self, table.as_deref()),
+            Kind::ShowExtents { table, hot } => history::extents(self, table.as_deref(), *hot),
             Kind::ShowCapacity => Ok(history::capacity(self)),
             Kind::ShowDiagnostics => Ok(history::diagnostics(self)),
             Kind::CancelQuery(id) => Ok(history::cancel(self, id)),
@@ -231,7 +231,7 @@ fn is_reading(kind: &Kind) -> bool {
             | Kind::ShowQueries { .. }
             | Kind::ShowCommands { .. }
             | Kind::ShowIngestionFailures
-            | Kind::ShowExtents(_)
+            | Kind::ShowExtents { .. }
             | Kind::ShowCapacity
             | Kind::ShowDiagnostics
             | Kind::ShowPrincipals(_)

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json, json};
 use super::answers::{Answer, text};
 use super::tables::not_found;
 use super::{Answered, Run, json_of};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, caching};
 use crate::warehouse::Rejected;
 use crate::world::World;
 
@@ -206,9 +206,13 @@ pub(super) fn entity_of(run: &Run, entity: &Entity, snapshot: &Snapshot) -> Resu
 }
 
 /// The policy that counts for something: its own, or that of the database.
-pub(super) fn effective(snapshot: &Snapshot, entity: &str, policy: &str) -> Json {
+pub(super) fn effective(run: &Run, snapshot: &Snapshot, entity: &str, policy: &str) -> Json {
     let of = |entity: &str| snapshot.definitions.policies.get(entity).and_then(|all| all.get(policy)).cloned();
     let otherwise = || {
+        if let ("caching", Some(place)) = (policy, run.warehouse.store().cold_place()) {
+            let span = json!({"Value": TimeSpan(place.hot_span).to_string()});
+            return json!({"DataHotSpan": span, "IndexHotSpan": span});
+        }
         let known = KNOWN.iter().find(|known| known.name == policy);
         known.and_then(|known| serde_json::from_str(known.otherwise).ok()).unwrap_or(Json::Null)
     };
@@ -459,11 +463,15 @@ fn check(run: &Run, known: &Known, entity: &str, given: &Json, merge: bool) -> R
         "caching" => {
             for name in ["DataHotSpan", "IndexHotSpan"] {
                 let span = given.get(name).map(|span| span.get("Value").unwrap_or(span));
-                if span.is_some_and(|span| span.as_str().and_then(TimeSpan::parse).is_none()) {
+                if span.is_some_and(|span| span.as_str().and_then(TimeSpan::parse).is_none_or(|span| span.0 < 0)) {
                     return wrong(format!("`{name}` must be a timespan"));
                 }
             }
-            Ok(())
+            match given.get("HotWindows") {
+                None | Some(Json::Null) => Ok(()),
+                Some(Json::Array(windows)) if windows.iter().all(|one| caching::window(one).is_some()) => Ok(()),
+                Some(_) => wrong("`HotWindows` must be a list of `MinValue` and `MaxValue`, which are instants".into()),
+            }
         }
         "ingestionbatching" => {
             let span = given.get("MaximumBatchingTimeSpan");

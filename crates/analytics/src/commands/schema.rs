@@ -5,7 +5,7 @@ use gantry_kql::command::SchemaForm;
 use gantry_kql::value::{Type, Value};
 use serde_json::{Map, json};
 
-use super::answers::{Answer, bytes, long, text};
+use super::answers::{Amounts, Answer, bytes, long, text};
 use super::{Answered, Run};
 use crate::engine::Table;
 use crate::store::Snapshot;
@@ -40,9 +40,8 @@ pub(super) fn databases(run: &Run, name: Option<&str>, detail: Option<&str>) -> 
         row.extend(more.iter().cloned());
         answer.with(&row).table()
     };
-    let policy = |policy: &str| text(super::policies::effective(&snapshot, "database", policy).to_string());
-    let extents = || snapshot.extents.values().flat_map(|extents| extents.iter());
-    let (size, rows) = (extents().map(|one| one.bytes).sum(), extents().map(|one| one.rows).sum());
+    let policy = |policy: &str| text(super::policies::effective(run, &snapshot, "database", policy).to_string());
+    let Amounts { all, hot } = Amounts::of(snapshot.extents.values().flat_map(|extents| extents.iter()));
     Ok(match detail {
         None => common(Answer::of("ShowDatabase"), &[]),
         Some("identity") => common(Answer::of("ShowDatabaseIdentity"), &[]),
@@ -54,7 +53,7 @@ pub(super) fn databases(run: &Run, name: Option<&str>, detail: Option<&str>) -> 
                 ("ShardingPolicy", policy("sharding")),
                 ("StreamingIngestionPolicy", policy("streamingingestion")),
                 ("IngestionBatchingPolicy", policy("ingestionbatching")),
-                ("TotalSize", bytes(size)),
+                ("TotalSize", bytes(all.bytes)),
             ];
             common(Answer::of("ShowDatabaseDetails"), &policies)
         }
@@ -71,12 +70,12 @@ pub(super) fn databases(run: &Run, name: Option<&str>, detail: Option<&str>) -> 
         }
         Some("datastats") => {
             let stats = [
-                ("OriginalSize", bytes(size)),
-                ("ExtentSize", bytes(size)),
-                ("RowCount", long(rows)),
-                ("HotOriginalSize", bytes(size)),
-                ("HotExtentSize", bytes(size)),
-                ("HotRowCount", long(rows)),
+                ("OriginalSize", bytes(all.bytes)),
+                ("ExtentSize", bytes(all.bytes)),
+                ("RowCount", long(all.rows)),
+                ("HotOriginalSize", bytes(hot.bytes)),
+                ("HotExtentSize", bytes(hot.bytes)),
+                ("HotRowCount", long(hot.rows)),
             ];
             common(Answer::of("ShowDatabaseDataStats"), &stats)
         }

@@ -4,7 +4,7 @@ use gantry_kql::bound::Column;
 use gantry_kql::command::{Entity, Properties, TableForm, TableMode};
 use gantry_kql::value::{Type, Value};
 
-use super::answers::{Answer, bytes, guid, long, text, time};
+use super::answers::{Amounts, Answer, bytes, guid, long, text, time};
 use super::{Answered, Run, check_name, only_known, text_property};
 use crate::store::{Definitions, Snapshot, TableDefinition};
 use crate::warehouse::Rejected;
@@ -460,25 +460,25 @@ fn show_details(run: &Run, snapshot: &Snapshot, names: &[&str]) -> crate::Table 
         if !names.contains(&name.as_str()) {
             continue;
         }
-        let definition = snapshot.definitions.tables.get(&name);
+        let definition = snapshot.definitions.kept(&name);
         let extents = definition.map_or(&[][..], |table| snapshot.extents_of(table.id));
-        let (rows, size) = (extents.iter().map(|one| one.rows).sum(), extents.iter().map(|one| one.bytes).sum());
+        let Amounts { all, hot } = Amounts::of(extents);
         let created = |ticks: Option<i64>| ticks.map_or(Value::Null, time);
         let entity = format!("table {name}");
-        let policy = |policy: &str| text(super::policies::effective(snapshot, &entity, policy).to_string());
+        let policy = |policy: &str| text(super::policies::effective(run, snapshot, &entity, policy).to_string());
         answer.row(&[
             ("TableName", text(&name)),
             ("DatabaseName", text(run.warehouse.database())),
             ("Folder", text(folder)),
             ("DocString", text(docstring)),
-            ("TotalExtents", long(extents.len() as u64)),
-            ("TotalExtentSize", bytes(size)),
-            ("TotalOriginalSize", bytes(size)),
-            ("TotalRowCount", long(rows)),
-            ("HotExtents", long(extents.len() as u64)),
-            ("HotExtentSize", bytes(size)),
-            ("HotOriginalSize", bytes(size)),
-            ("HotRowCount", long(rows)),
+            ("TotalExtents", long(all.extents)),
+            ("TotalExtentSize", bytes(all.bytes)),
+            ("TotalOriginalSize", bytes(all.bytes)),
+            ("TotalRowCount", long(all.rows)),
+            ("HotExtents", long(hot.extents)),
+            ("HotExtentSize", bytes(hot.bytes)),
+            ("HotOriginalSize", bytes(hot.bytes)),
+            ("HotRowCount", long(hot.rows)),
             ("RetentionPolicy", policy("retention")),
             ("CachingPolicy", policy("caching")),
             ("ShardingPolicy", policy("sharding")),

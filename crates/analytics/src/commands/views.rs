@@ -310,7 +310,8 @@ pub(super) fn show(run: &Run, name: Option<&str>, detail: Option<&str>) -> Answe
             let mut answer = Answer::of("ShowMaterializedViewsDetails");
             for (name, view) in wanted {
                 let entity = format!("view {name}");
-                let policy = |policy: &str| text(super::policies::effective(&snapshot, &entity, policy).to_string());
+                let policy =
+                    |policy: &str| text(super::policies::effective(run, &snapshot, &entity, policy).to_string());
                 answer.row(&[
                     ("MaterializedViewName", text(name)),
                     ("DatabaseName", text(database)),

@@ -113,7 +113,7 @@ pub fn merge(store: &dyn TableStore, name: &str, order: &[usize], context: &Cont
     Ok(true)
 }
 
-/// Small extents that may become one: of one day, with the same columns and the same tags to drop them by, and on one
+/// Small extents that may become one: hot ones, of one day, with the same columns and the same tags to drop them by, and on one
 /// side of the instants from which views look at the table.
 fn mergeable(extents: &[Arc<Extent>], views: &[i64]) -> Option<Vec<Arc<Extent>>> {
     let drop_tags = |extent: &Extent| extent.tags.iter().filter(|tag| tag.starts_with("drop-by:")).cloned().collect();
@@ -124,7 +124,9 @@ fn mergeable(extents: &[Arc<Extent>], views: &[i64]) -> Option<Vec<Arc<Extent>>>
             && a.created / TICKS_PER_DAY == b.created / TICKS_PER_DAY
             && views.iter().all(|since| (a.created >= *since) == (b.created >= *since))
     };
-    let is_small = |extent: &Extent| extent.rows * 2 <= MERGED_ROWS_MAX && extent.bytes * 2 <= MERGED_BYTES_MAX;
+    let is_small = |extent: &Extent| {
+        extent.cold.is_none() && extent.rows * 2 <= MERGED_ROWS_MAX && extent.bytes * 2 <= MERGED_BYTES_MAX
+    };
     for (at, first) in extents.iter().enumerate().filter(|(_, extent)| is_small(extent)) {
         let (mut rows, mut bytes, mut found) = (0, 0, Vec::new());
         for extent in extents[at..].iter().filter(|extent| is_small(extent) && alike(first, extent)) {

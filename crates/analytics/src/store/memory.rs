@@ -34,6 +34,7 @@ impl TableStore for MemoryStore {
             tags: rows.tags.clone(),
             columns: rows.columns.to_vec(),
             spans: Vec::new(),
+            cold: None,
             kept: Box::new(rows.chunks.to_vec()),
         }))
     }

@@ -5,6 +5,7 @@
 //! as a whole or not at all ([`TableStore::change`]): rows, their tags and the place they were read up to are committed
 //! together, so that after a crash nothing is lost and nothing is there twice.
 
+pub(crate) mod caching;
 mod definitions;
 pub mod maintenance;
 mod memory;
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::operators::Flow;
 use crate::pushdown::Range;
 
+pub use caching::{Caching, ColdPlace};
 pub use definitions::{
     Artifact, ColumnDefinition, Definitions, ExportDefinition, ExportFailure, ExternalTableDefinition,
     FunctionDefinition, Mapping, Role, TableDefinition, ViewDefinition,
@@ -54,6 +56,15 @@ impl Snapshot {
     /// Adds an extent to a table.
     pub fn add(&mut self, table: u64, extent: Arc<Extent>) {
         Arc::make_mut(self.extents.entry(table).or_default()).push(extent);
+    }
+
+    /// Puts a copy of an extent that is kept elsewhere in the extent's place; answers whether the table still has it.
+    pub fn replace(&mut self, table: u64, copy: &Arc<Extent>) -> bool {
+        let at = self.extents_of(table).iter().position(|extent| extent.id == copy.id);
+        if let (Some(at), Some(extents)) = (at, self.extents.get_mut(&table)) {
+            Arc::make_mut(extents)[at] = Arc::clone(copy);
+        }
+        at.is_some()
     }
 
     /// Keeps the extents of a table for which a function answers true.
@@ -94,11 +105,28 @@ pub struct Extent {
     pub columns: Vec<(u64, Type)>,
     /// Values that are in it, for the columns they are known of.
     pub spans: Vec<Span>,
+    /// Where its file is in the [`ColdPlace`]; nothing when it is hot, that is: here.
+    pub cold: Option<String>,
     /// What the store needs to find it, and what happens when nobody knows of it any more.
     pub kept: Box<dyn std::any::Any + Send + Sync>,
 }
 
 impl Extent {
+    /// The same rows, kept elsewhere.
+    pub fn moved(&self, cold: Option<String>, kept: Box<dyn std::any::Any + Send + Sync>) -> Extent {
+        Extent {
+            id: self.id.clone(),
+            rows: self.rows,
+            bytes: self.bytes,
+            created: self.created,
+            tags: self.tags.clone(),
+            columns: self.columns.clone(),
+            spans: self.spans.clone(),
+            cold,
+            kept,
+        }
+    }
+
     /// Whether none of its rows has a value of a column within a range, as far as is known.
     pub fn misses(&self, column: u64, range: &Range) -> bool {
         self.spans.iter().any(|span| span.column == column && range.misses(&span.low, &span.high))
@@ -144,6 +172,11 @@ pub trait TableStore: Send + Sync {
     /// # Errors
     /// What the function returns, and when the change cannot be written.
     fn change(&self, edit: &mut dyn FnMut(&mut Snapshot) -> Result<()>) -> Result<Arc<Snapshot>>;
+
+    /// Where extents are kept that nobody asked for lately; nothing when all of them are kept here.
+    fn cold_place(&self) -> Option<ColdPlace> {
+        None
+    }
 
     /// Calls for the rows of an extent with these columns, in order, until it is answered that it has enough. Columns
     /// it does not have are absent. Rows may be left out that lie outside of a range (column n of `columns`).

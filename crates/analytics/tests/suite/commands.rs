@@ -248,6 +248,10 @@ fn data_with_one_name_comes_once() {
     }
     check(&w, "T | count", &["1"]);
     check(&w, ".show table T extents | project RowCount, Tags", &["1|drop-by:x\r\ningest-by:day1"]);
+    // Without a cold storage everything is hot.
+    for text in [".show extents hot", ".show table T extents hot", ".show database telemetry extents hot"] {
+        check(&w, &format!("{text} | project RowCount"), &["1"]);
+    }
     let ask = ask_of("", writer(), NOW);
     for _ in 0..3 {
         w.ingest(&ask, "T", b"7", &[], "", Some("request".into())).unwrap();
@@ -417,10 +421,21 @@ fn policies_are_checked_stored_and_shown() {
         (".alter table T policy retention @'{'", "JSON"),
         (".alter table T policy nonsense @'{}'", "nonsense is not implemented"),
         (".alter cluster policy caching hot = 30d", "not implemented"),
+        (".alter table T policy caching hot = -1d", "timespan"),
+        (".alter table T policy caching @'{\"DataHotSpan\":{\"Value\":\"long\"}}'", "timespan"),
+        (".alter table T policy caching @'{\"HotWindows\":[{\"MinValue\":\"2021-01-01\"}]}'", "instants"),
         (".alter table Nothing policy caching hot = 30d", "was not found"),
     ] {
         assert!(refused(&w, text).contains(why), "{text}: {}", refused(&w, text));
     }
+    let windows = ".alter table T policy caching hot = 3d, hot_window = datetime(2021-01-01) .. datetime(2021-02-01)";
+    done(&w, windows);
+    check(
+        &w,
+        ".show table T policy caching | extend p = todynamic(Policy) | project p.DataHotSpan.Value, p.HotWindows[0].MinValue",
+        &["3.00:00:00|2021-01-01T00:00:00Z"],
+    );
+    check(&w, ".show table T details | project HotExtents, CachingPolicy has '3.00:00:00'", &["0|true"]);
     done(&w, ".delete table T policy retention");
     check(&w, ".show table T policy retention | project Policy", &["null"]);
 }

@@ -441,8 +441,13 @@ pub enum Kind {
     CancelOperation(String),
     /// `.show ingestion failures`
     ShowIngestionFailures,
-    /// `.show extents`, `.show table T extents`, `.show cluster extents`
-    ShowExtents(Option<String>),
+    /// `.show extents`, `.show table T extents`, `.show cluster extents`, each with `hot` behind it.
+    ShowExtents {
+        /// Of a table; of all without.
+        table: Option<String>,
+        /// Only those that are kept here.
+        hot: bool,
+    },
     /// `.show cluster`
     ShowCluster,
     /// `.show capacity`

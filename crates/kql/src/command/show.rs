@@ -40,7 +40,10 @@ impl Reader<'_> {
                 let id = self.rest_until_pipe();
                 Ok(Kind::ShowOperations(if id.is_empty() { None } else { Some(id) }))
             }
-            "extents" => simple(self, Kind::ShowExtents(None)),
+            "extents" => {
+                self.words();
+                self.show_extents(None)
+            }
             "ingestion" => {
                 self.words();
                 self.expect("failures")?;
@@ -126,7 +129,7 @@ impl Reader<'_> {
                     return Ok(Kind::ShowTable { name, form: if csl { TableForm::Csl } else { TableForm::Json } });
                 }
                 if self.eat("extents") {
-                    return Ok(Kind::ShowExtents(Some(name)));
+                    return self.show_extents(Some(name));
                 }
                 self.show_of(Entity::Table(name))
             }
@@ -209,6 +212,10 @@ impl Reader<'_> {
         Ok(form)
     }
 
+    fn show_extents(&mut self, table: Option<String>) -> Result<Kind> {
+        Ok(Kind::ShowExtents { table, hot: self.eat("hot") })
+    }
+
     /// What may be shown of an entity: a policy, its mappings, who may do what.
     fn show_of(&mut self, entity: Entity) -> Result<Kind> {
         if self.eat("policy") {
@@ -218,7 +225,7 @@ impl Reader<'_> {
             return Ok(Kind::ShowPrincipals(Some(entity)));
         }
         if matches!(entity, Entity::Database(_) | Entity::Cluster) && self.eat("extents") {
-            return Ok(Kind::ShowExtents(None));
+            return self.show_extents(None);
         }
         if self.eat("ingestion") {
             if self.eat("mappings") {

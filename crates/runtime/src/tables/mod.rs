@@ -3,6 +3,7 @@
 //! Tables of events are files with the event log as their newest part: a message is visible as soon as it is
 //! acknowledged, none is lost and none is there twice. The others read what the hub and monitoring have.
 
+pub mod cold;
 mod events;
 mod history;
 mod monitoring;
@@ -20,7 +21,8 @@ use gantry_hub::event::MessageSource;
 use gantry_hub::ports::{EventSource, Store};
 use gantry_kql::value::TICKS_PER_DAY;
 use gantry_monitoring::Monitoring;
-use tracing::warn;
+use gantry_tables::Folder;
+use tracing::{info, warn};
 
 use crate::config::Config;
 
@@ -34,6 +36,12 @@ pub const DATABASE: &str = "telemetry";
 const SEAL_PERIOD: Duration = Duration::from_secs(1);
 /// How often old rows go and small extents are merged.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(60);
+/// How often it is looked for files that are not hot any more.
+const COOL_PERIOD: Duration = Duration::from_secs(2);
+/// How long one round of moves may take.
+const COOL_SECONDS_MAX: u64 = 24 * 3600;
+/// How long it is waited after the cold storage did not answer again and again, at most.
+const COOL_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// How long rows of events are kept when no policy says otherwise.
 const EVENTS_KEPT_TICKS: i64 = 30 * TICKS_PER_DAY;
 
@@ -44,6 +52,8 @@ pub struct HubTables {
     /// What charts show of the time before this process began.
     pub history: Arc<dyn History>,
     events: Vec<Arc<EventTable>>,
+    folder: Arc<Folder>,
+    hub: String,
 }
 
 impl HubTables {
@@ -53,9 +63,10 @@ impl HubTables {
         hub: &Arc<Hub>,
         store: &Arc<dyn Store>,
         monitoring: &Arc<Monitoring>,
-        kept: Arc<dyn TableStore>,
+        folder: Arc<Folder>,
         config: &Config,
     ) -> Self {
+        let kept: Arc<dyn TableStore> = Arc::<Folder>::clone(&folder);
         let waiter = Waiter(tokio::runtime::Handle::current());
         let of_log = |name, about, takes: fn(MessageSource) -> bool| {
             let ports = (Arc::clone(events), Arc::clone(&kept));
@@ -79,7 +90,7 @@ impl HubTables {
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
         let warehouse = warehouse.with_models(Arc::new(config.models()));
         let history = Arc::new(history::OfTelemetry(telemetry));
-        Self { warehouse: Arc::new(warehouse), history, events: of_log }
+        Self { warehouse: Arc::new(warehouse), history, events: of_log, folder, hub: config.hub.name.clone() }
     }
 
     /// The upkeep, until the task is dropped: rows are sealed, merged, and go when they are old.
@@ -107,6 +118,68 @@ impl HubTables {
                 }
             }
         }
+    }
+}
+
+impl HubTables {
+    /// Moves what is not hot to the cold storage, until the task is dropped. Apart from the upkeep: rows are sealed while
+    /// the storage does not answer.
+    pub fn cooling(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (folder, hub) = (Arc::clone(&self.folder), self.hub.clone());
+        async move {
+            let stop = StopOnDrop(Cancel::default());
+            let mut failures = 0_u32;
+            while folder.cold_place().is_some() {
+                let limits = Limits { seconds_max: COOL_SECONDS_MAX, ..Limits::default() };
+                let context = Context::new(monitoring::ticks(gantry_gateway::now()), limits, stop.0.clone(), 0);
+                let work = {
+                    let folder = Arc::clone(&folder);
+                    move || folder.cool(DATABASE, &context)
+                };
+                let done = tokio::task::spawn_blocking(work).await;
+                match done.unwrap_or_else(|error| Err(Error::Evaluation(error.to_string()))) {
+                    Ok(moved) => {
+                        if failures > 0 {
+                            info!("the cold storage of tables does what it is asked again");
+                        }
+                        failures = 0;
+                        gauge_places(&folder, &hub);
+                        // There may be more.
+                        if moved > 0 {
+                            continue;
+                        }
+                    }
+                    Err(error) => {
+                        metrics::counter!("gantry_tables_cold_failures_total", "hub" => hub.clone()).increment(1);
+                        if failures == 0 {
+                            warn!(%error, "files of tables stay where they are");
+                        }
+                        failures = failures.saturating_add(1);
+                    }
+                }
+                let pause = COOL_PERIOD * 2_u32.saturating_pow(failures.min(16).saturating_sub(1));
+                tokio::time::sleep(pause.min(COOL_PAUSE_MAX)).await;
+            }
+        }
+    }
+}
+
+/// Stops the work of a task that is dropped.
+struct StopOnDrop(Cancel);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn gauge_places(folder: &Folder, hub: &str) {
+    let (mut hot, mut cold) = (0, 0);
+    for extent in folder.snapshot().extents.values().flat_map(|extents| extents.iter()) {
+        *if extent.cold.is_some() { &mut cold } else { &mut hot } += extent.bytes;
+    }
+    for (place, bytes) in [("hot", hot), ("cold", cold)] {
+        metrics::gauge!("gantry_tables_bytes", "hub" => hub.to_owned(), "place" => place).set(bytes as f64);
     }
 }
 

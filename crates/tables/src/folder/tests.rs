@@ -14,7 +14,7 @@ fn context() -> Context {
     Context::new(0, Limits::default(), Cancel::default(), 0)
 }
 
-fn chunk(columns: &[(u64, Type)], rows: &[Vec<Value>]) -> Chunk {
+pub(super) fn chunk(columns: &[(u64, Type)], rows: &[Vec<Value>]) -> Chunk {
     let column = |(at, (_, ty)): (usize, &(u64, Type))| {
         let mut builder = Builder::new(*ty, rows.len());
         rows.iter().for_each(|row| builder.push(row[at].clone()));
@@ -23,13 +23,17 @@ fn chunk(columns: &[(u64, Type)], rows: &[Vec<Value>]) -> Chunk {
     Chunk::of(columns.iter().enumerate().map(column).collect(), rows.len())
 }
 
-fn write(folder: &Folder, columns: &[(u64, Type)], chunks: &[Chunk]) -> Arc<gantry_analytics::store::Extent> {
+pub(super) fn write(
+    folder: &Folder,
+    columns: &[(u64, Type)],
+    chunks: &[Chunk],
+) -> Arc<gantry_analytics::store::Extent> {
     let names: Vec<String> = columns.iter().map(|(id, _)| format!("c{id}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     folder.write(&Rows { columns, names: &names, chunks, created: 7, tags: vec!["t".into()] }).unwrap()
 }
 
-fn read(
+pub(super) fn read(
     folder: &Folder,
     extent: &gantry_analytics::store::Extent,
     columns: &[(u64, Type)],

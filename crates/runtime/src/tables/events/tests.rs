@@ -212,8 +212,9 @@ impl TableStore for Counted {
             low: rows.chunks[0].columns[at].value(0),
             high: rows.chunks[0].columns[at].value(rows.chunks[0].rows - 1),
         };
-        let Extent { id, rows: count, bytes, created, tags, columns, kept, .. } = Arc::into_inner(extent).unwrap();
-        Ok(Arc::new(Extent { id, rows: count, bytes, created, tags, columns, spans: vec![span(1)], kept }))
+        let Extent { id, rows: count, bytes, created, tags, columns, cold, kept, .. } =
+            Arc::into_inner(extent).unwrap();
+        Ok(Arc::new(Extent { id, rows: count, bytes, created, tags, columns, spans: vec![span(1)], cold, kept }))
     }
 
     fn change(&self, edit: &mut dyn FnMut(&mut Snapshot) -> Result<()>) -> Result<Arc<Snapshot>> {
