@@ -8,7 +8,12 @@ import { packed } from "./build/packed.ts";
 
 const licences = notices();
 export default defineConfig({
-  plugins: [svelte(), styleElements(), licences.page, packed()],
+  plugins: [svelte(), styleElements(), kustoScripts(), licences.page, packed()],
   worker: { format: "es", plugins: () => [kustoScripts(), licences.worker] },
+  // `npm run dev`: what is optimised beforehand would pass by the plugins.
+  optimizeDeps: {
+    exclude: ["monaco-editor", "@kusto/monaco-kusto", "@kusto/language-service", "@kusto/language-service-next"],
+    include: ["@kusto/monaco-kusto > xregexp", "@kusto/monaco-kusto > vscode-languageserver-types", "@kusto/monaco-kusto > lodash-es"],
+  },
   build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 9000 },
 });

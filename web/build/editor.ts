@@ -5,7 +5,7 @@ import type { Plugin } from "vite";
 export const kustoScripts = (): Plugin => ({
   name: "kusto-scripts",
   transform: {
-    filter: { id: /@kusto\/language-service(-next)?\/.*\.js$/ },
+    filter: { id: /@kusto\/language-service(-next)?\/.*\.js(\?|$)/ },
     handler: (code) => ({ code: `(function (module, define) {${code}\n}).call(globalThis);`, map: null }),
   },
 });
@@ -14,7 +14,7 @@ export const kustoScripts = (): Plugin => ({
 export const styleElements = (): Plugin => ({
   name: "style-elements",
   transform: {
-    filter: { id: /(base\/browser\/dom|base\/browser\/ui\/contextview\/contextview|monaco-kusto\/release\/esm\/languageFeatures)\.js$/ },
+    filter: { id: /(base\/browser\/dom|base\/browser\/ui\/contextview\/contextview|monaco-kusto\/release\/esm\/languageFeatures)\.js(\?|$)/ },
     handler(code, id) {
       const parts = code.split("document.createElement('style')");
       if (parts.length !== 2) this.error(`${id} makes its style elements in another way than expected`);

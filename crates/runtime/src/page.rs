@@ -93,11 +93,25 @@ mod tests {
         check(&["brotli, xbr"], false);
     }
 
-    #[test]
-    fn what_is_embedded_unpacks() {
-        for name in Files::iter().filter(|name| name.ends_with(".br")) {
-            let file = Files::get(&name).expect("it was listed");
-            assert!(unpack(&file.data).len() > file.data.len(), "{name}");
+    async fn get(name: &str, coding: &'static str) -> (HeaderMap, Vec<u8>) {
+        let request = Request::get(format!("/{name}")).header(header::ACCEPT_ENCODING, coding).body(Body::empty());
+        let response = serve(request.expect("a name of ours")).await;
+        assert_eq!(response.status(), StatusCode::OK, "{name}");
+        let headers = response.headers().clone();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("it is in memory");
+        (headers, bytes.into())
+    }
+
+    /// Without a built page there is nothing compressed; `tests/page.sh` asks a whole binary.
+    #[tokio::test]
+    async fn compressed_files_are_one_file_to_everybody() {
+        for packed in Files::iter().filter(|name| name.ends_with(".br")) {
+            let name = packed.trim_end_matches(".br");
+            let ((small, packed), (plain, bytes)) = (get(name, "gzip, br").await, get(name, "gzip").await);
+            assert_eq!(small.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes), Some(&b"br"[..]), "{name}");
+            assert_eq!(plain.get(header::CONTENT_ENCODING), None, "{name}");
+            assert_eq!(small[header::CONTENT_TYPE], plain[header::CONTENT_TYPE], "{name}");
+            assert_eq!(unpack(&packed), bytes, "{name}");
         }
     }
 }
