@@ -247,7 +247,10 @@ pub(crate) const SIGN_IN: Fields = Fields { taken: &["token"], ..NOTHING };
 pub(crate) const RULE: Fields = Fields {
     taken: &["id", "enabled", "severity"],
     inner: &[
-        ("when", &Fields { taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin"], ..NOTHING }),
+        (
+            "when",
+            &Fields { taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin", "output", "job"], ..NOTHING },
+        ),
         ("actions", &Fields { taken: &["kind", "url", "to", "name", "payload", "patch"], ..NOTHING }),
     ],
     ..NOTHING

@@ -387,7 +387,10 @@ impl Parser<'_> {
         self.expect_sign("[")?;
         let mut values = Vec::new();
         while !self.eat_sign("]") {
+            // Beside each other, not on each other.
+            let outer = std::mem::take(&mut self.tallest);
             values.push(self.signed_literal()?);
+            self.tallest = self.tallest.max(outer);
             if !self.is_sign("]") {
                 self.expect_sign(",")?;
             }

@@ -233,6 +233,8 @@ fn deep_and_long_texts_are_refused_and_wide_ones_are_not() {
         accepted(&[
             &format!("T | where a == 1{}", " or a == 2 and b".repeat(10_000)),
             &format!("T | where a in (1{})", ", 2".repeat(100_000)),
+            &format!("datatable (a:real)[1{}]", ", -2, real(3.5), real(-4)".repeat(10_000)),
+            &format!("print {}", "-1, real(-4), ".repeat(1_000) + "dynamic([-1])"),
             &format!("T{}", " | take 1".repeat(10_000)),
             &format!("print x = 'a'{}", " 'b'".repeat(10_000)),
         ]);
