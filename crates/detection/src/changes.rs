@@ -2,7 +2,8 @@
 //!
 //! The series is cut into pieces of constant level so that the squared errors and a price for each cut are least; the
 //! cuts are exact (optimal partitioning, with the pruning of Killick, Fearnhead and Eckley, 2012). What a cut costs comes
-//! from the series itself: from the usual step between neighbours, which a change of level hardly touches.
+//! from the series itself: from the usual step between neighbours, and between the means of longer stretches, which a few
+//! changes of level hardly touch. So a signal that wanders is not cut to pieces.
 
 /// The level changed at a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Change {
 
 /// Values that a piece has at least.
 const PIECE_MIN: usize = 5;
+/// Stretches of the series whose means are compared.
+const STRETCHES: usize = 64;
 /// Price of a cut, in variances and for each natural logarithm of the length. A second change of level and place costs
 /// two; the third is for noise that is not quite independent.
 const PRICE: f64 = 3.0;
@@ -31,7 +34,11 @@ pub fn changes(values: &[f64]) -> Vec<Change> {
         return Vec::new();
     }
     let sums = Sums::new(kept.iter().map(|(_, value)| *value));
-    let price = PRICE * (kept.len() as f64).ln() * noise(&kept).powi(2).max(sums.smallest);
+    let values: Vec<f64> = kept.iter().map(|(_, value)| *value).collect();
+    let stretch = (values.len() / STRETCHES).max(1);
+    let means: Vec<f64> = values.chunks_exact(stretch).map(|part| part.iter().sum::<f64>() / stretch as f64).collect();
+    let variance = noise(&values).powi(2).max(noise(&means).powi(2) * stretch as f64).max(sums.smallest);
+    let price = PRICE * (kept.len() as f64).ln() * variance;
     let mut begins = cuts(&sums, kept.len(), price);
     begins.insert(0, 0);
     let ends = begins[1..].iter().copied().chain([kept.len()]);
@@ -40,8 +47,8 @@ pub fn changes(values: &[f64]) -> Vec<Change> {
 }
 
 /// Deviation of the noise, by the median step; by the mean one if most steps are 0.
-fn noise(kept: &[(usize, f64)]) -> f64 {
-    let mut steps: Vec<f64> = kept.windows(2).map(|pair| (pair[1].1 - pair[0].1).abs()).collect();
+fn noise(values: &[f64]) -> f64 {
+    let mut steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
     let middle = steps.len() / 2;
     let (_, median, _) = steps.select_nth_unstable_by(middle, f64::total_cmp);
     let median = *median;
@@ -142,6 +149,22 @@ mod tests {
             assert_eq!(changes(&noisy), [], "{count}");
             assert_eq!(changes(&vec![7.5; count]), [], "{count}");
         }
+    }
+
+    #[test]
+    fn a_signal_that_wanders_is_not_cut_to_pieces_and_a_jump_in_it_is_found() {
+        let mut level = 0.0;
+        let mut values: Vec<f64> = (0..2000)
+            .map(|index| {
+                level = 0.98 * level + noise(index);
+                level
+            })
+            .collect();
+        let wandering = changes(&values).len();
+        assert!(wandering <= 12, "{wandering}");
+        values[1200..].iter_mut().for_each(|value| *value += 40.0);
+        let found = changes(&values);
+        assert!(found.iter().any(|change| change.at.abs_diff(1200) <= 3) && found.len() <= 12, "{found:?}");
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //!
 //! A value is looked at from eight sides (`Side`): its step from the value
 //! before, its distance from the level of the last days, the same for means of
-//! the last 12, 100 and 400 values, and its distance from what earlier days had
-//! at this time, for the value and two means. Each side remembers how large its
-//! deviations have been (`Tail`) and says how rare the present one is, in
-//! decades: 3 is one in a thousand. The rarest side decides, the others add a
-//! little. So nothing is tuned to a signal, and scores compare across signals.
+//! the last 12, 100 and 400 values, its distance from what earlier days had at
+//! this time, for the value and a mean, and how restless the signal has become.
+//! Each side remembers how large its deviations have been (`Tail`) and says how
+//! rare the present one is, in decades: 3 is one in a thousand. The rarest side
+//! decides, the others add a little. So nothing is tuned to a signal, and scores
+//! compare across signals. What earlier days had is asked only while it says more
+//! than the level does, and a level that the values leave behind, as those of a
+//! meter do, is not asked at all.
 //!
-//! The score marks onsets. After a rare value the bar rises to its rarity and
-//! sinks back over `REST` values; what stays below the bar is damped under the
-//! alert level. `Observation::surprise` is the same measure without damping.
+//! The score marks onsets (`Onset`). `Observation::surprise` is the same measure
+//! without damping.
 //!
 //! Filters count values, not time: a signal may be sampled at any rate, miss
 //! samples or change its rate. Only the time of day, gaps and the words use time.
@@ -18,60 +20,66 @@
 //! Promises: the same values give the same observations, also across
 //! `to_bytes` and `from_bytes`; constant memory; no value panics.
 
+use crate::forecast::{self, Direction, Forecaster, Remaining};
+use crate::onset::{Judged, Onset};
 use crate::reason::{Kind, Reason};
-use crate::season::Season;
+use crate::season::{Rhythm, Season};
 use crate::tail::{Deviation, Rarity, Tail};
 
 /// Score from which a value is worth an alert.
 pub const ALERT_SCORE: f64 = 0.5;
-/// Rarity, in decades, at which the score is `ALERT_SCORE`: one value in four thousand.
-const ALERT_DECADES: f64 = 3.6;
+/// Rarity, in decades, at which the score is `ALERT_SCORE`: one value in three thousand.
+pub(crate) const ALERT_DECADES: f64 = 3.47;
 /// Rarity from which a value has a reason and an episode begins.
-const REASON_DECADES: f64 = 3.0;
+pub(crate) const REASON_DECADES: f64 = 3.0;
 /// Values larger than this in magnitude are refused: no sensor means them, and sums stay finite.
 pub const VALUE_MAGNITUDE_MAX: f64 = 1e100;
 
 /// Values before any score above 0.
-const WARM_UP: u64 = 100;
+pub(crate) const WARM_UP: u64 = 100;
 /// Values before deviations are remembered: the first scales are still wild.
 const SETTLE: u64 = 20;
 /// Values with a known time of day before seasonal deviations are remembered.
 const SEASON_SETTLE: u64 = 100;
 /// Memory of level and scales, in values.
 const MEMORY: f64 = 2000.0;
-/// Values until the bar that a rare value raised is back down.
-const REST: f64 = 300.0;
-/// A new onset must exceed the bar by this factor.
-const ONSET_MARGIN: f64 = 1.2;
-/// What is left of the score of a value below the bar.
-const DAMPED: f64 = 0.4;
 /// Decades a side must exceed before it supports the rarest one, and its weight then.
 const SUPPORT_FROM: f64 = 2.5;
 const SUPPORT_WEIGHT: f64 = 0.1;
 /// A little less than 10 to the power of `SUPPORT_FROM`.
 const SUPPORT_FROM_ONE_IN: f64 = 316.0;
 /// Changes smaller than this share of the level are numerical noise.
-const FLOOR_SHARE: f64 = 1e-6;
-const FLOOR_MIN: f64 = 1e-12;
+pub(crate) const FLOOR_SHARE: f64 = 1e-6;
+pub(crate) const FLOOR_MIN: f64 = 1e-12;
+/// Something says more of a value than its level does when it is off by this share of what the level is off by.
+pub(crate) const SAYS_MORE: f64 = 0.7;
 /// An interval this many times the usual one is a gap: the step across it says nothing.
 const GAP: f64 = 10.0;
-/// Ordinary values that end an episode.
-const CALM_VALUES: u32 = 50;
-/// The band holds, up to the largest deviation known, twice (`BAND_WIDTH_OCTAVES`) the deviation that `BAND_CORE` of the values
+/// The level is left behind by a signal whose mean deviation from it is nearly all to one side.
+const LEFT_BEHIND: f64 = 0.9;
+/// Values before that is known.
+const LEFT_BEHIND_FROM: u64 = 200;
+/// The band holds, up to the largest deviation known, twice (`BAND_WIDTH`) the deviation that `BAND_CORE` of the values
 /// keep to, and at least `BAND_SHARE` of the values. The core is there because an anomaly is learned too: it
 /// must last longer than 15 % of the memory before it counts as usual.
 const BAND_CORE: f64 = 0.85;
-const BAND_WIDTH_OCTAVES: f64 = 1.0;
+const BAND_WIDTH: f64 = 2.0;
 const BAND_SHARE: f64 = 0.95;
+/// Values after which the width of the band is taken anew from what has been learned.
+const BAND_EVERY: u64 = 16;
+/// The width while nothing has been learned: as wide as the largest deviation allows.
+pub(crate) const BAND_OPEN: f64 = 1e9;
 /// Repetitions from which a value may be stuck, if the signal has varied this often.
 const STUCK_RUN_MIN: u32 = 12;
 const STUCK_CHANGES_MIN: u64 = 100;
 /// A run counts as stuck from this many times the longest run before.
 const STUCK_RATIO: f64 = 4.0;
 
-/// Lengths of the means of the value, and of its seasonal deviation, in values.
+/// Lengths of the means of the value, in values.
 const MEAN_LENGTHS: [f64; 3] = [12.0, 100.0, 400.0];
-const SEASON_MEAN_LENGTHS: [f64; 2] = [12.0, 50.0];
+/// Length of the mean of the seasonal deviation, and of the mean step that says how restless a signal is.
+const SEASON_MEAN_LENGTH: f64 = 50.0;
+const UNREST_LENGTH: f64 = 100.0;
 
 /// The sides a value is looked at from; the order is part of the encoding.
 #[derive(Clone, Copy, PartialEq)]
@@ -82,8 +90,8 @@ enum Side {
     Mean100,
     Mean400,
     SeasonValue,
-    Season12,
-    Season50,
+    SeasonMean,
+    Unrest,
 }
 
 pub(crate) const SIDES: usize = 8;
@@ -94,13 +102,13 @@ const ALL: [Side; SIDES] = [
     Side::Mean100,
     Side::Mean400,
     Side::SeasonValue,
-    Side::Season12,
-    Side::Season50,
+    Side::SeasonMean,
+    Side::Unrest,
 ];
 
 impl Side {
     fn seasonal(self) -> bool {
-        matches!(self, Side::SeasonValue | Side::Season12 | Side::Season50)
+        matches!(self, Side::SeasonValue | Side::SeasonMean)
     }
 }
 
@@ -152,7 +160,7 @@ pub enum ObserveError {
     },
 }
 
-/// Streaming detector of one signal; about 3.3 KiB.
+/// Streaming detector of one signal; about 3.7 KiB.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detector {
     pub(crate) count: u64,
@@ -168,19 +176,21 @@ pub struct Detector {
     pub(crate) means: [f64; 3],
     pub(crate) season_count: u64,
     pub(crate) season_scale: f64,
-    pub(crate) season_means: [f64; 2],
-    /// The bar a new onset must exceed, in decades, and what it loses with each value.
-    pub(crate) bar: f64,
-    pub(crate) bar_fall: f64,
-    /// Begin of the present episode.
-    pub(crate) since_ms: Option<i64>,
-    pub(crate) calm: u32,
+    pub(crate) season_mean: f64,
+    /// Mean signed deviation from the level.
+    pub(crate) lead: f64,
+    /// Mean size of the last steps.
+    pub(crate) unrest: f64,
+    /// Half widths of the band around the level and around the time of day, in scales.
+    pub(crate) widths: [f64; 2],
+    pub(crate) onset: Onset,
     /// How often the last value has come in a row, and the longest earlier run.
     pub(crate) run: u32,
     pub(crate) longest_run: u32,
     pub(crate) changes: u64,
     pub(crate) season: Season,
     pub(crate) tails: [Tail; SIDES],
+    pub(crate) forecaster: Forecaster,
 }
 
 /// A value seen from all sides; `None` where a side has nothing to compare with.
@@ -190,7 +200,8 @@ struct View {
     scales: [f64; SIDES],
     expected: Option<f64>,
     means: [f64; 3],
-    season_means: [f64; 2],
+    season_mean: f64,
+    unrest: f64,
     run: u32,
 }
 
@@ -214,16 +225,17 @@ impl Detector {
             means: [0.0; 3],
             season_count: 0,
             season_scale: 0.0,
-            season_means: [0.0; 2],
-            bar: 0.0,
-            bar_fall: 0.0,
-            since_ms: None,
-            calm: 0,
+            season_mean: 0.0,
+            lead: 0.0,
+            unrest: 0.0,
+            widths: [BAND_OPEN; 2],
+            onset: Onset::default(),
             run: 0,
             longest_run: 0,
             changes: 0,
             season: Season::new(),
             tails: std::array::from_fn(|_| Tail::new()),
+            forecaster: Forecaster::new(),
         }
     }
 
@@ -258,17 +270,13 @@ impl Detector {
 
         let band = self.band(time_ms);
         let departure = self.departure(band);
-        let onset = self.onset(decades);
-        self.follow_episode(time_ms, decades);
-        let reason = (decades >= REASON_DECADES).then(|| Reason {
+        let Judged { score, surprise, since_ms } = self.onset.judge(decades, time_ms);
+        let reason = since_ms.map(|since_ms| Reason {
             kind: self.kind(&view, &rarities, stuck, value),
-            since_ms: self.since_ms.unwrap_or(time_ms),
+            since_ms,
             at_ms: time_ms,
         });
         self.learn(&view, time_ms, value);
-
-        let surprise = decades / (decades + ALERT_DECADES);
-        let score = if onset { surprise } else { surprise * DAMPED };
         Ok(Observation { time_ms, value, score, surprise, band, departure, reason })
     }
 
@@ -277,13 +285,51 @@ impl Detector {
         if self.count < WARM_UP {
             return None;
         }
-        let seasonal = self.season_count > SEASON_SETTLE && self.season_scale < 0.7 * self.level_scale;
-        let (side, expected, scale) = match self.season.expected(time_ms) {
-            Some(expected) if seasonal => (Side::SeasonValue, expected, self.season_scale),
-            _ => (Side::Value, self.level, self.level_scale),
+        let (side, expected, scale, width) = match self.season.expected(time_ms) {
+            Some(expected) if self.has_rhythm() => (Side::SeasonValue, expected, self.season_scale, self.widths[1]),
+            _ => (Side::Value, self.level, self.level_scale, self.widths[0]),
         };
-        let half = self.usual(side, scale);
+        let half = self.usual(side, scale, width);
         Some(Band { low: expected - half, expected, high: expected + half })
+    }
+
+    /// Where a value at `time_ms`, after the last one, is expected: nine of ten such forecasts hold. `None` while too
+    /// little is known, for the past, and from [`reach_ms`](Self::reach_ms) after the last value on.
+    pub fn forecast(&self, time_ms: i64) -> Option<Band> {
+        let band = self.forecaster.at(self.last_ms, time_ms)?;
+        let rhythm = self.rhythm(self.season.expected(time_ms));
+        Some(Band { low: band.low + rhythm, expected: band.expected + rhythm, high: band.high + rhythm })
+    }
+
+    /// How far after the last value forecasts reach; 0 while there are none.
+    pub fn reach_ms(&self) -> i64 {
+        self.forecaster.reach_ms()
+    }
+
+    /// Time of the newest value.
+    pub fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
+    /// The last value.
+    pub fn last(&self) -> f64 {
+        self.last
+    }
+
+    /// Until when forecasts stay what they are, but for the last value; another time with each new one.
+    pub fn foreseen_ms(&self) -> i64 {
+        self.forecaster.ends_ms
+    }
+
+    /// The rhythm of the signal's day.
+    pub fn day(&self) -> Rhythm {
+        Rhythm(self.has_rhythm().then(|| self.season.clone()))
+    }
+
+    /// When the signal reaches `limit`; `None` while too little is known.
+    pub fn remaining(&self, limit: f64, direction: Direction) -> Option<Remaining> {
+        let at = |time_ms| self.forecast(time_ms);
+        forecast::remaining(self.last_ms, self.last, self.reach_ms(), limit, direction, at)
     }
 
     /// Values learned so far.
@@ -302,11 +348,24 @@ impl Detector {
     }
 
     /// A large usual deviation of `side`, in the signal's unit.
-    fn usual(&self, side: Side, scale: f64) -> f64 {
-        let tail = &self.tails[side as usize];
-        let [core, share] = tail.quantiles([BAND_CORE, BAND_SHARE]);
-        let usual = (core + BAND_WIDTH_OCTAVES).max(share).exp2() * (scale + self.floor());
-        usual.min(tail.largest.max(self.floor()))
+    fn usual(&self, side: Side, scale: f64, width: f64) -> f64 {
+        (width * (scale + self.floor())).min(self.tails[side as usize].largest.max(self.floor()))
+    }
+
+    /// A large usual deviation of `side`, in scales.
+    fn width(&self, side: Side) -> f64 {
+        let [core, share] = self.tails[side as usize].quantiles([BAND_CORE, BAND_SHARE]);
+        (core * BAND_WIDTH).max(share)
+    }
+
+    /// Whether the time of day says clearly more than the level does.
+    fn has_rhythm(&self) -> bool {
+        self.season_count > SEASON_SETTLE && self.season_scale < SAYS_MORE * self.level_scale
+    }
+
+    /// What the time of day adds, where earlier days had `expected` at it.
+    fn rhythm(&self, expected: Option<f64>) -> f64 {
+        expected.filter(|_| self.has_rhythm()).map_or(0.0, |expected| expected - self.season.level)
     }
 
     fn floor(&self) -> f64 {
@@ -320,22 +379,25 @@ impl Detector {
         for (mean, length) in means.iter_mut().zip(MEAN_LENGTHS) {
             *mean += (value - *mean) * 2.0 / (length + 1.0);
         }
-        let mut season_means = self.season_means;
-        for (mean, length) in season_means.iter_mut().zip(SEASON_MEAN_LENGTHS) {
-            *mean += (off_season - *mean) * 2.0 / (length + 1.0);
-        }
+        let season_mean = self.season_mean + (off_season - self.season_mean) * 2.0 / (SEASON_MEAN_LENGTH + 1.0);
         let elapsed = time_ms.saturating_sub(self.last_ms) as f64;
         let gap = self.interval_ms > 0.0 && elapsed > GAP * self.interval_ms;
-        let seasonal = |deviation: f64| expected.map(|_| deviation);
+        let step = value - self.last;
+        let unrest_share = 2.0 / (UNREST_LENGTH.min(self.count as f64) + 1.0);
+        let unrest = if gap { self.unrest } else { self.unrest + (step.abs() - self.unrest) * unrest_share };
+        let is_left = self.count > LEFT_BEHIND_FROM && self.lead.abs() > LEFT_BEHIND * self.level_scale;
+        let from_level = |value: f64| (!is_left).then_some(value - self.level);
+        let is_told = self.season_scale < self.level_scale;
+        let seasonal = |deviation: f64| expected.filter(|_| is_told).map(|_| deviation);
         let sizes = [
-            (!gap).then_some(value - self.last),
-            Some(value - self.level),
-            Some(means[0] - self.level),
-            Some(means[1] - self.level),
-            Some(means[2] - self.level),
+            (!gap).then_some(step),
+            from_level(value),
+            from_level(means[0]),
+            from_level(means[1]),
+            from_level(means[2]),
             seasonal(off_season),
-            seasonal(season_means[0]),
-            seasonal(season_means[1]),
+            seasonal(season_mean),
+            Some(unrest),
         ];
         let scales = [
             self.step_scale,
@@ -345,7 +407,7 @@ impl Detector {
             self.level_scale,
             self.season_scale,
             self.season_scale,
-            self.season_scale,
+            self.step_scale,
         ];
         let floor = self.floor();
         View {
@@ -356,7 +418,8 @@ impl Detector {
             scales,
             expected,
             means,
-            season_means,
+            season_mean,
+            unrest,
             run: if value == self.last { self.run.saturating_add(1) } else { 1 },
         }
     }
@@ -389,29 +452,6 @@ impl Detector {
         (self.means[1] - self.level) / half
     }
 
-    /// Whether `decades` begin something new; raises or lowers the bar.
-    fn onset(&mut self, decades: f64) -> bool {
-        let onset = decades > self.bar * ONSET_MARGIN;
-        self.bar = (self.bar - self.bar_fall).max(0.0);
-        if onset {
-            self.bar = decades;
-            self.bar_fall = decades / REST;
-        }
-        onset
-    }
-
-    fn follow_episode(&mut self, time_ms: i64, decades: f64) {
-        if decades >= REASON_DECADES {
-            self.calm = 0;
-            self.since_ms.get_or_insert(time_ms);
-        } else if self.since_ms.is_some() {
-            self.calm = self.calm.saturating_add(1);
-            if self.calm >= CALM_VALUES {
-                self.since_ms = None;
-            }
-        }
-    }
-
     fn kind(&self, view: &View, rarities: &[f64; SIDES], stuck: f64, value: f64) -> Kind {
         let mut side = Side::Step;
         for other in ALL {
@@ -424,7 +464,7 @@ impl Detector {
         }
         // A value past all but a thousandth of those known is outside, however wide the band.
         let deviation = view.deviations[side as usize].map_or(0.0, |deviation| deviation.size);
-        let usual = self.usual(side, view.scales[side as usize]).min(deviation);
+        let usual = self.usual(side, view.scales[side as usize], self.width(side)).min(deviation);
         let expected = view.expected.unwrap_or(self.level);
         let shift = |mean: usize| Kind::LevelShift {
             level: view.means[mean],
@@ -432,8 +472,8 @@ impl Detector {
             values: MEAN_LENGTHS[mean] as u32,
         };
         let level_left = rarities[Side::Mean100 as usize] >= REASON_DECADES;
-        let of_mean = !matches!(side, Side::Step | Side::Value | Side::SeasonValue);
-        if let Some(drift) = self.drift(view).filter(|_| of_mean && level_left) {
+        let of_level = matches!(side, Side::Value | Side::Mean12 | Side::Mean100 | Side::Mean400 | Side::SeasonMean);
+        if let Some(drift) = self.drift(view).filter(|_| of_level && level_left) {
             return drift;
         }
         match side {
@@ -446,8 +486,8 @@ impl Detector {
             Side::Mean100 => shift(1),
             Side::Mean400 => shift(2),
             Side::SeasonValue => Kind::TimeOfDay { value, expected },
-            Side::Season12 => Kind::TimeOfDay { value: expected + view.season_means[0], expected },
-            Side::Season50 => Kind::TimeOfDay { value: expected + view.season_means[1], expected },
+            Side::SeasonMean => Kind::TimeOfDay { value: expected + view.season_mean, expected },
+            Side::Unrest => Kind::Restless { step: view.unrest, usual: self.step_scale, values: UNREST_LENGTH as u32 },
         }
     }
 
@@ -474,13 +514,18 @@ impl Detector {
             let settled =
                 if side.seasonal() { in_season && self.season_count > SEASON_SETTLE } else { self.count >= SETTLE };
             if let Some(deviation) = view.deviations[side as usize].filter(|_| settled) {
-                self.tails[side as usize].learn(deviation);
+                self.tails[side as usize].learn(deviation, view.floor);
             }
         }
 
+        if time_ms >= self.last_ms {
+            let plain = value - self.rhythm(view.expected);
+            self.forecaster.observe(time_ms, plain, self.interval_ms, self.count);
+        }
         self.count = self.count.saturating_add(1);
         let share = (1.0 / self.count as f64).max(1.0 / MEMORY);
         self.level_scale += ((value - self.level).abs() - self.level_scale) * share;
+        self.lead += (value - self.level - self.lead) * share;
         self.level += (value - self.level) * share;
         self.step_scale += ((value - self.last).abs() - self.step_scale) * share;
         if let Some(expected) = view.expected {
@@ -488,7 +533,8 @@ impl Detector {
             self.season_scale += ((value - expected).abs() - self.season_scale) * share;
         }
         self.means = view.means;
-        self.season_means = view.season_means;
+        self.season_mean = view.season_mean;
+        self.unrest = view.unrest;
         self.season.learn(time_ms, value);
 
         if view.run == 1 {
@@ -505,6 +551,9 @@ impl Detector {
                 if self.interval_ms > 0.0 { (elapsed as f64).min(GAP * self.interval_ms) } else { elapsed as f64 };
             self.interval_ms += (elapsed - self.interval_ms) * if self.interval_ms > 0.0 { share } else { 1.0 };
             self.last_ms = time_ms;
+        }
+        if self.count.is_multiple_of(BAND_EVERY) {
+            self.widths = [self.width(Side::Value), self.width(Side::SeasonValue)];
         }
     }
 }
@@ -558,7 +607,7 @@ mod tests {
     #[test]
     fn plain_noise_raises_few_alerts_and_weak_ones() {
         let (detector, alerts) = feed(20_000, noisy);
-        // The alert level is one value in four thousand on each of eight sides.
+        // The alert level is one value in three thousand on each of eight sides.
         assert!(alerts.len() <= 20_000 / 800, "{}", alerts.len());
         assert!(alerts.iter().all(|(_, one)| one.score < 0.6));
         let band = detector.band(START).unwrap();

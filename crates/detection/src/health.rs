@@ -31,8 +31,8 @@ const SEVERE_SCORE: f64 = 0.75;
 /// Burden of the onset of a severe anomaly.
 const ONSET_BURDEN: f64 = 0.5;
 /// Surprise whose hours add up, since a failure lasts and a blip does not. It is reached by what
-/// exceeds all the deviations a signal remembers: log10(2,001) decades make a surprise of 0.478.
-const LASTING_SURPRISE: f64 = 0.48;
+/// exceeds all the deviations a signal remembers: log10(2,001) decades make a surprise of 0.4875.
+const LASTING_SURPRISE: f64 = 0.485;
 /// Hours of it that make a burden of 1.
 const BURDEN_HOURS: f64 = 36.0;
 /// An observation speaks for at most this long before it.

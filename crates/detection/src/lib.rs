@@ -2,8 +2,8 @@
 //!
 //! One [`Detector`] for each signal of each device sees values one at a time and
 //! judges each by those before it. [`health::Health`] follows its observations
-//! and says how urgently a person should look; [`maintenance::List`] orders the
-//! devices. No sockets, files, clock or randomness: the same values always give
+//! and says how urgently a person should look; [`machine::Machine`] looks at the
+//! signals of a device together; [`maintenance::List`] orders the devices. No sockets, files, clock or randomness: the same values always give
 //! the same answers, so a replay of the event log rebuilds everything, and
 //! `to_bytes` is what a checkpoint keeps.
 //!
@@ -23,12 +23,17 @@
 pub mod changes;
 mod detector;
 mod encoding;
+mod forecast;
 pub mod health;
+pub mod machine;
 pub mod maintenance;
+mod onset;
 mod reason;
 mod season;
 mod tail;
 
 pub use detector::{ALERT_SCORE, Band, Detector, Observation, ObserveError, VALUE_MAGNITUDE_MAX};
 pub use encoding::{DecodeError, VERSION};
-pub use reason::{Kind, Reason};
+pub use forecast::{Direction, Remaining};
+pub use reason::{Kind, Reason, in_digits};
+pub use season::Rhythm;

@@ -59,6 +59,22 @@ pub enum Kind {
         /// What earlier days had at this time.
         expected: f64,
     },
+    /// Steps between values have become larger than usual.
+    Restless {
+        /// Mean size of the last steps.
+        step: f64,
+        /// Usual mean size.
+        usual: f64,
+        /// How many steps the mean covers.
+        values: u32,
+    },
+    /// The value does not go with those of the machine's other signals.
+    Apart {
+        /// The value.
+        value: f64,
+        /// What the others suggest.
+        expected: f64,
+    },
     /// A signal that usually varies repeats one value.
     Repeated {
         /// The value.
@@ -71,19 +87,25 @@ pub enum Kind {
 impl Reason {
     /// The reason as a sentence fragment, with `unit` after the values.
     pub fn in_words(&self, unit: Option<&str>) -> String {
-        Words { reason: self, unit }.to_string()
+        Words { reason: self, unit, beside: None }.to_string()
+    }
+
+    /// The reason with the name of the signal beside which a value is odd, if that is why and it is known.
+    pub fn beside<'a>(&'a self, beside: Option<&'a str>) -> impl fmt::Display + use<'a> {
+        Words { reason: self, unit: None, beside }
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Words { reason: self, unit: None }.fmt(f)
+        Words { reason: self, unit: None, beside: None }.fmt(f)
     }
 }
 
 struct Words<'a> {
     reason: &'a Reason,
     unit: Option<&'a str>,
+    beside: Option<&'a str>,
 }
 
 impl fmt::Display for Words<'_> {
@@ -113,11 +135,30 @@ impl fmt::Display for Words<'_> {
             Kind::TimeOfDay { value, expected } => {
                 write!(f, "{} is unusual for this time of day, {} is expected{since}", with(value), with(expected))
             }
+            Kind::Restless { step, usual, values } => write!(
+                f,
+                "restless: steps of {} on average over the last {values} values, {} is usual{since}",
+                with(step),
+                with(usual)
+            ),
+            Kind::Apart { value, expected } => {
+                let (others, suggest) = match self.beside {
+                    Some(name) => (name, "suggests"),
+                    None => ("the other signals", "suggest"),
+                };
+                let (value, expected) = (with(value), with(expected));
+                write!(f, "{value} does not go with {others}, which {suggest} {expected}{since}")
+            }
             Kind::Repeated { value, times } => {
                 write!(f, "value {} repeated {times} times{since}", with(value))
             }
         }
     }
+}
+
+/// A number for people: three significant digits or a few more, no trailing zeros.
+pub fn in_digits(value: f64) -> String {
+    Number(value).to_string()
 }
 
 /// Four significant digits at most, no trailing zeros.
@@ -203,6 +244,13 @@ mod tests {
         let hour = Kind::TimeOfDay { value: 20.0, expected: 80.0 };
         check(hour, AT, None, "20 is unusual for this time of day, 80 is expected");
         check(Kind::Repeated { value: 0.0, times: 40 }, AT, None, "value 0 repeated 40 times");
+        let restless = Kind::Restless { step: 4.25, usual: 1.5, values: 100 };
+        check(restless, AT, None, "restless: steps of 4.2 on average over the last 100 values, 1.5 is usual");
+        let apart = Kind::Apart { value: 52.0, expected: 78.06 };
+        check(apart, AT, Some("°C"), "52 °C does not go with the other signals, which suggest 78.1 °C");
+        let apart = Reason { kind: apart, since_ms: AT, at_ms: AT };
+        assert_eq!(apart.beside(Some("load")).to_string(), "52 does not go with load, which suggests 78.1");
+        assert_eq!(apart.beside(None).to_string(), apart.to_string());
     }
 
     #[test]

@@ -22,11 +22,30 @@ pub(crate) struct Season {
     pub(crate) open_slot: i64,
     pub(crate) open_sum: f64,
     pub(crate) open_count: f64,
+    /// Mean over the day, as far as it is known; follows from `means` and is not encoded.
+    pub(crate) level: f64,
+}
+
+/// What the time of day adds to a signal, if it has a rhythm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rhythm(pub(crate) Option<Season>);
+
+impl Rhythm {
+    /// Whether there is none.
+    pub fn is_flat(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What is added at a time.
+    pub fn at(&self, time_ms: i64) -> f64 {
+        let season = self.0.as_ref();
+        season.and_then(|season| Some(season.expected(time_ms)? - season.level)).unwrap_or(0.0)
+    }
 }
 
 impl Season {
     pub(crate) fn new() -> Self {
-        Season { means: [0.0; SLOTS], visits: [0; SLOTS], open_slot: 0, open_sum: 0.0, open_count: 0.0 }
+        Season { means: [0.0; SLOTS], visits: [0; SLOTS], open_slot: 0, open_sum: 0.0, open_count: 0.0, level: 0.0 }
     }
 
     /// The usual value at this time of day, if an earlier day has shown one.
@@ -54,6 +73,14 @@ impl Season {
         self.means[slot] += (mean - self.means[slot]) * share;
         self.open_sum = 0.0;
         self.open_count = 0.0;
+        self.refresh();
+    }
+
+    /// Works out the mean over the day.
+    pub(crate) fn refresh(&mut self) {
+        let known = || self.means.iter().zip(&self.visits).filter(|(_, visits)| **visits > 0);
+        let count = known().count();
+        self.level = known().map(|(mean, _)| mean).sum::<f64>() / count.max(1) as f64;
     }
 }
 

@@ -7,20 +7,27 @@
 //!
 //! Past the largest deviation known the histogram is silent. There the answer
 //! grows with the ratio to that largest one, which is forgotten far more slowly
-//! than the histogram.
+//! than the histogram, and which one value raises only by a little: a single
+//! deviation, however large, does not hide the next one.
 
 /// Buckets of the histogram.
 pub(crate) const BINS: usize = 64;
-/// Width of a bucket: this many to a doubling.
-const BINS_PER_OCTAVE: f64 = 3.0;
-/// log2 of the scaled deviation at the histogram's left edge.
-const FIRST_OCTAVE: f64 = -5.0;
+/// Each doubling has four buckets of equal width: the exponent and the first two bits of the fraction of a float name
+/// the bucket, and no logarithm is needed.
+const FRACTION_BITS: u32 = 52;
+const BUCKET_BITS: u32 = FRACTION_BITS - 2;
+/// Scaled deviation at the histogram's left edge.
+const FIRST: f64 = 1.0 / 32.0;
 /// Deviations the histogram remembers, in observations.
 const MEMORY: f64 = 2000.0;
 /// How much more the next deviation weighs.
 const WEIGHT_GROWTH: f64 = 1.0 / (1.0 - 1.0 / MEMORY);
 /// What remains of the largest deviation after one observation.
 const LARGEST_KEPT: f64 = 0.99995;
+/// How much one value may raise the largest deviation, once there are `KNOWN`.
+const LARGEST_GROWTH: f64 = 1.5;
+/// Deviations that a history needs before it finds anything rare.
+const KNOWN: f64 = 80.0;
 /// Decades for each doubling past the largest deviation.
 const DECADES_PER_OCTAVE: f64 = 3.0;
 /// Doublings past the largest deviation that still count.
@@ -86,7 +93,7 @@ impl Tail {
     /// Rarity of a deviation; `floor` is the smallest one that matters.
     pub(crate) fn rarity(&self, deviation: Deviation, floor: f64) -> Rarity {
         let count = self.total / self.weight;
-        if count < 1.0 || deviation.size <= floor {
+        if count < KNOWN || deviation.size <= floor {
             return Rarity::OneIn(1.0);
         }
         let largest = self.largest.max(floor);
@@ -100,9 +107,9 @@ impl Tail {
         Rarity::OneIn((count + 1.0) / (above + 1.0))
     }
 
-    /// The deviations, in octaves of the scale, that each of the shares, which rise, do not exceed.
+    /// The deviations, in scales, that each of the shares, which rise, do not exceed.
     pub(crate) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
-        let mut found = [BINS as f64 / BINS_PER_OCTAVE + FIRST_OCTAVE; N];
+        let mut found = [edge(BINS); N];
         let (mut below, mut next) = (0.0, 0);
         for (bin, &held) in self.bins.iter().enumerate() {
             let held = f64::from(held);
@@ -111,8 +118,8 @@ impl Tail {
                 if held <= 0.0 || below + held < wanted {
                     break;
                 }
-                let at = bin as f64 + ((wanted - below) / held).clamp(0.0, 1.0);
-                found[next] = at / BINS_PER_OCTAVE + FIRST_OCTAVE;
+                let part = ((wanted - below) / held).clamp(0.0, 1.0);
+                found[next] = edge(bin) + (edge(bin + 1) - edge(bin)) * part;
                 next += 1;
             }
             if next == N {
@@ -124,12 +131,14 @@ impl Tail {
     }
 
     /// Adds a deviation to the history.
-    pub(crate) fn learn(&mut self, deviation: Deviation) {
-        let Deviation { bin, size: deviation, .. } = deviation;
+    pub(crate) fn learn(&mut self, deviation: Deviation, floor: f64) {
+        let Deviation { bin, size, .. } = deviation;
+        let known = self.total >= KNOWN * self.weight && self.largest > floor;
+        let size = if known { size.min(self.largest * LARGEST_GROWTH) } else { size };
         self.bins[bin] += self.weight as f32;
         self.total += self.weight;
         self.weight *= WEIGHT_GROWTH;
-        self.largest = deviation.max(self.largest * LARGEST_KEPT);
+        self.largest = size.max(self.largest * LARGEST_KEPT);
         if self.weight > WEIGHT_MAX {
             for bin in &mut self.bins {
                 *bin /= self.weight as f32;
@@ -152,35 +161,18 @@ fn sum(bins: &[f32]) -> f32 {
     lanes.iter().chain(rest).sum()
 }
 
-/// Logarithm to the base of two of a normal number, to nine digits: a bucket is a third of an octave wide. The library's
-/// takes twice as long, is a call that keeps the sides of a value from being worked out together, and differs between
-/// systems.
-fn log2(x: f64) -> f64 {
-    const FRACTION_BITS: u32 = 52;
-    const SQRT_2_FRACTION: u64 = std::f64::consts::SQRT_2.to_bits() & ((1 << FRACTION_BITS) - 1);
-    const ONE: u64 = 1.0_f64.to_bits();
-    let bits = x.to_bits();
-    let fraction = bits & ((1 << FRACTION_BITS) - 1);
-    // x is m times a power of two, with m between the root of a half and the root of two.
-    let above = u64::from(fraction > SQRT_2_FRACTION);
-    let exponent = ((bits >> FRACTION_BITS) + above) as i64 - 1023;
-    let m = f64::from_bits((ONE - (above << FRACTION_BITS)) | fraction);
-    // ln m = 2 atanh t = 2 (t + t³/3 + t⁵/5 + …)
-    let t = (m - 1.0) / (m + 1.0);
-    let square = t * t;
-    let series = square * (1.0 / 11.0) + 1.0 / 9.0;
-    let series = square * series + 1.0 / 7.0;
-    let series = square * series + 1.0 / 5.0;
-    let series = square * series + 1.0 / 3.0;
-    let series = square * series + 1.0;
-    exponent as f64 + 2.0 * std::f64::consts::LOG2_E * t * series
-}
-
 /// Bucket of a scaled deviation, and how far into the bucket it lies.
 fn place(scaled: f64) -> (usize, f64) {
-    let at = (log2(scaled.max(f64::MIN_POSITIVE)) - FIRST_OCTAVE) * BINS_PER_OCTAVE;
-    let at = at.clamp(0.0, BINS as f64 - 1.001);
-    (at as usize, at.fract())
+    // Positive floats are ordered as their bits are.
+    let past = scaled.max(FIRST).to_bits() - FIRST.to_bits();
+    let part = (past & ((1 << BUCKET_BITS) - 1)) as f64 / (1u64 << BUCKET_BITS) as f64;
+    let bin = (past >> BUCKET_BITS) as usize;
+    if bin < BINS { (bin, part) } else { (BINS - 1, 0.999) }
+}
+
+/// Left edge of a bucket.
+fn edge(bin: usize) -> f64 {
+    f64::from_bits(FIRST.to_bits() + ((bin as u64) << BUCKET_BITS))
 }
 
 #[cfg(test)]
@@ -194,7 +186,7 @@ mod tests {
     fn thousand() -> Tail {
         let mut tail = Tail::new();
         for step in 0..1000 {
-            tail.learn(of(f64::from(step % 100)));
+            tail.learn(of(f64::from(step % 100)), 1e-9);
         }
         tail
     }
@@ -219,25 +211,32 @@ mod tests {
         let mut tail = thousand();
         let before = tail.rarity(of(60.0), 1e-9).decades();
         while tail.weight > 2.0 {
-            tail.learn(of(60.0));
+            tail.learn(of(60.0), 1e-9);
         }
         for step in 0..20_000 {
-            tail.learn(of(f64::from(step % 100)));
+            tail.learn(of(f64::from(step % 100)), 1e-9);
         }
         assert!((tail.rarity(of(60.0), 1e-9).decades() - before).abs() < 0.05);
     }
 
     #[test]
-    fn our_logarithm_is_the_logarithm() {
-        let mut x = f64::MIN_POSITIVE;
-        while x < 1e300 {
-            let wrong = (log2(x) - x.log2()).abs();
-            assert!(wrong < 2e-9 * x.log2().abs().max(1.0), "{x:e}: {wrong:e}");
-            x *= 1.000_37;
+    fn buckets_join_and_each_holds_what_lies_between_its_edges() {
+        for bin in 0..BINS {
+            assert_eq!(place(edge(bin)), (bin, 0.0));
+            let (at, part) = place(0.75 * edge(bin) + 0.25 * edge(bin + 1));
+            assert_eq!(at, bin);
+            assert!((part - 0.25).abs() < 1e-9);
         }
-        for exact in [0.125, 0.5, 1.0, 2.0, 1024.0] {
-            assert_eq!(log2(exact), exact.log2());
-        }
+        assert_eq!(edge(4), 2.0 * FIRST);
+        assert_eq!(place(0.0), (0, 0.0));
+        assert_eq!(place(1e300).0, BINS - 1);
+    }
+
+    #[test]
+    fn one_huge_deviation_does_not_hide_the_next() {
+        let mut tail = thousand();
+        tail.learn(of(1e6), 1e-9);
+        assert!(tail.rarity(of(500.0), 1e-9).decades() > 5.0);
     }
 
     #[test]
@@ -249,8 +248,8 @@ mod tests {
     fn the_quantile_bounds_its_share() {
         let tail = thousand();
         for share in [0.5, 0.85, 0.95] {
-            let [octaves] = tail.quantiles([share]);
-            let value = octaves.exp2() * 50.0;
+            let [scales] = tail.quantiles([share]);
+            let value = scales * 50.0;
             assert!((value - 100.0 * share).abs() < 8.0, "{share}: {value}");
         }
     }
