@@ -42,14 +42,38 @@ impl Default for Limits {
     }
 }
 
-/// Stops a query from outside.
+/// Stops a query from outside, and tells what it has used.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    is_stopped: AtomicBool,
+    memory_peak: AtomicU64,
+    rows_read: AtomicU64,
+}
+
+/// What a query has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The most bytes that its operators held together.
+    pub memory_peak: u64,
+    /// Rows that tables gave it.
+    pub rows_read: u64,
+}
 
 impl Cancel {
     /// Stops it.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// What the queries that were given this have used so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            memory_peak: self.0.memory_peak.load(Ordering::Relaxed),
+            rows_read: self.0.rows_read.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -129,7 +153,7 @@ impl Context {
 
     /// Ends the query when its time is over or somebody stopped it. Operators ask between chunks.
     pub fn check(&self) -> Result<()> {
-        if self.cancel.0.load(Ordering::Relaxed) {
+        if self.cancel.0.is_stopped.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
         if Instant::now() > self.deadline {
@@ -141,6 +165,7 @@ impl Context {
     /// Notes memory that an operator holds.
     pub fn hold(&self, operator: &'static str, bytes: usize) -> Result<()> {
         let held = self.memory.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.cancel.0.memory_peak.fetch_max(held, Ordering::Relaxed);
         if held > self.limits.memory_max {
             return Err(Error::Memory { operator, limit: self.limits.memory_max });
         }
@@ -150,6 +175,11 @@ impl Context {
     /// Notes memory that is held no more.
     pub fn release(&self, bytes: usize) {
         self.memory.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes rows that a table gave.
+    pub(crate) fn note_read(&self, rows: usize) {
+        self.cancel.0.rows_read.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     /// A prepared pattern.

@@ -1,5 +1,6 @@
 """Questions about telemetry, asked by azure-kusto-data as it is published."""
 
+import json
 import os
 import time
 import uuid
@@ -112,6 +113,20 @@ def test_a_result_that_is_too_large_says_so_with_the_rows_before(kusto, env):
     with pytest.raises(KustoServiceError) as partial:
         kusto.execute_query(env["KUSTO_DATABASE"], "range x from 1 to 100 step 1", properties)
     assert "E_QUERY_RESULT_SET_TOO_LARGE" in str(partial.value)
+
+
+def test_an_answer_says_what_it_took(kusto, env):
+    kusto.execute_mgmt(env["KUSTO_DATABASE"], ".set-or-replace Spent <| range n from 1 to 1000 step 1")
+    answer = kusto.execute_query(env["KUSTO_DATABASE"], "Spent | where n % 2 == 0 | order by n desc | take 600")
+    (payload,) = [
+        json.loads(row["Payload"])
+        for table in answer.tables if table.table_kind.value == "QueryCompletionInformation"
+        for row in table if row["EventTypeName"] == "QueryResourceConsumption"
+    ]
+    assert payload["ExecutionTime"] > 0
+    assert payload["input_dataset_statistics"]["rows"]["scanned"] == 1000
+    assert payload["dataset_statistics"][0]["table_row_count"] == 500
+    assert payload["resource_usage"]["memory"]["peak_per_node"] > 500 * 8
 
 
 def test_commands_tell_about_the_tables(kusto, env):

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use gantry_analytics::column::Cell;
-use gantry_analytics::{Error, Table};
+use gantry_analytics::{Error, Table, Usage};
 use gantry_kql::value::{Dynamic, Type, print_real};
 use serde_json::json;
 
@@ -23,8 +23,33 @@ pub struct Ids {
     pub now: String,
 }
 
+/// What a query took.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// How long.
+    pub time: std::time::Duration,
+    /// Memory and rows.
+    pub usage: Usage,
+}
+
+impl Spent {
+    /// What is known of it, in the reference's shape.
+    fn to_json(self, tables: &[Table]) -> serde_json::Value {
+        let results = tables.iter().map(|table| {
+            let bytes: usize = table.chunks.iter().map(gantry_analytics::Chunk::size).sum();
+            json!({"table_row_count": table.rows(), "table_size": bytes})
+        });
+        json!({
+            "ExecutionTime": self.time.as_secs_f64(),
+            "resource_usage": {"memory": {"peak_per_node": self.usage.memory_peak}},
+            "input_dataset_statistics": {"rows": {"scanned": self.usage.rows_read}},
+            "dataset_statistics": results.collect::<Vec<_>>(),
+        })
+    }
+}
+
 /// The answer of version 2: an array of frames.
-pub fn version_2(tables: &[Table], ids: &Ids) -> String {
+pub fn version_2(tables: &[Table], ids: &Ids, spent: Spent) -> String {
     let mut out = String::with_capacity(1_024);
     out.push_str(r#"[{"FrameType":"DataSetHeader","IsProgressive":false,"Version":"v2.0"},"#);
     let properties = visualizations(tables, 1);
@@ -54,7 +79,7 @@ pub fn version_2(tables: &[Table], ids: &Ids) -> String {
     }
     out.push(',');
     let failure = tables.iter().find_map(|table| table.failure.as_ref());
-    completion(&mut out, tables.len() + 1, failure, ids);
+    completion(&mut out, tables.len() + 1, failure, ids, spent.to_json(tables));
     let errors = failure.map_or(String::new(), |error| format!(r#","OneApiErrors":[{}]"#, one_api_error(error, ids)));
     let _ = write!(
         out,
@@ -79,7 +104,7 @@ fn frame(out: &mut String, id: usize, kind: &str, name: &str, columns: &[(&str, 
 }
 
 /// The rows of the completion: `(level, level name, status, status name, event type, event, payload)`.
-fn completion(out: &mut String, id: usize, failure: Option<&Error>, ids: &Ids) {
+fn completion(out: &mut String, id: usize, failure: Option<&Error>, ids: &Ids, spent: serde_json::Value) {
     let columns = [
         ("Timestamp", Type::DateTime),
         ("ClientRequestId", Type::String),
@@ -139,8 +164,7 @@ fn completion(out: &mut String, id: usize, failure: Option<&Error>, ids: &Ids) {
             json!({"Count": 1, "Text": error.to_string()}).to_string(),
         ),
     };
-    let stats =
-        row(6, "Stats", 0, "S_OK (0)", 0, "QueryResourceConsumption", json!({"resource_usage": {}}).to_string());
+    let stats = row(6, "Stats", 0, "S_OK (0)", 0, "QueryResourceConsumption", spent.to_string());
     out.push_str(&[end, stats].join(","));
     out.push_str("]}");
 }

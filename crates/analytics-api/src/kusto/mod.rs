@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 pub use failure::Failure;
-use frames::Ids;
+use frames::{Ids, Spent};
 pub use queue::{Queues, divert};
 use request::Request;
 
@@ -84,8 +84,8 @@ async fn query_2(
 ) -> Result<Response, Failure> {
     let request = Request::read(&body, &query, &headers)?;
     let ids = ids(&request.request_id);
-    let tables = run(&shared, request, &caller, false).await?;
-    Ok(answer(frames::version_2(&tables, &ids), &ids))
+    let (tables, spent) = run(&shared, request, &caller, false).await?;
+    Ok(answer(frames::version_2(&tables, &ids, spent), &ids))
 }
 
 async fn query_1(
@@ -100,7 +100,7 @@ async fn query_1(
     if let Some(table) = of_ingestion(&shared, &request, &caller, &headers)? {
         return Ok(answer(frames::command_1(&[table]), &ids));
     }
-    let tables = run(&shared, request, &caller, command).await?;
+    let (tables, _) = run(&shared, request, &caller, command).await?;
     let text = if command { frames::command_1(&tables) } else { frames::version_1(&tables, &ids) };
     Ok(answer(text, &ids))
 }
@@ -147,7 +147,12 @@ pub(crate) fn now() -> i64 {
 }
 
 /// Runs a text on a thread of its own, when it is its turn.
-async fn run(shared: &Shared, request: Request, caller: &Caller, command: bool) -> Result<Vec<Table>, Failure> {
+async fn run(
+    shared: &Shared,
+    request: Request,
+    caller: &Caller,
+    command: bool,
+) -> Result<(Vec<Table>, Spent), Failure> {
     let Ok(_waits) = shared.waiting.clone().try_acquire_owned() else { return Err(Failure::busy()) };
     let Ok(turn) = shared.running.clone().acquire_owned().await else { return Err(Failure::busy()) };
     let warehouse = Arc::clone(&shared.warehouse);
@@ -158,6 +163,8 @@ async fn run(shared: &Shared, request: Request, caller: &Caller, command: bool) 
     }
     // A client that hangs up drops this future, and with it the query.
     let guard = CancelOnDrop(cancel.clone());
+    let watched = cancel.clone();
+    let begun = std::time::Instant::now();
     let work = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let run = gantry_analytics::Ask {
@@ -182,7 +189,7 @@ async fn run(shared: &Shared, request: Request, caller: &Caller, command: bool) 
                 Some(Table { failure: Some(error), chunks, .. }) if chunks.iter().all(|chunk| chunk.rows == 0) => {
                     Err(error.clone().into())
                 }
-                _ => Ok(tables),
+                _ => Ok((tables, Spent { time: begun.elapsed(), usage: watched.usage() })),
             }
         }
         Err(error) => {

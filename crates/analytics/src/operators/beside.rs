@@ -103,6 +103,7 @@ impl Session<'_> {
             for part in share {
                 let flow = part(&mut |chunk| {
                     context.check()?;
+                    context.note_read(chunk.rows);
                     if is_over.load(Ordering::Relaxed) {
                         return Ok(Flow::Enough);
                     }

@@ -49,6 +49,7 @@ impl Session<'_> {
             RelKind::Table { database, name } => {
                 self.tables.scan(database, name, &self.need_of(rel), self.context(), &mut |chunk| {
                     self.context().check()?;
+                    self.context().note_read(chunk.rows);
                     sink(chunk)
                 })
             }

@@ -3,7 +3,7 @@ import { withParameters } from "../dashboards";
 import { bars, fromAddress, isCommand, lines, nameInQuery, read, statementAt, statements, toAddress, toCsv, type Cell, type Result } from "./kusto";
 
 const result = (columns: [string, string][], rows: Cell[][], render: Partial<Result["render"]> = {}): Result => ({
-  columns: columns.map(([name, type]) => ({ name, type })), rows, render: { kind: "", title: "", x: null, y: [], ...render }, failure: "",
+  columns: columns.map(([name, type]) => ({ name, type })), rows, render: { kind: "", title: "", x: null, y: [], ...render }, failure: "", spent: null,
 });
 
 describe("answers", () => {
@@ -12,9 +12,11 @@ describe("answers", () => {
     const read_ = read([
       { FrameType: "DataTable", TableKind: "QueryProperties", Rows: [[1, "Visualization", '{"Visualization":"timechart","Title":"T","YColumns":"a, b"}']] },
       { FrameType: "DataTable", TableKind: "PrimaryResult", Columns: [{ ColumnName: "a", ColumnType: "long" }], Rows: [[1], { OneApiErrors: [error] }] },
+      { FrameType: "DataTable", TableKind: "QueryCompletionInformation", Columns: [{ ColumnName: "EventTypeName", ColumnType: "string" }, { ColumnName: "Payload", ColumnType: "string" }],
+        Rows: [["QueryInfo", "{}"], ["QueryResourceConsumption", '{"ExecutionTime":0.25,"resource_usage":{"memory":{"peak_per_node":512}},"input_dataset_statistics":{"rows":{"scanned":7}}}']] },
       { FrameType: "DataSetCompletion", HasErrors: true, OneApiErrors: [error] },
     ]);
-    expect(read_).toEqual({ columns: [{ name: "a", type: "long" }], rows: [[1]], render: { kind: "timechart", title: "T", x: null, y: ["a", "b"] }, failure: "too many rows" });
+    expect(read_).toEqual({ columns: [{ name: "a", type: "long" }], rows: [[1]], render: { kind: "timechart", title: "T", x: null, y: ["a", "b"] }, failure: "too many rows", spent: { seconds: 0.25, rowsRead: 7, bytesHeld: 512 } });
   });
 });
 

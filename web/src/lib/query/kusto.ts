@@ -20,6 +20,13 @@ export interface Result {
   render: Render;
   /** Why rows are missing behind these. */
   failure: string;
+  /** What it took at the platform, when it says so. */
+  spent: Spent | null;
+}
+export interface Spent {
+  seconds: number;
+  rowsRead: number;
+  bytesHeld: number;
 }
 export interface TableSchema {
   name: string;
@@ -66,7 +73,7 @@ const columnsOf = (columns: { ColumnName: string; ColumnType: string }[]) => col
 
 /** Reads the frames of an answer of version 2: the first result, and how it is to be drawn. */
 export function read(frames: Frame[]): Result {
-  const result: Result = { columns: [], rows: [], render: { kind: "", title: "", x: null, y: [] }, failure: "" };
+  const result: Result = { columns: [], rows: [], render: { kind: "", title: "", x: null, y: [] }, failure: "", spent: null };
   let found = false;
   for (const frame of frames) {
     if (frame.FrameType === "DataSetCompletion" && frame.HasErrors) {
@@ -80,6 +87,7 @@ export function read(frames: Frame[]): Result {
       // What is no row tells of an error; the completion tells it again.
       result.rows = (frame.Rows ?? []).filter((row): row is Cell[] => Array.isArray(row));
     }
+    if (frame.TableKind === "QueryCompletionInformation") result.spent = spentOf(frame);
     if (frame.TableKind === "QueryProperties") {
       const row = (frame.Rows ?? []).find((row) => Array.isArray(row) && row[1] === "Visualization") as [number, string, string] | undefined;
       const told = row && (JSON.parse(row[2]) as { Visualization?: string | null; Title?: string | null; XColumn?: string | null; YColumns?: string | null });
@@ -90,12 +98,21 @@ export function read(frames: Frame[]): Result {
   return result;
 }
 
+function spentOf(frame: Frame): Spent | null {
+  const payload = frame.Columns?.findIndex((column) => column.ColumnName === "Payload") ?? -1;
+  const name = frame.Columns?.findIndex((column) => column.ColumnName === "EventTypeName") ?? -1;
+  const row = (frame.Rows ?? []).find((row): row is string[] => Array.isArray(row) && row[name] === "QueryResourceConsumption");
+  const told = row && (JSON.parse(row[payload] ?? "{}") as { ExecutionTime?: number; resource_usage?: { memory?: { peak_per_node?: number } }; input_dataset_statistics?: { rows?: { scanned?: number } } });
+  if (told?.ExecutionTime === undefined) return null;
+  return { seconds: told.ExecutionTime, rowsRead: told.input_dataset_statistics?.rows?.scanned ?? 0, bytesHeld: told.resource_usage?.memory?.peak_per_node ?? 0 };
+}
+
 /** Runs a query with values for its parameters, or a management command when the text starts with a dot. */
 export async function ask(text: string, signal?: AbortSignal, parameters?: Record<string, string>): Promise<Result> {
   if (!isCommand(text)) return read((await post("/v2/rest/query", text, signal, parameters)) as Frame[]);
   const answer = (await post("/v1/rest/mgmt", text, signal)) as { Tables: { Columns: { ColumnName: string; ColumnType: string }[]; Rows: Cell[][] }[] };
   const table = answer.Tables[0];
-  return { columns: columnsOf(table?.Columns ?? []), rows: table?.Rows ?? [], render: { kind: "", title: "", x: null, y: [] }, failure: "" };
+  return { columns: columnsOf(table?.Columns ?? []), rows: table?.Rows ?? [], render: { kind: "", title: "", x: null, y: [] }, failure: "", spent: null };
 }
 
 /** Stores lines of JSON in a table. Lines of one id come in once, however often they are sent. */
