@@ -23,6 +23,7 @@ beside=$(mktemp)
   python_env clients tests/clients/python/requirements.txt
   python_env ingest tests/clients/python/requirements-ingest.txt
   node_modules "$ROOT/tests/clients/node"
+  node_modules "$ROOT/tests/clients/azurite"
 ) > "$beside" 2>&1 &
 arriving=$!
 

@@ -1,9 +1,10 @@
-"""Kills a platform again and again while messages come in, files are sealed and merged, and rows are ingested; then counts.
+"""Kills a platform again and again while messages come in, files are sealed, merged and moved to a cold storage, and rows
+are ingested; then counts.
 
     python tests/soak/tables.py BINARY [ROUNDS]
 
 After every start each acknowledged message is in the table `Telemetry` once, each acknowledged row of a table of one's own is
-there once, and every file of the tables is one that the catalogue names.
+there once, and every file of the tables, here and in the cold storage, is one that the catalogue names.
 """
 
 import base64
@@ -121,15 +122,18 @@ def check(platform, acknowledged):
         acknowledged[table] = len(found)
     folder = os.path.join(platform.folder, "tables")
     with open(os.path.join(folder, "catalog.json")) as text:
-        named = {extent["id"] + ".parquet" for all in json.load(text)["extents"].values() for extent in all}
-    return named, {name for name in os.listdir(folder) if name.endswith(".parquet")}
+        extents = [extent for all in json.load(text)["extents"].values() for extent in all]
+    named = {extent.get("cold") or extent["id"] + ".parquet" for extent in extents}
+    here = {name for name in os.listdir(folder) if name.endswith((".parquet", ".tmp"))}
+    lake = platform.folder + ".lake"
+    return named, here | {os.path.relpath(os.path.join(at, name), lake) for at, _, names in os.walk(lake) for name in names}
 
 
 def main():
     folder = tempfile.mkdtemp()
     platform = Platform(os.path.join(folder, "data"))
     with open(platform.folder + ".toml", "w") as config:
-        config.write("[tables]\nseal_rows = 300\n")
+        config.write(f'[tables]\nseal_rows = 300\n[tables.cold]\nplace = "file://{platform.folder}.lake"\nhot_days = 0\n')
     platform.start()
     service = parts(platform.env["IOTHUB_CONNECTION_STRING"])
     platform.host = service["HostName"]
@@ -141,7 +145,7 @@ def main():
     platform.command(".create table Rows (mark:string, n:long)")
     platform.command(".alter table Rows policy streamingingestion enable")
     acknowledged = {"messages": set(), "rows": set(), "round": 0}
-    files = 0
+    files = cold = 0
     for number in range(ROUNDS):
         acknowledged["round"] = number
         stop = threading.Event()
@@ -155,16 +159,20 @@ def main():
             worker.join()
         # What a crash has left behind is gone when the platform is there again.
         platform.start()
-        named, there = check(platform, acknowledged)
-        if named != there:  # A file that is being written, or one that a query still reads.
-            time.sleep(2)
+        until = time.monotonic() + 30
+        while True:
             named, there = check(platform, acknowledged)
+            # A file that is being written or moved, or one that a query still reads.
+            if named == there or time.monotonic() > until:
+                break
+            time.sleep(0.2)
+        cold = max(cold, sum("/" in name for name in named))
         assert there <= named, f"files that nobody names: {sorted(there - named)[:5]}"
         assert named <= there, f"files that are missing: {sorted(named - there)[:5]}"
         files = max(files, len(named))
     platform.kill()
     print(f"{ROUNDS} rounds: {len(acknowledged['messages'])} messages and {len(acknowledged['rows'])} rows acknowledged, "
-          f"{acknowledged['Telemetry']} and {acknowledged['Rows']} found, none lost, none twice; up to {files} files")
+          f"{acknowledged['Telemetry']} and {acknowledged['Rows']} found, none lost, none twice; up to {files} files, {cold} of them cold")
     shutil.rmtree(folder)
 
 

@@ -213,6 +213,15 @@ impl Cold {
         }
     }
 
+    /// Asks a store that did not answer whether it does now. One that did is not asked.
+    pub(crate) fn look(&self, context: &Context) -> Result<()> {
+        if locked(&self.trouble).is_none() {
+            return Ok(());
+        }
+        let root: Path = [self.store.root.as_str()].into_iter().collect();
+        self.ask(&self.store.root, context, self.store.objects.list_with_delimiter(Some(&root))).map(drop)
+    }
+
     /// Deletes what nobody needs, and once after the start what a crash has left behind.
     pub(crate) fn tidy(&self, context: &Context) -> Result<()> {
         loop {

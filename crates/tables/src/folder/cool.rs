@@ -26,6 +26,7 @@ impl Folder {
     pub fn cool(&self, database: &str, context: &Context) -> Result<usize> {
         let Some(cold) = &self.cold else { return Ok(0) };
         let _one = self.cooling.lock().unwrap_or_else(PoisonError::into_inner);
+        cold.look(context)?;
         // A storage that lets nothing be deleted still takes what is new.
         let mut trouble = cold.tidy(context).err();
         let (moved, wrong) = self.copies(cold, database, context);

@@ -291,6 +291,15 @@ fn a_storage_that_does_not_answer_keeps_nothing_but_cold_rows() {
     assert_eq!((world.rows(), world.places(true).len()), (Ok(vec![90, 91, 96, 97, 98]), 2));
     assert_eq!(world.folder.cold_place().unwrap().trouble, None);
     world.check_places();
+    // Whether it answers again is found out when there is nothing to move, too.
+    let world = world.reopen();
+    world.cool_all();
+    world.objects.set(|_, _| Fault::Before);
+    world.rows().unwrap_err();
+    assert!(world.folder.cold_place().unwrap().trouble.is_some());
+    world.cool().unwrap_err();
+    world.objects.set(|_, _| Fault::None);
+    assert_eq!((world.cool(), world.folder.cold_place().unwrap().trouble), (Ok(0), None));
 }
 
 #[test]

@@ -189,7 +189,9 @@ impl ObjectStore for Faulty {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.objects.list_with_delimiter(prefix).await
+        let fault = self.begin("list").await?;
+        let done = self.0.objects.list_with_delimiter(prefix).await;
+        self.end("list", fault, done)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
