@@ -247,7 +247,13 @@ pub(crate) const SIGN_IN: Fields = Fields { taken: &["token"], ..NOTHING };
 pub(crate) const RULE: Fields = Fields {
     taken: &["id", "enabled", "severity"],
     inner: &[
-        ("when", &Fields { taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin"], ..NOTHING }),
+        (
+            "when",
+            &Fields {
+                taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin", "above", "below", "withinHours"],
+                ..NOTHING
+            },
+        ),
         ("actions", &Fields { taken: &["kind", "url", "to", "name", "payload", "patch"], ..NOTHING }),
     ],
     ..NOTHING

@@ -26,6 +26,8 @@ pub enum Kind {
     Maintenance,
     /// Refused access.
     Security,
+    /// A signal that reaches a limit.
+    Limit,
 }
 
 /// Where an alert stands.
