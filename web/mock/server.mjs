@@ -79,6 +79,23 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     }
   }
 
+  /** The wave goes on; how it is off grows with the distance. */
+  function forecastOf(motor, seconds, points) {
+    const last = Date.parse(motor.points.at(-1)?.time ?? new Date().toISOString());
+    const at = (index) => {
+      const ahead = (seconds * index) / points;
+      const expected = 70 + motor.index * 4 + 5 * Math.sin((tick + (ahead * 1000) / TICK_MS + motor.index * 40) / 60);
+      const half = 2 + Math.sqrt(ahead);
+      return { time: new Date(last + ahead * 1000).toISOString(), low: expected - half, expected, high: expected + half };
+    };
+    const time = (minutes) => new Date(last + minutes * 60_000).toISOString();
+    const limit = { ruleId: "too-hot", limit: 85, direction: "above", earliest: time(2), likely: time(6), latest: time(15), until: time(60), words: "in about 6 min, between 2 min and 15 min" };
+    return { points: Array.from({ length: points }, (_, index) => at(index + 1)), limits: [limit] };
+  }
+
+  /** A level that changed, 40 points back. */
+  const changesOf = (motor) => motor.points.slice(-40, -39).map((point) => ({ time: point.time, from: point.value - 3, to: point.value }));
+
   function openAlert(motor, point) {
     const alert = { id: `a${alerts.length + 1}`, ruleId: "anomaly", deviceId: motor.deviceId, kind: "anomaly", severity: "critical", state: "open",
       title: `Temperature of ${motor.deviceId} is unusual`, reason: point.reason, openedAt: point.time, updatedAt: point.time, count: 1,
@@ -170,7 +187,8 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
       return answer(response, 204);
     }
     if (action === "signals") return answer(response, 200, { signals: [{ name: "temperature", unit: null, last: motor.points.at(-1) ?? null }] });
-    if (action === "series") return answer(response, 200, { deviceId: id, signal: "temperature", points: motor.points.slice(-Number(url.searchParams.get("limit") ?? 2000)) });
+    if (action === "series") return answer(response, 200, { deviceId: id, signal: "temperature", points: motor.points.slice(-Number(url.searchParams.get("limit") ?? 2000)), changes: changesOf(motor) });
+    if (action === "forecast") return answer(response, 200, { deviceId: id, signal: "temperature", ...forecastOf(motor, Number(url.searchParams.get("seconds") ?? 60), Number(url.searchParams.get("points") ?? 100)) });
     if (action === "twin" && request.method === "PATCH") {
       merge(motor.twin, body);
       motor.twin.version += 1;

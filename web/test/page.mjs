@@ -107,6 +107,11 @@ try {
   await page.waitForFunction((old) => document.querySelector(".chart").dataset.last > old, before.last, { timeout: 30_000 });
   const after = await look();
   assert.ok(after.picture !== before.picture, "the chart was drawn anew");
+  // A platform that has just started has nothing to go by.
+  if (server) {
+    await page.waitForFunction(() => Number(document.querySelector(".chart").dataset.ahead) > 10);
+    await page.getByText("in about 6 min, between 2 min and 15 min").waitFor();
+  }
   console.log(`chart moved: ${before.last} -> ${after.last}`);
 
   for (const look of LOOKS) {

@@ -249,7 +249,21 @@ pub(crate) const RULE: Fields = Fields {
     inner: &[
         (
             "when",
-            &Fields { taken: &["kind", "signal", "scoreMin", "urgencyMin", "countMin", "output", "job"], ..NOTHING },
+            &Fields {
+                taken: &[
+                    "kind",
+                    "signal",
+                    "scoreMin",
+                    "urgencyMin",
+                    "countMin",
+                    "output",
+                    "job",
+                    "above",
+                    "below",
+                    "withinHours",
+                ],
+                ..NOTHING
+            },
         ),
         ("actions", &Fields { taken: &["kind", "url", "to", "name", "payload", "patch"], ..NOTHING }),
     ],

@@ -471,7 +471,9 @@ impl Detector {
             usual: self.level,
             values: MEAN_LENGTHS[mean] as u32,
         };
-        let level_left = rarities[Side::Mean100 as usize] >= REASON_DECADES;
+        // Left, and not by this value alone.
+        let was_leaving = 2.0 * (self.means[1] - self.level).abs() > (view.means[1] - self.level).abs();
+        let level_left = was_leaving && rarities[Side::Mean100 as usize] >= REASON_DECADES;
         let of_level = matches!(side, Side::Value | Side::Mean12 | Side::Mean100 | Side::Mean400 | Side::SeasonMean);
         if let Some(drift) = self.drift(view).filter(|_| of_level && level_left) {
             return drift;

@@ -214,12 +214,12 @@ impl Machine {
         let signals = self.signals();
         let mut left = [[0.0; SIGNALS_MAX]; SIGNALS_MAX];
         let mut right = [[0.0; SIGNALS_MAX]; SIGNALS_MAX];
-        for row in 0..signals {
-            for column in 0..signals {
+        for (row, (left, right)) in left.iter_mut().zip(&mut right).enumerate().take(signals) {
+            for (column, correlation) in left.iter_mut().enumerate().take(signals) {
                 let shared = self.covariances[place(row, column)] / self.scale(row) / self.scale(column);
-                left[row][column] = if row == column { 1.0 } else { shared.clamp(-1.0, 1.0) * (1.0 - OWN_SHARE) };
+                *correlation = if row == column { 1.0 } else { shared.clamp(-1.0, 1.0) * (1.0 - OWN_SHARE) };
             }
-            right[row][row] = 1.0;
+            right[row] = 1.0;
         }
         for pivot in 0..signals {
             let by = left[pivot][pivot].max(OWN_SHARE / 10.0);
@@ -234,9 +234,9 @@ impl Machine {
                 }
             }
         }
-        for row in 0..signals {
-            for column in 0..=row {
-                self.inverse[place(row, column)] = right[row][column];
+        for (row, right) in right.iter().enumerate().take(signals) {
+            for (column, shared) in right.iter().enumerate().take(row + 1) {
+                self.inverse[place(row, column)] = *shared;
             }
         }
     }

@@ -28,6 +28,8 @@ pub enum Kind {
     Security,
     /// A row of a streaming job.
     Row,
+    /// A signal that reaches a limit.
+    Limit,
 }
 
 /// Where an alert stands.

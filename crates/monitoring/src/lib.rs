@@ -21,7 +21,7 @@ pub mod security;
 mod shapes;
 pub mod signals;
 
-pub use monitoring::{DeviceHealth, MaintenanceItem, Monitoring, SignalSummary};
+pub use monitoring::{DeviceHealth, Forecast, LevelChange, MaintenanceItem, Monitoring, SignalSummary, ToLimit};
 
 /// Score from which a point is an anomaly: the detector's own alerting threshold.
 pub const ANOMALY_SCORE: f64 = gantry_detection::ALERT_SCORE;

@@ -8,8 +8,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use gantry_detection::changes::{Change, changes};
 use gantry_detection::health::Assessment;
 use gantry_detection::maintenance::List;
+use gantry_detection::{Band, Direction, Remaining};
 use gantry_hub::event::StoredEvent;
 use gantry_hub::ports::{Audit, Changes, Documents, Observer, RefusedAccess, StoreError};
 use gantry_hub::reports::is_device_deleted;
@@ -21,11 +23,11 @@ use serde_json::json;
 use crate::ANOMALY_SCORE;
 use crate::alerts::{self, Alert, AlertState, Due, Kind, Occurrence};
 use crate::live::{Channel, Live};
-use crate::pipeline::{Judged, Pipeline};
+use crate::pipeline::{Judged, Limit, Near, Nearing, Pipeline};
 use crate::points::Point;
 use crate::rules::{RULES_MAX, Rule, RuleError, When};
 use crate::security::{self, SecurityEvent};
-use crate::shapes::{minute, monitored, point_event};
+use crate::shapes::{minute, monitored, number, point_event};
 use gantry_hub::delivery::DeliveryError;
 
 /// Collections of the application in the store.
@@ -46,6 +48,9 @@ const COLLECTIONS: [&str; 6] = [ALERTS, RULES, SECURITY, SERVICED, PROGRESS, SET
 const ROW_WORDS_MAX: usize = 400;
 /// Times a write is tried when somebody else is quicker.
 const STORE_ATTEMPTS: usize = 8;
+
+/// The part of a change of level that its echo in the rhythm of the day may have.
+const ECHO: f64 = 0.15;
 
 /// From this urgency a device is watched.
 const WATCH_URGENCY: f64 = 0.4;
@@ -82,6 +87,39 @@ pub struct DeviceHealth {
     pub last: Option<(Arc<str>, Option<Point>)>,
     /// Unclosed alerts.
     pub open_alerts: usize,
+}
+
+/// Where a signal is expected at one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// When.
+    pub at: Timestamp,
+    /// The value that is expected, and the edges that hold nine of ten.
+    pub band: Band,
+}
+
+/// When a signal reaches the limit of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToLimit {
+    /// The rule.
+    pub rule_id: String,
+    /// Its limit.
+    pub limit: f64,
+    /// Which way it is passed.
+    pub direction: Direction,
+    /// Nothing while too little is known of the signal.
+    pub remaining: Option<Remaining>,
+}
+
+/// A signal's level changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LevelChange {
+    /// The first value of the new level.
+    pub at: Timestamp,
+    /// The level before, without the rhythm of the day.
+    pub from: f64,
+    /// The level from then on.
+    pub to: f64,
 }
 
 /// A signal with its last point.
@@ -172,6 +210,9 @@ impl Monitoring {
                 for (rule, urgency_min) in urgency_rules(&rules) {
                     pipeline.becomes_urgent(&device, &rule.id, urgency_min);
                 }
+                for (rule, limit) in limit_rules(&rules) {
+                    pipeline.nears(&device, &rule.id, &limit);
+                }
             }
             Mutex::new(Partition { pipeline, told: *told })
         };
@@ -226,6 +267,13 @@ impl Monitoring {
                         && !is_told
                     {
                         raised.push(urgent(rule, &device, &assessment));
+                    }
+                }
+                for (rule, limit) in limit_rules(&rules) {
+                    if let Some(nearing) = pipeline.nears(device, &rule.id, &limit)
+                        && !is_told
+                    {
+                        raised.push(at_limit(rule, &limit, nearing));
                     }
                 }
             }
@@ -365,6 +413,51 @@ impl Monitoring {
         self.partitions.iter().find_map(|partition| partition.lock().pipeline.series(device, signal, limit))
     }
 
+    /// Where a signal is expected, at so many times until `ahead_ms` after its last value, or as far as there is a
+    /// forecast; `None` when it is unknown.
+    pub fn forecast(&self, device: &str, signal: &str, ahead_ms: i64, points: u32) -> Option<Vec<Forecast>> {
+        let look = |partition: &Mutex<Partition>| partition.lock().pipeline.forecast(device, signal, ahead_ms, points);
+        let found = self.partitions.iter().find_map(look)?;
+        Some(found.into_iter().map(|(at, band)| Forecast { at, band }).collect())
+    }
+
+    /// When a signal reaches the limits of the rules that are on.
+    pub fn limits(&self, device: &str, signal: &str) -> Vec<ToLimit> {
+        let rules = Arc::clone(&self.rules.read());
+        let limits = limit_rules(&rules).filter(|(_, limit)| limit.signal == signal);
+        let remaining = |limit: &Limit<'_>| {
+            let look = |partition: &Mutex<Partition>| {
+                partition.lock().pipeline.remaining(device, signal, limit.limit, limit.direction)
+            };
+            self.partitions.iter().find_map(look)
+        };
+        let told = |(rule, limit): (&Rule, Limit<'_>)| ToLimit {
+            rule_id: rule.id.clone(),
+            limit: limit.limit,
+            direction: limit.direction,
+            remaining: remaining(&limit),
+        };
+        limits.map(told).collect()
+    }
+
+    /// When the level of a signal changed, in values in order of time. Takes a while for many values.
+    pub fn changes(&self, device: &str, signal: &str, values: &[(Timestamp, f64)]) -> Vec<LevelChange> {
+        // No partition waits for the search.
+        let look = |partition: &Mutex<Partition>| partition.lock().pipeline.rhythm(device, signal);
+        let rhythm = self.partitions.iter().find_map(look);
+        let plain: Vec<f64> = values
+            .iter()
+            .map(|(at, value)| value - rhythm.as_ref().map_or(0.0, |rhythm| rhythm.at(at.as_millis())))
+            .collect();
+        let found = changes(&plain);
+        let size = |change: &Change| (change.to - change.from).abs();
+        let largest = found.iter().map(size).fold(0.0, f64::max);
+        // A profile of the day that has begun to follow a new level has an echo of the change at some times of the day.
+        let echo = if rhythm.is_some_and(|rhythm| !rhythm.is_flat()) { ECHO * largest } else { 0.0 };
+        let told = found.into_iter().filter(|change| size(change) >= echo);
+        told.map(|change| LevelChange { at: values[change.at].0, from: change.from, to: change.to }).collect()
+    }
+
     /// Alerts, newest first.
     pub fn alerts(&self, state: Option<AlertState>, limit: usize) -> Vec<Alert> {
         let shared = self.shared.lock();
@@ -492,6 +585,40 @@ fn urgency_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, f64)> {
     })
 }
 
+/// Limit rules that are on, with what they watch.
+fn limit_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, Limit<'_>)> {
+    rules.iter().filter(|rule| rule.enabled).filter_map(|rule| {
+        let (signal, limit, direction) = rule.when.limit()?;
+        Some((rule, Limit { signal, limit, direction, within_ms: rule.when.within_ms() }))
+    })
+}
+
+fn at_limit<'a>(rule: &'a Rule, limit: &Limit<'_>, nearing: Nearing) -> Raised<'a> {
+    let Nearing { device, near, value, at, remaining } = nearing;
+    let Limit { signal, limit, direction, .. } = *limit;
+    let side = match direction {
+        Direction::Above => "rise",
+        Direction::Below => "fall",
+    };
+    let (title, reason) = match near {
+        Near::Reached => (
+            format!("{signal} of {device} reached {}", number(limit)),
+            format!("{signal} at {}: {}, the limit is {}", minute(at), number(value), number(limit)),
+        ),
+        Near::Expected => (
+            format!("{signal} of {device} will reach {}", number(limit)),
+            format!(
+                "{signal} at {}: {}, expected to {side} to {} {}",
+                minute(at),
+                number(value),
+                number(limit),
+                remaining.map_or_else(|| "soon".to_owned(), |remaining| remaining.to_string())
+            ),
+        ),
+    };
+    Raised { rule, kind: Kind::Limit, subject: device, is_device: true, title, reason }
+}
+
 /// The anomaly rules that a point meets.
 fn anomalies<'a>(rules: &'a [Rule], judged: Judged<'_>, raised: &mut Vec<Raised<'a>>) {
     let Judged { device, signal, point } = judged;
@@ -500,7 +627,7 @@ fn anomalies<'a>(rules: &'a [Rule], judged: Judged<'_>, raised: &mut Vec<Raised<
         if of.as_deref().is_some_and(|name| name != &**signal) || point.score < score_min.unwrap_or(ANOMALY_SCORE) {
             continue;
         }
-        let reason = point.reason.map_or_else(|| "unusual value".to_owned(), |reason| reason.in_words(None));
+        let reason = point.words().unwrap_or_else(|| "unusual value".to_owned());
         raised.push(Raised {
             rule,
             kind: Kind::Anomaly,

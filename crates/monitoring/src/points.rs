@@ -1,6 +1,7 @@
 //! The last points of a signal, packed: there are hundreds of thousands of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use gantry_detection::Reason;
 use gantry_identity::Timestamp;
@@ -20,12 +21,19 @@ pub struct Point {
     pub band: Option<(f64, f64, f64)>,
     /// Why, for anomalies and what follows them.
     pub reason: Option<Reason>,
+    /// The signal it does not go with, when that is why.
+    pub beside: Option<Arc<str>>,
 }
 
 impl Point {
     /// Whether it begins something unusual.
     pub fn is_anomaly(&self) -> bool {
         self.score >= ANOMALY_SCORE
+    }
+
+    /// Why, in words.
+    pub fn words(&self) -> Option<String> {
+        self.reason.map(|reason| reason.beside(self.beside.as_deref()).to_string())
     }
 }
 
@@ -66,7 +74,7 @@ pub(crate) struct Points {
     /// How many have gone.
     gone: u64,
     /// Reasons with the number of their point, counted from the first there ever was.
-    reasons: VecDeque<(u64, Reason)>,
+    reasons: VecDeque<(u64, Reason, Option<Arc<str>>)>,
 }
 
 impl Points {
@@ -76,9 +84,20 @@ impl Points {
 
     pub(crate) fn push(&mut self, point: &Point) {
         if let Some(reason) = point.reason {
-            self.reasons.push_back((self.gone + self.kept.len() as u64, reason));
+            self.reasons.push_back((self.gone + self.kept.len() as u64, reason, point.beside.clone()));
         }
         self.kept.push_back(Kept::new(point));
+    }
+
+    /// Puts another point in the place of the last, if there is one.
+    pub(crate) fn replace_last(&mut self, point: &Point) {
+        if self.kept.pop_back().is_some() {
+            let number = self.gone + self.kept.len() as u64;
+            if self.reasons.back().is_some_and(|(of, ..)| *of == number) {
+                self.reasons.pop_back();
+            }
+            self.push(point);
+        }
     }
 
     /// Forgets the oldest; says whether there was one.
@@ -87,7 +106,7 @@ impl Points {
             return false;
         }
         self.gone += 1;
-        while self.reasons.front().is_some_and(|(number, _)| *number < self.gone) {
+        while self.reasons.front().is_some_and(|(number, ..)| *number < self.gone) {
             self.reasons.pop_front();
         }
         true
@@ -97,10 +116,17 @@ impl Points {
     pub(crate) fn last(&self, limit: usize) -> Vec<Point> {
         let skip = self.kept.len().saturating_sub(limit);
         let first = self.gone + skip as u64;
-        let mut reasons = self.reasons.iter().skip_while(|(number, _)| *number < first).peekable();
+        let mut reasons = self.reasons.iter().skip_while(|(number, ..)| *number < first).peekable();
         let point = |(number, kept): (u64, &Kept)| {
-            let reason = reasons.next_if(|(of, _)| *of == number).map(|(_, reason)| *reason);
-            Point { at: kept.at, value: kept.value, score: kept.score.into(), band: kept.band(), reason }
+            let found = reasons.next_if(|(of, ..)| *of == number);
+            Point {
+                at: kept.at,
+                value: kept.value,
+                score: kept.score.into(),
+                band: kept.band(),
+                reason: found.map(|(_, reason, _)| *reason),
+                beside: found.and_then(|(.., beside)| beside.clone()),
+            }
         };
         (first..).zip(self.kept.iter().skip(skip)).map(point).collect()
     }
@@ -119,6 +145,7 @@ mod tests {
             score: 0.125,
             band: (n % 2 == 0).then_some((0.0, 1.0, 2.0)),
             reason: (n % 3 == 0).then_some(Reason { kind, since_ms: 0, at_ms: n }),
+            beside: (n % 6 == 0).then(|| "load".into()),
         }
     }
 
@@ -148,5 +175,9 @@ mod tests {
         assert_eq!((points.len(), points.reasons.len()), (0, 0));
         points.push(&point(51));
         assert_eq!(points.last(1), [point(51)]);
+        for n in [52, 54, 60, 61] {
+            points.replace_last(&point(n));
+            assert_eq!(points.last(9), [point(n)]);
+        }
     }
 }

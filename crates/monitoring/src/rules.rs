@@ -1,5 +1,6 @@
 //! Rules: what becomes an alert, and what is done then.
 
+use gantry_detection::Direction;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Action;
@@ -42,11 +43,44 @@ pub enum When {
         #[serde(default)]
         job: Option<String>,
     },
+    /// A signal that reaches a limit, or is expected to.
+    Limit {
+        /// The signal.
+        signal: String,
+        /// Reached from here up.
+        #[serde(default)]
+        above: Option<f64>,
+        /// Reached from here down.
+        #[serde(default)]
+        below: Option<f64>,
+        /// Already when it is expected to within so many hours.
+        #[serde(default)]
+        within_hours: Option<f64>,
+    },
     /// Refused access of one claimed id or from one address, so often within a minute.
     Security {
         /// So often.
         count_min: u32,
     },
+}
+
+impl When {
+    /// The limit of a rule about one, and which way it is passed.
+    pub fn limit(&self) -> Option<(&str, f64, Direction)> {
+        match self {
+            When::Limit { signal, above: Some(limit), .. } => Some((signal, *limit, Direction::Above)),
+            When::Limit { signal, below: Some(limit), .. } => Some((signal, *limit, Direction::Below)),
+            _ => None,
+        }
+    }
+
+    /// How long before its limit is reached a rule comes true.
+    pub(crate) fn within_ms(&self) -> Option<i64> {
+        match self {
+            When::Limit { within_hours: Some(hours), .. } => Some((hours * 3_600_000.0) as i64),
+            _ => None,
+        }
+    }
 }
 
 /// One rule.
@@ -76,6 +110,8 @@ fn yes() -> bool {
 pub const RULES_MAX: usize = 200;
 /// Longest name of an output of a streaming job, in bytes.
 const OUTPUT_LEN_MAX: usize = 128;
+/// How far ahead a rule may look: a year.
+const WITHIN_HOURS_MAX: f64 = 8784.0;
 /// Actions of one rule.
 pub const ACTIONS_MAX: usize = 10;
 
@@ -107,6 +143,12 @@ impl Rule {
             }
             When::Urgency { urgency_min } if !unit.contains(urgency_min) => {
                 Err(RuleError::Invalid("urgencyMin must be 0 to 1"))
+            }
+            When::Limit { above, below, .. } if above.is_some() == below.is_some() => {
+                Err(RuleError::Invalid("a limit is either above or below"))
+            }
+            When::Limit { within_hours: Some(hours), .. } if !(*hours > 0.0 && *hours <= WITHIN_HOURS_MAX) => {
+                Err(RuleError::Invalid("withinHours must be more than 0 and 8784 at most"))
             }
             When::Security { count_min } if !(1..=1000).contains(count_min) => {
                 Err(RuleError::Invalid("countMin must be 1 to 1000"))
@@ -149,6 +191,17 @@ mod tests {
         }
         let bad = Rule { when: When::Urgency { urgency_min: 1.5 }, ..Rule::defaults().remove(0) };
         assert_eq!(bad.check(), Err(RuleError::Invalid("urgencyMin must be 0 to 1")));
+        for (when, is_good) in [
+            (r#"{"kind":"limit","signal":"t","above":90}"#, true),
+            (r#"{"kind":"limit","signal":"t","below":-5.5,"withinHours":48}"#, true),
+            (r#"{"kind":"limit","signal":"t"}"#, false),
+            (r#"{"kind":"limit","signal":"t","above":90,"below":10}"#, false),
+            (r#"{"kind":"limit","signal":"t","above":90,"withinHours":0}"#, false),
+            (r#"{"kind":"limit","signal":"t","above":90,"withinHours":8785}"#, false),
+        ] {
+            let rule = Rule { when: serde_json::from_str(when).unwrap(), ..Rule::defaults().remove(0) };
+            assert_eq!(rule.check().is_ok(), is_good, "{when}");
+        }
         let bad = Rule { id: "a b".into(), ..Rule::defaults().remove(0) };
         assert!(bad.check().is_err());
         for (patch, is_good) in

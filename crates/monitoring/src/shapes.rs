@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use gantry_detection::Direction;
 use gantry_hub::event::StoredEvent;
 use gantry_identity::Timestamp;
 use serde_json::{Value, json};
 
 use crate::live::Live;
-use crate::monitoring::MaintenanceItem;
+use crate::monitoring::{Forecast, LevelChange, MaintenanceItem, ToLimit};
 use crate::pipeline::Judged;
 use crate::points::Point;
 
@@ -36,9 +37,52 @@ impl Point {
             "expected": self.band.map(|b| b.1),
             "high": self.band.map(|b| b.2),
             "anomaly": self.is_anomaly(),
-            "reason": self.reason.map(|reason| reason.in_words(None)),
+            "reason": self.words(),
         })
     }
+}
+
+impl Forecast {
+    /// As `docs/platform-api.md` shows it.
+    pub fn document(&self) -> Value {
+        json!({
+            "time": self.at.to_string(),
+            "low": self.band.low,
+            "expected": self.band.expected,
+            "high": self.band.high,
+        })
+    }
+}
+
+impl ToLimit {
+    /// As `docs/platform-api.md` shows it.
+    pub fn document(&self) -> Value {
+        let time = |ms: Option<i64>| ms.map(|ms| Timestamp::from_millis(ms).to_string());
+        let remaining = self.remaining;
+        let words = remaining.map_or_else(|| "too little is known yet".to_owned(), |remaining| remaining.to_string());
+        json!({
+            "ruleId": self.rule_id,
+            "limit": self.limit,
+            "direction": match self.direction { Direction::Above => "above", Direction::Below => "below" },
+            "earliest": time(remaining.and_then(|remaining| remaining.earliest_ms)),
+            "likely": time(remaining.and_then(|remaining| remaining.likely_ms)),
+            "latest": time(remaining.and_then(|remaining| remaining.latest_ms)),
+            "until": time(remaining.map(|remaining| remaining.until_ms)),
+            "words": words,
+        })
+    }
+}
+
+impl LevelChange {
+    /// As `docs/platform-api.md` shows it.
+    pub fn document(&self) -> Value {
+        json!({ "time": self.at.to_string(), "from": self.from, "to": self.to })
+    }
+}
+
+/// A number for people: four digits.
+pub(crate) fn number(value: f64) -> String {
+    gantry_detection::in_digits(value)
 }
 
 /// An instant for people: date and minute, UTC.

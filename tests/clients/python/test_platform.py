@@ -172,6 +172,41 @@ def test_an_anomaly_is_an_alert_a_webhook_and_a_method_back_to_the_device(call, 
     server.shutdown()
 
 
+def test_a_limit_is_told_before_it_is_reached_and_seen_in_the_forecast(call, device, ca):
+    name, connection_string = device
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string, server_verification_cert=ca)
+    signal = f"wear-{name}"
+    when = {"kind": "limit", "signal": signal, "above": 125.0, "withinHours": 12}
+    assert call("PUT", "/rules/worn", {"when": when, "severity": "critical"})[0] == 200
+    client.connect()
+
+    def send(n):
+        body = {signal: 50 + 0.1 * n + 0.3 * (n % 7), "timestamp": 1_700_000_000_000 + n * 60_000}
+        message = Message(json.dumps(body))
+        message.content_type = "application/json"
+        client.send_message(message)
+
+    for n in range(600):
+        send(n)
+    alert = lambda: next((a for a in call("GET", "/alerts")[1]["alerts"] if a["ruleId"] == "worn"), None)
+    opened = wait_for(alert)
+    assert (opened["kind"], opened["deviceId"], opened["count"]) == ("limit", name, 1)
+    assert "expected to rise to 125 in about" in opened["reason"]
+    wait_for(lambda: len(call("GET", f"/devices/{name}/series?signal={signal}")[1]["points"]) == 600)
+    foreseen = call("GET", f"/devices/{name}/forecast?signal={signal}&seconds=7200&points=24")[1]
+    points, limits = foreseen["points"], foreseen["limits"]
+    assert len(points) == 24 and all(p["low"] < p["expected"] < p["high"] for p in points)
+    assert abs(points[-1]["expected"] - 122) < 4
+    assert [(one["ruleId"], one["direction"], one["limit"]) for one in limits] == [("worn", "above", 125.0)]
+    assert limits[0]["earliest"] < limits[0]["likely"] < limits[0]["until"] and limits[0]["words"].startswith("in about")
+    for n in range(600, 760):
+        send(n)
+    reached = wait_for(lambda: alert()["count"] == 2 and alert())
+    assert "the limit is 125" in reached["reason"]
+    assert call("DELETE", "/rules/worn")[0] == 204
+    client.shutdown()
+
+
 def test_bad_rules_say_what_is_wrong(call):
     base = {"when": {"kind": "urgency", "urgencyMin": 2}, "severity": "info"}
     status, body = call("PUT", "/rules/x", base)

@@ -1,5 +1,5 @@
 // Calls to the platform API. Every failure becomes an ApiError whose message can be shown to a person.
-import type { Alert, Device, MaintenanceItem, Point, SecurityEvent, Signal, StreamingJob, Twin } from "./types";
+import type { Alert, Change, Device, Forecast, MaintenanceItem, Point, SecurityEvent, Signal, StreamingJob, ToLimit, Twin } from "./types";
 
 export const API_BASE = "/platform/v1";
 
@@ -76,8 +76,10 @@ export const api = {
   maintenance: () => call<{ items: MaintenanceItem[]; updatedAt: string }>("GET", "/maintenance"),
   serviced: (id: string) => call<unknown>("POST", `/maintenance/${encodeURIComponent(id)}/serviced`),
   signals: async (id: string) => (await call<{ signals: Signal[] }>("GET", `${device(id)}/signals`)).signals,
-  series: async (id: string, signal: string, limit: number) =>
-    (await call<{ points: Point[] }>("GET", `${device(id)}/series?signal=${encodeURIComponent(signal)}&limit=${limit}`)).points,
+  series: (id: string, signal: string, limit: number) =>
+    call<{ points: Point[]; changes: Change[] }>("GET", `${device(id)}/series?signal=${encodeURIComponent(signal)}&limit=${limit}`),
+  forecast: (id: string, signal: string, seconds: number, points: number) =>
+    call<{ points: Forecast[]; limits: ToLimit[] }>("GET", `${device(id)}/forecast?signal=${encodeURIComponent(signal)}&seconds=${seconds}&points=${points}`),
   twin: (id: string) => call<Twin>("GET", `${device(id)}/twin`),
   patchTwin: (id: string, patch: unknown) => call<Twin>("PATCH", `${device(id)}/twin`, patch),
   method: (id: string, methodName: string, payload: unknown, responseTimeoutInSeconds: number) =>

@@ -31,6 +31,20 @@ describe("series", () => {
     expect(series.columns()[0]).toEqual([1, 2]);
     expect(series.columns()[5]).toEqual([null, 7]);
   });
+  it("goes on from the last value with what is still ahead", () => {
+    const series = new Series(10);
+    series.merge([point(1000, 5), point(2000, 7)]);
+    expect(series.columns()[7]).toEqual([null, null]);
+    const forecast = (ms: number, expected: number) => ({ time: new Date(ms).toISOString(), low: expected - 1, expected, high: expected + 2 });
+    series.forecast = [forecast(2000, 6), forecast(3000, 8), forecast(4000, 9)];
+    const columns = series.columns();
+    expect(columns[0]).toEqual([1, 2, 3, 4]);
+    expect(columns[1]).toEqual([5, 7, null, null]);
+    expect(columns.slice(6)).toEqual([[null, 7, 7, 8], [null, 7, 8, 9], [null, 7, 10, 11]]);
+    series.merge([point(3500, 6)]);
+    expect(series.columns()[7]).toEqual([null, null, 6, 9]);
+    expect(series.span()).toBe(2.5);
+  });
 });
 
 describe("merging", () => {

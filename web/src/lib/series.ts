@@ -1,14 +1,18 @@
-// The points of one signal in view, as the columns uPlot draws.
+// The points of one signal in view and where it is expected next, as the columns uPlot draws.
 //
 // Invariant: times rise strictly and there are at most `max` of them.
-import type { Point } from "./types";
+import type { Forecast, Point } from "./types";
 
 export const POINTS_MAX = 2000;
 
-export type Columns = [number[], (number | null)[], (number | null)[], (number | null)[], (number | null)[], (number | null)[]];
+type Column = (number | null)[];
+
+export type Columns = [number[], Column, Column, Column, Column, Column, Column, Column, Column];
 
 export class Series {
   points: Point[] = [];
+  /** What is to come; what is no longer ahead is left out of the columns. */
+  forecast: readonly Forecast[] = [];
   readonly max: number;
 
   constructor(max = POINTS_MAX) {
@@ -36,9 +40,24 @@ export class Series {
     if (this.points.length > this.max) this.points.splice(0, this.points.length - this.max);
   }
 
-  /** Time in seconds, value, low, expected, high, and the value again where it is an anomaly. */
+  /** What is ahead of the last point. */
+  ahead(): readonly Forecast[] {
+    const last = this.points[this.points.length - 1];
+    return last ? this.forecast.filter((one) => Date.parse(one.time) > Date.parse(last.time)) : [];
+  }
+
+  /** Seconds from the first point to the last. */
+  span(): number {
+    const [first, last] = [this.points[0], this.points[this.points.length - 1]];
+    return first && last ? (Date.parse(last.time) - Date.parse(first.time)) / 1000 : 0;
+  }
+
+  /**
+   * Time in seconds, value, low, expected, high, and the value again where it is an anomaly; then low, expected and high
+   * of what is ahead, which begins at the last value.
+   */
   columns(): Columns {
-    const columns: Columns = [[], [], [], [], [], []];
+    const columns: Columns = [[], [], [], [], [], [], [], [], []];
     for (const point of this.points) {
       columns[0].push(Date.parse(point.time) / 1000);
       columns[1].push(point.value);
@@ -46,6 +65,16 @@ export class Series {
       columns[3].push(point.expected);
       columns[4].push(point.high);
       columns[5].push(point.anomaly ? point.value : null);
+      for (const column of columns.slice(6) as Column[]) column.push(null);
+    }
+    const ahead = this.ahead();
+    if (ahead.length) for (const column of columns.slice(6) as Column[]) column[column.length - 1] = this.points[this.points.length - 1]!.value;
+    for (const one of ahead) {
+      columns[0].push(Date.parse(one.time) / 1000);
+      for (const column of columns.slice(1, 6) as Column[]) column.push(null);
+      columns[6].push(one.low);
+      columns[7].push(one.expected);
+      columns[8].push(one.high);
     }
     return columns;
   }

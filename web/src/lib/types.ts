@@ -14,6 +14,33 @@ export interface Point {
   reason: string | null;
 }
 
+/** Where a signal is expected: nine of ten values lie between low and high. */
+export interface Forecast {
+  time: string;
+  low: number;
+  expected: number;
+  high: number;
+}
+
+/** When a signal reaches the limit of a rule, as far as that can be foreseen. */
+export interface ToLimit {
+  ruleId: string;
+  limit: number;
+  direction: "above" | "below";
+  earliest: string | null;
+  likely: string | null;
+  latest: string | null;
+  until: string | null;
+  words: string;
+}
+
+/** The level of a signal changed. */
+export interface Change {
+  time: string;
+  from: number;
+  to: number;
+}
+
 export interface Device {
   deviceId: string;
   connected: boolean;
@@ -48,7 +75,7 @@ export interface Alert {
   id: string;
   ruleId: string;
   deviceId: string | null;
-  kind: "anomaly" | "maintenance" | "security" | "row";
+  kind: "anomaly" | "maintenance" | "security" | "row" | "limit";
   severity: "info" | "warning" | "critical";
   state: AlertState;
   title: string;

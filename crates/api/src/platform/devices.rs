@@ -21,6 +21,9 @@ use crate::hub::methods::MethodBody;
 use crate::query::Query;
 use crate::{Api, Measured, WallClock, now};
 
+/// Points of one forecast.
+const FORECAST_POINTS_MAX: u32 = 1000;
+
 type Answer = Result<Json<Value>, PlatformError>;
 
 fn device(id: &str) -> Result<Identity, PlatformError> {
@@ -104,14 +107,13 @@ pub(super) async fn series(
         .monitoring
         .series(&id, &query.signal, limit)
         .ok_or_else(|| PlatformError::not_found(format!("signal `{}` of device `{id}`", query.signal)))?;
-    let mut points = Vec::with_capacity(limit);
+    let mut earlier = vec![];
     if judged.len() < limit {
         let (history, device, signal) = (Arc::clone(&api.history), id.clone(), query.signal.clone());
         let (before, limit) = (judged.first().map(|point| point.at), limit - judged.len());
         let read = tokio::task::spawn_blocking(move || history.values(&device, &signal, before, limit));
-        let earlier = read.await.unwrap_or_else(|failed| Err(failed.to_string()));
-        match earlier {
-            Ok(earlier) => points.extend(earlier.iter().map(unjudged)),
+        match read.await.unwrap_or_else(|failed| Err(failed.to_string())) {
+            Ok(values) => earlier = values,
             Err(error) => {
                 tracing::error!(%error, device = id, "what a device sent earlier cannot be read");
                 // What is in memory is the newest, and what somebody watches.
@@ -121,8 +123,39 @@ pub(super) async fn series(
             }
         }
     }
+    let values: Vec<_> = earlier.iter().map(|measured| (measured.at, measured.value)).collect();
+    let values = [values, judged.iter().map(|point| (point.at, point.value)).collect()].concat();
+    let mut points: Vec<_> = earlier.iter().map(unjudged).collect();
     points.extend(judged.iter().map(gantry_monitoring::points::Point::document));
-    Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points })))
+    let (monitoring, device, signal) = (Arc::clone(&api.monitoring), id.clone(), query.signal.clone());
+    let changes = tokio::task::spawn_blocking(move || monitoring.changes(&device, &signal, &values)).await;
+    let changes: Vec<_> = changes.unwrap_or_default().iter().map(gantry_monitoring::LevelChange::document).collect();
+    Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points, "changes": changes })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct ForecastQuery {
+    signal: String,
+    seconds: Option<u64>,
+    points: Option<u32>,
+}
+
+pub(super) async fn forecast(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    Query(query): Query<ForecastQuery>,
+) -> Answer {
+    let ahead_ms =
+        query.seconds.map_or(i64::MAX, |seconds| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
+    let points = query.points.unwrap_or(100).clamp(1, FORECAST_POINTS_MAX);
+    let found = api
+        .monitoring
+        .forecast(&id, &query.signal, ahead_ms, points)
+        .ok_or_else(|| PlatformError::not_found(format!("signal `{}` of device `{id}`", query.signal)))?;
+    let points: Vec<_> = found.iter().map(gantry_monitoring::Forecast::document).collect();
+    let limits: Vec<_> =
+        api.monitoring.limits(&id, &query.signal).iter().map(gantry_monitoring::ToLimit::document).collect();
+    Ok(Json(json!({ "deviceId": id, "signal": query.signal, "points": points, "limits": limits })))
 }
 
 /// A point of which is known only what was sent.

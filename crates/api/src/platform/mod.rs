@@ -33,6 +33,11 @@ const SERIES: &[Parameter] = &[
     Parameter { name: "signal", about: "The signal; must be there." },
     Parameter { name: "limit", about: "The most points that are wanted, 2,000 unless said." },
 ];
+const FORECAST: &[Parameter] = &[
+    Parameter { name: "signal", about: "The signal; must be there." },
+    Parameter { name: "seconds", about: "How far after the last value, as far as there is a forecast unless said." },
+    Parameter { name: "points", about: "Into how many points that is cut, 100 unless said, 1,000 at most." },
+];
 const LIVE: &[Parameter] = &[Parameter { name: "device", about: "Only what is about this device." }];
 
 /// Reads a JSON object with these fields.
@@ -133,11 +138,23 @@ fn devices() -> Routes<Arc<Api>> {
                 "/devices/{id}/series",
                 "Devices_GetSeries",
                 P::DEVICES_READ,
-                "`{\"deviceId\",\"signal\",\"points\":[Point]}`, oldest first, 10,000 at most. Values from before the last start come \
-                 from the table `Telemetry`, without score and band.",
+                "`{\"deviceId\",\"signal\",\"points\":[Point],\"changes\":[Change]}`, oldest first, 10,000 points at most. Values \
+                 from before the last start come from the table `Telemetry`, without score and band.",
             )
             .query(SERIES),
             devices::series,
+        )
+        .on(
+            row(
+                M::GET,
+                "/devices/{id}/forecast",
+                "Devices_GetForecast",
+                P::DEVICES_READ,
+                "`{\"deviceId\",\"signal\",\"points\":[Forecast],\"limits\":[ToLimit]}`: where the signal is expected, and when it \
+                 reaches the limits of rules. No points while too little is known.",
+            )
+            .query(FORECAST),
+            devices::forecast,
         )
         .on(row(M::GET, "/devices/{id}/twin", "Devices_ShowTwin", P::DEVICES_READ, "The twin document."), devices::twin)
         .on(

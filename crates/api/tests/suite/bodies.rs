@@ -106,6 +106,10 @@ async fn a_query_that_cannot_be_read_is_refused_in_the_shape_of_its_head() {
         ("/digitaltwins/X1/commands/x?connectTimeoutInSeconds=soon", 400),
         ("/platform/v1/devices/X1/series", 400),
         ("/platform/v1/devices/X1/series?signal=a&signal=b", 400),
+        ("/platform/v1/devices/X1/forecast", 400),
+        ("/platform/v1/devices/X1/forecast?signal=a", 404),
+        ("/platform/v1/devices/X1/forecast?signal=a&points=-1", 400),
+        ("/platform/v1/devices/X1/forecast?signal=a&seconds=1.5", 400),
         ("/platform/v1/alerts?state=loud", 400),
         ("/platform/v1/provisioning/enrollments?limit=many", 400),
     ] {

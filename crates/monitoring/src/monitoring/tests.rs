@@ -151,3 +151,53 @@ fn points_are_live_for_those_who_listen() {
     assert_eq!(first.name, "point");
     assert!(first.data.contains("\"deviceId\":\"m\"") && first.data.contains("20.5"), "{}", first.data);
 }
+
+#[test]
+fn a_limit_opens_one_alert_before_it_is_reached_and_a_restart_does_not_tell_it_again() {
+    let documents = Memory::default();
+    let monitoring = fresh(&documents);
+    let when = When::Limit { signal: "temperature".into(), above: Some(100.0), below: None, within_hours: Some(24.0) };
+    let rule = Rule { id: "hot".into(), when, ..Rule::defaults().remove(0) };
+    monitoring.put_rule(rule).unwrap();
+    let rise = |n: u64| 20.0 + 0.05 * n as f64 + (n * 7919 % 13) as f64 / 10.0;
+    feed(&monitoring, "m", 0, 1500, rise);
+    let alert = |of: &Monitoring| of.alerts(None, 100).into_iter().find(|alert| alert.rule_id == "hot");
+    let foreseen = alert(&monitoring).unwrap();
+    assert_eq!((foreseen.kind, foreseen.count), (Kind::Limit, 1));
+    assert!(foreseen.reason.contains("expected to rise to 100 in about "), "{}", foreseen.reason);
+    let limits = monitoring.limits("m", "temperature");
+    let document = limits[0].document();
+    assert_eq!(
+        (limits.len(), document["ruleId"].as_str(), document["direction"].as_str()),
+        (1, Some("hot"), Some("above"))
+    );
+    assert!(document["earliest"].as_str() < document["likely"].as_str(), "{document}");
+    assert!(monitoring.limits("m", "other").is_empty());
+    // As of a device nobody has heard of: too little is known.
+    assert_eq!(monitoring.limits("nobody", "temperature")[0].document()["words"], "too little is known yet");
+
+    store(&monitoring, &documents);
+    let again = restore(&documents, Pipeline::from_bytes(&monitoring.checkpoint(0).unwrap()).unwrap());
+    feed(&again, "m", 1500, 30, rise);
+    assert_eq!(alert(&again).unwrap().count, 1);
+    feed(&again, "m", 1530, 200, rise);
+    let reached = alert(&again).unwrap();
+    assert_eq!(reached.count, 2);
+    assert!(reached.reason.ends_with("the limit is 100"), "{}", reached.reason);
+}
+
+#[test]
+fn changes_of_level_are_found_beside_the_rhythm_of_the_day() {
+    let monitoring = fresh(&Memory::default());
+    let value = |n: u64| {
+        let day = (n as f64 / 288.0 * std::f64::consts::TAU).sin();
+        50.0 + 10.0 * day + (n * 7919 % 13) as f64 / 10.0 + if n < 3000 { 0.0 } else { 25.0 }
+    };
+    feed(&monitoring, "m", 0, 3600, value);
+    let points = monitoring.series("m", "temperature", 1500).unwrap();
+    let values: Vec<_> = points.iter().map(|point| (point.at, point.value)).collect();
+    let found = monitoring.changes("m", "temperature", &values);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let at = (found[0].at.as_millis() - 1_700_000_000_000) / 300_000;
+    assert!((2995..3005).contains(&at) && (found[0].to - found[0].from - 25.0).abs() < 5.0, "{found:?}");
+}

@@ -1,4 +1,4 @@
-//! What monitoring knows, as tables: the maintenance list, alerts, points of signals, refused access.
+//! What monitoring knows, as tables: the maintenance list, alerts, points of signals and their forecasts, refused access.
 
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use gantry_monitoring::Monitoring;
 
 /// Points of a signal, at most.
 const POINTS_MAX: usize = 100_000;
+/// Times for which each signal is forecast.
+const FORECAST_POINTS: u32 = 48;
 /// Alerts, at most.
 const ALERTS_MAX: usize = 100_000;
 
@@ -68,6 +70,13 @@ pub fn tables(monitoring: &Arc<Monitoring>) -> Vec<(String, Arc<dyn Source>)> {
             SIGNALS,
             SIGNALS_KEY,
             signals as Make,
+        ),
+        table(
+            "Forecasts",
+            "Where every signal is expected, as far ahead as that can be told: nine of ten values lie between Low and High.",
+            FORECASTS,
+            SIGNALS_KEY,
+            forecasts as Make,
         ),
         table("SecurityEvents", "Who was refused.", SECURITY, SECURITY_KEY, security as Make),
     ]
@@ -174,7 +183,35 @@ fn signals(monitoring: &Monitoring) -> Vec<Vec<Value>> {
                     Value::Real(point.value),
                     Value::Real(point.score),
                     Value::Bool(point.is_anomaly()),
-                    text(point.reason.map(|reason| reason.to_string()).unwrap_or_default()),
+                    text(point.words().unwrap_or_default()),
+                ]);
+            }
+        }
+    }
+    rows
+}
+
+const FORECASTS: &[(&str, Type)] = &[
+    ("Timestamp", Type::DateTime),
+    ("DeviceId", Type::String),
+    ("Signal", Type::String),
+    ("Low", Type::Real),
+    ("Expected", Type::Real),
+    ("High", Type::Real),
+];
+
+fn forecasts(monitoring: &Monitoring) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for device in monitoring.devices() {
+        for (signal, _) in monitoring.signals(&device) {
+            for one in monitoring.forecast(&device, &signal, i64::MAX, FORECAST_POINTS).unwrap_or_default() {
+                rows.push(vec![
+                    datetime(one.at),
+                    text(&*device),
+                    text(&*signal),
+                    Value::Real(one.band.low),
+                    Value::Real(one.band.expected),
+                    Value::Real(one.band.high),
                 ]);
             }
         }
