@@ -20,15 +20,15 @@ use gantry_identity::{Identity, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 
-use crate::ANOMALY_SCORE;
 use crate::alerts::{self, Alert, AlertState, Due, Kind, Occurrence};
 use crate::live::{Channel, Live};
-use crate::pipeline::{Judged, Limit, Near, Nearing, Pipeline};
+use crate::pipeline::{Limit, Pipeline};
 use crate::points::Point;
 use crate::rules::{RULES_MAX, Rule, RuleError, When};
 use crate::security::{self, SecurityEvent};
-use crate::shapes::{minute, monitored, number, point_event};
+use crate::shapes::{monitored, point_event};
 use gantry_hub::delivery::DeliveryError;
+use raised::{Raised, anomalies, at_limit, limit_rules, rows, urgency_rules, urgent};
 
 /// Collections of the application in the store.
 pub const ALERTS: &str = "alerts";
@@ -44,8 +44,6 @@ pub const PROGRESS: &str = "alert-progress";
 /// What the platform made once, the first rules among it.
 const SETTINGS: &str = "settings";
 const COLLECTIONS: [&str; 6] = [ALERTS, RULES, SECURITY, SERVICED, PROGRESS, SETTINGS];
-/// Bytes of a row that the reason of an alert says.
-const ROW_WORDS_MAX: usize = 400;
 /// Times a write is tried when somebody else is quicker.
 const STORE_ATTEMPTS: usize = 8;
 
@@ -161,17 +159,6 @@ pub struct Monitoring {
     shared: Mutex<Shared>,
     live: Channel,
     monitor: Channel,
-}
-
-/// A rule that came true for an event.
-struct Raised<'a> {
-    rule: &'a Rule,
-    kind: Kind,
-    /// The device, or what else tells occurrences apart.
-    subject: Arc<str>,
-    is_device: bool,
-    title: String,
-    reason: String,
 }
 
 impl Monitoring {
@@ -577,117 +564,6 @@ impl Monitoring {
     }
 }
 
-/// Urgency rules that are on, with their thresholds.
-fn urgency_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, f64)> {
-    rules.iter().filter(|rule| rule.enabled).filter_map(|rule| match rule.when {
-        When::Urgency { urgency_min } => Some((rule, urgency_min)),
-        _ => None,
-    })
-}
-
-/// Limit rules that are on, with what they watch.
-fn limit_rules(rules: &[Rule]) -> impl Iterator<Item = (&Rule, Limit<'_>)> {
-    rules.iter().filter(|rule| rule.enabled).filter_map(|rule| {
-        let (signal, limit, direction) = rule.when.limit()?;
-        Some((rule, Limit { signal, limit, direction, within_ms: rule.when.within_ms() }))
-    })
-}
-
-fn at_limit<'a>(rule: &'a Rule, limit: &Limit<'_>, nearing: Nearing) -> Raised<'a> {
-    let Nearing { device, near, value, at, remaining } = nearing;
-    let Limit { signal, limit, direction, .. } = *limit;
-    let side = match direction {
-        Direction::Above => "rise",
-        Direction::Below => "fall",
-    };
-    let (title, reason) = match near {
-        Near::Reached => (
-            format!("{signal} of {device} reached {}", number(limit)),
-            format!("{signal} at {}: {}, the limit is {}", minute(at), number(value), number(limit)),
-        ),
-        Near::Expected => (
-            format!("{signal} of {device} will reach {}", number(limit)),
-            format!(
-                "{signal} at {}: {}, expected to {side} to {} {}",
-                minute(at),
-                number(value),
-                number(limit),
-                remaining.map_or_else(|| "soon".to_owned(), |remaining| remaining.to_string())
-            ),
-        ),
-    };
-    Raised { rule, kind: Kind::Limit, subject: device, is_device: true, title, reason }
-}
-
-/// The anomaly rules that a point meets.
-fn anomalies<'a>(rules: &'a [Rule], judged: Judged<'_>, raised: &mut Vec<Raised<'a>>) {
-    let Judged { device, signal, point } = judged;
-    for rule in rules.iter().filter(|rule| rule.enabled) {
-        let When::Anomaly { signal: of, score_min } = &rule.when else { continue };
-        if of.as_deref().is_some_and(|name| name != &**signal) || point.score < score_min.unwrap_or(ANOMALY_SCORE) {
-            continue;
-        }
-        let reason = point.words().unwrap_or_else(|| "unusual value".to_owned());
-        raised.push(Raised {
-            rule,
-            kind: Kind::Anomaly,
-            subject: Arc::clone(device),
-            is_device: true,
-            title: format!("{signal} of {device} is unusual"),
-            reason: format!("{signal} at {}: {reason}", minute(point.at)),
-        });
-    }
-}
-
-fn urgent<'a>(rule: &'a Rule, device: &Arc<str>, assessment: &Assessment) -> Raised<'a> {
-    Raised {
-        rule,
-        kind: Kind::Maintenance,
-        subject: Arc::clone(device),
-        is_device: true,
-        title: format!("{device} needs maintenance"),
-        reason: assessment.in_words(None),
-    }
-}
-
-/// The rules that a row of a streaming job meets.
-fn rows<'a>(rules: &'a [Rule], origin: Origin<'_>, event: &StoredEvent, raised: &mut Vec<Raised<'a>>) {
-    for rule in rules.iter().filter(|rule| rule.enabled) {
-        let When::Row { output, job } = &rule.when else { continue };
-        if output != origin.output || job.as_deref().is_some_and(|job| job != origin.job) {
-            continue;
-        }
-        let subject = origin.device.unwrap_or(origin.output);
-        raised.push(Raised {
-            rule,
-            kind: Kind::Row,
-            subject: subject.into(),
-            is_device: origin.device.is_some(),
-            title: match origin.device {
-                Some(device) => format!("{output} of {device}"),
-                None => output.clone(),
-            },
-            reason: format!("{output} at {}: {}", minute(event.enqueued_at), in_words(&event.body)),
-        });
-    }
-}
-
-/// The columns of a row, as many as a sentence holds.
-fn in_words(row: &[u8]) -> String {
-    let columns: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(row).unwrap_or_default();
-    let mut words = String::new();
-    for (name, value) in &columns {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let next = format!("{}{name} {value}", if words.is_empty() { "" } else { ", " });
-        if words.len() + next.len() > ROW_WORDS_MAX {
-            words.push_str(", …");
-            break;
-        }
-        words.push_str(&next);
-    }
-    words
-}
-
 impl Shared {
     /// Forgets what is kept of a device beside its signals.
     fn forget(&mut self, device: &str) {
@@ -861,5 +737,6 @@ async fn put(
     Err(StoreError::Conflict)
 }
 
+mod raised;
 #[cfg(test)]
 mod tests;
