@@ -209,7 +209,6 @@ impl Machine {
     }
 
     /// Inverts the correlations, by Gauss and Jordan; what each signal keeps to itself makes the pivots positive.
-    #[expect(clippy::needless_range_loop, reason = "rows and columns of matrices are numbers")]
     fn refresh(&mut self) {
         let signals = self.signals();
         let mut left = [[0.0; SIGNALS_MAX]; SIGNALS_MAX];
