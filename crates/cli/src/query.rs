@@ -51,7 +51,12 @@ pub(super) async fn run(client: &Client, output: Output, arrow: Arrow, args: Que
     let command = text.trim_start().starts_with('.');
     let results = if command { &tables[..] } else { &tables[..tables.len().saturating_sub(3)] };
     let format = if output == Output::Json { Format::Json } else { args.format };
-    let first = results.first().map(|table| args.stream.run(table)).transpose()?.flatten();
+    let mut reference = Vec::new();
+    for query in args.stream.references() {
+        let answer = client.hub(Method::POST, "/v1/rest/query", Some(&json!({ "csl": query }))).await;
+        reference.push(answer.with_context(|| format!("reference data `{query}`"))?["Tables"][0].take());
+    }
+    let first = results.first().map(|table| args.stream.run(table, &reference)).transpose()?.flatten();
     let streamed = first.as_deref();
     for table in streamed.unwrap_or(results) {
         match format {

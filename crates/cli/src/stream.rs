@@ -24,6 +24,15 @@ pub(super) struct StreamArgs {
     /// With --stream: events older by more than this than the newest before them are out of order.
     #[arg(long, default_value_t = 0, requires = "stream")]
     out_of_order_seconds: u64,
+    /// With --stream: reference data, as `sites=Twins | project device = DeviceId, site = tostring(Tags.site)`.
+    #[arg(long, value_name = "NAME=QUERY", value_parser = named, requires = "stream")]
+    reference: Vec<(String, String)>,
+}
+
+/// The name of reference data, and its query.
+fn named(text: &str) -> Result<(String, String), String> {
+    let (name, query) = text.split_once('=').ok_or("reference data is NAME=QUERY")?;
+    Ok((name.trim().to_owned(), query.trim().to_owned()))
 }
 
 /// A row on its way.
@@ -37,16 +46,27 @@ struct Taken {
 }
 
 impl StreamArgs {
+    /// The queries of its reference data.
+    pub(super) fn references(&self) -> impl Iterator<Item = &str> {
+        self.reference.iter().map(|(_, query)| query.as_str())
+    }
+
     /// The results of the streaming query over a table, one for each output; nothing when there is no such query.
     ///
     /// # Errors
     /// When its text is wrong, a row has no time, or the query cannot hold what it would have to.
-    pub(super) fn run(&self, table: &Json) -> anyhow::Result<Option<Vec<Json>>> {
+    ///
+    /// `reference` are the first results of [`references`](Self::references), in their order.
+    pub(super) fn run(&self, table: &Json, reference: &[Json]) -> anyhow::Result<Option<Vec<Json>>> {
         let Some(query) = &self.stream else { return Ok(None) };
         let mut rows = taken(table)?;
         rows.sort_by_key(|row| (row.arrival, row.partition, row.sequence));
         let partitions = rows.iter().map(|row| row.partition + 1).max().unwrap_or(1);
-        let mut settings = Settings::new(vec![Input::stream("input", partitions)]);
+        let mut inputs = vec![Input::stream("input", partitions)];
+        for ((name, _), table) in self.reference.iter().zip(reference) {
+            inputs.push(Input::reference(name, records(table)?));
+        }
+        let mut settings = Settings::new(inputs);
         settings.late.within = Duration::from_secs(self.late_seconds);
         settings.out_of_order.within = Duration::from_secs(self.out_of_order_seconds);
         let job = Job::parse(query, &settings).context("--stream")?;
@@ -63,16 +83,31 @@ impl StreamArgs {
     }
 }
 
-/// The rows of a table as events.
-fn taken(table: &Json) -> anyhow::Result<Vec<Taken>> {
-    let columns: Vec<(&str, &str)> = table["Columns"]
-        .as_array()
-        .into_iter()
-        .flatten()
+/// Names and types of a table's columns.
+fn columns_of(table: &Json) -> Vec<(&str, &str)> {
+    let columns = table["Columns"].as_array().into_iter().flatten();
+    columns
         .map(|column| {
             (column["ColumnName"].as_str().unwrap_or_default(), column["ColumnType"].as_str().unwrap_or_default())
         })
-        .collect();
+        .collect()
+}
+
+/// The rows of a table as records.
+fn records(table: &Json) -> anyhow::Result<Vec<Value>> {
+    let columns = columns_of(table);
+    let rows = table["Rows"].as_array().into_iter().flatten().filter_map(Json::as_array);
+    rows.map(|cells| record(&columns, cells)).collect()
+}
+
+fn record(columns: &[(&str, &str)], cells: &[Json]) -> anyhow::Result<Value> {
+    let fields = columns.iter().zip(cells).map(|((name, ty), cell)| Ok(((*name).into(), value(cell, ty)?)));
+    Ok(Value::record(fields.collect::<anyhow::Result<_>>()?))
+}
+
+/// The rows of a table as events.
+fn taken(table: &Json) -> anyhow::Result<Vec<Taken>> {
+    let columns = columns_of(table);
     let place = |name: &str| columns.iter().position(|(column, _)| *column == name);
     let of_hub = ["EnqueuedTime", "DeviceId", "Partition", "SequenceNumber", "Body"]
         .into_iter()
@@ -140,15 +175,11 @@ fn stored<'c>(arrival: Ticks, cell: &dyn Fn(&str) -> &'c Json) -> anyhow::Result
 
 /// A row of another table.
 fn plain(arrival: Ticks, number: usize, columns: &[(&str, &str)], cells: &[Json]) -> anyhow::Result<Taken> {
-    let mut fields = Vec::new();
-    for ((name, ty), cell) in columns.iter().zip(cells) {
-        fields.push(((*name).into(), value(cell, ty)?));
-    }
     Ok(Taken {
         arrival,
         partition: 0,
         sequence: number as u64,
-        body: Value::record(fields),
+        body: record(columns, cells)?,
         system: Vec::new(),
         user: None,
     })
@@ -185,7 +216,7 @@ mod tests {
     use super::*;
 
     fn args(query: &str) -> StreamArgs {
-        StreamArgs { stream: Some(query.into()), late_seconds: 5, out_of_order_seconds: 0 }
+        StreamArgs { stream: Some(query.into()), late_seconds: 5, out_of_order_seconds: 0, reference: Vec::new() }
     }
 
     fn table(columns: &[(&str, &str)], rows: Json) -> Json {
@@ -211,7 +242,7 @@ mod tests {
         let query =
             "SELECT IoTHub.ConnectionDeviceId AS d, AVG(t) AS a, MAX(GetMetadataPropertyValue(input, 'User.site')) AS s
                      FROM input GROUP BY IoTHub.ConnectionDeviceId, TumblingWindow(second, 10)";
-        let results = args(query).run(&table(&columns, rows)).unwrap().unwrap();
+        let results = args(query).run(&table(&columns, rows), &[]).unwrap().unwrap();
         assert_eq!(results.len(), 1);
         assert_eq!(
             results[0]["Rows"],
@@ -227,11 +258,24 @@ mod tests {
         let query =
             "SELECT x, LAG(x) OVER (LIMIT DURATION(hour, 1)) AS before, DATEPART(second, at) AS s INTO a FROM input;
                      SELECT x INTO b FROM input WHERE x > 1";
-        let results = args(query).run(&table(&columns, rows.clone())).unwrap().unwrap();
+        let results = args(query).run(&table(&columns, rows.clone()), &[]).unwrap().unwrap();
         assert_eq!(results[0]["Rows"][1], json!(["2024-01-01T00:00:01.0000000Z", 1, 2, 1]));
         assert_eq!(results[1]["Rows"], json!([["2024-01-01T00:00:00.0000000Z", 2]]));
-        assert!(args(query).run(&table(&columns[..1], rows)).is_err());
-        assert!(args("SELECT").run(&table(&columns, json!([]))).is_err());
-        assert!(args(query).run(&table(&columns, json!([[1, null]]))).is_err());
+        assert!(args(query).run(&table(&columns[..1], rows), &[]).is_err());
+        assert!(args("SELECT").run(&table(&columns, json!([])), &[]).is_err());
+        assert!(args(query).run(&table(&columns, json!([[1, null]])), &[]).is_err());
+    }
+
+    #[test]
+    fn rows_are_joined_with_reference_data() {
+        let columns = [("Time", "datetime"), ("device", "string"), ("t", "real")];
+        let rows = json!([["2024-01-01T00:00:01Z", "a", 1.5], ["2024-01-01T00:00:02Z", "b", 2.5]]);
+        let sites = table(&[("device", "string"), ("site", "string")], json!([["b", "lyon"]]));
+        let mut args = args("SELECT i.t, s.site INTO T FROM input i JOIN sites s ON i.device = s.device");
+        args.reference = vec![named("sites = Sites | where x == 1").unwrap()];
+        assert_eq!(args.references().collect::<Vec<_>>(), ["Sites | where x == 1"]);
+        let results = args.run(&table(&columns, rows), &[sites]).unwrap().unwrap();
+        assert_eq!(results[0]["Rows"], json!([["2024-01-01T00:00:02.0000000Z", 2.5, "lyon"]]));
+        assert!(named("sites").is_err());
     }
 }

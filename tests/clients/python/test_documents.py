@@ -104,7 +104,9 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         return
     elif document == "docs/streaming.md" and language == "toml":
         [job] = tomllib.loads(text)["streaming"]["jobs"].values()
-        home(f"gantry query --stream {shlex.quote(job['query'])} 'Telemetry | take 1'")
+        given = [f"{name}={data['query']}" for name, data in job.get("reference", {}).items()]
+        reference = " ".join(f"--reference {shlex.quote(text)}" for text in given)
+        home(f"gantry query --stream {shlex.quote(job['query'])} {reference} 'Telemetry | take 1'")
     elif language in ("kusto", "sql"):
         # crates/analytics/tests read these out of the document and run them over tables that have the columns.
         assert document == "docs/questions.md", text
