@@ -102,7 +102,14 @@ impl Worker {
         features: &Features,
         is_wanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Scores, Failure> {
-        let mut held = self.running.lock();
+        // One question at a time; who waits may be stopped too.
+        let mut held = loop {
+            match self.running.try_lock_for(LOOK) {
+                Some(held) => break held,
+                None if is_wanted() => {}
+                None => return Err(Failure::Stopped),
+            }
+        };
         let running = match &mut *held {
             Some(running) => running,
             nobody => nobody.insert(self.start()?),
@@ -148,10 +155,12 @@ impl Worker {
     fn start(&self) -> Result<Running, Failure> {
         let (program, arguments) = self.command.as_ref().ok_or(Failure::NoLibrary)?;
         let fault = |error: io::Error| Failure::Worker(format!("cannot be started: {error}"));
-        // It gets nothing of the platform's but its pipes and its standard error.
+        // It gets nothing of the platform's but its pipes and its standard error. The library sends what it does to its
+        // makers unless it is told not to before it is loaded.
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
+            .env("ORT_DISABLE_TELEMETRY", "1")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -8,10 +8,13 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
 
 use crate::protocol::{Answer, Digest, Question};
 
+/// Memory that the worker may ask for, the library and what it maps included.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Models that are kept; the one that was not asked for longest goes.
 const MODELS_MAX: usize = 8;
 
@@ -38,12 +41,25 @@ pub enum WorkerError {
 pub fn work(library: &Path) -> Result<(), WorkerError> {
     let of_library = |reason: String| WorkerError::Library { path: library.display().to_string(), reason };
     let environment = ort::init_from(library).map_err(|error| of_library(error.to_string()))?;
-    let environment = environment.with_name("gantry").build().map_err(|error| of_library(error.to_string()))?;
+    let environment =
+        environment.with_name("gantry").with_telemetry(false).build().map_err(|error| of_library(error.to_string()))?;
+    confine()?;
     let mut questions = BufReader::new(io::stdin().lock());
     let mut answers = BufWriter::new(io::stdout().lock());
     let mut models = Vec::new();
     while let Some(question) = Question::read(&mut questions)? {
         answer(&environment, &mut models, question).write(&mut answers)?;
+    }
+    Ok(())
+}
+
+/// Bounds what a model can make of this process: from here on it opens no file and no socket, so a model cannot have
+/// values in files of its own choice; it writes nothing, and takes no more memory than it may.
+fn confine() -> io::Result<()> {
+    for (what, most) in
+        [(Resource::Nofile, 0), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::As, MEMORY_BYTES_MAX)]
+    {
+        setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::streaming::StreamingConfig;
+use crate::tables::cold::ColdConfig;
 use crate::token_server::TokenServerConfig;
 
 const DEFAULT: &str = include_str!("../default.toml");
@@ -355,39 +356,6 @@ pub struct TablesConfig {
     pub onnxruntime: PathBuf,
     /// Where files go that are not hot any more.
     pub cold: ColdConfig,
-}
-
-/// Where files of tables go that are past the hot span of their table.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ColdConfig {
-    /// `file:///folder`, `s3://bucket/prefix`, `azure://container/prefix`; empty: nowhere.
-    pub place: String,
-    /// Hot span of tables without a caching policy, in days.
-    pub hot_days: u32,
-    /// Cold data kept in the data folder for the next question, in MiB.
-    pub cache_mib: u64,
-    /// File with the secret access key, or the connection string.
-    pub secret_file: PathBuf,
-    /// Authorities to trust beside the system's.
-    pub ca_file: PathBuf,
-    /// Address of a store that is not Amazon's.
-    pub s3_endpoint: String,
-    /// Region.
-    pub s3_region: String,
-    /// Who we are.
-    pub s3_access_key_id: String,
-    /// And the proof.
-    pub s3_secret_access_key: String,
-    /// Connection string of the account.
-    pub azure_connection_string: String,
-}
-
-impl std::fmt::Debug for ColdConfig {
-    /// Without keys.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColdConfig").field("place", &self.place).finish_non_exhaustive()
-    }
 }
 
 /// Files outside that questions about telemetry may name.

@@ -4,6 +4,9 @@ import os
 import signal
 from pathlib import Path
 
+# Before the library is loaded, which would send what it does to its makers.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import numpy
 import onnx
 import onnxruntime
@@ -55,6 +58,33 @@ def tree():
     return model([node], helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1]))
 
 
+def elsewhere(folder):
+    """The line with its weights in a file, which a model that is a value cannot have."""
+    made = onnx.load_from_string(line())
+    (folder / "weights.bin").write_bytes(numpy.array([2.0, -3.5], numpy.float32).tobytes())
+    weights = made.graph.initializer[0]
+    weights.ClearField("float_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": str(folder / "weights.bin").lstrip("/"), "offset": "0", "length": "8"}.items():
+        weights.external_data.add(key=key, value=value)
+    return made.SerializeToString()
+
+
+def greedy():
+    """Asks for 16 GiB."""
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [1 << 16, 1 << 16])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=1),
+        helper.make_node("Gemm", ["features", "weights", "bias"], ["y1"]),
+        helper.make_node("Add", ["y1", "sum"], ["y"]),
+    ]
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [2, 1], [2.0, -3.5])
+    bias = helper.make_tensor("bias", TensorProto.FLOAT, [1], [0.25])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
+    return model(nodes, output, [shape, weights, bias])
+
+
 def expected(content):
     session = onnxruntime.InferenceSession(content)
     return session.run([session.get_outputs()[0].name], {"features": numpy.array(ROWS, numpy.float32)})[0]
@@ -78,7 +108,8 @@ def scoring(tmp_path_factory):
     client = client_of(running.env)
     rows = ", ".join(f"real({a}), real({b})" for a, b in ROWS)
     client.execute_mgmt("telemetry", f".set Readings <| datatable(a:real, b:real)[{rows}] | serialize n = row_number()")
-    for name, content in {"line": line(), "classes": classes(), "tree": tree(), "broken": b"no model"}.items():
+    made = {"line": line(), "classes": classes(), "tree": tree(), "broken": b"no model"}
+    for name, content in {**made, "elsewhere": elsewhere(folder), "greedy": greedy()}.items():
         command = f".set-or-append Models <| print name='{name}', timestamp=now(), model='{content.hex()}'"
         client.execute_mgmt("telemetry", command)
     yield running, client
@@ -134,6 +165,21 @@ def test_what_cannot_be_scored_is_said_and_the_platform_goes_on(scoring):
             return None
     assert len(wait_for(again)) == len(ROWS)
     assert platform.process.poll() is None
+
+
+def test_a_model_reaches_no_files_and_takes_no_more_memory_than_it_may(scoring):
+    platform, client = scoring
+    for name in ["elsewhere", "greedy"]:
+        with pytest.raises(KustoServiceError) as error:
+            predicted(client, name, "real(null)")
+        assert "predict_onnx()" in str(error.value)
+        assert len(predicted(client, "line", "real(null)")) == len(ROWS)
+    for pid in workers(platform):
+        # Its pipes and its standard error: no file, no socket, no store of what is to be sent to anybody.
+        opened = {fd.name: os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        assert set(opened) == {"0", "1", "2"}, opened
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        assert next(line.split()[3:5] for line in limits if line.startswith("Max open files")) == ["0", "0"]
 
 
 def test_without_the_library_the_way_to_it_is_said(env):

@@ -28,9 +28,9 @@ impl Status {
         (job.state, job.since) = (JobState::Failed(why), now);
     }
 
-    /// Events were read.
-    pub fn took(&self, events: usize) {
-        self.0.lock().events += events as u64;
+    /// So many events were read.
+    pub fn took(&self, events: u64) {
+        self.0.lock().events += events;
     }
 
     /// A checkpoint was written, and so many rows.

@@ -246,10 +246,12 @@ impl Work<'_> {
             metrics::counter!("gantry_events_missed_total", "reader" => self.runner.name.clone())
                 .increment(batch.missed);
         }
+        let mut telemetry = 0;
         for event in batch.events.iter().filter(|event| event.source == MessageSource::Telemetry) {
             self.running.push(as_event(&self.runner.config.input, event), &mut self.out)?;
+            telemetry += 1;
         }
-        self.runner.status.took(batch.events.len());
+        self.runner.status.took(telemetry);
         self.saved.places[usize::from(partition)] = next;
         self.is_new = true;
         Ok(())

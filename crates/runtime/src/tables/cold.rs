@@ -12,9 +12,42 @@ use object_store::client::{Certificate, ClientOptions};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, RetryConfig};
+use serde::Deserialize;
 
 use crate::blobs::StorageAccount;
-use crate::config::ColdConfig;
+
+/// Where files of tables go that are past the hot span of their table.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColdConfig {
+    /// `file:///folder`, `s3://bucket/prefix`, `azure://container/prefix`; empty: nowhere.
+    pub place: String,
+    /// Hot span of tables without a caching policy, in days.
+    pub hot_days: u32,
+    /// Cold data kept in the data folder for the next question, in MiB.
+    pub cache_mib: u64,
+    /// File with the secret access key, or the connection string.
+    pub secret_file: PathBuf,
+    /// Authorities to trust beside the system's.
+    pub ca_file: PathBuf,
+    /// Address of a store that is not Amazon's.
+    pub s3_endpoint: String,
+    /// Region.
+    pub s3_region: String,
+    /// Who we are.
+    pub s3_access_key_id: String,
+    /// And the proof.
+    pub s3_secret_access_key: String,
+    /// Connection string of the account.
+    pub azure_connection_string: String,
+}
+
+impl std::fmt::Debug for ColdConfig {
+    /// Without keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ColdConfig").field("place", &self.place).finish_non_exhaustive()
+    }
+}
 
 /// How long it may take until the other side takes a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
