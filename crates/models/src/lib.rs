@@ -10,4 +10,4 @@ mod protocol;
 mod worker;
 
 pub use client::{Failure, Worker};
-pub use worker::{WorkerError, work};
+pub use worker::work;

@@ -18,39 +18,29 @@ const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Models that are kept; the one that was not asked for longest goes.
 const MODELS_MAX: usize = 8;
 
-/// Why the worker ends.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// The library cannot be used.
-    #[error("{path}: {reason}")]
-    Library {
-        /// The library.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-    /// The platform went, or said something that is no question.
-    #[error("the platform cannot be understood: {0}")]
-    Platform(#[from] io::Error),
-}
-
-/// Answers questions on the standard input until it ends.
+/// Answers questions on the standard input until it ends. Without the library every answer is why there is none.
 ///
 /// # Errors
-/// When the library cannot be loaded, or what comes is no question.
-pub fn work(library: &Path) -> Result<(), WorkerError> {
-    let of_library = |reason: String| WorkerError::Library { path: library.display().to_string(), reason };
-    let environment = ort::init_from(library).map_err(|error| of_library(error.to_string()))?;
-    let environment =
-        environment.with_name("gantry").with_telemetry(false).build().map_err(|error| of_library(error.to_string()))?;
+/// When the bounds cannot be set, or what comes is no question.
+pub fn work(library: &Path) -> io::Result<()> {
+    let environment = open(library).map_err(|why| format!("ONNX Runtime, {}: {why}", library.display()));
     confine()?;
     let mut questions = BufReader::new(io::stdin().lock());
     let mut answers = BufWriter::new(io::stdout().lock());
     let mut models = Vec::new();
     while let Some(question) = Question::read(&mut questions)? {
-        answer(&environment, &mut models, question).write(&mut answers)?;
+        let answer = match &environment {
+            Ok(environment) => answer(environment, &mut models, question),
+            Err(why) => Answer::Failed(why.clone()),
+        };
+        answer.write(&mut answers)?;
     }
     Ok(())
+}
+
+fn open(library: &Path) -> Result<Environment, String> {
+    let found = ort::init_from(library).map_err(|error| error.to_string())?;
+    found.with_name("gantry").with_telemetry(false).build().map_err(|error| error.to_string())
 }
 
 /// Bounds what a model can make of this process: from here on it opens no file and no socket, so a model cannot have

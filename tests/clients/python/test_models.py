@@ -96,15 +96,19 @@ def client_of(env):
     return KustoClient(builder)
 
 
-@pytest.fixture(scope="module")
-def scoring(tmp_path_factory):
-    """A platform of its own, which knows the library of the wheel."""
-    folder = tmp_path_factory.mktemp("scoring")
-    library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+def started(folder, library, offset=20000):
+    """A platform of its own, which is told of a library."""
     running = Platform(os.environ["GANTRY_BIN"], folder)
     running.config = folder / "gantry.toml"
-    running.config.write_text(f'[ports]\noffset = 20000\n[tables]\nonnxruntime = "{library}"\n')
-    running.start()
+    running.config.write_text(f'[ports]\noffset = {offset}\n[tables]\nonnxruntime = "{library}"\n')
+    return running.start()
+
+
+@pytest.fixture(scope="module")
+def scoring(tmp_path_factory):
+    """One that knows the library of the wheel."""
+    folder = tmp_path_factory.mktemp("scoring")
+    running = started(folder, next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*")))
     client = client_of(running.env)
     rows = ", ".join(f"real({a}), real({b})" for a, b in ROWS)
     client.execute_mgmt("telemetry", f".set Readings <| datatable(a:real, b:real)[{rows}] | serialize n = row_number()")
@@ -186,3 +190,15 @@ def test_without_the_library_the_way_to_it_is_said(env):
     with client_of(env) as client, pytest.raises(KustoServiceError) as error:
         client.execute_query("telemetry", "print a = 1.0, p = 0.0 | evaluate predict_onnx('00', dynamic(['a']), 'p')")
     assert "tables.onnxruntime" in str(error.value)
+
+
+def test_a_library_that_cannot_be_loaded_is_named(tmp_path):
+    library = tmp_path / "no-library.so"
+    library.write_text("text")
+    other = started(tmp_path, library, 21000)
+    with client_of(other.env) as client:
+        for _ in range(2):
+            with pytest.raises(KustoServiceError) as error:
+                client.execute_query("telemetry", "print a = 1.0, p = 0.0 | evaluate predict_onnx('00', dynamic(['a']), 'p')")
+            assert "no-library.so" in str(error.value)
+    other.stop()
