@@ -9,9 +9,12 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::ports::{Changes, Collection, Documents, StoreError};
-use crate::registry::WRITE_ATTEMPTS;
 
 type Read<T> = Box<dyn Fn(Vec<Collection>) -> Result<T, StoreError> + Send + Sync>;
+
+/// How often a change is worked out before its caller is told that others were quicker. Each time, another wrote; one that
+/// writes much in a row is quicker than one that has to read first, dozens of times when the machine is busy.
+const ATTEMPTS: usize = 1_000;
 
 /// New texts of documents by id, or `None` for those that are deleted.
 pub type Edits = Vec<(String, Option<String>)>;
@@ -66,7 +69,7 @@ impl<T> Owned<T> {
         mut change: impl FnMut(&T) -> Result<Changed<T, R>, E>,
     ) -> Result<R, E> {
         let mut versions = self.versions.lock().await;
-        for _ in 0..WRITE_ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             let changed = change(&self.current());
             let Changed { mut edits, next, said } = match changed {
                 Ok(changed) => changed,
