@@ -23,7 +23,9 @@ from azure.storage.blob import (
     BlobClient,
     BlobPrefix,
     BlobServiceClient,
+    ContainerClient,
     ContentSettings,
+    PartialBatchErrorException,
     generate_account_sas,
     generate_blob_sas,
     generate_container_sas,
@@ -220,6 +222,39 @@ def test_a_wrong_key_and_no_key_are_refused(service, container):
         stranger = BlobServiceClient(service.url, credential=credential)
         with pytest.raises(ClientAuthenticationError):
             list(stranger.list_containers())
+
+
+def test_many_blobs_are_deleted_by_one_request(service, container):
+    names = [f"folder/{n} ä" for n in range(256)]
+    for name in names:
+        container.upload_blob(name, b"x")
+    answers = list(container.delete_blobs(*names, raise_on_any_failure=False))
+    assert {answer.status_code for answer in answers} == {202} and len(answers) == 256
+    assert list(container.list_blobs()) == []
+    # One that fails keeps no other from being deleted, and the client hears of each.
+    container.upload_blob("there", b"x")
+    answers = list(container.delete_blobs("missing", "there", raise_on_any_failure=False))
+    assert [answer.status_code for answer in answers] == [404, 202]
+    with pytest.raises(PartialBatchErrorException):
+        container.delete_blobs("missing")
+    with pytest.raises(HttpResponseError) as refused:
+        container.delete_blobs(*[f"{n}" for n in range(257)])
+    assert code(refused) == "ExceedsMaxBatchRequestCount"
+
+
+def test_a_signature_without_deletion_deletes_nothing_in_a_batch(service, container):
+    container.upload_blob("kept", b"x")
+    sas = generate_container_sas(
+        container.account_name,
+        container.container_name,
+        account_key=container.credential.account_key,
+        permission="rw",
+        expiry=soon(),
+    )
+    stranger = ContainerClient(service.url, container.container_name, credential=sas)
+    with pytest.raises(HttpResponseError):
+        stranger.delete_blobs("kept")
+    assert [blob.name for blob in container.list_blobs()] == ["kept"]
 
 
 def test_what_is_not_built_says_so(container):

@@ -54,19 +54,20 @@ pub(super) async fn commit(
     let (at, mut conditions) = (call.address()?, call.conditions()?);
     conditions.only_new = granted == Permission::Create;
     let draft = Draft { properties: call.properties(false)?, metadata: call.metadata()? };
-    let list = tokio::time::timeout(BLOCK_LIST_TIMEOUT, gather(body)).await;
+    let list = tokio::time::timeout(BLOCK_LIST_TIMEOUT, gather(body, BLOCK_LIST_BYTES_MAX)).await;
     let list = xml::read_block_list(&list.map_err(|_| BlobError::Incomplete)??)
         .ok_or_else(|| Failure::bad("InvalidXmlDocument", "the body is not a block list"))?;
     let blob = service.blobs.commit_blocks(&at, draft, list, conditions, now()).await?;
     Ok(blobs::written(StatusCode::CREATED, &blob))
 }
 
-async fn gather(body: &mut BodyDataStream) -> Result<Vec<u8>, BlobError> {
+/// A whole body of at most so many bytes.
+pub(super) async fn gather(body: &mut BodyDataStream, max: usize) -> Result<Vec<u8>, BlobError> {
     let mut whole = Vec::new();
     while let Some(chunk) = body.next().await {
         whole.extend_from_slice(&chunk.map_err(|_| BlobError::Incomplete)?);
-        if whole.len() > BLOCK_LIST_BYTES_MAX {
-            return Err(BlobError::TooLarge(BLOCK_LIST_BYTES_MAX as u64));
+        if whole.len() > max {
+            return Err(BlobError::TooLarge(max as u64));
         }
     }
     Ok(whole)

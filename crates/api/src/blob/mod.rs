@@ -9,6 +9,7 @@
 //! What is not built answers 501 `NotImplemented` in the service's own shape.
 
 mod account;
+mod batch;
 mod blobs;
 mod blocks;
 mod containers;
@@ -58,6 +59,7 @@ pub fn survive_request(bytes: &[u8]) {
     let split = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
     let (head, body) = (&bytes[..split], bytes.get(split + 2..).unwrap_or_default());
     let _ = xml::read_block_list(body);
+    batch::survive(body);
     let mut lines = head.split(|byte| *byte == b'\n');
     let first = String::from_utf8_lossy(lines.next().unwrap_or_default());
     let (method, uri) = first.split_once(' ').unwrap_or(("GET", &first));
@@ -125,6 +127,7 @@ async fn operate(service: &BlobService, call: &Call, body: &mut BodyDataStream) 
     let row = operations::find(call)?;
     let granted = call.require(row.needs)?;
     match row.what {
+        What::Batch => batch::run(service, call, body).await,
         What::ListContainers => account::list(service, call).await,
         What::CreateContainer => containers::create(service, call).await,
         What::ShowContainer => containers::show(service, call).await,

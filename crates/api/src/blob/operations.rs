@@ -13,6 +13,7 @@ use crate::operation::{Access, Head, Operation};
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
+    Batch,
     ListContainers,
     CreateContainer,
     ShowContainer,
@@ -68,7 +69,21 @@ const LIST: &[Permission] = &[Permission::List];
 /// Creating alone is enough where nothing is there yet.
 const WRITE_OR_CREATE: &[Permission] = &[Permission::Write, Permission::Create];
 
-static TABLE: [Row; 17] = [
+static TABLE: [Row; 19] = [
+    row(
+        What::Batch,
+        (On::Account, "POST", "batch"),
+        DELETE,
+        "Service_SubmitBatch",
+        "Deletes up to 256 blobs, each answered for itself.",
+    ),
+    row(
+        What::Batch,
+        (On::Container, "POST", "batch"),
+        DELETE,
+        "Container_SubmitBatch",
+        "The same, within a container.",
+    ),
     row(
         What::ListContainers,
         (On::Account, "GET", "list"),

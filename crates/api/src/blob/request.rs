@@ -122,6 +122,11 @@ impl Call {
         Ok(Self { head, grant, peer: peer.0, service: service.clone() })
     }
 
+    /// Where the caller is.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Lets through who has one of `needed`; says which.
     pub(super) fn require(&self, needed: &[Permission]) -> Result<Permission, Failure> {
         self.grant.require(&self.head.target, needed).map_err(|denied| report(&self.service, &self.peer, &denied))
