@@ -29,6 +29,7 @@ mod sql;
 pub mod store;
 pub mod telemetry;
 mod text;
+mod tsql;
 mod warehouse;
 mod world;
 mod write;

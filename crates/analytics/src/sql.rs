@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_sql::statement::Query;
-use gantry_sql::{Environment, Parameter, Prepared, ResultColumn};
+use gantry_sql::{Dialect, Environment, Parameter, Prepared, ResultColumn};
 
 use crate::context::{Cancel, Context, Limits};
 use crate::engine::{self, Table};
@@ -62,7 +62,8 @@ impl Warehouse {
         now: i64,
     ) -> std::result::Result<Prepared, SqlRejected> {
         self.with_stack(|| {
-            let environment = Environment { user, pid: 0, setting: &|name| setting(name) };
+            let environment =
+                Environment { dialect: Dialect::PostgreSql, user, pid: 0, setting: &|name| setting(name) };
             let world = World::new(self, now, by);
             gantry_sql::bind_query(query, &world, parameters, &environment).map_err(SqlRejected::Statement)
         })

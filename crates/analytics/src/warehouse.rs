@@ -247,6 +247,19 @@ impl Warehouse {
         self.noted(ask, "Query", || deeply(|| self.query_here(ask)))
     }
 
+    /// Runs a text that is T-SQL.
+    ///
+    /// # Errors
+    /// As of [`query`](Self::query).
+    pub fn tsql(&self, ask: &Ask) -> std::result::Result<Vec<Table>, Rejected> {
+        self.noted(ask, "Query", || {
+            deeply(|| {
+                self.check_database(ask.database)?;
+                self.tsql_here(ask)
+            })
+        })
+    }
+
     /// Works, with a note in the journal of what it was and how it ended.
     fn noted(
         &self,
@@ -344,7 +357,7 @@ pub(crate) fn deeply<T: Send>(
 }
 
 /// Rows of a result beyond a count go, in silence.
-fn cut(table: &mut Table, wanted: u64) {
+pub(crate) fn cut(table: &mut Table, wanted: u64) {
     let mut left = wanted;
     for chunk in &mut table.chunks {
         let rows = left.min(chunk.rows as u64);

@@ -1,4 +1,4 @@
-//! SQL in PostgreSQL's dialect: text to the bound tree of KQL.
+//! SQL in the dialects of PostgreSQL and, for clients of Kusto ([`tsql`]), T-SQL: text to the bound tree of KQL.
 //!
 //! [`bind`] reads one statement that yields rows, resolves its names against a [`Catalog`](gantry_kql::Catalog) and
 //! the catalogue of PostgreSQL ([`catalog`]), and yields what an engine executes ([`gantry_kql::bound::Bound`]) with
@@ -18,9 +18,10 @@ pub mod functions;
 mod parse;
 pub mod statement;
 pub mod text;
+pub mod tsql;
 pub mod types;
 
-pub use bind::{Environment, Origin, Parameter, Prepared, ResultColumn, bind, bind_query};
+pub use bind::{Dialect, Environment, Origin, Parameter, Prepared, ResultColumn, bind, bind_query};
 pub use error::{Error, Result};
 pub use parse::{TEXT_LEN_MAX, TOKENS_MAX, query as parse};
 pub use types::{Base, SqlType};

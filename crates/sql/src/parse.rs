@@ -1,7 +1,7 @@
 //! Texts to the parser's trees, within bounds.
 
 use sqlparser::ast::{Query, Statement};
-use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::dialect::{Dialect, PostgreSqlDialect};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
@@ -18,10 +18,15 @@ const NESTING_MAX: usize = 100;
 
 /// The tokens of a text.
 pub fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
+    tokens_of(&PostgreSqlDialect {}, text)
+}
+
+/// The tokens of a text in a dialect.
+pub(crate) fn tokens_of(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithSpan>> {
     if text.len() > TEXT_LEN_MAX {
         return Err(Error::new(state::STATEMENT_TOO_COMPLEX, format!("a statement has at most {TEXT_LEN_MAX} bytes")));
     }
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|wrong| {
+    let tokens = Tokenizer::new(dialect, text).tokenize_with_location().map_err(|wrong| {
         let at = (wrong.location.line > 0).then_some((wrong.location.line, wrong.location.column));
         Error { state: state::SYNTAX_ERROR, message: wrong.message, at }
     })?;
@@ -33,9 +38,12 @@ pub fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
 
 /// The statement of some tokens.
 pub fn statement(tokens: &[TokenWithSpan]) -> Result<Statement> {
-    let mut parser = Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(tokens.to_vec());
+    statement_of(&PostgreSqlDialect {}, tokens)
+}
+
+/// The statement of some tokens in a dialect.
+pub(crate) fn statement_of(dialect: &dyn Dialect, tokens: &[TokenWithSpan]) -> Result<Statement> {
+    let mut parser = Parser::new(dialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens.to_vec());
     let parsed = parser.parse_statement().and_then(|statement| {
         while parser.consume_token(&Token::SemiColon) {}
         match parser.peek_token().token {

@@ -107,7 +107,7 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         given = [f"{name}={data['query']}" for name, data in job.get("reference", {}).items()]
         reference = " ".join(f"--reference {shlex.quote(text)}" for text in given)
         home(f"gantry query --stream {shlex.quote(job['query'])} {reference} 'Telemetry | take 1'")
-    elif language in ("kusto", "sql"):
+    elif language in ("kusto", "sql", "tsql"):
         # crates/analytics/tests read these out of the document and run them over tables that have the columns.
         assert document == "docs/questions.md", text
     elif language in ("python", "js"):

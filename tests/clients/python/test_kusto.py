@@ -179,3 +179,17 @@ def test_the_longest_texts_are_answered_or_refused(ask):
 def test_the_maintenance_list_is_a_table(registry, env, ask):
     device = sent(registry, env, "listed", ['{"temperature":21}'])
     wait_for(lambda: any(row["DeviceId"] == device for row in ask("MaintenanceList")))
+
+
+def test_t_sql_is_answered_as_a_query(kusto, env):
+    database = env["KUSTO_DATABASE"]
+    statement = "SELECT TOP 1 PartitionId, COUNT(*) AS Parts FROM (SELECT 1 AS PartitionId) AS p GROUP BY PartitionId"
+    table = kusto.execute_query(database, statement).primary_results[0]
+    assert [column.column_name for column in table.columns] == ["PartitionId", "Parts"]
+    assert [row.to_list() for row in table] == [[1, 1]]
+    properties = ClientRequestProperties()
+    properties.set_option("query_language", "sql")
+    with_rows = "WITH n AS (SELECT 2 AS x) SELECT x + 1 AS y FROM n"
+    assert kusto.execute(database, with_rows, properties).primary_results[0][0]["y"] == 3
+    with pytest.raises(KustoServiceError, match="SEM0100.*nothing"):
+        kusto.execute_query(database, "SELECT nothing FROM Telemetry")

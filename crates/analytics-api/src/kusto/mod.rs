@@ -164,6 +164,7 @@ async fn run(
     // A client that hangs up drops this future, and with it the query.
     let guard = CancelOnDrop(cancel.clone());
     let watched = cancel.clone();
+    let is_sql = request.is_sql();
     let begun = std::time::Instant::now();
     let work = tokio::task::spawn_blocking(move || {
         let _turn = turn;
@@ -177,7 +178,11 @@ async fn run(
             cancel,
             by,
         };
-        if command { warehouse.command(&run) } else { warehouse.query(&run) }
+        match (command, is_sql) {
+            (true, _) => warehouse.command(&run),
+            (false, true) => warehouse.tsql(&run),
+            (false, false) => warehouse.query(&run),
+        }
     });
     let ended = work.await;
     drop(guard);

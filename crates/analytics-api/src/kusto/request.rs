@@ -138,6 +138,15 @@ impl Request {
         })
     }
 
+    /// The text is T-SQL: the client says so, or it begins as only that does.
+    pub fn is_sql(&self) -> bool {
+        match self.option("query_language").and_then(Json::as_str) {
+            Some(language) if language.eq_ignore_ascii_case("sql") => true,
+            Some(language) if language.eq_ignore_ascii_case("kql") || language.eq_ignore_ascii_case("csl") => false,
+            _ => gantry_sql::tsql::is_tsql(&self.text),
+        }
+    }
+
     /// Rows after which a result ends in silence.
     pub fn rows_wanted(&self) -> Option<u64> {
         self.option("query_take_max_records").and_then(|value| match value {

@@ -409,7 +409,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<'_, S> {
         let rows = self
             .work(move |warehouse| {
                 let setting = |name: &str| settings.get(name).cloned();
-                let environment = Environment { user: &user, pid, setting: &setting };
+                let environment =
+                    Environment { dialect: gantry_sql::Dialect::PostgreSql, user: &user, pid, setting: &setting };
                 let now = crate::kusto::now();
                 warehouse.sql(&SqlAsk { query: &query, parameters: &parameters, by, environment, now, limits, cancel })
             })

@@ -16,7 +16,8 @@ use gantry_kql::value::{DateTime, Dynamic, Type, Value};
 use gantry_sql::statement::{Statement, split};
 use gantry_sql::{Environment, Parameter};
 
-struct Rows(Vec<(&'static str, Type)>, Vec<Vec<Value>>);
+/// A table of rows.
+pub struct Rows(pub Vec<(&'static str, Type)>, pub Vec<Vec<Value>>);
 
 impl Source for Rows {
     fn about(&self) -> &'static str {

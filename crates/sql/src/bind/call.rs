@@ -56,6 +56,9 @@ impl Binder<'_> {
         if function.over.is_some() {
             return self.window_call(stage, function, name);
         }
+        if let Some(value) = self.tsql_call(stage, function, name)? {
+            return Ok(value);
+        }
         if super::aggregate::is_aggregate(name) {
             return self.aggregate_call(stage, function, name);
         }

@@ -242,6 +242,9 @@ impl Binder<'_> {
                 }
                 SqlType::array_of(of.base)
             }
+            DataType::Nvarchar(_) => SqlType::TEXT,
+            DataType::Datetime(_) => SqlType::TIMESTAMP,
+            DataType::Bit(_) if self.is_tsql() => SqlType::BOOL,
             DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => SqlType::TIMESTAMPTZ,
             DataType::Timestamp(..) => SqlType::TIMESTAMP,
             DataType::Time(..) => SqlType::TIME,
@@ -261,6 +264,9 @@ impl Binder<'_> {
                     Some(ObjectNamePart::Identifier(ident)) => folded(ident),
                     _ => String::new(),
                 };
+                if let Some(ty) = self.tsql_type(&last) {
+                    return Ok(ty);
+                }
                 SqlType::from_name(&last)
                     .ok_or_else(|| Error::new(state::UNDEFINED_OBJECT, format!("type \"{last}\" does not exist")))?
             }

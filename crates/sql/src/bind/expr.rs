@@ -62,10 +62,15 @@ impl Binder<'_> {
                 self.operate(op, left, right)
             }
             E::UnaryOp { op, expr: of } => self.unary(stage, op, of),
-            E::Cast { expr: of, data_type, .. } => {
+            E::Cast { kind, expr: of, data_type, .. } => {
                 let ty = self.written_type(data_type)?;
                 let value = self.expr(stage, of)?;
-                self.cast(value, ty)
+                self.converted(value, ty, *kind == ast::CastKind::TryCast)
+            }
+            E::Convert { is_try, expr: of, data_type: Some(ty), styles, .. } if styles.is_empty() => {
+                let ty = self.written_type(ty)?;
+                let value = self.expr(stage, of)?;
+                self.converted(value, ty, *is_try)
             }
             E::IsNull(of) => self.null_test(stage, of, false),
             E::IsNotNull(of) => self.null_test(stage, of, true),

@@ -493,7 +493,8 @@ impl Binder<'_> {
             };
             return Ok((table, Some(schema.to_owned()), name.to_owned()));
         }
-        if schema.as_deref().is_some_and(|schema| schema != "public") {
+        let own = if self.is_tsql() { "dbo" } else { "public" };
+        if schema.as_deref().is_some_and(|schema| schema != own) {
             return Err(missing());
         }
         let database = self.catalog.default_database();

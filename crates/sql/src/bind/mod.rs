@@ -15,6 +15,7 @@ mod operator;
 mod scope;
 mod select;
 mod sub;
+mod tsql;
 mod window;
 
 use std::collections::BTreeMap;
@@ -40,9 +41,21 @@ pub struct Parameter {
     pub value: Option<Value>,
 }
 
-/// What functions about the session answer.
+/// Which SQL is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// That of PostgreSQL.
+    #[default]
+    PostgreSql,
+    /// T-SQL, read by [`crate::tsql::query`].
+    TSql,
+}
+
+/// What is the same for a whole session: the dialect, and what functions about the session answer.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
+    /// The dialect.
+    pub dialect: Dialect,
     /// Who asks.
     pub user: &'a str,
     /// The number of the connection.
@@ -53,7 +66,8 @@ pub struct Environment<'a> {
 
 impl Environment<'_> {
     /// Nobody in particular.
-    pub const NONE: Environment<'static> = Environment { user: "gantry", pid: 0, setting: &|_| None };
+    pub const NONE: Environment<'static> =
+        Environment { dialect: Dialect::PostgreSql, user: "gantry", pid: 0, setting: &|_| None };
 }
 
 /// Where a column of a result comes from.

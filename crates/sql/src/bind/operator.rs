@@ -79,6 +79,9 @@ impl Binder<'_> {
     /// Arithmetic, texts put together, patterns, JSON.
     pub(super) fn operate(&mut self, op: &BinaryOperator, left: Scalar, right: Scalar) -> Result<Scalar> {
         use BinaryOperator as Op;
+        if let Some(value) = self.tsql_operate(op, &left, &right)? {
+            return Ok(value);
+        }
         if let Some(comparison) = Comparison::of(op) {
             return self.compare(comparison, left, right);
         }

@@ -213,6 +213,8 @@ impl Binder<'_> {
         link: Option<&Link>,
     ) -> Result<Table> {
         refuse(select)?;
+        let top = select.top.as_ref().map(super::tsql::top).transpose()?.flatten();
+        let tail = &Tail { limit: top.as_ref().or(tail.limit), ..*tail };
         let (mut from, mut nodes) = From::new(parent, link);
         for table in &select.from {
             nodes = self.table_with_joins(&mut from, table, nodes)?;
@@ -307,7 +309,10 @@ impl Binder<'_> {
         let mut items = Vec::new();
         for item in projection {
             match item {
-                SelectItem::UnnamedExpr(of) => items.push(Item::Expr(name_of(of), of)),
+                SelectItem::UnnamedExpr(of) => {
+                    let name = self.spelled(stage, of)?.unwrap_or_else(|| name_of(of));
+                    items.push(Item::Expr(name, of));
+                }
                 SelectItem::ExprWithAlias { expr, alias } => items.push(Item::Expr(folded(alias), expr)),
                 SelectItem::Wildcard(options) => {
                     no_options(options)?;
@@ -449,7 +454,7 @@ impl Binder<'_> {
                     place(value.expr, &values)
                 }
             };
-            order.push((at, sorting(key)));
+            order.push((at, self.sorting(key)));
         }
         let mut on = Vec::new();
         if let Some(Distinct::On(written)) = &select.distinct {
@@ -594,7 +599,7 @@ impl Binder<'_> {
                 Some(at) => fields[at].scalar(),
                 None => self.expr(&stage, &key.expr)?,
             };
-            let (descending, nulls_first) = sorting(key);
+            let (descending, nulls_first) = self.sorting(key);
             order.push(SortKey { value: value.expr, descending, nulls_first });
         }
         let rel = self.bounded(table.rel, order, tail, &table.outer, link)?;
@@ -684,10 +689,16 @@ impl Binder<'_> {
             .map(|key| {
                 let value = self.expr(stage, &key.expr)?;
                 let value = self.cast_unknown(value)?;
-                let (descending, nulls_first) = sorting(key);
+                let (descending, nulls_first) = self.sorting(key);
                 Ok(SortKey { value: value.expr, descending, nulls_first })
             })
             .collect()
+    }
+
+    /// Descending, and nulls first. Nulls are the largest values of PostgreSQL and the smallest of T-SQL.
+    fn sorting(&self, key: &ast::OrderByExpr) -> (bool, bool) {
+        let descending = matches!(key.options.sort, Some(ast::OrderBySort::Desc));
+        (descending, key.options.nulls_first.unwrap_or(descending != self.is_tsql()))
     }
 }
 
@@ -723,12 +734,6 @@ impl Item<'_> {
 
 fn compare(op: Binary, left: Expr, right: Expr) -> Expr {
     expr(ExprKind::Binary { op, left: left.into(), right: right.into() }, Type::Bool)
-}
-
-/// Descending, and nulls first.
-fn sorting(key: &ast::OrderByExpr) -> (bool, bool) {
-    let descending = matches!(key.options.sort, Some(ast::OrderBySort::Desc));
-    (descending, key.options.nulls_first.unwrap_or(descending))
 }
 
 fn ordinal(of: &ast::Expr) -> Option<usize> {
@@ -771,7 +776,6 @@ fn distinct(rows: Arc<Rel>) -> Arc<Rel> {
 /// Parts of a select that nothing here has.
 fn refuse(select: &ast::Select) -> Result<()> {
     let refused = [
-        (select.top.is_some(), "TOP"),
         (select.into.is_some(), "SELECT INTO"),
         (select.exclude.is_some(), "EXCLUDE"),
         (!select.lateral_views.is_empty(), "LATERAL VIEW"),
