@@ -52,6 +52,9 @@ impl Session<'_> {
             "rows_near" => self.rows_near(input, arguments, frame, sink),
             "rolling_percentile" => self.rolling_percentile(schema, input, arguments, frame, sink),
             "active_users_count" => self.active_users(schema, input, arguments, frame, sink),
+            "autocluster" => self.autocluster(schema, input, arguments, frame, sink),
+            "basket" => self.basket(schema, input, arguments, frame, sink),
+            "diffpatterns" => self.diffpatterns(schema, input, arguments, frame, sink),
             "predict_onnx" => self.predict(input, arguments, frame, sink),
             "preview" => {
                 let chunk = whole(&input.schema, self.collect(input, frame, "preview")?);
@@ -337,7 +340,7 @@ impl Session<'_> {
         in_pieces(&Chunk::of(out.into_iter().map(Builder::finish).collect(), rows), sink)
     }
 
-    fn need(&self, arguments: &[Argument], at: usize) -> Result<Program> {
+    pub(super) fn need(&self, arguments: &[Argument], at: usize) -> Result<Program> {
         self.scalar_program(arguments.get(at))?
             .ok_or_else(|| Error::Evaluation(format!("argument {} is missing", at + 1)))
     }

@@ -15,7 +15,9 @@ mod nested;
 mod over;
 mod parse;
 mod partition;
+mod patterns;
 mod predict;
+mod reduce;
 mod scan;
 pub(crate) mod sort;
 mod summarize;
@@ -100,7 +102,7 @@ impl Session<'_> {
             RelKind::GraphMatch(search) => self.graph_match(schema, search, frame, sink),
             RelKind::GraphShortestPaths { search, all } => self.shortest_paths(schema, search, *all, frame, sink),
             RelKind::GraphToTable { graph, edges, ids } => self.graph_to_table(schema, graph, *edges, ids, frame, sink),
-            RelKind::Reduce { .. } => Err(Error::NotImplemented("reduce".into())),
+            RelKind::Reduce { input, of, properties } => self.reduce(input, of, properties, frame, sink),
             RelKind::ExternalTable { name, .. } => self.tables.scan_external(name, self.context(), sink),
             RelKind::ExternalData { uris, properties } => {
                 self.tables.scan_external_data(uris, properties, &schema.columns, self.context(), sink)
