@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
-import { certify, editorsOpen, enroll, provision, shooter } from "./provisioning.mjs";
+import { certify, editorsOpen, enroll, fits, provision, shooter } from "./provisioning.mjs";
 import { dashboard, editor, ingest, isOfEditor, query, wrongQuery } from "./query.mjs";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { url: { type: "string" }, token: { type: "string" } } });
@@ -125,8 +125,7 @@ try {
       if (view === "streaming") await page.locator(".job", { hasText: "averages" }).getByText("running").waitFor();
       await editorsOpen(page, look);
       if (view === "device") await page.waitForFunction(() => document.querySelector(".chart")?.dataset.last && document.querySelector("#desired"));
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.ok(wide <= 0, `${view} overflows by ${wide} px in ${look.name}`);
+      await fits(page, `${view} in ${look.name}`);
       await page.screenshot({ path: join(folder, `${look.name}-${view}.png`), fullPage: view === "device" });
     }
   }

@@ -16,7 +16,7 @@ import amqp from 'azure-iot-device-amqp';
 import http from 'azure-iot-device-http';
 import mqtt from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env, freshDevice, registry, waitFor } from './platform.mjs';
+import { cleanup, env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const { Client, Message, ModuleClient } = iotDevice;
 
@@ -80,7 +80,7 @@ async function receiveC2d(client, count, settle) {
 /// A fresh self-signed certificate, made by openssl.
 function certificate(t, commonName) {
   const folder = mkdtempSync(join(tmpdir(), 'gantry-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  cleanup(t, () => rmSync(folder, { recursive: true }));
   const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
     '-subj', `/CN=${commonName.slice(0, 60)}`, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
@@ -280,7 +280,7 @@ const CAPABILITIES = [
         return `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature.digest('base64'))}&se=${expiry}`;
       };
       const client = Client.fromSharedAccessSignature(token(4), transport);
-      t.after(() => client.close().catch(() => {}));
+      cleanup(t, () => client.close().catch(() => {}));
       const firstEnds = Date.now() + 4000;
       await client.open();
       await client.sendEvent(new Message('{"n":1}'));
@@ -304,7 +304,7 @@ const CAPABILITIES = [
         const client = Client.fromConnectionString(`HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};x509=true`, transport);
         client.setRetryPolicy(new common.NoRetry());
         client.on('error', () => {});
-        t.after(() => client.close().catch(() => {}));
+        cleanup(t, () => client.close().catch(() => {}));
         const set = client.setOptions({ cert: proof.cert, key: proof.key });
         // Over HTTPS the SDK never resolves it.
         if (name !== 'https') await set;
@@ -333,7 +333,7 @@ const CAPABILITIES = [
       const key = Buffer.alloc(32, 1).toString('base64');
       const wrong = `HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};SharedAccessKey=${key}`;
       const client = Client.fromConnectionString(wrong, transport);
-      t.after(() => client.close().catch(() => {}));
+      cleanup(t, () => client.close().catch(() => {}));
       client.on('error', () => {});
       const attempt = async () => {
         await client.open();
@@ -360,7 +360,7 @@ for (const capability of CAPABILITIES) {
           text = `HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};ModuleId=motor;SharedAccessKey=${moduleKey}`;
         }
         context.client = (capability.module ? ModuleClient : Client).fromConnectionString(text, transport);
-        t.after(() => context.client.close().catch(() => {}));
+        cleanup(t, () => context.client.close().catch(() => {}));
         await context.client.open();
       }
       if (capability.lacks?.includes(name)) {
@@ -381,7 +381,7 @@ for (const name of [...MQTT, ...AMQP]) {
         const client = Client.fromConnectionString(connectionString, TRANSPORTS[transport]);
         client.setRetryPolicy(new common.NoRetry());
         client.on('error', () => {});
-        t.after(() => client.close().catch(() => {}));
+        cleanup(t, () => client.close().catch(() => {}));
         await client.open();
         await client.sendEvent(new Message('{}'));
         return client;
@@ -398,7 +398,7 @@ for (const name of [...MQTT, ...AMQP]) {
 test('a model id is noted over MQTT', async (t) => {
   const { deviceId, connectionString } = await freshDevice(t);
   const client = Client.fromConnectionString(connectionString, mqtt.Mqtt);
-  t.after(() => client.close());
+  cleanup(t, () => client.close());
   await client.setOptions({ modelId: 'dtmi:gantry:motor;1' });
   await client.open();
   assert.equal((await registry.getTwin(deviceId)).responseBody.modelId, 'dtmi:gantry:motor;1');

@@ -13,7 +13,7 @@ import {
 import iotDevice from 'azure-iot-device';
 import mqtt from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env, freshDevice, registry, waitFor } from './platform.mjs';
+import { cleanup, env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const { Client } = iotDevice;
 const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
@@ -21,7 +21,7 @@ const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECT
 async function freshContainer(t) {
   const container = service.getContainerClient(`node-${randomBytes(8).toString('hex')}`);
   await container.create({ metadata: { kind: 'test' } });
-  t.after(() => container.delete());
+  cleanup(t, () => container.delete());
   return container;
 }
 
@@ -91,7 +91,7 @@ test('a device uploads a file and services hear of it', async (t) => {
   const { deviceId, connectionString } = await freshDevice(t);
   const hub = iothub.Client.fromConnectionString(env.IOTHUB_CONNECTION_STRING);
   await hub.open();
-  t.after(() => hub.close());
+  cleanup(t, () => hub.close());
   const heard = [];
   const receiver = await promisify(hub.getFileNotificationReceiver.bind(hub))();
   receiver.on('message', (message) => {
@@ -101,7 +101,7 @@ test('a device uploads a file and services hear of it', async (t) => {
 
   const device = Client.fromConnectionString(connectionString, mqtt.Mqtt);
   await device.open();
-  t.after(() => device.close());
+  cleanup(t, () => device.close());
   const file = join(mkdtempSync(join(tmpdir(), 'gantry-upload-')), 'data.bin');
   const body = randomBytes(300_000);
   writeFileSync(file, body);

@@ -7,7 +7,7 @@ import { BlobCheckpointStore } from '@azure/eventhubs-checkpointstore-blob';
 import { BlobServiceClient } from '@azure/storage-blob';
 import iotDevice from 'azure-iot-device';
 import mqtt from 'azure-iot-device-mqtt';
-import { env, freshDevice, waitFor } from './platform.mjs';
+import { cleanup, env, freshDevice, waitFor } from './platform.mjs';
 
 const { Client, Message } = iotDevice;
 // One time in four the client's balancing goes on after both of its close() have resolved, and its timers keep Node alive.
@@ -22,7 +22,7 @@ async function fleet(t) {
     const { connectionString } = await freshDevice(t, `-${n}`);
     const client = Client.fromConnectionString(connectionString, mqtt.Mqtt);
     await client.open();
-    t.after(() => client.close());
+    cleanup(t, () => client.close());
     clients.push(client);
   }
   const mark = randomBytes(4).toString('hex');
@@ -70,7 +70,7 @@ test('consumers share partitions and checkpoints resume', async (t) => {
   const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
   const container = service.getContainerClient(`cp-${randomBytes(8).toString('hex')}`);
   await container.create();
-  t.after(() => container.delete());
+  cleanup(t, () => container.delete());
   const send = await fleet(t);
   const first = await send('a');
   const seen = new Set();
@@ -101,7 +101,7 @@ test('consumers share partitions and checkpoints resume', async (t) => {
 test('of processors that start at the same instant one keeps each partition', async (t) => {
   const service = BlobServiceClient.fromConnectionString(env.AZURE_STORAGE_CONNECTION_STRING);
   const { containerClient } = await service.createContainer(`same-${randomBytes(8).toString('hex')}`);
-  t.after(() => containerClient.delete());
+  cleanup(t, () => containerClient.delete());
   const partitions = [...Array(8).keys()].map(String);
   const owners = ['a', 'b', 'c'];
   /** What an owner gets of a claim of every partition. */

@@ -7,7 +7,7 @@ import iotDevice from 'azure-iot-device';
 import amqp from 'azure-iot-device-amqp';
 import mqtt from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env, freshDevice, registry, waitFor } from './platform.mjs';
+import { cleanup, env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const { Client, Message } = iotDevice;
 
@@ -25,7 +25,7 @@ for (const [name, options] of [['amqp', {}], ['amqp-ws', { webSocketOptions: { w
     await device.close();
 
     const consumer = new EventHubConsumerClient('$Default', env.EVENTHUB_CONNECTION_STRING, options);
-    t.after(() => consumer.close());
+    cleanup(t, () => consumer.close());
     assert.deepEqual(await consumer.getPartitionIds(), ['0', '1', '2', '3', '4', '5', '6', '7']);
     const got = [];
     const subscription = consumer.subscribe(
@@ -50,12 +50,12 @@ for (const transport of ['Amqp', 'AmqpWs']) {
     const { deviceId, connectionString } = await freshDevice(t);
     const device = Client.fromConnectionString(connectionString, mqtt.Mqtt);
     await device.open();
-    t.after(() => device.close());
+    cleanup(t, () => device.close());
     const got = [];
     device.on('message', (message) => { got.push(message); device.complete(message); });
     const service = iothub.Client.fromConnectionString(env.IOTHUB_CONNECTION_STRING, iothub[transport]);
     await service.open();
-    t.after(() => service.close());
+    cleanup(t, () => service.close());
     const message = new Message('slow down');
     message.messageId = 'c2d-1';
     message.properties.add('level', '2');
@@ -73,19 +73,19 @@ for (const id of ['a%2Fb', 'a%41b', '100%', "n@m.et#st!*'()"]) {
   test(`a device called ${id} talks over amqp and is talked to`, async (t) => {
     const deviceId = `${id}-${process.pid}`;
     const { responseBody } = await registry.create({ deviceId });
-    t.after(() => registry.delete(deviceId));
+    cleanup(t, () => registry.delete(deviceId));
     const key = responseBody.authentication.symmetricKey.primaryKey;
     const connectionString = `HostName=${env.IOTHUB_HOSTNAME};DeviceId=${deviceId};SharedAccessKey=${key}`;
     const device = Client.fromConnectionString(connectionString, amqp.Amqp);
     await device.open();
-    t.after(() => device.close());
+    cleanup(t, () => device.close());
     await device.sendEvent(new Message('{}'));
     assert.equal((await device.getTwin()).properties.desired.$version, 1);
     const got = [];
     device.on('message', (message) => { got.push(message); device.complete(message); });
     const service = iothub.Client.fromConnectionString(env.IOTHUB_CONNECTION_STRING, iothub.Amqp);
     await service.open();
-    t.after(() => service.close());
+    cleanup(t, () => service.close());
     await service.send(deviceId, new Message('hello'));
     await waitFor(() => got.length === 1);
     assert.equal(got[0].data.toString(), 'hello');

@@ -8,7 +8,7 @@ import { EventHubConsumerClient, earliestEventPosition } from '@azure/event-hubs
 import deviceSdk from 'azure-iot-device';
 import deviceMqtt from 'azure-iot-device-mqtt';
 import { Connection } from 'rhea-promise';
-import { env, waitFor } from './platform.mjs';
+import { cleanup, env, waitFor } from './platform.mjs';
 
 const owner = Object.fromEntries(env.IOTHUB_CONNECTION_STRING.split(';').map((part) => {
   const at = part.indexOf('=');
@@ -51,7 +51,7 @@ for (const [name, resource, version] of generations) {
   test(`every request of Azure IoT Explorer, ${name}`, async (t) => {
     const call = explorer(resource(owner.HostName), version);
     const deviceId = `explorer.a%2Fb:${randomUUID().slice(0, 8)}`;
-    t.after(() => call('DELETE', `devices/${deviceId}`, undefined, { 'If-Match': '*' }));
+    cleanup(t, () => call('DELETE', `devices/${deviceId}`, undefined, { 'If-Match': '*' }));
 
     // Devices.
     const identity = { deviceId, authentication: { type: 'sas', symmetricKey: { primaryKey: null, secondaryKey: null } },
@@ -156,6 +156,6 @@ async function fresh(t) {
   const call = explorer(owner.HostName, '2020-09-30');
   const deviceId = `explorer-${randomUUID().slice(0, 8)}`;
   const made = await ok(call('PUT', `devices/${deviceId}`, { deviceId }));
-  t.after(() => call('DELETE', `devices/${deviceId}`, undefined, { 'If-Match': '*' }));
+  cleanup(t, () => call('DELETE', `devices/${deviceId}`, undefined, { 'If-Match': '*' }));
   return { deviceId, key: made.authentication.symmetricKey.primaryKey };
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client, KustoConnectionStringBuilder } from 'azure-kusto-data';
 import { DataFormat, IngestClient, IngestionProperties, ManagedStreamingIngestClient, StreamDescriptor, StreamingIngestClient } from 'azure-kusto-ingest';
-import { env } from './platform.mjs';
+import { cleanup, env } from './platform.mjs';
 
 const builder = () => KustoConnectionStringBuilder.withAccessToken(env.KUSTO_URL, env.KUSTO_TOKEN);
 const client = new Client(builder());
@@ -18,7 +18,7 @@ const ask = async (text) => {
 async function freshTable(t) {
   const name = `N${randomUUID().slice(0, 8)}`;
   await ask(`.create table ${name} (id:long, name:string)`);
-  t.after(() => ask(`.drop table ${name} ifexists`));
+  cleanup(t, () => ask(`.drop table ${name} ifexists`));
   const properties = new IngestionProperties({ database: env.KUSTO_DATABASE, table: name, format: DataFormat.CSV });
   return { name, properties };
 }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import iothub from 'azure-iothub';
 import iotDevice from 'azure-iot-device';
 import mqtt from 'azure-iot-device-mqtt';
-import { env, freshDevice, registry, waitFor } from './platform.mjs';
+import { cleanup, env, freshDevice, registry, waitFor } from './platform.mjs';
 
 const jobs = iothub.JobClient.fromConnectionString(env.IOTHUB_CONNECTION_STRING);
 
@@ -12,7 +12,7 @@ async function fleet(t, count = 3) {
   const ids = Array.from({ length: count }, (_, n) => `node-fleet-${t.name.replace(/\W/g, '')}-${process.pid}-${n}`);
   const { responseBody } = await registry.addDevices(ids.map((deviceId) => ({ deviceId })));
   assert.deepEqual([responseBody.isSuccessful, responseBody.errors], [true, []]);
-  t.after(() => registry.removeDevices(ids.map((deviceId) => ({ deviceId })), true).catch(() => {}));
+  cleanup(t, () => registry.removeDevices(ids.map((deviceId) => ({ deviceId })), true).catch(() => {}));
   return ids;
 }
 
@@ -21,7 +21,7 @@ async function connect(t, connectionString, onMethod) {
   await client.open();
   client.onDeviceMethod('reboot', onMethod);
   client.onDeviceMethod('thermostat1*report', onMethod);
-  t.after(() => client.close());
+  cleanup(t, () => client.close());
   return client;
 }
 
@@ -44,7 +44,7 @@ test('configurations are added shown changed and removed', async (t) => {
     id, priority: 3, targetCondition: `deviceId = '${deviceId}'`, schemaVersion: '1.0', labels: {},
     content: { deviceContent: { 'properties.desired.rate': 5 } },
   });
-  t.after(() => registry.removeConfiguration(id).catch(() => {}));
+  cleanup(t, () => registry.removeConfiguration(id).catch(() => {}));
   await waitFor(async () => (await registry.getTwin(deviceId)).responseBody.properties.desired.rate === 5);
   const { responseBody } = await registry.getConfiguration(id);
   assert.deepEqual(responseBody.systemMetrics.results, { targetedCount: 1, appliedCount: 1 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import pg from 'pg';
-import { env } from './platform.mjs';
+import { cleanup, env } from './platform.mjs';
 
 const connect = async (t) => {
   const client = new pg.Client({
@@ -11,7 +11,7 @@ const connect = async (t) => {
     ssl: { ca: readFileSync(env.GANTRY_CA_FILE) },
   });
   await client.connect();
-  t.after(() => client.end());
+  cleanup(t, () => client.end());
   return client;
 };
 

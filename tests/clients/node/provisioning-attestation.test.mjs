@@ -15,7 +15,7 @@ import dpsMqtt from 'azure-iot-provisioning-device-mqtt';
 import service from 'azure-iot-provisioning-service';
 import symmetric from 'azure-iot-security-symmetric-key';
 import x509 from 'azure-iot-security-x509';
-import { deriveKey, env, registry } from './platform.mjs';
+import { cleanup, deriveKey, env, registry } from './platform.mjs';
 
 const transports = {
   mqtt: dpsMqtt.Mqtt, 'mqtt-ws': dpsMqtt.MqttWs, amqp: dpsAmqp.Amqp, 'amqp-ws': dpsAmqp.AmqpWs, https: dpsHttp.Http,
@@ -30,7 +30,7 @@ function client(transport, security, scope = env.PROVISIONING_IDSCOPE) {
 /// A key and certificate with `name` as common name, signed by itself.
 function certificate(t, name) {
   const folder = mkdtempSync(join(tmpdir(), 'gantry-x509-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  cleanup(t, () => rmSync(folder, { recursive: true }));
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
   execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '3',
     '-subj', `/CN=${name}`], { stdio: 'ignore' });
@@ -39,7 +39,7 @@ function certificate(t, name) {
 
 async function enroll(t, registrationId, attestation) {
   const { responseBody } = await enrollments.createOrUpdateIndividualEnrollment({ registrationId, attestation });
-  t.after(() => enrollments.deleteIndividualEnrollment(responseBody.registrationId));
+  cleanup(t, () => enrollments.deleteIndividualEnrollment(responseBody.registrationId));
 }
 
 /// Why a registration id was refused, by the platform's security events.
@@ -67,13 +67,13 @@ for (const transport of Object.keys(transports)) {
       enrollmentGroupId: `node-keys-${transport}`,
       attestation: { type: 'symmetricKey', symmetricKey: { primaryKey: groupKey, secondaryKey: groupKey } },
     })).responseBody;
-    t.after(() => enrollments.deleteEnrollmentGroup(group.enrollmentGroupId));
+    cleanup(t, () => enrollments.deleteEnrollmentGroup(group.enrollmentGroupId));
     const member = `node-key-member-${transport}`;
     await Promise.all([[alone, key], [member, deriveKey(groupKey, member)]].map(async ([id, own]) => {
       const dps = client(transport, new symmetric.SymmetricKeySecurityClient(id, own));
       dps.setProvisioningPayload({ model: 'pump' });
       const result = await dps.register();
-      t.after(() => registry.delete(id));
+      cleanup(t, () => registry.delete(id));
       assert.deepEqual([result.assignedHub, result.deviceId], [env.IOTHUB_HOSTNAME, id]);
       await talks(device.Client.fromConnectionString(
         `HostName=${result.assignedHub};DeviceId=${id};SharedAccessKey=${own}`, deviceMqtt.Mqtt));
@@ -96,7 +96,7 @@ for (const transport of Object.keys(transports)) {
     const own = certificate(t, id);
     await enroll(t, id, { type: 'x509', x509: { clientCertificates: { primary: { certificate: own.cert } } } });
     const result = await client(transport, new x509.X509Security(id, own)).register();
-    t.after(() => registry.delete(id));
+    cleanup(t, () => registry.delete(id));
     assert.deepEqual([result.assignedHub, result.deviceId], [env.IOTHUB_HOSTNAME, id]);
     const state = (await enrollments.getDeviceRegistrationState(id)).responseBody;
     assert.equal(state.status, 'assigned');

@@ -10,7 +10,7 @@ import dpsMqtt from 'azure-iot-provisioning-device-mqtt';
 import service from 'azure-iot-provisioning-service';
 import security from 'azure-iot-security-symmetric-key';
 import rhea from 'rhea';
-import { env, registry } from './platform.mjs';
+import { cleanup, env, registry } from './platform.mjs';
 
 const enrollments = service.ProvisioningServiceClient.fromConnectionString(env.PROVISIONING_CONNECTION_STRING);
 const scope = env.PROVISIONING_IDSCOPE;
@@ -20,7 +20,7 @@ async function enroll(t) {
   const key = Buffer.from(randomUUID()).toString('base64');
   const symmetricKey = { primaryKey: key, secondaryKey: key };
   await enrollments.createOrUpdateIndividualEnrollment({ registrationId, attestation: { type: 'symmetricKey', symmetricKey } });
-  t.after(() => enrollments.deleteIndividualEnrollment(registrationId));
+  cleanup(t, () => enrollments.deleteIndividualEnrollment(registrationId));
   return { registrationId, key };
 }
 

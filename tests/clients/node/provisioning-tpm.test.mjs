@@ -13,7 +13,7 @@ import dpsAmqp from 'azure-iot-provisioning-device-amqp';
 import dpsHttp from 'azure-iot-provisioning-device-http';
 import service from 'azure-iot-provisioning-service';
 import security from 'azure-iot-security-tpm';
-import { env, registry, waitFor } from './platform.mjs';
+import { cleanup, env, registry, waitFor } from './platform.mjs';
 import { softwareTpm } from './tpm.mjs';
 
 const transports = { https: dpsHttp.Http, amqp: dpsAmqp.Amqp, 'amqp-ws': dpsAmqp.AmqpWs };
@@ -37,7 +37,7 @@ async function enroll(t, { registrationId }, endorsementKey, storageRootKey) {
   if (storageRootKey) tpm.storageRootKey = storageRootKey.toString('base64');
   const enrollment = { registrationId, attestation: { type: 'tpm', tpm } };
   const { responseBody } = await enrollments.createOrUpdateIndividualEnrollment(enrollment);
-  t.after(() => enrollments.deleteIndividualEnrollment(registrationId));
+  cleanup(t, () => enrollments.deleteIndividualEnrollment(registrationId));
   return responseBody;
 }
 
@@ -66,7 +66,7 @@ for (const transport of Object.keys(transports)) {
     const own = await tpmDevice(t, `node-tpm-${transport}`);
     const stored = await enroll(t, own, own.endorsementKey, await call(own.tpm, 'getStorageRootKey'));
     assert.equal(stored.attestation.tpm.endorsementKey, own.endorsementKey.toString('base64'));
-    t.after(() => registry.delete(own.registrationId));
+    cleanup(t, () => registry.delete(own.registrationId));
     for (let times = 0; times < 2; times += 1) {
       const result = await client(transport, own.tpm).register();
       const { assignedHub, deviceId } = result.registrationState;
@@ -130,7 +130,7 @@ test('a challenge is answered by its own TPM, and once', async (t) => {
   await call(own.tpm, 'activateIdentityKey', first);
   const authorization = await token(registrationId, (text) => call(own.tpm, 'signWithIdentity', text));
   const registered = await put(registrationId, { authorization, tpm: keys });
-  t.after(() => registry.delete(registrationId));
+  cleanup(t, () => registry.delete(registrationId));
   assert.equal(registered.status, 202);
   const replayed = await put(registrationId, { authorization, tpm: keys });
   assert.deepEqual([replayed.status, replayed.body.errorCode, replayed.body.authenticationKey], [401, 401002, undefined]);

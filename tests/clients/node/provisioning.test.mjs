@@ -6,7 +6,7 @@ import dpsHttp from 'azure-iot-provisioning-device-http';
 import dpsMqtt from 'azure-iot-provisioning-device-mqtt';
 import service from 'azure-iot-provisioning-service';
 import security from 'azure-iot-security-symmetric-key';
-import { deriveKey, env, registry } from './platform.mjs';
+import { cleanup, deriveKey, env, registry } from './platform.mjs';
 
 const key = Buffer.alloc(48, 3).toString('base64');
 const enrollments = service.ProvisioningServiceClient.fromConnectionString(env.PROVISIONING_CONNECTION_STRING);
@@ -18,7 +18,7 @@ test('a group device registers over MQTT, WebSocket and HTTPS', async (t) => {
     initialTwin: { tags: { by: 'node' }, properties: { desired: { rate: 3 } } },
   };
   const stored = (await enrollments.createOrUpdateEnrollmentGroup(group)).responseBody;
-  t.after(() => enrollments.deleteEnrollmentGroup(stored.enrollmentGroupId));
+  cleanup(t, () => enrollments.deleteEnrollmentGroup(stored.enrollmentGroupId));
   for (const [name, Transport] of [['tcp', dpsMqtt.Mqtt], ['ws', dpsMqtt.MqttWs], ['https', dpsHttp.Http]]) {
     const registrationId = `node-motor-${name}`;
     const client = provisioning.ProvisioningDeviceClient.create(

@@ -1,7 +1,7 @@
 // azure-iothub's registry: create, read, update, delete, list, query, and errors by name.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { freshDevice, registry } from './platform.mjs';
+import { cleanup, freshDevice, registry } from './platform.mjs';
 
 test('create get update list and delete', async (t) => {
   const { deviceId } = await freshDevice(t);
@@ -43,7 +43,7 @@ test('queries page through everything', async (t) => {
     await registry.updateTwin(deviceId, { tags: { page: process.pid } }, '*');
     ids.push(deviceId);
   }
-  t.after(() => Promise.all(ids.map((id) => registry.delete(id))));
+  cleanup(t, () => Promise.all(ids.map((id) => registry.delete(id))));
   const query = registry.createQuery(`SELECT * FROM devices WHERE tags.page = ${process.pid}`, 2);
   const found = [];
   do {

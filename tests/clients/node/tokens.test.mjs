@@ -6,7 +6,7 @@ import iotCommon from 'azure-iot-common';
 import iotDevice from 'azure-iot-device';
 import amqp from 'azure-iot-device-amqp';
 import mqtt from 'azure-iot-device-mqtt';
-import { env, registry, waitFor } from './platform.mjs';
+import { cleanup, env, registry, waitFor } from './platform.mjs';
 
 const { Client, Message } = iotDevice;
 const LIFE_SECS = 20;
@@ -85,12 +85,12 @@ test('no message is lost while tokens are renewed', async (t) => {
   };
   const ids = Object.keys(work).map((name) => `token-node-${name}-${process.pid}`);
   for (const deviceId of ids) await registry.create({ deviceId });
-  t.after(() => Promise.all(ids.map((deviceId) => registry.delete(deviceId))));
+  cleanup(t, () => Promise.all(ids.map((deviceId) => registry.delete(deviceId))));
   const sent = await Promise.all(Object.values(work).map(([run, transport], n) => run(ids[n], transport)));
 
   const got = Object.fromEntries(ids.map((deviceId) => [deviceId, []]));
   const consumer = new EventHubConsumerClient('$Default', env.EVENTHUB_CONNECTION_STRING);
-  t.after(() => consumer.close());
+  cleanup(t, () => consumer.close());
   const subscription = consumer.subscribe(
     {
       processEvents: async (events) => {

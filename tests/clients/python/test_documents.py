@@ -158,4 +158,4 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
 def test_nothing_is_missing():
     found = {(document, text.split("\n")[0]) for document, _, text in blocks()}
     assert ("README.md", "gantry serve") in found and len(found) >= 13, found
-    assert {language for _, language, _ in blocks()} <= {"", "python", "js", "toml", "kusto", "sql", "json", "text"}
+    assert {language for _, language, _ in blocks()} <= {"", "python", "js", "toml", "kusto", "sql", "tsql", "json", "text"}
