@@ -48,6 +48,11 @@ impl Chunk {
         Chunk { columns: self.columns.iter().map(|column| Arc::new(column.slice(from, rows))).collect(), rows }
     }
 
+    /// Reads the columns that are not read yet: what holds rows holds no way to read them.
+    pub fn settle(&self) {
+        self.columns.iter().for_each(|column| column.settle());
+    }
+
     /// About how many bytes it holds.
     pub fn size(&self) -> usize {
         self.columns.iter().map(|column| column.size()).sum()

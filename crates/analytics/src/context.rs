@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 pub use regex::Regex;
@@ -91,6 +91,19 @@ pub struct Context {
     random: AtomicU64,
     options: Vec<(String, gantry_kql::value::Value)>,
     principal: String,
+    fault: Fault,
+    reads_later: bool,
+}
+
+/// Where what reads a column later tells that it could not.
+#[derive(Debug, Clone, Default)]
+pub struct Fault(Arc<OnceLock<Error>>);
+
+impl Fault {
+    /// Ends the query with an error; the first one counts.
+    pub fn set(&self, error: Error) {
+        let _ = self.0.set(error);
+    }
 }
 
 impl Context {
@@ -106,7 +119,25 @@ impl Context {
             random: AtomicU64::new(seed),
             options: Vec::new(),
             principal: String::new(),
+            fault: Fault::default(),
+            reads_later: false,
         }
+    }
+
+    /// Whoever runs the query looks at [`fault`](Self::fault) when it ends, so columns may be read later.
+    #[must_use]
+    pub fn reading_later(self) -> Context {
+        Context { reads_later: true, ..self }
+    }
+
+    /// Whether columns may be read when somebody looks at them; what fails then goes here.
+    pub fn reads_later(&self) -> Option<Fault> {
+        self.reads_later.then(|| self.fault.clone())
+    }
+
+    /// What could not be read.
+    pub(crate) fn fault(&self) -> Option<Error> {
+        self.fault.0.get().cloned()
     }
 
     /// With who asks.
@@ -133,6 +164,8 @@ impl Context {
             random: AtomicU64::new(self.random()),
             options: Vec::new(),
             principal: self.principal.clone(),
+            fault: self.fault.clone(),
+            reads_later: self.reads_later,
         }
     }
 
@@ -155,6 +188,9 @@ impl Context {
     pub fn check(&self) -> Result<()> {
         if self.cancel.0.is_stopped.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
+        }
+        if let Some(error) = self.fault() {
+            return Err(error);
         }
         if Instant::now() > self.deadline {
             return Err(Error::Timeout(self.limits.seconds_max));

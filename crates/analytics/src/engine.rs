@@ -149,6 +149,7 @@ fn run_in(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, frame: &Fr
                 let left = limits.rows_max.map_or(u64::MAX, |max| max.saturating_sub(rows));
                 let over = chunk.rows as u64 > left;
                 let chunk = if over { chunk.slice(0, left as usize) } else { chunk };
+                chunk.settle();
                 rows += chunk.rows as u64;
                 bytes += chunk.size() as u64;
                 chunks.push(chunk);
@@ -160,7 +161,7 @@ fn run_in(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, frame: &Fr
                     _ => Ok(Flow::More),
                 }
             });
-            let failure = ran.err();
+            let failure = ran.err().or_else(|| context.fault());
             let failed = failure.is_some();
             results.push(Table {
                 name: result.name.clone(),
@@ -214,11 +215,12 @@ impl<'a> Session<'a> {
     pub fn collect(&self, rel: &Rel, frame: &Frame, operator: &'static str) -> Result<Vec<Chunk>> {
         let context = &*self.context;
         let hold = |chunks: &mut Vec<Chunk>, chunk: Chunk| {
+            chunk.settle();
             context.hold(operator, chunk.size())?;
             chunks.push(chunk);
             Ok(())
         };
-        if let Some(shares) = self.beside(rel, || Ok(Vec::new()), hold)? {
+        if let Some(shares) = self.beside(rel, frame, || Ok(Vec::new()), hold)? {
             return Ok(shares.into_iter().flatten().collect());
         }
         let mut chunks = Vec::new();

@@ -73,15 +73,24 @@ impl Groups {
 
     /// The group of each row; new ones are made.
     pub fn of_rows(&mut self, keys: &[Datum], rows: usize) -> Vec<u32> {
-        let words = self.encode(keys, rows);
+        let (interners, bytes) = (&mut self.interners, &mut self.bytes);
+        let words = encode(&self.types, self.width, keys, rows, |key, text| {
+            let known = interners[key].texts.len();
+            let number = interners[key].number(text);
+            if interners[key].texts.len() > known {
+                *bytes += text.len() + 64;
+            }
+            number
+        });
         let width = self.width;
         (0..rows).map(|row| self.find_or_add(&words[row * width..(row + 1) * width])).collect()
     }
 
     /// The group of each row, and nothing for rows whose group is not there or that have a null among their keys.
-    pub fn find_rows(&mut self, keys: &[Datum], rows: usize) -> Vec<Option<u32>> {
-        let words = self.encode(keys, rows);
-        let width = self.width;
+    pub fn find_rows(&self, keys: &[Datum], rows: usize) -> Vec<Option<u32>> {
+        // A text that nobody has seen is in no group.
+        let number = |key: usize, text: &str| self.interners[key].numbers.get(text).copied().unwrap_or(u64::MAX);
+        let (words, width) = (encode(&self.types, self.width, keys, rows, number), self.width);
         (0..rows)
             .map(|row| {
                 let row = &words[row * width..(row + 1) * width];
@@ -111,64 +120,6 @@ impl Groups {
     /// Whether a group has a null among its keys.
     pub fn has_null(&self, group: u32) -> bool {
         self.words[group as usize * self.width] != 0
-    }
-
-    /// The words of each row, row by row.
-    fn encode(&mut self, keys: &[Datum], rows: usize) -> Vec<u64> {
-        let width = self.width;
-        let mut words = vec![0_u64; rows * width];
-        let mut at = 1;
-        for (key, datum) in keys.iter().enumerate() {
-            let null = 1_u64 << (key % 64);
-            let ty = self.types[key];
-            let interner = &mut self.interners[key];
-            let before = interner.texts.len();
-            let mut put = |row: usize, cell: Cell| {
-                let word = &mut words[row * width + at];
-                match cell {
-                    Cell::Null => words[row * width] |= null,
-                    Cell::Bool(value) => *word = u64::from(value),
-                    Cell::Int(value) => *word = i64::from(value).cast_unsigned(),
-                    Cell::Long(value) | Cell::DateTime(value) | Cell::TimeSpan(value) if ty != Type::Dynamic => {
-                        *word = value.cast_unsigned();
-                    }
-                    Cell::Real(value) if ty != Type::Dynamic => *word = real_bits(value),
-                    Cell::Guid(bits) if ty == Type::Guid => {
-                        *word = (bits >> 64) as u64;
-                        words[row * width + at + 1] = bits as u64;
-                    }
-                    Cell::String(text) if ty == Type::String => *word = interner.number(text),
-                    Cell::Decimal(value) if ty == Type::Decimal => {
-                        *word = interner.number(&value.normalized().to_string());
-                    }
-                    other => *word = interner.number(&other.to_dynamic().to_json()),
-                }
-            };
-            match datum {
-                Datum::One(value) => (0..rows).for_each(|row| put(row, Cell::from(value))),
-                Datum::Many(column) => match (column.data(), column.nulls()) {
-                    (Data::Long(values), None) if ty != Type::Dynamic => {
-                        values
-                            .iter()
-                            .enumerate()
-                            .for_each(|(row, value)| words[row * width + at] = value.cast_unsigned());
-                    }
-                    (Data::String(Strings::Dictionary { codes, words: texts }), _)
-                        if ty != Type::Dynamic && texts.len() <= codes.len() =>
-                    {
-                        let numbers: Vec<u64> = texts.iter().map(|text| interner.number(text)).collect();
-                        codes
-                            .iter()
-                            .enumerate()
-                            .for_each(|(row, code)| words[row * width + at] = numbers[*code as usize]);
-                    }
-                    _ => (0..rows).for_each(|row| put(row, column.cell(row))),
-                },
-            }
-            self.bytes += interner.texts[before..].iter().map(|text| text.len() + 64).sum::<usize>();
-            at += if ty == Type::Guid { 2 } else { 1 };
-        }
-        words
     }
 
     /// The keys of all groups, a column each.
@@ -210,6 +161,60 @@ impl Groups {
         }
         columns
     }
+}
+
+/// The words of each row, row by row; texts of a key become numbers.
+fn encode(
+    types: &[Type],
+    width: usize,
+    keys: &[Datum],
+    rows: usize,
+    mut number: impl FnMut(usize, &str) -> u64,
+) -> Vec<u64> {
+    let mut words = vec![0_u64; rows * width];
+    let mut at = 1;
+    for (key, datum) in keys.iter().enumerate() {
+        let null = 1_u64 << (key % 64);
+        let ty = types[key];
+        let mut put = |row: usize, cell: Cell| {
+            let word = &mut words[row * width + at];
+            match cell {
+                Cell::Null => words[row * width] |= null,
+                Cell::Bool(value) => *word = u64::from(value),
+                Cell::Int(value) => *word = i64::from(value).cast_unsigned(),
+                Cell::Long(value) | Cell::DateTime(value) | Cell::TimeSpan(value) if ty != Type::Dynamic => {
+                    *word = value.cast_unsigned();
+                }
+                Cell::Real(value) if ty != Type::Dynamic => *word = real_bits(value),
+                Cell::Guid(bits) if ty == Type::Guid => {
+                    *word = (bits >> 64) as u64;
+                    words[row * width + at + 1] = bits as u64;
+                }
+                Cell::String(text) if ty == Type::String => *word = number(key, text),
+                Cell::Decimal(value) if ty == Type::Decimal => *word = number(key, &value.normalized().to_string()),
+                other => *word = number(key, &other.to_dynamic().to_json()),
+            }
+        };
+        match datum {
+            Datum::One(value) => (0..rows).for_each(|row| put(row, Cell::from(value))),
+            Datum::Many(column) => match (column.data(), column.nulls()) {
+                (Data::Long(values), None) if ty != Type::Dynamic => {
+                    let put = |(row, value): (usize, &i64)| words[row * width + at] = value.cast_unsigned();
+                    values.iter().enumerate().for_each(put);
+                }
+                (Data::String(Strings::Dictionary { codes, words: texts }), _)
+                    if ty != Type::Dynamic && texts.len() <= codes.len() =>
+                {
+                    let numbers: Vec<u64> = texts.iter().map(|text| number(key, text)).collect();
+                    let put = |(row, code): (usize, &u32)| words[row * width + at] = numbers[*code as usize];
+                    codes.iter().enumerate().for_each(put);
+                }
+                _ => (0..rows).for_each(|row| put(row, column.cell(row))),
+            },
+        }
+        at += if ty == Type::Guid { 2 } else { 1 };
+    }
+    words
 }
 
 #[cfg(test)]

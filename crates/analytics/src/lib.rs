@@ -36,7 +36,7 @@ mod write;
 
 pub use chunk::{CHUNK_ROWS, Chunk, sorted_rows};
 pub use commands::Ingested;
-pub use context::{Cancel, Context, Limits, Usage};
+pub use context::{Cancel, Context, Fault, Limits, Usage};
 pub use engine::{Frame, NoTables, Part, Session, Table, Tables, run};
 pub use error::{Error, Result};
 pub use operators::Flow;

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
+use crate::column::Strings;
+
 /// What is asked about a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
@@ -54,6 +56,30 @@ impl Needle {
         let found = |json: &str| fragment.find(json.as_bytes()).is_some();
         // An escape may stand for any letter.
         memchr::memchr(b'\\', json.as_bytes()).is_some() || if self.cased { found(json) } else { found(&fold(json)) }
+    }
+
+    /// The only rows of texts of JSON that may be what the needle asks for, told from all texts at once; nothing when it
+    /// cannot be told so.
+    pub fn candidates(&self, texts: &Strings) -> Option<Vec<u32>> {
+        let (Some(fragment), Strings::Plain { offsets, bytes }) = (&self.fragment, texts) else { return None };
+        if memchr::memchr(b'\\', bytes.as_bytes()).is_some() || !self.cased && !bytes.is_ascii() {
+            return None;
+        }
+        let folded = if self.cased { Cow::Borrowed(bytes.as_str()) } else { fold(bytes) };
+        let mut rows = Vec::new();
+        let mut from = 0;
+        while let Some(at) = fragment.find(&folded.as_bytes()[from..]) {
+            let at = from + at;
+            let row = offsets.partition_point(|begin| *begin <= at) - 1;
+            let end = offsets[row + 1];
+            if at + fragment.needle().len() <= end {
+                rows.push(row as u32);
+                from = end;
+            } else {
+                from = at + 1;
+            }
+        }
+        Some(rows)
     }
 
     /// Whether a text is what the needle asks for.

@@ -16,7 +16,7 @@ use gantry_kql::value::Type;
 
 use crate::catalog::Catalog;
 use crate::cold::{Cold, ColdStore, Object};
-use crate::read::Reader;
+use crate::read::{Reader, Shared};
 
 const CATALOG: &str = "catalog.json";
 const CATALOG_NEW: &str = "catalog.json.new";
@@ -282,7 +282,8 @@ impl TableStore for Folder {
         match &file.place {
             PlaceOf::Here(path) => {
                 let file = File::open(path).map_err(|error| failed(&extent.id, &error))?;
-                let reader = Reader { name: &extent.id, file, written: &extent.columns, bring: &|_| Ok(()) };
+                let (file, written) = (Shared::new(file), &extent.columns[..]);
+                let reader = Reader { name: &extent.id, file, written, bring: &|_| Ok(()), may_wait: true };
                 reader.read(columns, ranges, context, sink)
             }
             PlaceOf::There { object, cold: None, .. } => {
@@ -299,7 +300,8 @@ impl TableStore for Folder {
                     let _one = one();
                     file.bring(ranges, context)
                 };
-                let reader = Reader { name: object, file: file.clone(), written: &extent.columns, bring: &bring };
+                let (file, written) = (file.clone(), &extent.columns[..]);
+                let reader = Reader { name: object, file, written, bring: &bring, may_wait: false };
                 reader.read(columns, ranges, context, sink)
             }
         }

@@ -13,6 +13,7 @@ mod cold;
 mod folder;
 mod read;
 mod schema;
+mod texts;
 mod write;
 
 pub use cold::ColdStore;

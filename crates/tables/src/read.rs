@@ -1,17 +1,21 @@
 //! Rows out of a Parquet file that [`write`](crate::write) made, a few columns at a time.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gantry_analytics::column::{Column, Data, Strings};
 use gantry_analytics::pushdown::Range;
-use gantry_analytics::{CHUNK_ROWS, Chunk, Context, Error, Flow};
+use gantry_analytics::{CHUNK_ROWS, Chunk, Context, Error, Fault, Flow};
 use gantry_kql::value::{DateTime, Decimal, TimeSpan, Type, Value};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, RowGroupReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
 use crate::schema::Unit;
@@ -28,6 +32,8 @@ pub struct Reader<'a, F> {
     pub written: &'a [(u64, Type)],
     /// Told which bytes of the file are about to be read, so that what is far away is brought in one go.
     pub bring: &'a dyn Fn(&[std::ops::Range<u64>]) -> Result<()>,
+    /// Whether columns may be read when somebody looks at them: what was brought does not stay for long.
+    pub may_wait: bool,
 }
 
 impl<F: ChunkReader + 'static> Reader<'_, F> {
@@ -40,9 +46,10 @@ impl<F: ChunkReader + 'static> Reader<'_, F> {
         sink: &mut dyn FnMut(Chunk) -> Result<Flow>,
     ) -> Result<Flow> {
         let name = self.name;
-        let wrong = |error: ParquetError| Error::Table { table: name.to_owned(), reason: error.to_string() };
-        let Reader { file, written, bring, .. } = self;
-        let reader = SerializedFileReader::new(file).map_err(wrong)?;
+        let wrong = |error: ParquetError| unreadable(name, &error);
+        let Reader { file, written, bring, may_wait, .. } = self;
+        let later = context.reads_later().filter(|_| may_wait);
+        let reader = Arc::new(SerializedFileReader::new(file).map_err(wrong)?);
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let places: Vec<Option<usize>> = columns
             .iter()
@@ -69,6 +76,21 @@ impl<F: ChunkReader + 'static> Reader<'_, F> {
                 from..from.saturating_add(length)
             });
             bring(&wanted.collect::<Vec<_>>())?;
+            if let Some(fault) = later.as_ref().filter(|_| (1..=CHUNK_ROWS).contains(&rows)) {
+                let column = |(place, (_, ty)): (&Option<usize>, &(u64, Type))| match place {
+                    Some(at) => {
+                        let one = OfGroup { name: name.to_owned(), reader: Arc::clone(&reader), group, at: *at };
+                        let (ty, fault) = (*ty, fault.clone());
+                        Column::later(ty, rows, move || one.read(ty, rows, &fault))
+                    }
+                    None => Column::absent(*ty, rows),
+                };
+                let chunk = places.iter().zip(columns).map(column).collect();
+                if sink(Chunk::of(chunk, rows))? == Flow::Enough {
+                    return Ok(Flow::Enough);
+                }
+                continue;
+            }
             let group = reader.get_row_group(group).map_err(wrong)?;
             let mut sources: Vec<Option<Source>> = Vec::new();
             for (place, (_, ty)) in places.iter().zip(columns) {
@@ -94,6 +116,86 @@ impl<F: ChunkReader + 'static> Reader<'_, F> {
             }
         }
         Ok(Flow::More)
+    }
+}
+
+fn unreadable(name: &str, error: &ParquetError) -> Error {
+    Error::Table { table: name.to_owned(), reason: error.to_string() }
+}
+
+/// A column of a group that is to be read.
+struct OfGroup<F: ChunkReader> {
+    name: String,
+    reader: Arc<SerializedFileReader<F>>,
+    group: usize,
+    at: usize,
+}
+
+impl<F: ChunkReader + 'static> OfGroup<F> {
+    fn read(self, ty: Type, rows: usize, fault: &Fault) -> Column {
+        self.try_read(ty, rows).unwrap_or_else(|error| {
+            fault.set(unreadable(&self.name, &error));
+            Column::absent(ty, rows)
+        })
+    }
+
+    fn try_read(&self, ty: Type, rows: usize) -> std::result::Result<Column, ParquetError> {
+        let group = self.reader.get_row_group(self.group)?;
+        let required = group.metadata().column(self.at).column_descr().max_def_level() == 0;
+        if required && matches!(ty, Type::String | Type::Dynamic) {
+            let mut pages = group.get_column_page_reader(self.at)?;
+            match (crate::texts::read(&mut *pages, rows)?, ty) {
+                (Some(texts), Type::String) => return Ok(Column::new(ty, Data::String(texts), None)),
+                (Some(texts), _) => return Ok(Column::json(texts)),
+                (None, _) => {}
+            }
+        }
+        Source::new(&*group, self.at, ty)?.next(rows)
+    }
+}
+
+/// A file that several may read at once: each read says where.
+#[derive(Clone)]
+pub struct Shared(Arc<File>);
+
+impl Shared {
+    /// Of a file that is open.
+    pub fn new(file: File) -> Shared {
+        Shared(Arc::new(file))
+    }
+}
+
+/// Reads on from a place.
+pub struct From {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for Shared {
+    fn len(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl ChunkReader for Shared {
+    type T = io::BufReader<From>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(io::BufReader::new(From { file: Arc::clone(&self.0), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod builder;
 mod cell;
+mod later;
 mod strings;
 
 pub use builder::Builder;
@@ -13,6 +14,8 @@ pub use cell::{Cell, real_bits, total_order};
 pub use strings::Strings;
 
 use std::sync::{Arc, OnceLock};
+
+use later::Later;
 
 use gantry_kql::value::{DateTime, Decimal, Dynamic, Guid, TimeSpan, Type, Value};
 
@@ -42,11 +45,13 @@ pub enum Data {
     Dynamic(Vec<Dynamic>),
 }
 
-/// Values that are there, or texts of JSON that are read when somebody looks into them.
+/// Values that are there, texts of JSON that are read when somebody looks into them, or values that are read when
+/// somebody looks at them.
 #[derive(Debug, Clone)]
 enum Values {
     Read(Data),
     Json(Strings, OnceLock<Data>),
+    Later(Arc<Later>),
 }
 
 impl Data {
@@ -91,6 +96,28 @@ impl Column {
         Column { ty: Type::Dynamic, data: Values::Json(texts, OnceLock::new()), nulls: None }
     }
 
+    /// A column that is made when somebody looks at it.
+    ///
+    /// # Panics
+    /// When it is made: if it has another type, or not so many rows.
+    pub fn later(ty: Type, rows: usize, make: impl FnOnce() -> Column + Send + 'static) -> Column {
+        let ty = if ty == Type::Unknown { Type::Dynamic } else { ty };
+        Column { ty, data: Values::Later(Arc::new(Later::new(ty, rows, make))), nulls: None }
+    }
+
+    /// The column with its values, which are read if they were not yet.
+    fn settled(&self) -> &Column {
+        match &self.data {
+            Values::Later(later) => later.get(),
+            _ => self,
+        }
+    }
+
+    /// Reads what is not read yet.
+    pub fn settle(&self) {
+        let _ = self.settled();
+    }
+
     /// One value, many times.
     pub fn repeat(ty: Type, value: &Value, rows: usize) -> Column {
         let mut builder = Builder::new(ty, rows);
@@ -128,6 +155,7 @@ impl Column {
         match &self.data {
             Values::Read(data) => data.len(),
             Values::Json(texts, _) => texts.len(),
+            Values::Later(later) => later.rows(),
         }
     }
 
@@ -143,6 +171,7 @@ impl Column {
             Values::Json(texts, read) => read.get_or_init(|| {
                 Data::Dynamic(texts.iter().map(|text| Dynamic::parse_json(text).unwrap_or(Dynamic::Null)).collect())
             }),
+            Values::Later(later) => later.get().data(),
         }
     }
 
@@ -151,30 +180,31 @@ impl Column {
         match &self.data {
             Values::Json(texts, _) => Some(texts),
             Values::Read(_) => None,
+            Values::Later(later) => later.get().texts(),
         }
     }
 
     /// Null marks, when there are nulls and the type needs marks.
     pub fn nulls(&self) -> Option<&[bool]> {
-        self.nulls.as_deref()
+        self.settled().nulls.as_deref()
     }
 
     /// The same values under another type of the same vector: ticks as longs and back.
     pub fn retyped(&self, ty: Type) -> Column {
-        Column::new(ty, self.data().clone(), self.nulls.clone())
+        Column::new(ty, self.data().clone(), self.nulls().map(<[bool]>::to_vec))
     }
 
     /// Whether a value is null. Strings never are.
     pub fn is_null(&self, row: usize) -> bool {
         match self.data() {
             Data::Dynamic(values) => matches!(values[row], Dynamic::Null),
-            _ => self.nulls.as_ref().is_some_and(|nulls| nulls[row]),
+            _ => self.nulls().is_some_and(|nulls| nulls[row]),
         }
     }
 
     /// The value of a row, borrowed.
     pub fn cell(&self, row: usize) -> Cell<'_> {
-        if self.nulls.as_ref().is_some_and(|nulls| nulls[row]) {
+        if self.nulls().is_some_and(|nulls| nulls[row]) {
             return Cell::Null;
         }
         match self.data() {
@@ -203,8 +233,16 @@ impl Column {
         fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
             rows.iter().map(|row| values[*row as usize]).collect()
         }
-        if let Values::Json(texts, _) = &self.data {
-            return Column::json(texts.take(rows));
+        match &self.data {
+            Values::Json(texts, _) => return Column::json(texts.take(rows)),
+            Values::Later(later) => {
+                let Some(made) = later.made() else {
+                    let (later, rows) = (Arc::clone(later), rows.to_vec());
+                    return Column::later(self.ty, rows.len(), move || later.get().take(&rows));
+                };
+                return made.take(rows);
+            }
+            Values::Read(_) => {}
         }
         let data = match self.data() {
             Data::Bool(values) => Data::Bool(pick(values, rows)),
@@ -230,6 +268,7 @@ impl Column {
         let data = match &self.data {
             Values::Read(data) => data,
             Values::Json(texts, read) => return texts.size() * if read.get().is_some() { 4 } else { 1 },
+            Values::Later(later) => return later.made().map_or(0, Column::size),
         };
         let values = match data {
             Data::Bool(values) => values.len(),

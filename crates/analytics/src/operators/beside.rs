@@ -11,9 +11,10 @@ use gantry_kql::bound::{Expr, Rel, RelKind, Schema};
 
 use super::Flow;
 use super::basic::project_chunk;
+use super::join::Probe;
 use crate::chunk::Chunk;
 use crate::context::Context;
-use crate::engine::{Part, Session};
+use crate::engine::{Frame, Part, Session};
 use crate::error::{Error, Result};
 use crate::expression::{Outer, Program, compile_all};
 use crate::warehouse::STACK_BYTES;
@@ -21,16 +22,22 @@ use crate::warehouse::STACK_BYTES;
 /// Threads of one query.
 const THREADS_MAX: usize = 8;
 
-/// A table, and what is done with each of its rows.
-struct Way<'r> {
-    table: &'r Rel,
-    /// From the table outwards.
-    steps: Vec<Step<'r>>,
+/// The table whose rows an operator looks at one at a time.
+fn table_under(rel: &Rel) -> Option<&Rel> {
+    match &rel.kind {
+        RelKind::Table { .. } => Some(rel),
+        RelKind::Where { input, predicate } if !predicate.has_window() => table_under(input),
+        RelKind::Project { input, values } if !values.iter().any(Expr::has_window) => table_under(input),
+        RelKind::Join { kind, left, .. } if Probe::is_by_row(*kind) => table_under(left),
+        _ => None,
+    }
 }
 
+/// What is done with each row of a table.
 enum Step<'r> {
     Filter(Program),
     Project(Vec<Program>, &'r Schema),
+    Join(Box<Probe<'r>>),
 }
 
 impl Step<'_> {
@@ -46,19 +53,29 @@ impl Step<'_> {
                 })
             }
             Step::Project(programs, schema) => project_chunk(context, schema, programs, &chunk).map(Some),
+            Step::Join(probe) => probe.apply(&chunk, context),
         }
     }
 }
 
 impl Session<'_> {
-    fn way<'r>(&self, rel: &'r Rel) -> Result<Option<Way<'r>>> {
+    /// The steps from a table to an operator, if there are no others.
+    fn way<'r>(&self, rel: &'r Rel, frame: &Frame) -> Result<Option<Vec<Step<'r>>>> {
         let mut steps = Vec::new();
         let mut at = rel;
         loop {
             match &at.kind {
                 RelKind::Table { .. } => {
                     steps.reverse();
-                    return Ok(Some(Way { table: at, steps }));
+                    return Ok(Some(steps));
+                }
+                RelKind::Join { kind, left, right, on, .. } => {
+                    let probe = self.probe(*kind, right, on, frame)?;
+                    if !probe.is_small() {
+                        return Ok(None);
+                    }
+                    steps.push(Step::Join(Box::new(probe)));
+                    at = left;
                 }
                 RelKind::Where { input, predicate } if !predicate.has_window() => {
                     steps.push(Step::Filter(Program::compile(predicate, self)?));
@@ -78,6 +95,7 @@ impl Session<'_> {
     pub(crate) fn beside<S: Send>(
         &self,
         rel: &Rel,
+        frame: &Frame,
         begin: impl Fn() -> Result<S> + Sync,
         feed: impl Fn(&mut S, Chunk) -> Result<()> + Sync,
     ) -> Result<Option<Vec<S>>> {
@@ -85,7 +103,7 @@ impl Session<'_> {
         if threads < 2 {
             return Ok(None);
         }
-        let Some(Way { table, steps }) = self.way(rel)? else { return Ok(None) };
+        let Some(table) = table_under(rel) else { return Ok(None) };
         let RelKind::Table { database, name } = &table.kind else { return Ok(None) };
         let (need, context) = (self.need_of(table), &**self.context());
         let parts = self.tables.parts(database, name, &need, context)?;
@@ -93,6 +111,7 @@ impl Session<'_> {
         if threads < 2 {
             return Ok(None);
         }
+        let Some(steps) = self.way(rel, frame)? else { return Ok(None) };
         let mut shares: Vec<Vec<Part>> = (0..threads).map(|_| Vec::new()).collect();
         for (at, part) in parts.into_iter().enumerate() {
             shares[at % threads].push(part);

@@ -5,16 +5,15 @@ use gantry_kql::bound::{Expr, JoinKind, Rel, Schema};
 use super::{Flow, Sink};
 use crate::chunk::{CHUNK_ROWS, Chunk, gather_rows};
 use crate::column::Place;
+use crate::context::Context;
 use crate::engine::{Frame, Session};
 use crate::error::Result;
 use crate::expression::{Datum, Outer, Program, compile_all};
 use crate::groups::Groups;
 
 impl Session<'_> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of the operator")]
     pub(super) fn join(
         &self,
-        schema: &Schema,
         kind: JoinKind,
         left: &Rel,
         right: &Rel,
@@ -22,34 +21,13 @@ impl Session<'_> {
         frame: &Frame,
         sink: Sink,
     ) -> Result<Flow> {
-        let (lefts, rights): (Vec<Expr>, Vec<Expr>) = on.iter().cloned().unzip();
-        let (lefts, rights) = (compile_all(&lefts, self)?, compile_all(&rights, self)?);
-        let right_chunks = self.collect(right, frame, "join")?;
-        let mut keys = Groups::new(lefts.iter().map(Program::ty).collect());
-        // The rows of the right side by key.
-        let mut rows_of: Vec<Vec<Place>> = Vec::new();
-        let mut unmatched: Vec<Place> = Vec::new();
-        for (part, chunk) in right_chunks.iter().enumerate() {
-            let values = self.key_values(&rights, chunk)?;
-            for (row, group) in keys.of_rows(&values, chunk.rows).into_iter().enumerate() {
-                let place = Place { part: part as u32, row: row as u32 };
-                if keys.has_null(group) {
-                    unmatched.push(place);
-                    continue;
-                }
-                let group = group as usize;
-                if rows_of.len() <= group {
-                    rows_of.resize(group + 1, Vec::new());
-                }
-                rows_of[group].push(place);
-            }
-        }
-        self.context().hold("join", keys.size() + 8 * right_chunks.iter().map(|chunk| chunk.rows).sum::<usize>())?;
+        let probe = self.probe(kind, right, on, frame)?;
+        let Probe { lefts, keys, rows_of, rights: right_chunks, unmatched, .. } = &probe;
         let mut seen = vec![false; keys.len()];
         let mut unique = vec![false; keys.len()];
         let keeps_left = matches!(kind, JoinKind::LeftOuter | JoinKind::FullOuter);
         let flow = self.run(left, frame, &mut |chunk| {
-            let values = self.key_values(&lefts, &chunk)?;
+            let values = key_values(lefts, &chunk, self.context())?;
             let found = keys.find_rows(&values, chunk.rows);
             let mut pairs: Vec<(u32, Place)> = Vec::new();
             for (row, group) in found.into_iter().enumerate() {
@@ -79,9 +57,8 @@ impl Session<'_> {
                 }
                 if pairs.len() >= CHUNK_ROWS {
                     self.context().check()?;
-                    if emit(schema, left, right, kind, &chunk, &right_chunks, &std::mem::take(&mut pairs), sink)?
-                        == Flow::Enough
-                    {
+                    let pairs = std::mem::take(&mut pairs);
+                    if sink(paired(&right.schema, kind, &chunk, right_chunks, &pairs))? == Flow::Enough {
                         return Ok(Flow::Enough);
                     }
                 }
@@ -89,7 +66,7 @@ impl Session<'_> {
             if pairs.is_empty() {
                 return Ok(Flow::More);
             }
-            emit(schema, left, right, kind, &chunk, &right_chunks, &pairs, sink)
+            sink(paired(&right.schema, kind, &chunk, right_chunks, &pairs))
         })?;
         if flow == Flow::Enough {
             return Ok(Flow::Enough);
@@ -107,11 +84,11 @@ impl Session<'_> {
             .flat_map(|(_, rows)| rows.iter().copied())
             .collect();
         if !wants {
-            places.append(&mut unmatched);
+            places.extend_from_slice(unmatched);
         }
         places.sort_unstable_by_key(|place| (place.part, place.row));
         for part in places.chunks(CHUNK_ROWS) {
-            let rights = gather_rows(&right.schema, &right_chunks, part);
+            let rights = gather_rows(&right.schema, right_chunks, part);
             let chunk = if matches!(kind, JoinKind::RightSemi | JoinKind::RightAnti) {
                 rights
             } else {
@@ -129,28 +106,97 @@ impl Session<'_> {
         Ok(Flow::More)
     }
 
-    fn key_values(&self, programs: &[Program], chunk: &Chunk) -> Result<Vec<Datum>> {
-        programs.iter().map(|program| program.eval(chunk, self.context())).collect()
+    /// The right side of a join, by its keys.
+    pub(super) fn probe<'r>(
+        &self,
+        kind: JoinKind,
+        right: &'r Rel,
+        on: &[(Expr, Expr)],
+        frame: &Frame,
+    ) -> Result<Probe<'r>> {
+        let (lefts, rights): (Vec<Expr>, Vec<Expr>) = on.iter().cloned().unzip();
+        let (lefts, keys_of) = (compile_all(&lefts, self)?, compile_all(&rights, self)?);
+        let rights = self.collect(right, frame, "join")?;
+        let mut keys = Groups::new(lefts.iter().map(Program::ty).collect());
+        let mut rows_of: Vec<Vec<Place>> = Vec::new();
+        let mut unmatched: Vec<Place> = Vec::new();
+        for (part, chunk) in rights.iter().enumerate() {
+            let values = key_values(&keys_of, chunk, self.context())?;
+            for (row, group) in keys.of_rows(&values, chunk.rows).into_iter().enumerate() {
+                let place = Place { part: part as u32, row: row as u32 };
+                if keys.has_null(group) {
+                    unmatched.push(place);
+                    continue;
+                }
+                let group = group as usize;
+                if rows_of.len() <= group {
+                    rows_of.resize(group + 1, Vec::new());
+                }
+                rows_of[group].push(place);
+            }
+        }
+        self.context().hold("join", keys.size() + 8 * rights.iter().map(|chunk| chunk.rows).sum::<usize>())?;
+        Ok(Probe { kind, lefts, keys, rows_of, rights, unmatched, schema: &right.schema })
     }
 }
 
-/// Hands on pairs of rows: of both sides, or of the left side alone.
-#[expect(clippy::too_many_arguments, reason = "both sides of a pair")]
-fn emit(
-    _schema: &Schema,
-    _left: &Rel,
-    right: &Rel,
+/// The right side of a join.
+pub(super) struct Probe<'r> {
     kind: JoinKind,
-    chunk: &Chunk,
-    rights: &[Chunk],
-    pairs: &[(u32, Place)],
-    sink: Sink,
-) -> Result<Flow> {
+    /// The keys of the left side.
+    lefts: Vec<Program>,
+    keys: Groups,
+    /// The rows of each key.
+    rows_of: Vec<Vec<Place>>,
+    rights: Vec<Chunk>,
+    /// Rows with a null in their key.
+    unmatched: Vec<Place>,
+    schema: &'r Schema,
+}
+
+/// Rows of one key up to which a chunk of the left side is joined as a whole.
+const ROWS_OF_A_KEY_MAX: usize = 4;
+
+impl Probe<'_> {
+    /// Whether what a kind of join answers for a row of the left side depends on that row alone.
+    pub(super) fn is_by_row(kind: JoinKind) -> bool {
+        matches!(kind, JoinKind::Inner | JoinKind::LeftOuter | JoinKind::LeftSemi | JoinKind::LeftAnti)
+    }
+
+    /// Whether no row of the left side becomes many.
+    pub(super) fn is_small(&self) -> bool {
+        self.rows_of.iter().all(|rows| rows.len() <= ROWS_OF_A_KEY_MAX)
+    }
+
+    /// What becomes of rows of the left side; nothing when none is left. For kinds that go [by row](Self::is_by_row).
+    pub(super) fn apply(&self, chunk: &Chunk, context: &Context) -> Result<Option<Chunk>> {
+        let values = key_values(&self.lefts, chunk, context)?;
+        let mut pairs: Vec<(u32, Place)> = Vec::with_capacity(chunk.rows);
+        for (row, group) in self.keys.find_rows(&values, chunk.rows).into_iter().enumerate() {
+            let matches = group.and_then(|group| self.rows_of.get(group as usize)).filter(|rows| !rows.is_empty());
+            match (self.kind, matches) {
+                (JoinKind::LeftSemi, Some(_)) | (JoinKind::LeftAnti | JoinKind::LeftOuter, None) => {
+                    pairs.push((row as u32, Place::NOWHERE));
+                }
+                (JoinKind::LeftSemi | JoinKind::LeftAnti, _) | (_, None) => {}
+                (_, Some(rows)) => pairs.extend(rows.iter().map(|place| (row as u32, *place))),
+            }
+        }
+        Ok((!pairs.is_empty()).then(|| paired(self.schema, self.kind, chunk, &self.rights, &pairs)))
+    }
+}
+
+fn key_values(programs: &[Program], chunk: &Chunk, context: &Context) -> Result<Vec<Datum>> {
+    programs.iter().map(|program| program.eval(chunk, context)).collect()
+}
+
+/// Pairs of rows: of both sides, or of the left side alone.
+fn paired(right: &Schema, kind: JoinKind, chunk: &Chunk, rights: &[Chunk], pairs: &[(u32, Place)]) -> Chunk {
     let rows: Vec<u32> = pairs.iter().map(|(row, _)| *row).collect();
     let mut joined = chunk.take(&rows);
     if !matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti) {
         let places: Vec<Place> = pairs.iter().map(|(_, place)| *place).collect();
-        joined.columns.extend(gather_rows(&right.schema, rights, &places).columns);
+        joined.columns.extend(gather_rows(right, rights, &places).columns);
     }
-    sink(joined)
+    joined
 }

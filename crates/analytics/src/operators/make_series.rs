@@ -149,7 +149,7 @@ impl Session<'_> {
                 let column = on_axis(&chunk)?;
                 bins.feed(&axis, &chunk, &column, context)
             };
-            let mut shares = self.beside(&series.input, begin, feed)?.unwrap_or_default().into_iter();
+            let mut shares = self.beside(&series.input, frame, begin, feed)?.unwrap_or_default().into_iter();
             let bins = if let Some(mut bins) = shares.next() {
                 shares.try_for_each(|share| bins.absorb(&axis, share, context))?;
                 bins

@@ -80,7 +80,7 @@ impl Session<'_> {
             RelKind::Summarize { input, keys, aggregates } => {
                 self.summarize(schema, input, keys, aggregates, frame, sink)
             }
-            RelKind::Join { kind, left, right, on, .. } => self.join(schema, *kind, left, right, on, frame, sink),
+            RelKind::Join { kind, left, right, on, .. } => self.join(*kind, left, right, on, frame, sink),
             RelKind::Union { inputs } => self.union(schema, inputs, frame, sink),
             RelKind::MvExpand(expand) => self.mv_expand(schema, expand, frame, sink),
             RelKind::MvApply { expand, expanded, body, outputs } => {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use gantry_kql::bound::{Rel, SortKey};
+use gantry_kql::value::Value;
 
 use super::basic::{in_pieces, whole};
 use super::{Flow, Sink};
@@ -13,7 +14,7 @@ use crate::error::Result;
 use crate::expression::{Outer, Program};
 
 /// `top` looks through its rows each time it holds this many more than it needs.
-const TOP_SLACK_ROWS: usize = 64 * 1024;
+const TOP_SLACK_ROWS: usize = 4 * 1024;
 
 impl Session<'_> {
     /// Sorts, stably, and keeps the first rows of a count.
@@ -44,26 +45,56 @@ impl Session<'_> {
             return in_pieces(&order(chunk)?, sink);
         };
         // What cannot be among the first any more is let go on the way.
-        let feed = |(held, rows): &mut (Vec<Chunk>, usize), chunk: Chunk| {
-            *rows += chunk.rows;
-            held.push(chunk);
-            if *rows > (count as usize).saturating_add(TOP_SLACK_ROWS) {
-                let best = order(whole(&input.schema, std::mem::take(held)))?;
-                *rows = best.rows;
-                held.push(best);
+        let better = |chunk: Chunk, worst: &Value| -> Result<Chunk> {
+            let values = programs[0].eval(&chunk, context)?;
+            let worst = Cell::from(worst);
+            let order =
+                |row: &u32| order_cells(values.cell(*row as usize), worst, keys[0].descending, keys[0].nulls_first);
+            // Of rows that are alike in the only key, the first ones stay.
+            let may_be = |row: &u32| if keys.len() == 1 { order(row).is_lt() } else { order(row).is_le() };
+            let rows: Vec<u32> = (0..chunk.rows as u32).filter(may_be).collect();
+            Ok(if rows.len() == chunk.rows { chunk } else { chunk.take(&rows) })
+        };
+        let feed = |best: &mut Best, chunk: Chunk| {
+            let chunk = match &best.worst {
+                Some(worst) => better(chunk, worst)?,
+                None => chunk,
+            };
+            if chunk.rows == 0 {
+                return Ok(());
+            }
+            chunk.settle();
+            best.rows += chunk.rows;
+            best.held.push(chunk);
+            if best.rows > (count as usize).saturating_add(TOP_SLACK_ROWS) {
+                let first = order(whole(&input.schema, std::mem::take(&mut best.held)))?;
+                best.rows = first.rows;
+                if let Some(last) = first.rows.checked_sub(1) {
+                    best.worst = Some(programs[0].eval(&first, context)?.cell(last).to_value());
+                }
+                best.held.push(first);
             }
             Ok(())
         };
-        let held = match self.beside(input, || Ok((Vec::new(), 0)), feed)? {
-            Some(shares) => shares.into_iter().flat_map(|(held, _)| held).collect(),
+        let held = match self.beside(input, frame, || Ok(Best::default()), feed)? {
+            Some(shares) => shares.into_iter().flat_map(|best| best.held).collect(),
             None => {
-                let mut first = (Vec::new(), 0);
-                self.run(input, frame, &mut |chunk| feed(&mut first, chunk).map(|()| Flow::More))?;
-                first.0
+                let mut best = Best::default();
+                self.run(input, frame, &mut |chunk| feed(&mut best, chunk).map(|()| Flow::More))?;
+                best.held
             }
         };
         in_pieces(&order(whole(&input.schema, held))?, sink)
     }
+}
+
+/// The rows that may be among the first.
+#[derive(Default)]
+struct Best {
+    held: Vec<Chunk>,
+    rows: usize,
+    /// The first key of the last row that is among them so far; what comes behind it is not looked at further.
+    worst: Option<Value>,
 }
 
 fn sort_rows(rows: &mut [u32], columns: &[ColumnRef], keys: &[SortKey]) {

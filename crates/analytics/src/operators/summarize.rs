@@ -109,7 +109,7 @@ impl Session<'_> {
         let context = &**self.context();
         let feed = |summary: &mut Summary, chunk: Chunk| summary.feed(&chunk, context);
         let begin = || Summary::new(&keys, &aggregates);
-        let mut shares = self.beside(input, begin, feed)?.unwrap_or_default().into_iter();
+        let mut shares = self.beside(input, frame, begin, feed)?.unwrap_or_default().into_iter();
         let summary = if let Some(mut summary) = shares.next() {
             shares.try_for_each(|share| summary.absorb(share, context))?;
             summary

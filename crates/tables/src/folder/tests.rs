@@ -48,6 +48,20 @@ pub(super) fn read(
     rows
 }
 
+/// The same by columns that are read when somebody looks at them.
+fn read_later(folder: &Folder, extent: &gantry_analytics::store::Extent, columns: &[(u64, Type)]) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    let context = context().reading_later();
+    let flow = folder.read(extent, columns, &[], &context, &mut |chunk| {
+        // A choice of rows of what is not read yet is not read yet either.
+        let (first, last) = (chunk.slice(0, chunk.rows / 2), chunk.slice(chunk.rows / 2, chunk.rows - chunk.rows / 2));
+        rows.extend(values(&first).into_iter().chain(values(&last)));
+        Ok(Flow::More)
+    });
+    assert_eq!((flow, context.check()), (Ok(Flow::More), Ok(())));
+    rows
+}
+
 fn values(chunk: &Chunk) -> Vec<Vec<Value>> {
     (0..chunk.rows).map(|row| chunk.columns.iter().map(|column| column.value(row)).collect()).collect()
 }
@@ -101,8 +115,48 @@ proptest! {
         let chunks = [chunk(&ALL, &rows[..half]), chunk(&ALL, &rows[half..])];
         let extent = write(&folder, &ALL, &chunks);
         let before: Vec<_> = chunks.iter().flat_map(values).collect();
+        prop_assert_eq!(&read_later(&folder, &extent, &ALL), &before);
         prop_assert_eq!(read(&folder, &extent, &ALL, &[]), before);
     }
+}
+
+#[test]
+fn texts_that_repeat_and_texts_that_do_not_come_back() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let columns = [(1, Type::String), (2, Type::String), (3, Type::Dynamic)];
+    // More than a group of rows, so that the last one is not full; as many words as need several bits.
+    let rows: Vec<Vec<Value>> = (0..20_000_i64)
+        .map(|n| {
+            let body = Dynamic::parse_json(&format!(r#"{{"n":{n},"t":"ä"}}"#)).unwrap();
+            vec![Value::String(format!("device-{}", n / 7 % 300)), Value::String(format!("ü{n}")), Value::Dynamic(body)]
+        })
+        .collect();
+    let extent = write(&folder, &columns, &[chunk(&columns, &rows)]);
+    assert_eq!(read_later(&folder, &extent, &columns), rows);
+    assert_eq!(read(&folder, &extent, &columns, &[]), rows);
+}
+
+#[test]
+fn a_column_that_cannot_be_read_later_fails_the_query() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let columns = [(1, Type::Long), (2, Type::String)];
+    let rows: Vec<Vec<Value>> =
+        (0..500).map(|n| vec![Value::Long(n * n), Value::String(format!("text {n}"))]).collect();
+    let extent = write(&folder, &columns, &[chunk(&columns, &rows)]);
+    let file = place.path().join(format!("{}.parquet", extent.id));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[4..200].fill(0xff);
+    std::fs::write(&file, bytes).unwrap();
+    let context = context().reading_later();
+    let flow = folder.read(&extent, &columns, &[], &context, &mut |chunk| {
+        assert!(context.check().is_ok(), "nothing is read yet");
+        chunk.settle();
+        Ok(Flow::More)
+    });
+    assert_eq!(flow, Ok(Flow::More));
+    assert!(context.check().is_err(), "the end of the query hears of it");
 }
 
 #[test]
