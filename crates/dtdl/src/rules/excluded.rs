@@ -1,0 +1,43 @@
+//! Elements that must not occur below others: no component in a component, and in DTDL v2 no array
+//! in a property.
+
+use super::Found;
+use crate::error::{ErrorName as E, ParsingError};
+use crate::metamodel::table::{EXCLUDED, Excluded};
+use crate::metamodel::{Class, Prop};
+use crate::model::{Element, Key, Model};
+use std::collections::HashSet;
+
+pub(super) fn check(model: &Model, key: Key, element: &Element, found: &mut Found) {
+    for rule in EXCLUDED.iter().filter(|rule| rule.root == element.class && element.version <= rule.until) {
+        if let Some(below) = find(model, rule, key) {
+            let error = ParsingError::new(E::ExcludedType).on(model.id(key)).and(model.id(below));
+            found.add(error.property(rule.property));
+        }
+    }
+}
+
+/// The first element below that must not be there.
+fn find(model: &Model, rule: &Excluded, root: Key) -> Option<Key> {
+    let mut seen: HashSet<Key> = HashSet::new();
+    let mut open = vec![root];
+    while let Some(key) = open.pop() {
+        let Some(element) = model.get(key) else { continue };
+        let mut below: Vec<(Prop, Key)> = Vec::new();
+        if element.class == Class::Interface {
+            below.extend(model.contents(key).map(|content| (Prop::Contents, content)));
+        }
+        let links = element.links.iter().filter(|(prop, _)| *prop != Prop::Contents);
+        below.extend(links.flat_map(|(prop, keys)| keys.iter().map(|key| (*prop, *key))));
+        for (prop, child) in below {
+            let leads = rule.through.contains(&prop);
+            if leads && model.get(child).is_some_and(|child| child.class == rule.class) {
+                return Some(child);
+            }
+            if (leads || !rule.narrow) && seen.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    None
+}
