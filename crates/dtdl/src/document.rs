@@ -6,6 +6,7 @@
 
 use crate::error::{ErrorName, ParsingError};
 use crate::json::Json;
+use std::collections::HashSet;
 
 /// An object of a document.
 #[derive(Debug, Default)]
@@ -105,6 +106,10 @@ impl<'a> Node<'a> {
             collect(json, &mut values)?;
             node.properties.push(Property { name, values, plural: matches!(json, Json::Array(_)), json });
         }
+        let mut seen = HashSet::new();
+        if !node.keywords.iter().all(|keyword| seen.insert(keyword)) {
+            return fault(ErrorName::RepeatedKeyword);
+        }
         node.inside = node.interfaces_inside();
         if node.is_interface() {
             node.size = json.size().saturating_sub(node.inside);
@@ -149,10 +154,7 @@ impl<'a> Node<'a> {
                 once(self.language.is_some(), ErrorName::RepeatedLanguageProperty)?;
                 self.language = Some(text(json));
             }
-            _ => {
-                once(self.keywords.contains(&name), ErrorName::RepeatedKeyword)?;
-                self.keywords.push(name);
-            }
+            _ => self.keywords.push(name),
         }
         Ok(())
     }
@@ -197,8 +199,9 @@ fn component(json: &Json) -> Result<Context<'_>, Fault> {
 
 /// Whether terms in place are well formed; what they mean does not matter, no version allows them.
 fn local_terms(terms: &[(String, Json)]) -> Result<(), Fault> {
-    for (number, (term, definition)) in terms.iter().enumerate() {
-        if terms.iter().take(number).any(|(other, _)| other == term) {
+    let mut seen = HashSet::new();
+    for (term, definition) in terms {
+        if !seen.insert(term) {
             return fault(ErrorName::DuplicateTermInContextObject);
         }
         match definition {

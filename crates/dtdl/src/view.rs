@@ -105,6 +105,12 @@ impl<'m> Node<'m> {
         self.element.defined_in.map(|key| self.model.id(key))
     }
 
+    /// The element this one is defined in; none at the top of a document.
+    #[must_use]
+    pub fn child_of(&self) -> Option<&'m Dtmi> {
+        self.element.child_of.map(|key| self.model.id(key))
+    }
+
     /// The value of a property of the metamodel that holds no elements.
     #[must_use]
     pub fn value(&self, prop: Prop) -> Option<Value<'m>> {

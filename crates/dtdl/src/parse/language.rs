@@ -4,6 +4,7 @@ use super::Walk;
 use super::literals::{At, length};
 use crate::document::{Node, Value};
 use crate::error::{ErrorName as E, ParsingError};
+use std::collections::HashSet;
 
 /// The language of a string that says none.
 pub const DEFAULT_LANGUAGE: &str = "en";
@@ -31,7 +32,7 @@ impl Walk<'_> {
     /// `"name"`, `{"@value": "Name", "@language": "de"}` or a list of them.
     fn tagged_strings(&mut self, at: At<'_>, values: &[Value<'_>], length_max: u32) -> Texts {
         let mut texts = Texts::new();
-        let mut given: Vec<&str> = Vec::new();
+        let mut given = HashSet::new();
         for value in values {
             let (code, text) = match value {
                 Value::Text(text) => (DEFAULT_LANGUAGE, Some(*text)),
@@ -49,11 +50,10 @@ impl Walk<'_> {
             {
                 self.lang_value(at, E::LangStringValueTooLong, text);
             }
-            if given.contains(&code) {
+            if !given.insert(code) {
                 self.lang_value(at, E::LangStringElementCodeNotUnique, code);
                 continue;
             }
-            given.push(code);
             texts.push((code.into(), text.unwrap_or_default().into()));
         }
         texts
@@ -137,6 +137,7 @@ impl Walk<'_> {
             self.lang_value(at, E::LangMapObjKeyword, keyword);
         }
         let mut texts = Texts::new();
+        let mut given = HashSet::new();
         for property in &node.properties {
             if !is_language(property.name) {
                 self.lang_value(at, E::LangStringInvalidCode, property.name);
@@ -153,10 +154,10 @@ impl Walk<'_> {
                     ""
                 }
             };
-            if texts.iter().any(|(code, _)| &**code == property.name) {
-                self.lang_value(at, E::LangStringCodeNotUnique, property.name);
-            } else {
+            if given.insert(property.name) {
                 texts.push((property.name.into(), text.into()));
+            } else {
+                self.lang_value(at, E::LangStringCodeNotUnique, property.name);
             }
         }
         texts

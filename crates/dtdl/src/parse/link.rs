@@ -8,6 +8,8 @@ use crate::metamodel::vocabulary::{Vocabulary, vocabulary};
 use crate::metamodel::{Class, Edition, Holds, Prop, row_of};
 use crate::model::{Element, Key, Literal, Model};
 use crate::resolver::Resolver;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 impl PropRef {
     /// How errors name the property.
@@ -52,6 +54,7 @@ impl Walk<'_> {
     /// What the references from this one on refer to and nobody has.
     fn missing(&mut self, from: usize) -> Result<Vec<Key>, Stop> {
         let mut missing = Vec::new();
+        let mut seen = HashSet::new();
         for number in from..self.references.len() {
             let Reference { from, prop, to, by_term, .. } = self.references[number];
             if self.model.get(to).is_some() || self.take_in_standard(to)? {
@@ -65,7 +68,7 @@ impl Walk<'_> {
             } else if Vocabulary::is_reserved(id.as_str()) {
                 let error = error(E::UndefinedReservedId);
                 self.errors.add(error);
-            } else if !missing.contains(&to) {
+            } else if seen.insert(to) {
                 missing.push(to);
             }
         }
@@ -112,8 +115,9 @@ impl Walk<'_> {
 
     /// Joins all references; what a property cannot have is noted.
     pub(crate) fn link(&mut self) {
+        let mut names = Names::new();
         for number in 0..self.references.len() {
-            let found = join(&mut self.model, &self.references[number]);
+            let found = join(&mut self.model, &mut names, &self.references[number]);
             for error in found {
                 self.errors.add(error);
             }
@@ -132,8 +136,11 @@ pub(crate) fn resolved(model: &Model, key: Key) -> Key {
     }
 }
 
+/// What elements have under a name, where they keep others by name.
+type Names = HashMap<(Key, Box<str>), Key>;
+
 /// Joins two elements; the errors say why not.
-fn join(model: &mut Model, reference: &Reference) -> Vec<ParsingError> {
+fn join(model: &mut Model, names: &mut Names, reference: &Reference) -> Vec<ParsingError> {
     let mut errors = Vec::new();
     let to = resolved(model, reference.to);
     let (Some(source), Some(target)) = (model.get(reference.from), model.get(to)) else { return errors };
@@ -173,12 +180,16 @@ fn join(model: &mut Model, reference: &Reference) -> Vec<ParsingError> {
             errors.push(error(E::MissingDictKeyPropertyValue).and(model.id(reference.to)).value(Prop::Name.name()));
             return errors;
         };
-        let same = |key: &&Key| model.get(**key).and_then(Element::name) == Some(name);
-        if let Some(other) = source.links(prop).iter().find(same) {
-            if *other != to {
-                errors.push(error(E::NonUniquePropertyValue).value(name));
+        match names.entry((reference.from, name.into())) {
+            Entry::Vacant(free) => {
+                free.insert(to);
             }
-            return errors;
+            Entry::Occupied(taken) => {
+                if *taken.get() != to {
+                    errors.push(error(E::NonUniquePropertyValue).value(name));
+                }
+                return errors;
+            }
         }
     }
     if let Some(source) = model.get_mut(reference.from) {

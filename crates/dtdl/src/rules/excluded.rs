@@ -8,17 +8,33 @@ use crate::metamodel::{Class, Prop};
 use crate::model::{Element, Key, Model};
 use std::collections::HashSet;
 
-pub(super) fn check(model: &Model, key: Key, element: &Element, found: &mut Found) {
-    for rule in EXCLUDED.iter().filter(|rule| rule.root == element.class && element.version <= rule.until) {
-        if let Some(below) = find(model, rule, key) {
-            let error = ParsingError::new(E::ExcludedType).on(model.id(key)).and(model.id(below));
-            found.add(error.property(rule.property));
+/// Looks below elements, below each but once while nothing is found.
+pub(super) struct Search<'a> {
+    model: &'a Model,
+    /// For each rule, the elements with nothing below that must not be there.
+    clear: Vec<HashSet<Key>>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(model: &'a Model) -> Self {
+        Self { model, clear: EXCLUDED.iter().map(|_| HashSet::new()).collect() }
+    }
+
+    pub(super) fn check(&mut self, key: Key, element: &Element, found: &mut Found) {
+        for (rule, clear) in EXCLUDED.iter().zip(&mut self.clear) {
+            if rule.root != element.class || element.version > rule.until || found.is_full() {
+                continue;
+            }
+            if let Some(below) = find(self.model, rule, key, clear) {
+                let error = ParsingError::new(E::ExcludedType).on(self.model.id(key)).and(self.model.id(below));
+                found.add(error.property(rule.property));
+            }
         }
     }
 }
 
 /// The first element below that must not be there.
-fn find(model: &Model, rule: &Excluded, root: Key) -> Option<Key> {
+fn find(model: &Model, rule: &Excluded, root: Key, clear: &mut HashSet<Key>) -> Option<Key> {
     let mut seen: HashSet<Key> = HashSet::new();
     let mut open = vec![root];
     while let Some(key) = open.pop() {
@@ -34,10 +50,11 @@ fn find(model: &Model, rule: &Excluded, root: Key) -> Option<Key> {
             if leads && model.get(child).is_some_and(|child| child.class == rule.class) {
                 return Some(child);
             }
-            if (leads || !rule.narrow) && seen.insert(child) {
+            if (leads || !rule.narrow) && !clear.contains(&child) && seen.insert(child) {
                 open.push(child);
             }
         }
     }
+    clear.extend(seen);
     None
 }

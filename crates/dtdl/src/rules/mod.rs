@@ -15,7 +15,7 @@ mod siblings;
 
 pub use inheritance::INHERITED_MAX;
 
-use crate::error::{ErrorName as E, ParsingError};
+use crate::error::{ERRORS_MAX, ErrorName as E, ParsingError};
 use crate::metamodel::Class;
 use crate::metamodel::vocabulary::{Need, vocabulary};
 use crate::model::{Element, Key, Model};
@@ -27,10 +27,11 @@ pub(crate) fn check(walk: &mut Walk<'_>) {
     constraints::check(&walk.model, &walk.constraints, &mut found);
     inheritance::hand_down(&mut walk.model, &mut found);
     let model = &walk.model;
+    let mut excluded = excluded::Search::new(model);
     for (key, element) in model.all() {
         excluding_types(model, key, element, &mut found);
         members::check(model, key, element, &mut found);
-        excluded::check(model, key, element, &mut found);
+        excluded.check(key, element, &mut found);
         if element.class == Class::Enum {
             enums::check(model, key, element, &mut found);
         }
@@ -55,9 +56,14 @@ impl Found {
     fn add(&mut self, error: ParsingError) {
         // Errors beyond the bound are dropped when they are taken over; here they only must not
         // fill the memory.
-        if self.0.len() < crate::error::ERRORS_MAX {
+        if !self.is_full() {
             self.0.push(error);
         }
+    }
+
+    /// Whether there is no use in looking further.
+    fn is_full(&self) -> bool {
+        self.0.len() >= ERRORS_MAX
     }
 }
 

@@ -2,7 +2,7 @@
 //! value, overrides of a property, numbers that must differ.
 
 use super::Found;
-use crate::error::{ErrorName as E, ParsingError};
+use crate::error::{ERRORS_MAX, ErrorName as E, ParsingError};
 use crate::metamodel::vocabulary::{ExtraProp, Rule, TypeId, vocabulary};
 use crate::metamodel::{Class, Prop, rows};
 use crate::model::{Element, Key, Literal, Model};
@@ -14,27 +14,33 @@ type Parents = HashMap<Key, Vec<(Key, Prop)>>;
 
 pub(super) fn check(model: &Model, constraints: &[Constraint], found: &mut Found) {
     let parents = parents(model);
+    let mut families = Families { model, known: HashMap::new() };
     let mut overridden = HashSet::new();
     for (key, element) in model.all().filter(|(_, element)| !element.types.is_empty()) {
         for &(parent, prop) in parents.get(&key).map_or(&[][..], Vec::as_slice) {
-            let mut family = Family { model, key, element, parent, prop, overridden: &mut overridden };
+            if found.is_full() {
+                return;
+            }
+            let children = families.of(parent, prop);
+            let mut member = Member { model, key, element, parent, prop, children, overridden: &mut overridden };
             for of in &element.types {
                 for rule in vocabulary().lineage(*of).flat_map(|of| &of.rules) {
-                    family.check(*of, rule, found);
+                    member.check(*of, rule, found);
                 }
-                family.check_unique(*of, found);
+                member.check_unique(*of, found);
             }
         }
     }
     for constraint in constraints {
         if let Needs::Rule(Rule::Overrides { by, overrides, .. }) = constraint.needs {
-            let of = parents.get(&constraint.parent).map_or(&[][..], Vec::as_slice);
-            check_schema_of_override(model, constraint, (*by, *overrides), of, found);
+            for &(parent, prop) in parents.get(&constraint.parent).map_or(&[][..], Vec::as_slice) {
+                check_schema_of_override(model, constraint, (*by, *overrides), families.of(parent, prop), found);
+            }
         }
     }
 }
 
-/// The parents of all elements that have types.
+/// The parents of all elements that have types, each once.
 fn parents(model: &Model) -> Parents {
     let mut parents = Parents::new();
     for (key, element) in model.all() {
@@ -43,7 +49,7 @@ fn parents(model: &Model) -> Parents {
         for (prop, child) in own.chain(inherited) {
             if model.get(child).is_some_and(|child| !child.types.is_empty()) {
                 let of = parents.entry(child).or_default();
-                if !of.contains(&(key, prop)) {
+                if of.last() != Some(&(key, prop)) {
                     of.push((key, prop));
                 }
             }
@@ -52,16 +58,51 @@ fn parents(model: &Model) -> Parents {
     parents
 }
 
-fn children(model: &Model, parent: Key, prop: Prop) -> Vec<Key> {
-    if prop == Prop::Contents {
-        return model.contents(parent).collect();
-    }
-    model.get(parent).map_or_else(Vec::new, |element| element.links(prop).to_vec())
+/// The children of parents, each parent looked at once.
+struct Families<'a> {
+    model: &'a Model,
+    known: HashMap<(Key, Prop), Children<'a>>,
 }
 
-/// The child of a parent with this name.
-fn named(model: &Model, parent: Key, prop: Prop, name: &str) -> Option<Key> {
-    children(model, parent, prop).into_iter().find(|child| model.get(*child).and_then(Element::name) == Some(name))
+/// The children in one property, by what rules look for.
+#[derive(Default)]
+struct Children<'a> {
+    by_name: HashMap<&'a str, Key>,
+    by_type: HashMap<TypeId, Vec<Key>>,
+    by_value: HashMap<(ExtraProp, String), Vec<Key>>,
+}
+
+impl<'a> Families<'a> {
+    fn of(&mut self, parent: Key, prop: Prop) -> &Children<'a> {
+        let model = self.model;
+        self.known.entry((parent, prop)).or_insert_with(|| Children::of(model, parent, prop))
+    }
+}
+
+impl<'a> Children<'a> {
+    fn of(model: &'a Model, parent: Key, prop: Prop) -> Self {
+        let inherited = (prop == Prop::Contents).then(|| model.inherited(parent)).into_iter().flatten();
+        let own = model.get(parent).map_or(&[][..], |element| element.links(prop));
+        let mut children = Self::default();
+        let mut seen = HashSet::new();
+        for key in own.iter().copied().chain(inherited).filter(|key| seen.insert(*key)) {
+            let Some(element) = model.get(key) else { continue };
+            if let Some(name) = element.name() {
+                children.by_name.entry(name).or_insert(key);
+            }
+            for of in &element.types {
+                children.by_type.entry(*of).or_default().push(key);
+            }
+            for (prop, value) in element.extras() {
+                children.by_value.entry((*prop, value.shown())).or_default().push(key);
+            }
+        }
+        children
+    }
+
+    fn with_type(&self, of: TypeId) -> &[Key] {
+        self.by_type.get(&of).map_or(&[], Vec::as_slice)
+    }
 }
 
 fn text(element: &Element, prop: ExtraProp) -> Option<&str> {
@@ -72,16 +113,17 @@ fn text(element: &Element, prop: ExtraProp) -> Option<&str> {
 type Override = (Key, Prop, String, String);
 
 /// An element among the children of one of its parents.
-struct Family<'a> {
+struct Member<'a> {
     model: &'a Model,
     key: Key,
     element: &'a Element,
     parent: Key,
     prop: Prop,
+    children: &'a Children<'a>,
     overridden: &'a mut HashSet<Override>,
 }
 
-impl Family<'_> {
+impl Member<'_> {
     fn error(&self, name: E) -> ParsingError {
         ParsingError::new(name).on(self.model.id(self.key))
     }
@@ -106,18 +148,20 @@ impl Family<'_> {
         if !parents.iter().any(|of| has(self.parent, *of)) {
             found.add(self.error(E::ParentMissingCotype).property(place));
         }
-        let others: Vec<Key> =
-            children(self.model, self.parent, self.prop).into_iter().filter(|other| *other != self.key).collect();
-        for other in others.iter().filter(|other| has(**other, of)) {
-            let (mut first, mut second) = (self.model.id(self.key), self.model.id(*other));
+        for other in self.others(self.children.with_type(of)).take(ERRORS_MAX) {
+            let (mut first, mut second) = (self.model.id(self.key), self.model.id(other));
             if second < first {
                 std::mem::swap(&mut first, &mut second);
             }
             found.add(ParsingError::new(E::SiblingDuplicatesCotype).on(first).and(second).property(place));
         }
-        if beside.is_some_and(|of| !others.iter().any(|other| has(*other, of))) {
+        if beside.is_some_and(|of| self.others(self.children.with_type(of)).next().is_none()) {
             found.add(self.error(E::SiblingMissingCotype).property(place));
         }
+    }
+
+    fn others(&self, of: &[Key]) -> impl Iterator<Item = Key> {
+        of.iter().copied().filter(|other| *other != self.key)
     }
 
     /// What an annotation annotates is of one of the classes and has not the type.
@@ -138,7 +182,7 @@ impl Family<'_> {
 
     fn annotated(&self, by: ExtraProp) -> Option<(&str, Key)> {
         let name = text(self.element, by)?;
-        Some((name, named(self.model, self.parent, self.prop, name)?))
+        Some((name, *self.children.by_name.get(name)?))
     }
 
     /// A property of a type of the sibling is overridden, and but once.
@@ -167,9 +211,8 @@ impl Family<'_> {
     fn check_unique(&self, of: TypeId, found: &mut Found) {
         for prop in vocabulary().get(of).props.iter().filter(|prop| prop.row.unique) {
             let Some(value) = self.element.extra(prop.id) else { continue };
-            let others = children(self.model, self.parent, self.prop).into_iter().filter(|other| *other != self.key);
-            let same = |other: &Key| self.model.get(*other).and_then(|other| other.extra(prop.id)) == Some(value);
-            for _ in others.filter(same) {
+            let same = self.children.by_value.get(&(prop.id, value.shown())).map_or(&[][..], Vec::as_slice);
+            for _ in self.others(same).take(ERRORS_MAX) {
                 let error = ParsingError::new(E::NonUniquePropertyValue).on(self.model.id(self.parent));
                 found.add(error.property(self.prop.name()).value(value.shown()));
             }
@@ -188,19 +231,17 @@ fn check_schema_of_override(
     model: &Model,
     constraint: &Constraint,
     (by, overrides): (ExtraProp, ExtraProp),
-    parents: &[(Key, Prop)],
+    children: &Children<'_>,
     found: &mut Found,
 ) {
     let Some(element) = model.get(constraint.parent) else { return };
     let (Some(name), Some(Literal::Id(path))) = (text(element, by), element.extra(overrides)) else { return };
-    for &(parent, prop) in parents {
-        let Some(target) = named(model, parent, prop, name).and_then(|key| model.get(key)) else { continue };
-        let Some(of) = owner_of(target, path.as_str()) else { continue };
-        let row = vocabulary().prop(path.as_str()).and_then(|prop| vocabulary().prop_in(of, prop));
-        let actual = model.id(constraint.element).as_str();
-        if row.and_then(|row| row.child_of) != Some(actual) {
-            let error = ParsingError::new(E::SiblingPropertyMismatch).on(model.id(constraint.parent));
-            found.add(error.property(constraint.prop.name()).value(vocabulary().term(actual)));
-        }
+    let Some(target) = children.by_name.get(name).and_then(|key| model.get(*key)) else { return };
+    let Some(of) = owner_of(target, path.as_str()) else { return };
+    let row = vocabulary().prop(path.as_str()).and_then(|prop| vocabulary().prop_in(of, prop));
+    let actual = model.id(constraint.element).as_str();
+    if row.and_then(|row| row.child_of) != Some(actual) {
+        let error = ParsingError::new(E::SiblingPropertyMismatch).on(model.id(constraint.parent));
+        found.add(error.property(constraint.prop.name()).value(vocabulary().term(actual)));
     }
 }

@@ -1,5 +1,9 @@
 //! The crate over whole documents: the corpora of the reference, bounds, hostile texts.
 
 mod cases;
+mod elements;
 mod errors;
+mod instances;
+mod limits;
+mod resolution;
 mod verdicts;
