@@ -85,6 +85,7 @@ names! {
     IdentifierMultipleValues "identifierMultipleValues" "an identifier is given more than once";
     IdentifierNotDtmi "identifierNotDtmi" "a value is not a valid identifier";
     IdentifierNotString "identifierNotString" "an identifier is not a string";
+    IdentifierNotUri "identifierNotUri" "a value is neither identifier nor term";
     IdentifierTooLong "identifierTooLong" "an identifier is too long";
     InconsistentContext "inconsistentContext" "the identifier is defined in another version already";
     InconsistentIdentifierValues "inconsistentIdentifierValues" "an identifier is given twice, differently";

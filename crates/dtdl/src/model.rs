@@ -9,14 +9,20 @@ use crate::dtmi::Dtmi;
 use crate::metamodel::vocabulary::{ExtraProp, TypeId};
 use crate::metamodel::{Class, Edition, Prop};
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
-/// The place of an element in its model.
+/// The place of an element in its model, counted from 1 so that none of it takes no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(u32);
+pub(crate) struct Key(NonZeroU32);
 
 impl Key {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
+    fn nth(index: usize) -> Self {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("the bound on elements is far below"))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
@@ -24,7 +30,10 @@ impl Key {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     ids: Vec<Dtmi>,
-    keys: HashMap<Dtmi, Key>,
+    /// Identifiers to places while the model grows.
+    growing: HashMap<Dtmi, Key>,
+    /// The places in the order of their identifiers, when it is done.
+    sorted: Box<[Key]>,
     elements: Vec<Option<Box<Element>>>,
     count: usize,
 }
@@ -41,8 +50,7 @@ pub(crate) struct Element {
     pub(crate) child_of: Option<Key>,
     /// The interface it is defined in.
     pub(crate) defined_in: Option<Key>,
-    pub(crate) literals: Vec<(Prop, Literal)>,
-    pub(crate) links: Vec<(Prop, Vec<Key>)>,
+    props: Vec<(Prop, Slot)>,
     pub(crate) types: Vec<TypeId>,
     pub(crate) rare: Option<Box<Rare>>,
 }
@@ -58,6 +66,15 @@ pub(crate) struct Rare {
     pub(crate) unknown_properties: Vec<(Box<str>, serde_json::Value)>,
     /// The interfaces above an interface, nearest first.
     pub(crate) above: Vec<Key>,
+}
+
+/// What a property has. Most have one element or a literal, so only lists take more room.
+#[derive(Debug, Clone)]
+enum Slot {
+    Literal(Literal),
+    One(Key),
+    #[expect(clippy::box_collection, reason = "a third of the room in every slot that is no list")]
+    Many(Box<Vec<Key>>),
 }
 
 /// The value of a property that is not an element.
@@ -96,23 +113,30 @@ impl Literal {
     }
 }
 
+impl Slot {
+    fn keys(&self) -> &[Key] {
+        match self {
+            Self::Literal(_) => &[],
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+}
+
 impl Element {
     pub(crate) fn new(class: Class, version: u8, limits: Edition) -> Self {
-        Self {
-            class,
-            version,
-            limits,
-            child_of: None,
-            defined_in: None,
-            literals: vec![],
-            links: vec![],
-            types: vec![],
-            rare: None,
-        }
+        Self { class, version, limits, child_of: None, defined_in: None, props: vec![], types: vec![], rare: None }
     }
 
     pub(crate) fn literal(&self, prop: Prop) -> Option<&Literal> {
-        self.literals.iter().find(|(of, _)| *of == prop).map(|(_, literal)| literal)
+        self.props.iter().find_map(|(of, slot)| match slot {
+            Slot::Literal(literal) if *of == prop => Some(literal),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn set(&mut self, prop: Prop, literal: Literal) {
+        self.props.push((prop, Slot::Literal(literal)));
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -121,22 +145,28 @@ impl Element {
 
     /// The elements a property has.
     pub(crate) fn links(&self, prop: Prop) -> &[Key] {
-        self.links.iter().find(|(of, _)| *of == prop).map_or(&[], |(_, keys)| keys)
+        self.props.iter().find(|(of, _)| *of == prop).map_or(&[], |(_, slot)| slot.keys())
     }
 
     pub(crate) fn link(&self, prop: Prop) -> Option<Key> {
         self.links(prop).first().copied()
     }
 
-    pub(crate) fn links_mut(&mut self, prop: Prop) -> &mut Vec<Key> {
-        let place = match self.links.iter().position(|(of, _)| *of == prop) {
-            Some(place) => place,
-            None => {
-                self.links.push((prop, vec![]));
-                self.links.len() - 1
-            }
-        };
-        &mut self.links[place].1
+    /// All elements that properties have, with the property.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = (Prop, Key)> {
+        self.props.iter().flat_map(|(prop, slot)| slot.keys().iter().map(|key| (*prop, *key)))
+    }
+
+    /// Gives a property one more element.
+    pub(crate) fn add_link(&mut self, prop: Prop, key: Key) {
+        match self.props.iter_mut().find(|(of, _)| *of == prop) {
+            None => self.props.push((prop, Slot::One(key))),
+            Some((_, slot)) => match slot {
+                Slot::One(first) => *slot = Slot::Many(Box::new(vec![*first, key])),
+                Slot::Many(keys) => keys.push(key),
+                Slot::Literal(_) => {}
+            },
+        }
     }
 
     pub(crate) fn extra(&self, prop: ExtraProp) -> Option<&Literal> {
@@ -153,10 +183,11 @@ impl Element {
 
     /// Gives back what growing lists have reserved.
     fn shrink(&mut self) {
-        self.literals.shrink_to_fit();
-        self.links.shrink_to_fit();
-        for (_, keys) in &mut self.links {
-            keys.shrink_to_fit();
+        self.props.shrink_to_fit();
+        for (_, slot) in &mut self.props {
+            if let Slot::Many(keys) = slot {
+                keys.shrink_to_fit();
+            }
         }
         self.types.shrink_to_fit();
     }
@@ -165,19 +196,23 @@ impl Element {
 impl Model {
     /// The place of an identifier, a new one if it has none.
     pub(crate) fn key(&mut self, id: &Dtmi) -> Key {
-        if let Some(key) = self.keys.get(id) {
+        if let Some(key) = self.growing.get(id) {
             return *key;
         }
-        let key = Key(u32::try_from(self.ids.len()).expect("the bound on elements is far below"));
+        let key = Key::nth(self.ids.len());
         self.ids.push(id.clone());
         self.elements.push(None);
-        self.keys.insert(id.clone(), key);
+        self.growing.insert(id.clone(), key);
         key
     }
 
     /// The place of an identifier.
     pub(crate) fn find(&self, id: &str) -> Option<Key> {
-        self.keys.get(id).copied()
+        if let Some(key) = self.growing.get(id) {
+            return Some(*key);
+        }
+        let place = self.sorted.binary_search_by(|key| self.id(*key).as_str().cmp(id)).ok()?;
+        self.sorted.get(place).copied()
     }
 
     pub(crate) fn id(&self, key: Key) -> &Dtmi {
@@ -217,7 +252,7 @@ impl Model {
 
     /// The places of all elements.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Key, &Element)> {
-        (0..).zip(&self.elements).filter_map(|(place, element)| Some((Key(place), element.as_deref()?)))
+        self.elements.iter().enumerate().filter_map(|(index, element)| Some((Key::nth(index), element.as_deref()?)))
     }
 
     /// The interfaces above an interface.
@@ -239,12 +274,16 @@ impl Model {
         self.get(interface).map_or(&[], |element| element.links(Prop::Contents))
     }
 
-    pub(crate) fn shrink(&mut self) {
+    /// Gives back what only growing needs.
+    pub(crate) fn finish(&mut self) {
+        let mut sorted: Vec<Key> = self.growing.drain().map(|(_, key)| key).collect();
+        sorted.sort_unstable_by(|a, b| self.id(*a).cmp(self.id(*b)));
+        self.sorted = sorted.into();
+        self.growing = HashMap::new();
         for element in self.elements.iter_mut().flatten() {
             element.shrink();
         }
         self.elements.shrink_to_fit();
         self.ids.shrink_to_fit();
-        self.keys.shrink_to_fit();
     }
 }

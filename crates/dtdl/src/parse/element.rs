@@ -8,7 +8,7 @@ use crate::dtmi::Dtmi;
 use crate::error::{ErrorName as E, ParsingError, Stop};
 use crate::metamodel::table::limits;
 use crate::metamodel::vocabulary::{Rule, TypeId, vocabulary};
-use crate::metamodel::{Class, Holds, Prop, Row};
+use crate::metamodel::{Class, Edition, Holds, Prop, Row};
 use crate::model::{Element, Key};
 
 /// What an element is named by when it has no identifier of its own.
@@ -39,7 +39,7 @@ impl Walk<'_> {
         let key = self.key_of(&id)?;
         let Some(types) = self.types(&context, &id, node, place) else { return Ok(false) };
         let class = types.class;
-        let mut element = Element::new(class, context.version(), outer.edition());
+        let mut element = Element::new(class, context.version(), limits_of(outer, &context));
         element.child_of = place.map(|place| place.parent);
         element.defined_in = place.and_then(|place| place.defined_in);
         element.types = types.fitting;
@@ -242,6 +242,12 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// The limits an element is under: those of the object around, if that is of the same version.
+fn limits_of(outer: &ActiveContext, context: &ActiveContext) -> Edition {
+    let own = Edition::of(context.version().into()).unwrap_or(context.edition());
+    if outer.version() == own.version() { outer.edition() } else { own }
 }
 
 /// The rules that types have on the values of a property.

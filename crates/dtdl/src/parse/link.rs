@@ -101,14 +101,15 @@ impl Walk<'_> {
         element.child_of = of.child_of.as_deref().map(|id| self.model.key(&Dtmi::trusted(id)));
         element.types = of.of_type.as_deref().and_then(|uri| vocabulary().type_id(uri)).into_iter().collect();
         if let Some(name) = of.name {
-            element.literals.push((Prop::Name, Literal::Text(name.into())));
+            element.set(Prop::Name, Literal::Text(name.into()));
         }
         if let Some(value) = &of.value {
-            element.literals.push((Prop::EnumValue, Literal::Text(value.as_str().into())));
+            element.set(Prop::EnumValue, Literal::Text(value.as_str().into()));
         }
         for (prop, ids) in &of.links {
-            let keys = ids.iter().map(|id| self.model.key(&Dtmi::trusted(id.as_str()))).collect();
-            element.links.push((*prop, keys));
+            for id in ids {
+                element.add_link(*prop, self.model.key(&Dtmi::trusted(id.as_str())));
+            }
         }
         element
     }
@@ -193,7 +194,7 @@ fn join(model: &mut Model, names: &mut Names, reference: &Reference) -> Vec<Pars
         }
     }
     if let Some(source) = model.get_mut(reference.from) {
-        source.links_mut(prop).push(to);
+        source.add_link(prop, to);
     }
     errors
 }

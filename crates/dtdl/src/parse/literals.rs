@@ -33,6 +33,14 @@ pub(crate) struct TextRule {
     pub(crate) pattern: Option<Pattern>,
 }
 
+/// What an identifier must be besides one.
+#[derive(Clone, Copy)]
+pub(crate) struct IdRule {
+    pub(crate) length: u32,
+    /// How what is none is called.
+    pub(crate) otherwise: E,
+}
+
 /// A kind of value with the names of what can be wrong with it.
 struct Kind {
     types: [&'static str; 2],
@@ -282,7 +290,7 @@ impl Walk<'_> {
     }
 
     /// An identifier of something that need not be there.
-    pub(crate) fn identifier(&mut self, at: At<'_>, values: &[Value<'_>], min: u32, length_max: u32) -> Option<Dtmi> {
+    pub(crate) fn identifier(&mut self, at: At<'_>, values: &[Value<'_>], min: u32, rule: IdRule) -> Option<Dtmi> {
         match values {
             [] => {
                 if min > 0 {
@@ -292,10 +300,10 @@ impl Walk<'_> {
             }
             [Value::Text(text)] => {
                 let Some(id) = at.context.resolve(text) else {
-                    self.errors.add(at.error(E::IdentifierNotDtmi).value(*text));
+                    self.errors.add(at.error(rule.otherwise).value(*text));
                     return None;
                 };
-                if length(id) > length_max as usize {
+                if length(id) > rule.length as usize {
                     self.errors.add(at.error(E::IdentifierTooLong).value(id));
                 }
                 Some(Dtmi::trusted(id))

@@ -57,7 +57,7 @@ impl Parser {
         let mut walk = Walk::new(&self.options);
         match walk.run(texts, resolver) {
             Ok(()) => {
-                walk.model.shrink();
+                walk.model.finish();
                 Ok(walk.model)
             }
             Err(Stop) => Err(walk.refusal()),

@@ -1,6 +1,6 @@
 //! The properties of an object: those of its class, those of its types, and unknown ones.
 
-use super::literals::{At, TextRule};
+use super::literals::{At, IdRule, TextRule};
 use super::{Place, Walk};
 use crate::context::ActiveContext;
 use crate::document::{Node, Property};
@@ -68,7 +68,10 @@ impl Walk<'_> {
             Holds::Flag => self.flag(at, values, min).map(Literal::Flag),
             Holds::Int => self.integer(at, values, min, row.bounds(edition)).map(Literal::Int),
             Holds::Literal => self.literal(at, values),
-            Holds::Identifier => self.identifier(at, values, min, length).map(Literal::Id),
+            Holds::Identifier => {
+                let rule = IdRule { length, otherwise: E::IdentifierNotDtmi };
+                self.identifier(at, values, min, rule).map(Literal::Id)
+            }
             Holds::One(_) | Holds::Many(_) => {
                 let defined_in =
                     if element.class == Class::Interface { Some(of.key) } else { element.defined_in.or(Some(of.key)) };
@@ -78,7 +81,7 @@ impl Walk<'_> {
             }
         };
         if let Some(literal) = literal {
-            element.literals.push((row.prop, literal));
+            element.set(row.prop, literal);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Properties that types of extensions add to an element.
 
-use super::literals::{At, TextRule};
+use super::literals::{At, IdRule, TextRule};
 use super::properties::Subject;
 use super::{Constraint, Needs, PropRef, Reference, Walk};
 use crate::document::{Property, Value};
@@ -52,7 +52,10 @@ impl Walk<'_> {
             Kind::Int => self.integer(at, values, min, (row.min, None)).map(Literal::Int),
             Kind::Decimal => self.number(at, values, min).map(Literal::Decimal),
             Kind::Duration => self.duration(at, values, min).map(|text| Literal::Text(text.into())),
-            Kind::Identifier => self.identifier(at, values, min, u32::MAX).map(Literal::Id),
+            Kind::Identifier => {
+                let rule = IdRule { length: u32::MAX, otherwise: E::IdentifierNotUri };
+                self.identifier(at, values, min, rule).map(Literal::Id)
+            }
             Kind::Unit(_) | Kind::Element(_) => None,
         }
     }

@@ -43,8 +43,7 @@ fn find(model: &Model, rule: &Excluded, root: Key, clear: &mut HashSet<Key>) -> 
         if element.class == Class::Interface {
             below.extend(model.contents(key).map(|content| (Prop::Contents, content)));
         }
-        let links = element.links.iter().filter(|(prop, _)| *prop != Prop::Contents);
-        below.extend(links.flat_map(|(prop, keys)| keys.iter().map(|key| (*prop, *key))));
+        below.extend(element.linked().filter(|(prop, _)| *prop != Prop::Contents));
         for (prop, child) in below {
             let leads = rule.through.contains(&prop);
             if leads && model.get(child).is_some_and(|child| child.class == rule.class) {

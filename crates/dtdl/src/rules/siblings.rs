@@ -45,8 +45,7 @@ fn parents(model: &Model) -> Parents {
     let mut parents = Parents::new();
     for (key, element) in model.all() {
         let inherited = model.inherited(key).map(|content| (Prop::Contents, content));
-        let own = element.links.iter().flat_map(|(prop, keys)| keys.iter().map(|key| (*prop, *key)));
-        for (prop, child) in own.chain(inherited) {
+        for (prop, child) in element.linked().chain(inherited) {
             if model.get(child).is_some_and(|child| !child.types.is_empty()) {
                 let of = parents.entry(child).or_default();
                 if of.last() != Some(&(key, prop)) {
