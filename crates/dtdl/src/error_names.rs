@@ -50,7 +50,6 @@ names! {
     DisallowedCocotype "disallowedCocotype" "a type excludes another that the element has";
     DisallowedContextFragment "disallowedContextFragment" "this version's context takes no fragment";
     DisallowedContextVersion "disallowedContextVersion" "the DTDL version is above the one allowed";
-    DisallowedIdFragment "disallowedIdFragment" "an identifier has a fragment";
     DisallowedLimitContext "disallowedLimitContext" "the limits are not among those accepted";
     DisallowedLocalContext "disallowedLocalContext" "contexts in place are not allowed";
     DisallowedType "disallowedType" "the sibling meant has a type it must not have";
@@ -81,15 +80,11 @@ names! {
     IdTooLongForType "idTooLongForType" "an identifier is too long for an interface";
     IdTooLong "idTooLong" "an identifier is too long";
     IdentifierCountBelowMin "identifierCountBelowMin" "an identifier is missing";
-    IdentifierInvalid "identifierInvalid" "an identifier is not of the form required";
     IdentifierMultipleValues "identifierMultipleValues" "an identifier is given more than once";
     IdentifierNotDtmi "identifierNotDtmi" "a value is not a valid identifier";
     IdentifierNotString "identifierNotString" "an identifier is not a string";
     IdentifierNotUri "identifierNotUri" "a value is neither identifier nor term";
     IdentifierTooLong "identifierTooLong" "an identifier is too long";
-    InconsistentContext "inconsistentContext" "the identifier is defined in another version already";
-    InconsistentIdentifierValues "inconsistentIdentifierValues" "an identifier is given twice, differently";
-    InconsistentObjectValues "inconsistentObjectValues" "an element is given twice, differently";
     IncorrectPropertyValue "incorrectPropertyValue" "a value is not one of those allowed";
     InferredTypeDoesNotAllow "inferredTypeDoesNotAllow" "the class that the place implies has no such property";
     IntegerCountBelowMin "integerCountBelowMin" "a number is missing";
@@ -124,7 +119,6 @@ names! {
     LangStringValueNotString "langStringValueNotString" "a text of a language map is not a string";
     LangStringValueTooLong "langStringValueTooLong" "a text is too long";
     LangTagValueInLangMap "langTagValueInLangMap" "a tagged string stands where a language map is expected";
-    LayerMissingMaterialType "layerMissingMaterialType" "none of the types is a class of the metamodel";
     LiteralCountBelowMin "literalCountBelowMin" "a value is missing";
     LiteralMultipleValues "literalMultipleValues" "a value is given more than once";
     LiteralNotValid "literalNotValid" "a value is neither string, number nor boolean";

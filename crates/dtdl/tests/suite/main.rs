@@ -5,5 +5,7 @@ mod elements;
 mod errors;
 mod instances;
 mod limits;
+mod names;
 mod resolution;
 mod verdicts;
+mod views;
