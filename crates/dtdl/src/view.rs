@@ -211,18 +211,24 @@ impl<'m> Node<'m> {
         Node::at(self.model, self.element.link(prop)?)
     }
 
-    fn schema(&self) -> Option<Schema<'m>> {
-        self.linked(Prop::Schema).map(Schema)
+    /// The schema of a telemetry, property, field or payload; a component has none but an interface.
+    #[must_use]
+    pub fn schema(&self) -> Option<Schema<'m>> {
+        self.linked(Prop::Schema).filter(|node| node.class() != Class::Interface).map(Schema)
     }
 
-    fn unit(&self) -> Option<Unit<'m>> {
+    /// The unit of a value.
+    #[must_use]
+    pub fn unit(&self) -> Option<Unit<'m>> {
         self.extension_properties().find_map(|(uri, value)| match value {
             Value::Element(node) if vocabulary().term(uri) == "unit" => Some(Unit(node)),
             _ => None,
         })
     }
 
-    fn semantic_type(&self) -> Option<&'static str> {
+    /// What a value means, as a term: `Temperature`, `State`.
+    #[must_use]
+    pub fn semantic_type(&self) -> Option<&'static str> {
         let types = self.element.types.iter().map(|of| vocabulary().get(*of));
         types.into_iter().find(|of| of.kind == TypeKind::Semantic).map(|of| of.term)
     }
@@ -323,24 +329,6 @@ impl<'m> Content<'m> {
         })
     }
 
-    /// The schema of a telemetry or property.
-    #[must_use]
-    pub fn schema(&self) -> Option<Schema<'m>> {
-        self.0.schema().filter(|schema| schema.class() != Class::Interface)
-    }
-
-    /// The unit of a telemetry or property.
-    #[must_use]
-    pub fn unit(&self) -> Option<Unit<'m>> {
-        self.0.unit()
-    }
-
-    /// What the values mean, as a term: `Temperature`, `State`.
-    #[must_use]
-    pub fn semantic_type(&self) -> Option<&'static str> {
-        self.0.semantic_type()
-    }
-
     /// Whether a property or relationship can be written.
     #[must_use]
     pub fn is_writable(&self) -> bool {
@@ -406,24 +394,6 @@ impl<'m> Command<'m> {
 pub struct Data<'m>(Node<'m>);
 
 impl<'m> Data<'m> {
-    /// The schema.
-    #[must_use]
-    pub fn schema(&self) -> Option<Schema<'m>> {
-        self.0.schema()
-    }
-
-    /// The unit.
-    #[must_use]
-    pub fn unit(&self) -> Option<Unit<'m>> {
-        self.0.unit()
-    }
-
-    /// What the values mean, as a term.
-    #[must_use]
-    pub fn semantic_type(&self) -> Option<&'static str> {
-        self.0.semantic_type()
-    }
-
     /// Whether a payload may be null.
     #[must_use]
     pub fn is_nullable(&self) -> bool {

@@ -195,7 +195,8 @@ impl PropertyRow {
 
 const REQUIRED: &[&str] = &["dtmi:dtdl:extension:requirement:v1:Required"];
 const VALUES: &[Class] = &[Property, Telemetry];
-const DATA: &[Class] = &[CommandRequest, CommandResponse, Field, MapValue, Property, Telemetry];
+/// What has a schema and is data.
+pub(crate) const DATA: &[Class] = &[CommandRequest, CommandResponse, Field, MapValue, Property, Telemetry];
 const OBJECT: &[Is] = &[Is::Class(Object)];
 const NUMERIC: &[Is] = &[Is::Class(NumericSchema)];
 const V3: &[u8] = &[3];

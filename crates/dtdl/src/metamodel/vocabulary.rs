@@ -402,25 +402,31 @@ impl Builder {
 
     /// Quantities as an extension: units are values of enumerations.
     fn quantitative_types(&mut self, version: u32) {
-        const DATA: &[Class] = &[
-            Class::CommandRequest,
-            Class::CommandResponse,
-            Class::Field,
-            Class::MapValue,
-            Class::Property,
-            Class::Telemetry,
-        ];
         let context = "dtmi:dtdl:extension:quantitativeTypes";
         let base = format!("{context}:v{version}");
         let dtdl: u8 = if version == 1 { 3 } else { 4 };
         let known = if version == 3 { Since::Ext3 } else { Since::Ext1 };
+        let mut terms = Self::unit_terms(&base, known);
+        for (name, uri) in self.quantities(&base, dtdl, known) {
+            terms.insert(name, uri);
+        }
+        for name in ["BinaryUnit", "DecimalUnit", "RatioUnit", "SymbolicUnit", "UnitPrefix"] {
+            let uri = format!("{base}:class:{name}");
+            terms.insert(name, keep(uri.clone()));
+            let of = self.unit_type(&base, dtdl, name, uri);
+            self.add(of);
+        }
+        let (limits, reserved, before_dtdl) = (None, None, None);
+        self.affiliates.push(Affiliate { name: context, major: version, terms, limits, reserved, before_dtdl });
+    }
+
+    /// Terms for units, their kinds and prefixes.
+    fn unit_terms(base: &str, known: Since) -> HashMap<&'static str, &'static str> {
         let mut terms = HashMap::new();
         for (kind, units) in UNITS {
-            if units.iter().all(|(_, _, since)| *since > known) {
-                continue;
-            }
-            terms.insert(*kind, keep(format!("{base}:enum:{kind}")));
-            for (name, _, _) in units.iter().filter(|(_, _, since)| *since <= known) {
+            let there = units.iter().filter(|(_, _, since)| *since <= known);
+            for (name, _, _) in there {
+                terms.insert(*kind, keep(format!("{base}:enum:{kind}")));
                 terms.insert(*name, keep(format!("{base}:unit:{name}")));
             }
         }
@@ -434,18 +440,20 @@ impl Builder {
         for name in ["unit", "prefix", "baseUnit", "bottomUnit", "topUnit"] {
             terms.insert(name, keep(format!("{base}:property:{name}")));
         }
-        let root = {
-            let uri = format!("{base}:class:QuantitativeType");
-            let mut root = Self::plain(uri, "QuantitativeType", TypeKind::Abstract, &[], &[]);
-            root.rules.push(Rule::Holds(Prop::Schema, vec![Need::Class(Class::NumericSchema)]));
-            self.add(root)
-        };
-        terms.insert("QuantitativeType", keep(format!("{base}:class:QuantitativeType")));
+        terms
+    }
+
+    /// The quantities of an extension; their terms with what they stand for.
+    fn quantities(&mut self, base: &str, dtdl: u8, known: Since) -> Vec<(&'static str, &'static str)> {
+        let uri = format!("{base}:class:QuantitativeType");
+        let mut root = Self::plain(uri, "QuantitativeType", TypeKind::Abstract, &[], &[]);
+        root.rules.push(Rule::Holds(Prop::Schema, vec![Need::Class(Class::NumericSchema)]));
+        let mut terms = vec![(root.term, root.uri)];
+        let root = self.add(root);
         let unit = self.prop(format!("{base}:property:unit"));
         for (name, kind, _) in QUANTITIES.iter().filter(|(_, _, since)| *since <= known) {
-            let uri = format!("{base}:class:{name}");
-            terms.insert(*name, keep(uri.clone()));
-            let mut of = Self::plain(uri, name, TypeKind::Semantic, DATA, &[dtdl]);
+            let mut of =
+                Self::plain(format!("{base}:class:{name}"), name, TypeKind::Semantic, extensions::DATA, &[dtdl]);
             of.parent = Some(root);
             of.props.push(ExtensionProp {
                 id: unit,
@@ -453,22 +461,10 @@ impl Builder {
                 needs: Some(Need::Class(Class::EnumValue)),
                 child_of: Some(keep(format!("{base}:enum:{kind}"))),
             });
+            terms.push((of.term, of.uri));
             self.add(of);
         }
-        for name in ["BinaryUnit", "DecimalUnit", "RatioUnit", "SymbolicUnit", "UnitPrefix"] {
-            let uri = format!("{base}:class:{name}");
-            terms.insert(name, keep(uri.clone()));
-            let of = self.unit_type(&base, dtdl, name, uri);
-            self.add(of);
-        }
-        self.affiliates.push(Affiliate {
-            name: context,
-            major: version,
-            terms,
-            limits: None,
-            reserved: None,
-            before_dtdl: None,
-        });
+        terms
     }
 
     /// A type for values of enumerations that are units or their prefixes.

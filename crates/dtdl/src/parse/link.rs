@@ -8,7 +8,6 @@ use crate::metamodel::vocabulary::{Vocabulary, vocabulary};
 use crate::metamodel::{Class, Edition, Holds, Prop, row_of};
 use crate::model::{Element, Key, Literal, Model};
 use crate::resolver::Resolver;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 impl PropRef {
@@ -145,56 +144,71 @@ fn join(model: &mut Model, names: &mut Names, reference: &Reference) -> Vec<Pars
     let mut errors = Vec::new();
     let to = resolved(model, reference.to);
     let (Some(source), Some(target)) = (model.get(reference.from), model.get(to)) else { return errors };
-    let error = |name: E| ParsingError::new(name).on(model.id(reference.from)).property(reference.prop.name());
-    if target.class != Class::Interface {
-        let own = match source.defined_in {
-            Some(interface) if source.class != Class::Interface => interface,
-            _ => reference.from,
-        };
-        if let Some(other) = target.defined_in.filter(|other| *other != own) {
-            let value = model.id(other).as_str();
-            errors.push(error(E::CrossPartitionReference).and(model.id(reference.to)).value(value));
-        }
-    }
+    let pair = Pair { model, reference, source, target };
+    errors.extend(pair.across_interfaces());
     if let Some(row) = reference.row {
         let (Holds::One(expected) | Holds::Many(expected)) = row.holds else { return errors };
         if !target.class.is(expected) {
-            errors.push(error(E::BadType).and(model.id(reference.to)).value(target.class.name()));
+            errors.push(pair.error(E::BadType).value(target.class.name()));
             return errors;
         }
         if !row.allows_version(source.version, target.version) {
-            let value = target.version.to_string();
-            errors.push(error(E::DisallowedVersionReference).and(model.id(reference.to)).value(value));
+            errors.push(pair.error(E::DisallowedVersionReference).value(target.version.to_string()));
         }
     }
-    if let Some(parent) = reference.child_of {
-        let own = target.child_of.map(|key| model.id(key).as_str());
-        if own != Some(parent) {
-            let relation = own.map_or("top-level element".to_owned(), |id| format!("child of {id}"));
-            errors.push(error(E::WrongParent).and(model.id(reference.to)).value(relation));
-        }
-    }
+    errors.extend(pair.wrong_parent());
     let PropRef::Own(prop) = reference.prop else { return errors };
-    let keyed = row_of(source.class, source.version, prop).is_some_and(|row| row.keyed);
-    if keyed {
+    if row_of(source.class, source.version, prop).is_some_and(|row| row.keyed) {
         let Some(name) = target.name() else {
-            errors.push(error(E::MissingDictKeyPropertyValue).and(model.id(reference.to)).value(Prop::Name.name()));
+            errors.push(pair.error(E::MissingDictKeyPropertyValue).value(Prop::Name.name()));
             return errors;
         };
-        match names.entry((reference.from, name.into())) {
-            Entry::Vacant(free) => {
-                free.insert(to);
+        if let Some(first) = names.insert((reference.from, name.into()), to) {
+            if first != to {
+                let error = ParsingError::new(E::NonUniquePropertyValue).on(model.id(reference.from));
+                errors.push(error.property(prop.name()).value(name));
             }
-            Entry::Occupied(taken) => {
-                if *taken.get() != to {
-                    errors.push(error(E::NonUniquePropertyValue).value(name));
-                }
-                return errors;
-            }
+            return errors;
         }
     }
     if let Some(source) = model.get_mut(reference.from) {
         source.add_link(prop, to);
     }
     errors
+}
+
+/// Two elements that are to be joined.
+struct Pair<'a> {
+    model: &'a Model,
+    reference: &'a Reference,
+    source: &'a Element,
+    target: &'a Element,
+}
+
+impl Pair<'_> {
+    fn error(&self, name: E) -> ParsingError {
+        let error = ParsingError::new(name).on(self.model.id(self.reference.from));
+        error.property(self.reference.prop.name()).and(self.model.id(self.reference.to))
+    }
+
+    /// Only interfaces are referred to from elsewhere; what is in one is its own.
+    fn across_interfaces(&self) -> Option<ParsingError> {
+        if self.target.class == Class::Interface {
+            return None;
+        }
+        let own = match self.source.defined_in {
+            Some(interface) if self.source.class != Class::Interface => interface,
+            _ => self.reference.from,
+        };
+        let other = self.target.defined_in.filter(|other| *other != own)?;
+        Some(self.error(E::CrossPartitionReference).value(self.model.id(other).as_str()))
+    }
+
+    /// A unit is one of the enumeration that its quantity has.
+    fn wrong_parent(&self) -> Option<ParsingError> {
+        let parent = self.reference.child_of?;
+        let own = self.target.child_of.map(|key| self.model.id(key).as_str());
+        let relation = || own.map_or("top-level element".to_owned(), |id| format!("child of {id}"));
+        (own != Some(parent)).then(|| self.error(E::WrongParent).value(relation()))
+    }
 }
