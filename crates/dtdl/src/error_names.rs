@@ -130,7 +130,6 @@ names! {
     MissingCocotype "missingCocotype" "a type needs another that the element has not";
     MissingContextVersion "missingContextVersion" "a context has no version";
     MissingContext "missingContext" "the document has no context";
-    MissingDictKeyPropertyValue "missingDictKeyPropertyValue" "an element has no name to be kept by";
     MissingDtdlContext "missingDtdlContext" "the context of DTDL is missing";
     MissingDtmiSegPropertyValue "missingDtmiSegPropertyValue" "an element has neither identifier nor name";
     MissingLimitContext "missingLimitContext" "the context of limits is missing";

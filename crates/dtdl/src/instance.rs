@@ -74,8 +74,10 @@ impl<'m> Check<'m> {
                 }
             }
             _ => match element.link(Prop::Schema) {
-                Some(schema) => self.element(schema, value),
-                None => self.wrong("has no schema"),
+                Some(schema) if model.get(schema).is_some_and(|of| of.class.is(Class::Schema)) => {
+                    self.element(schema, value);
+                }
+                _ => self.wrong("has no schema"),
             },
         }
     }

@@ -33,10 +33,10 @@ impl Walk<'_> {
         }
         self.check_object(&context, node, place);
         let id = self.id_of(&context, node, place, lenient)?;
-        if self.is_defined(&id, node, place, lenient) {
+        let key = self.key_of(&id)?;
+        if self.is_defined(key, node, place, lenient) {
             return Ok(false);
         }
-        let key = self.key_of(&id)?;
         let Some(types) = self.types(&context, &id, node, place) else { return Ok(false) };
         let class = types.class;
         let mut element = Element::new(class, context.version(), limits_of(outer, &context));
@@ -47,7 +47,9 @@ impl Walk<'_> {
             element.rare_mut().unknown_types = types.unknown;
         }
         let subject = Subject { context: &context, key, id: &id, types: &types.given };
+        self.open.push(key);
         self.properties(&subject, node, &mut element)?;
+        self.open.pop();
         if class == Class::Interface && node.size > context.edition().pick(&limits::INTERFACE_BYTES) as usize {
             self.errors.add(ParsingError::new(E::PartitionTooLarge).on(&id).value("Interface"));
         }
@@ -181,14 +183,16 @@ impl Walk<'_> {
         self.errors.stop(ParsingError::new(name).value(id))
     }
 
-    /// Whether there is an element with this identifier; what is wrong then is noted.
-    fn is_defined(&mut self, id: &Dtmi, node: &Node<'_>, place: Option<&Place<'_>>, lenient: bool) -> bool {
-        let found = self.model.find(id.as_str()).is_some_and(|key| self.model.get(key).is_some());
-        if !found {
+    /// Whether there is an element with this identifier, or one around that is not finished; what
+    /// is wrong then is noted.
+    fn is_defined(&mut self, key: Key, node: &Node<'_>, place: Option<&Place<'_>>, lenient: bool) -> bool {
+        if self.model.get(key).is_none() && !self.open.contains(&key) {
             return false;
         }
+        let id = self.model.id(key);
         if !id.is_reserved() {
-            self.errors.add(ParsingError::new(E::DuplicateDefinition).on(id));
+            let error = ParsingError::new(E::DuplicateDefinition).on(id);
+            self.errors.add(error);
         } else if let Some(place) = place
             && !lenient
             && place.row.named

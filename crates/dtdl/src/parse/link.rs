@@ -159,10 +159,8 @@ fn join(model: &mut Model, names: &mut Names, reference: &Reference) -> Vec<Pars
     errors.extend(pair.wrong_parent());
     let PropRef::Own(prop) = reference.prop else { return errors };
     if row_of(source.class, source.version, prop).is_some_and(|row| row.keyed) {
-        let Some(name) = target.name() else {
-            errors.push(pair.error(E::MissingDictKeyPropertyValue).value(Prop::Name.name()));
-            return errors;
-        };
+        // What is kept by name has one: an element without is refused where it is walked.
+        let Some(name) = target.name() else { return errors };
         if let Some(first) = names.insert((reference.from, name.into()), to) {
             if first != to {
                 let error = ParsingError::new(E::NonUniquePropertyValue).on(model.id(reference.from));

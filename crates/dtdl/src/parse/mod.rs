@@ -123,6 +123,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) constraints: Vec<Constraint>,
     /// Whether widespread errors of DTDL v2 pass in the text at hand.
     pub(crate) lenient: bool,
+    /// The elements that are being walked, outermost first.
+    pub(crate) open: Vec<Key>,
     /// Why there is no model, if not for parsing errors.
     refused: Option<DtdlError>,
     text_bytes: usize,
@@ -137,6 +139,7 @@ impl<'a> Walk<'a> {
             references: vec![],
             constraints: vec![],
             lenient: false,
+            open: vec![],
             refused: None,
             text_bytes: 0,
         }

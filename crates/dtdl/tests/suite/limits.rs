@@ -131,6 +131,16 @@ fn schemas_woven_into_each_other_are_judged_without_walking_every_way() {
 }
 
 #[test]
+fn an_element_that_is_defined_again_inside_of_itself_is_defined_twice() {
+    let schema = json!({ "@id": "dtmi:x:t;1", "@type": "Object", "fields": [] });
+    let contents = json!([{ "@id": "dtmi:x:t;1", "@type": "Telemetry", "name": "t", "schema": schema }]);
+    check(&interface(3, "i", json!({ "contents": contents })), "duplicateDefinition");
+    let inside = interface(3, "i", json!({}));
+    let contents = json!([{ "@type": "Component", "name": "c", "schema": inside }]);
+    check(&interface(3, "i", json!({ "contents": contents })), "duplicateDefinition");
+}
+
+#[test]
 fn a_chain_of_components_is_refused_however_long() {
     let of = |n: usize| {
         let component =
