@@ -8,7 +8,7 @@ use crate::error::{ErrorName as E, ParsingError};
 use crate::metamodel::table::limits;
 use crate::metamodel::{Class, Prop};
 use crate::model::{Key, Model};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The properties whose elements are parts of an interface.
 const PARTS: [Prop; 9] = [
@@ -55,7 +55,7 @@ struct Count {
     through: &'static [Prop],
     known: HashMap<Key, u32>,
     /// Elements that contain themselves.
-    recursive: HashSet<Key>,
+    recursive: BTreeSet<Key>,
 }
 
 /// An element whose parts are being counted.
@@ -68,7 +68,7 @@ struct Open {
 
 impl Count {
     fn of(through: &'static [Prop]) -> Self {
-        Self { through, known: HashMap::new(), recursive: HashSet::new() }
+        Self { through, known: HashMap::new(), recursive: BTreeSet::new() }
     }
 
     fn open(&self, model: &Model, key: Key) -> Open {

@@ -5,7 +5,7 @@ use crate::error::{ErrorName as E, ParsingError};
 use crate::metamodel::table::{limits, schemas_may_contain_themselves};
 use crate::metamodel::{Class, Prop};
 use crate::model::{Key, Model};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The properties that go one level deeper, and those that do not.
 const DEEPER: [Prop; 2] = [Prop::ElementSchema, Prop::Schema];
@@ -17,7 +17,7 @@ struct Descent<'a> {
     depth_max: u32,
     /// An element at a depth, with the way down that is too long, if there is one.
     known: HashMap<(Key, u32), Result<(), Vec<Key>>>,
-    recursive: HashSet<Key>,
+    recursive: BTreeSet<Key>,
 }
 
 impl Descent<'_> {
@@ -57,7 +57,7 @@ impl Descent<'_> {
 }
 
 pub(super) fn check(model: &Model, found: &mut Found) {
-    let mut descents: HashMap<(u32, bool), Descent<'_>> = HashMap::new();
+    let mut descents: BTreeMap<(u32, bool), Descent<'_>> = BTreeMap::new();
     for (key, element) in model.all().filter(|(_, element)| element.class.is(Class::ComplexSchema)) {
         let depth_max = element.limits.pick(&limits::SCHEMA_DEPTH);
         let self_allowed = schemas_may_contain_themselves(element.limits);
@@ -65,7 +65,7 @@ pub(super) fn check(model: &Model, found: &mut Found) {
             model,
             depth_max,
             known: HashMap::new(),
-            recursive: HashSet::new(),
+            recursive: BTreeSet::new(),
         });
         if let Err(way) = descent.down(key, 0) {
             let error = ParsingError::new(E::ExcessiveDepthWide).on(model.id(key));

@@ -8,7 +8,7 @@ use crate::error::{ErrorName as E, ParsingError};
 use crate::metamodel::table::limits;
 use crate::metamodel::{Class, Prop};
 use crate::model::{Element, Key, Model};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How many contents may be handed down in one model, counted once for each interface below.
 pub const INHERITED_MAX: usize = 1_000_000;
@@ -21,7 +21,7 @@ struct Climb<'a> {
     model: &'a Model,
     depth_max: u32,
     known: HashMap<(Key, u32), Above>,
-    recursive: HashSet<Key>,
+    recursive: BTreeSet<Key>,
 }
 
 impl Climb<'_> {
@@ -71,7 +71,7 @@ pub(super) fn hand_down(model: &mut Model, found: &mut Found) {
     let mut total = 0;
     for depth_max in [10, 12] {
         let known = HashMap::new();
-        let mut climb = Climb { model, depth_max, known, recursive: HashSet::new() };
+        let mut climb = Climb { model, depth_max, known, recursive: BTreeSet::new() };
         for (key, _) in interfaces.iter().filter(|(_, max)| *max == depth_max) {
             match climb.above(*key, 0) {
                 Ok(above) if total < INHERITED_MAX => {
