@@ -116,6 +116,20 @@ fn the_failing_motor_is_first_at_the_end_and_most_of_the_time() {
     assert!(first_hours * 10 > hours * 8);
 }
 
+/// Every alert of the three motors, in words: a change of the detector shows in them, one for speed does not.
+#[test]
+fn the_alerts_are_those_of_the_golden_file() {
+    let mut out = String::new();
+    for motor in &motors(&series()) {
+        for (_, one) in alerts(&observe(&motor.times_ms, &motor.values)) {
+            let (at, reason) = (corpus::format_time(one.time_ms), one.reason.expect("an alert has a reason"));
+            out += &format!("{} {at} {:.3}: {reason}\n", motor.name, one.score);
+        }
+    }
+    let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
+    gantry_golden::check(&golden.join("alerts.expected.txt"), out.as_bytes());
+}
+
 /// The committed files are what the generator makes.
 #[test]
 fn the_files_of_the_demonstration_are_up_to_date() {

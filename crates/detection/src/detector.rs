@@ -433,12 +433,18 @@ impl Detector {
 
     /// Rarities in decades; 0 for those below the largest that are too small to count.
     fn rarities(&self, view: &View) -> [f64; SIDES] {
-        let all: [Rarity; SIDES] = std::array::from_fn(|side| {
-            let judged = view.deviations[side].filter(|_| !(view.returns && ALL[side].of_steps()));
-            judged.map_or(Rarity::OneIn(1.0), |deviation| self.tails[side].rarity(deviation, view.floor))
-        });
-        let of_most = |rarity: &Rarity| if let Rarity::OneIn(many) = rarity { *many } else { 1.0 };
-        let most = all.iter().map(of_most).fold(1.0, f64::max);
+        let (mut all, mut most) = ([Rarity::ORDINARY; SIDES], 1.0);
+        for (at, (one, tail)) in all.iter_mut().zip(&self.tails).enumerate() {
+            let returns = view.returns && ALL[at].of_steps();
+            if let Some(deviation) = view.deviations[at].filter(|_| !returns) {
+                *one = tail.rarity(deviation, view.floor);
+            }
+            if let Rarity::OneIn(many) = *one
+                && many > most
+            {
+                most = many;
+            }
+        }
         all.map(|rarity| match rarity {
             Rarity::OneIn(many) if many < most && many < SUPPORT_FROM_ONE_IN => 0.0,
             rarity => rarity.decades(),
