@@ -125,7 +125,8 @@ pub struct Observation {
     pub time_ms: i64,
     /// The value.
     pub value: f64,
-    /// In [0, 1]; from `ALERT_SCORE` the value begins something unusual.
+    /// In [0, 1]; from `ALERT_SCORE` the value begins something unusual. 0 for an ordinary value, which is off by less
+    /// than one in a hundred are.
     pub score: f64,
     /// In [0, 1]; as the score, but it stays high while the unusual lasts.
     pub surprise: f64,
