@@ -57,8 +57,8 @@ fn labelled_windows_are_found_early_with_few_false_alarms() {
     let false_alarms = alerts.iter().filter(|(row, _)| outside(row)).count();
     println!("{false_alarms} false alarms in {} values", series.values.len());
 
-    assert!(found >= 3);
-    assert!(false_alarms <= 3);
+    assert_eq!(found, 4);
+    assert!(false_alarms <= 2);
     // The catastrophic failure, labelled 2014-02-08 14:30, is announced before it.
     let failure = corpus::parse_time("2014-02-08 14:30:00").unwrap();
     let (first, _) = series.windows[3];
@@ -73,7 +73,7 @@ fn motors_without_failures_raise_few_alerts() {
         for (_, one) in &alerts {
             println!("{} {} {:.3}: {}", motor.name, corpus::format_time(one.time_ms), one.score, one.reason.unwrap());
         }
-        assert!(alerts.len() <= 12, "{}: {} alerts", motor.name, alerts.len());
+        assert!(alerts.len() <= 8, "{}: {} alerts", motor.name, alerts.len());
     }
 }
 
@@ -113,7 +113,21 @@ fn the_failing_motor_is_first_at_the_end_and_most_of_the_time() {
         println!("{}. {} {:.2} {}", place + 1, one.device_id, one.assessment.urgency, one.assessment.in_words(None));
     }
     assert_eq!(list.places()[0].device_id, motors[0].name);
-    assert!(first_hours * 10 > hours * 7);
+    assert!(first_hours * 10 > hours * 8);
+}
+
+/// Every alert of the three motors, in words: a change of the detector shows in them, one for speed does not.
+#[test]
+fn the_alerts_are_those_of_the_golden_file() {
+    let mut out = String::new();
+    for motor in &motors(&series()) {
+        for (_, one) in alerts(&observe(&motor.times_ms, &motor.values)) {
+            let (at, reason) = (corpus::format_time(one.time_ms), one.reason.expect("an alert has a reason"));
+            out += &format!("{} {at} {:.3}: {reason}\n", motor.name, one.score);
+        }
+    }
+    let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
+    gantry_golden::check(&golden.join("alerts.expected.txt"), out.as_bytes());
 }
 
 /// The committed files are what the generator makes.

@@ -1,9 +1,9 @@
 //! The detector of one numeric signal of one device.
 //!
-//! A value is looked at from eight sides (`Side`): its step from the value
+//! A value is looked at from seven sides (`Side`): its step from the value
 //! before, its distance from the level of the last days, the same for means of
-//! the last 12, 100 and 400 values, its distance from what earlier days had at
-//! this time, for the value and a mean, and how restless the signal has become.
+//! the last 12, 100 and 400 values, how far the last 12 are off from what earlier
+//! days had at their time, and how restless the signal has become.
 //! Each side remembers how large its deviations have been (`Tail`) and says how
 //! rare the present one is, in decades: 3 is one in a thousand. The rarest side
 //! decides, the others add a little. So nothing is tuned to a signal, and scores
@@ -53,6 +53,9 @@ pub(crate) const FLOOR_SHARE: f64 = 1e-6;
 pub(crate) const FLOOR_MIN: f64 = 1e-12;
 /// Something says more of a value than its level does when it is off by this share of what the level is off by.
 pub(crate) const SAYS_MORE: f64 = 0.7;
+/// A value this many usual deviations off moves a mean as far as one further off does: means are there to see what
+/// lasts, and the value itself has a side of its own.
+const PULL_MAX: f64 = 10.0;
 /// An interval this many times the usual one is a gap: the step across it says nothing.
 const GAP: f64 = 10.0;
 /// The level is left behind by a signal whose mean deviation from it is nearly all to one side.
@@ -77,8 +80,7 @@ const STUCK_RATIO: f64 = 4.0;
 
 /// Lengths of the means of the value, in values.
 const MEAN_LENGTHS: [f64; 3] = [12.0, 100.0, 400.0];
-/// Length of the mean of the seasonal deviation, and of the mean step that says how restless a signal is.
-const SEASON_MEAN_LENGTH: f64 = 50.0;
+/// Length of the mean step that says how restless a signal is.
 const UNREST_LENGTH: f64 = 100.0;
 
 /// The sides a value is looked at from; the order is part of the encoding.
@@ -89,26 +91,19 @@ enum Side {
     Mean12,
     Mean100,
     Mean400,
-    SeasonValue,
-    SeasonMean,
+    Season,
     Unrest,
 }
 
-pub(crate) const SIDES: usize = 8;
-const ALL: [Side; SIDES] = [
-    Side::Step,
-    Side::Value,
-    Side::Mean12,
-    Side::Mean100,
-    Side::Mean400,
-    Side::SeasonValue,
-    Side::SeasonMean,
-    Side::Unrest,
-];
+const SIDES: usize = 7;
+/// Where the tail of the season is: that of single values is written before it.
+pub(crate) const SEASON_TAIL: usize = Side::Season as usize;
+const ALL: [Side; SIDES] =
+    [Side::Step, Side::Value, Side::Mean12, Side::Mean100, Side::Mean400, Side::Season, Side::Unrest];
 
 impl Side {
-    fn seasonal(self) -> bool {
-        matches!(self, Side::SeasonValue | Side::SeasonMean)
+    fn of_steps(self) -> bool {
+        matches!(self, Side::Step | Side::Unrest)
     }
 }
 
@@ -130,7 +125,8 @@ pub struct Observation {
     pub time_ms: i64,
     /// The value.
     pub value: f64,
-    /// In [0, 1]; from `ALERT_SCORE` the value begins something unusual.
+    /// In [0, 1]; from `ALERT_SCORE` the value begins something unusual. 0 for an ordinary value, which is off by less
+    /// than one in a hundred are.
     pub score: f64,
     /// In [0, 1]; as the score, but it stays high while the unusual lasts.
     pub surprise: f64,
@@ -190,12 +186,16 @@ pub struct Detector {
     pub(crate) changes: u64,
     pub(crate) season: Season,
     pub(crate) tails: [Tail; SIDES],
+    /// Deviations of the value alone from what earlier days had at its time: the band is made of them.
+    pub(crate) off_season: Tail,
     pub(crate) forecaster: Forecaster,
 }
 
 /// A value seen from all sides; `None` where a side has nothing to compare with.
 struct View {
     floor: f64,
+    /// The step leads back to the level after an alert.
+    returns: bool,
     deviations: [Option<Deviation>; SIDES],
     scales: [f64; SIDES],
     expected: Option<f64>,
@@ -235,6 +235,7 @@ impl Detector {
             changes: 0,
             season: Season::new(),
             tails: std::array::from_fn(|_| Tail::new()),
+            off_season: Tail::new(),
             forecaster: Forecaster::new(),
         }
     }
@@ -285,11 +286,11 @@ impl Detector {
         if self.count < WARM_UP {
             return None;
         }
-        let (side, expected, scale, width) = match self.season.expected(time_ms) {
-            Some(expected) if self.has_rhythm() => (Side::SeasonValue, expected, self.season_scale, self.widths[1]),
-            _ => (Side::Value, self.level, self.level_scale, self.widths[0]),
+        let (tail, expected, scale, width) = match self.season.expected(time_ms) {
+            Some(expected) if self.has_rhythm() => (&self.off_season, expected, self.season_scale, self.widths[1]),
+            _ => (&self.tails[Side::Value as usize], self.level, self.level_scale, self.widths[0]),
         };
-        let half = self.usual(side, scale, width);
+        let half = self.usual(tail, scale, width);
         Some(Band { low: expected - half, expected, high: expected + half })
     }
 
@@ -347,15 +348,9 @@ impl Detector {
         self.season.learn(time_ms, value);
     }
 
-    /// A large usual deviation of `side`, in the signal's unit.
-    fn usual(&self, side: Side, scale: f64, width: f64) -> f64 {
-        (width * (scale + self.floor())).min(self.tails[side as usize].largest.max(self.floor()))
-    }
-
-    /// A large usual deviation of `side`, in scales.
-    fn width(&self, side: Side) -> f64 {
-        let [core, share] = self.tails[side as usize].quantiles([BAND_CORE, BAND_SHARE]);
-        (core * BAND_WIDTH).max(share)
+    /// A large usual deviation of those in `tail`, in the signal's unit.
+    fn usual(&self, tail: &Tail, scale: f64, width: f64) -> f64 {
+        (width * (scale + self.floor())).min(tail.largest.max(self.floor()))
     }
 
     /// Whether the time of day says clearly more than the level does.
@@ -375,11 +370,8 @@ impl Detector {
     fn view(&self, time_ms: i64, value: f64) -> View {
         let expected = self.season.expected(time_ms);
         let off_season = expected.map_or(0.0, |expected| value - expected);
-        let mut means = self.means;
-        for (mean, length) in means.iter_mut().zip(MEAN_LENGTHS) {
-            *mean += (value - *mean) * 2.0 / (length + 1.0);
-        }
-        let season_mean = self.season_mean + (off_season - self.season_mean) * 2.0 / (SEASON_MEAN_LENGTH + 1.0);
+        let means = self.moved_means(value);
+        let season_mean = self.moved_season_mean(off_season);
         let elapsed = time_ms.saturating_sub(self.last_ms) as f64;
         let gap = self.interval_ms > 0.0 && elapsed > GAP * self.interval_ms;
         let step = value - self.last;
@@ -388,15 +380,13 @@ impl Detector {
         let is_left = self.count > LEFT_BEHIND_FROM && self.lead.abs() > LEFT_BEHIND * self.level_scale;
         let from_level = |value: f64| (!is_left).then_some(value - self.level);
         let is_told = self.season_scale < self.level_scale;
-        let seasonal = |deviation: f64| expected.filter(|_| is_told).map(|_| deviation);
         let sizes = [
             (!gap).then_some(step),
             from_level(value),
             from_level(means[0]),
             from_level(means[1]),
             from_level(means[2]),
-            seasonal(off_season),
-            seasonal(season_mean),
+            expected.filter(|_| is_told).map(|_| season_mean),
             Some(unrest),
         ];
         let scales = [
@@ -406,12 +396,12 @@ impl Detector {
             self.level_scale,
             self.level_scale,
             self.season_scale,
-            self.season_scale,
             self.step_scale,
         ];
         let floor = self.floor();
         View {
             floor,
+            returns: !is_left && self.onset.alerted() && self.returns(value),
             deviations: std::array::from_fn(|side| {
                 sizes[side].map(|size| Deviation::new(size.abs(), scales[side], floor))
             }),
@@ -424,13 +414,38 @@ impl Detector {
         }
     }
 
+    /// The means after a value, which pulls them no further than `PULL_MAX` says.
+    fn moved_means(&self, value: f64) -> [f64; 3] {
+        let pull = if self.count > WARM_UP { PULL_MAX * self.level_scale } else { f64::INFINITY };
+        let value = value.max(self.level - pull).min(self.level + pull);
+        std::array::from_fn(|at| self.means[at] + (value - self.means[at]) * 2.0 / (MEAN_LENGTHS[at] + 1.0))
+    }
+
+    fn moved_season_mean(&self, off_season: f64) -> f64 {
+        let pull = if self.season_count > SEASON_SETTLE { PULL_MAX * self.season_scale } else { f64::INFINITY };
+        self.season_mean + (off_season.max(-pull).min(pull) - self.season_mean) * 2.0 / (MEAN_LENGTHS[0] + 1.0)
+    }
+
+    /// Whether a value is nearer to the level than the last, and not far on the other side of it.
+    fn returns(&self, value: f64) -> bool {
+        let (off, was_off) = (value - self.level, self.last - self.level);
+        off.abs() < was_off.abs() && (off * was_off > 0.0 || off.abs() <= self.level_scale)
+    }
+
     /// Rarities in decades; 0 for those below the largest that are too small to count.
     fn rarities(&self, view: &View) -> [f64; SIDES] {
-        let all: [Rarity; SIDES] = std::array::from_fn(|side| {
-            view.deviations[side].map_or(Rarity::OneIn(1.0), |deviation| self.tails[side].rarity(deviation, view.floor))
-        });
-        let of_most = |rarity: &Rarity| if let Rarity::OneIn(many) = rarity { *many } else { 1.0 };
-        let most = all.iter().map(of_most).fold(1.0, f64::max);
+        let (mut all, mut most) = ([Rarity::ORDINARY; SIDES], 1.0);
+        for (at, (one, tail)) in all.iter_mut().zip(&self.tails).enumerate() {
+            let returns = view.returns && ALL[at].of_steps();
+            if let Some(deviation) = view.deviations[at].filter(|_| !returns) {
+                *one = tail.rarity(deviation, view.floor);
+            }
+            if let Rarity::OneIn(many) = *one
+                && many > most
+            {
+                most = many;
+            }
+        }
         all.map(|rarity| match rarity {
             Rarity::OneIn(many) if many < most && many < SUPPORT_FROM_ONE_IN => 0.0,
             rarity => rarity.decades(),
@@ -464,7 +479,8 @@ impl Detector {
         }
         // A value past all but a thousandth of those known is outside, however wide the band.
         let deviation = view.deviations[side as usize].map_or(0.0, |deviation| deviation.size);
-        let usual = self.usual(side, view.scales[side as usize], self.width(side)).min(deviation);
+        let tail = &self.tails[side as usize];
+        let usual = self.usual(tail, view.scales[side as usize], width(tail)).min(deviation);
         let expected = view.expected.unwrap_or(self.level);
         let shift = |mean: usize| Kind::LevelShift {
             level: view.means[mean],
@@ -474,7 +490,7 @@ impl Detector {
         // Left, and not by this value alone.
         let was_leaving = 2.0 * (self.means[1] - self.level).abs() > (view.means[1] - self.level).abs();
         let level_left = was_leaving && rarities[Side::Mean100 as usize] >= REASON_DECADES;
-        let of_level = matches!(side, Side::Value | Side::Mean12 | Side::Mean100 | Side::Mean400 | Side::SeasonMean);
+        let of_level = matches!(side, Side::Value | Side::Mean12 | Side::Mean100 | Side::Mean400 | Side::Season);
         if let Some(drift) = self.drift(view).filter(|_| of_level && level_left) {
             return drift;
         }
@@ -487,8 +503,7 @@ impl Detector {
             Side::Mean12 => shift(0),
             Side::Mean100 => shift(1),
             Side::Mean400 => shift(2),
-            Side::SeasonValue => Kind::TimeOfDay { value, expected },
-            Side::SeasonMean => Kind::TimeOfDay { value: expected + view.season_mean, expected },
+            Side::Season => Kind::TimeOfDay { value: expected + view.season_mean, expected },
             Side::Unrest => Kind::Restless { step: view.unrest, usual: self.step_scale, values: UNREST_LENGTH as u32 },
         }
     }
@@ -512,12 +527,16 @@ impl Detector {
     fn learn(&mut self, view: &View, time_ms: i64, value: f64) {
         let in_season = view.expected.is_some();
         self.season_count = self.season_count.saturating_add(u64::from(in_season));
+        let season_settled = self.season_count > SEASON_SETTLE;
         for side in ALL {
-            let settled =
-                if side.seasonal() { in_season && self.season_count > SEASON_SETTLE } else { self.count >= SETTLE };
+            let settled = if side == Side::Season { season_settled } else { self.count >= SETTLE };
             if let Some(deviation) = view.deviations[side as usize].filter(|_| settled) {
                 self.tails[side as usize].learn(deviation, view.floor);
             }
+        }
+        if let Some(expected) = view.expected.filter(|_| season_settled) {
+            let deviation = Deviation::new((value - expected).abs(), self.season_scale, view.floor);
+            self.off_season.learn(deviation, view.floor);
         }
 
         if time_ms >= self.last_ms {
@@ -555,9 +574,15 @@ impl Detector {
             self.last_ms = time_ms;
         }
         if self.count.is_multiple_of(BAND_EVERY) {
-            self.widths = [self.width(Side::Value), self.width(Side::SeasonValue)];
+            self.widths = [width(&self.tails[Side::Value as usize]), width(&self.off_season)];
         }
     }
+}
+
+/// A large usual deviation of those in `tail`, in scales.
+fn width(tail: &Tail) -> f64 {
+    let [core, share] = tail.quantiles([BAND_CORE, BAND_SHARE]);
+    (core * BAND_WIDTH).max(share)
 }
 
 /// The rarest side, supported by the other rare ones.
@@ -609,7 +634,7 @@ mod tests {
     #[test]
     fn plain_noise_raises_few_alerts_and_weak_ones() {
         let (detector, alerts) = feed(20_000, noisy);
-        // The alert level is one value in three thousand on each of eight sides.
+        // The alert level is one value in three thousand on each of seven sides.
         assert!(alerts.len() <= 20_000 / 800, "{}", alerts.len());
         assert!(alerts.iter().all(|(_, one)| one.score < 0.6));
         let band = detector.band(START).unwrap();
@@ -704,6 +729,29 @@ mod tests {
         for time_ms in [i64::MAX, i64::MIN, 0] {
             detector.observe(time_ms, 80.0).unwrap();
         }
+    }
+
+    #[test]
+    fn the_way_back_is_no_second_alert_and_past_the_level_it_is_one() {
+        let wave = |index: u64| 80.0 + 5.0 * (index as f64 * std::f64::consts::TAU / 400.0).sin() + 0.05 * noise(index);
+        // From 1050 on it falls deeper than it ever does, and at 1100 it leaves in one step.
+        let after = |back: f64| {
+            let (_, alerts) = feed(1110, |index| match index {
+                1050..1100 => wave(index) - 0.1 * (index - 1050) as f64,
+                1100.. => wave(index) + back,
+                _ => wave(index),
+            });
+            alerts.iter().map(|(at, _)| *at).filter(|at| *at >= 1050).collect::<Vec<_>>()
+        };
+        assert!(after(0.0).len() == 1 && after(0.0)[0] < 1100, "{:?}", after(0.0));
+        assert!(after(20.0).contains(&1100), "{:?}", after(20.0));
+    }
+
+    #[test]
+    fn one_far_value_pulls_a_mean_no_further_than_a_near_one() {
+        let means = |far: f64| feed(1001, |index| if index == 1000 { far } else { noisy(index) }).0.means;
+        assert_eq!(means(1e6), means(1e9));
+        assert!(means(1e6)[0] < 82.0, "{:?}", means(1e6));
     }
 
     #[test]

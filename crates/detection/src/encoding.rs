@@ -4,7 +4,7 @@
 //! restored state continues exactly:
 //!
 //! ```text
-//! byte 0          version: of a detector 2, of a health and a machine 1
+//! byte 0          version: of a detector 3, of a health and a machine 1
 //! then            the fields of the state in the order `fields` names them, before
 //!                 those of a machine the number of its signals as a u8: u8, u32, u64, i64, f32, f64;
 //!                 an optional value is a u8 (0 or 1) and the value (0 if absent)
@@ -14,13 +14,17 @@
 //! signals and less of more: all that is kept of a signal is less than 4 KiB. There is no checksum: the storage that keeps the
 //! bytes has one.
 //!
+//! A detector of version 2 has the same fields and goes on at once. It looked at the mean of fifty values beside what
+//! earlier days had at their time, where it is twelve now. What single values were off by is taken for what they are,
+//! until that has been learned: it is more, so nothing is found rare that is not.
+//!
 //! A detector of version 1 (3,286 bytes) is read too: level, scales, means, the
 //! profile of the day and the present episode go on. How rare its deviations were
 //! is learned anew, because they were counted in other buckets and from other
 //! sides: for its first 80 values such a detector finds nothing rare. It learns to
 //! forecast from then on.
 
-use crate::detector::{BAND_OPEN, Band, Detector, VALUE_MAGNITUDE_MAX};
+use crate::detector::{BAND_OPEN, Band, Detector, SEASON_TAIL, VALUE_MAGNITUDE_MAX};
 use crate::forecast::{Check, EDGE_RANGE, Forecaster, is_power};
 use crate::health::Health;
 use crate::machine::Machine;
@@ -30,9 +34,10 @@ use crate::season::Season;
 use crate::tail::{Tail, WEIGHT_MAX};
 
 /// Version of a detector that `to_bytes` writes.
-pub const VERSION: u8 = 2;
-/// The version of a detector before, and the bytes its histograms took.
-const VERSION_BEFORE: u8 = 1;
+pub const VERSION: u8 = 3;
+/// The versions of a detector before, and the bytes the histograms of the first took.
+const VERSION_2: u8 = 2;
+const VERSION_1: u8 = 1;
 const TAILS_BEFORE: usize = 8 * (64 * 4 + 3 * 8);
 /// Versions of a health and of a machine.
 const HEALTH_VERSION: u8 = 1;
@@ -186,12 +191,15 @@ impl Detector {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut detector = match bytes.first() {
             Some(&VERSION) | None => read(bytes, Detector::new(), |state, reader| state.fields(reader)),
-            Some(&VERSION_BEFORE) => read(bytes, Detector::new(), |state, reader| state.fields_before(reader)),
+            Some(&VERSION_2) => read(bytes, Detector::new(), |state, reader| state.fields(reader)),
+            Some(&VERSION_1) => read(bytes, Detector::new(), |state, reader| state.fields_1(reader)),
             Some(&found) => Err(DecodeError::Version { found }),
         }?;
         detector.season.refresh();
-        if bytes.first() == Some(&VERSION_BEFORE) {
-            detector.unrest = detector.step_scale;
+        match bytes.first() {
+            Some(&VERSION_1) => detector.unrest = detector.step_scale,
+            Some(&VERSION_2) => detector.tails[SEASON_TAIL] = detector.off_season.clone(),
+            _ => {}
         }
         Ok(detector)
     }
@@ -205,12 +213,13 @@ impl Detector {
         self.widths.iter_mut().for_each(|width| walk.f64(width));
         walk.check(self.widths.iter().all(|width| (0.0..=BAND_OPEN).contains(width)));
         self.fields_then(walk);
-        self.tails.iter_mut().for_each(|one| tail(one, walk));
+        let (first, last) = self.tails.split_at_mut(SEASON_TAIL);
+        first.iter_mut().chain([&mut self.off_season]).chain(last).for_each(|one| tail(one, walk));
         forecaster(&mut self.forecaster, walk);
     }
 
     /// The fields of version 1.
-    fn fields_before(&mut self, reader: &mut Reader<'_>) {
+    fn fields_1(&mut self, reader: &mut Reader<'_>) {
         self.fields_first(reader);
         // The mean of 12 seasonal deviations that nothing asks for any more, then the one of 50.
         reader.f64(&mut 0.0);
@@ -544,8 +553,13 @@ mod tests {
         long.push(0);
         assert_eq!(Detector::from_bytes(&long), Err(DecodeError::Length { found: long.len() }));
         let mut newer = bytes.clone();
-        newer[0] = 3;
-        assert_eq!(Detector::from_bytes(&newer), Err(DecodeError::Version { found: 3 }));
+        newer[0] = 4;
+        assert_eq!(Detector::from_bytes(&newer), Err(DecodeError::Version { found: 4 }));
+        // The first has other fields.
+        for version in 1..VERSION {
+            newer[0] = version;
+            assert_eq!(Detector::from_bytes(&newer).is_ok(), version == 2, "{version}");
+        }
         let mut nan = bytes;
         nan[17..25].copy_from_slice(&f64::NAN.to_le_bytes());
         assert_eq!(Detector::from_bytes(&nan), Err(DecodeError::Number { at: 25 }));

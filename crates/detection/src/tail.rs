@@ -32,6 +32,8 @@ const KNOWN: f64 = 80.0;
 const DECADES_PER_OCTAVE: f64 = 3.0;
 /// Doublings past the largest deviation that still count.
 const OCTAVES_MAX: f64 = 6.0;
+/// What one deviation in this many exceeds is ordinary: most are, and need not be counted to the end.
+const ORDINARY: f64 = 100.0;
 /// Weights grow instead of every bucket shrinking; past this they are scaled back.
 pub(crate) const WEIGHT_MAX: f64 = 1e9;
 
@@ -63,9 +65,13 @@ pub(crate) enum Rarity {
 }
 
 impl Rarity {
+    /// Of what is not rare at all.
+    pub(crate) const ORDINARY: Rarity = Rarity::OneIn(1.0);
+
     /// In decades.
     pub(crate) fn decades(self) -> f64 {
         match self {
+            Self::OneIn(many) if many <= 1.0 => 0.0,
             Self::OneIn(many) => many.log10(),
             Self::Decades(decades) => decades,
         }
@@ -90,21 +96,32 @@ impl Tail {
         Tail { bins: [0.0; BINS], total: 0.0, weight: 1.0, largest: 0.0 }
     }
 
-    /// Rarity of a deviation; `floor` is the smallest one that matters.
+    /// Rarity of a deviation; `floor` is the smallest one that matters. An ordinary one has none.
+    #[inline]
     pub(crate) fn rarity(&self, deviation: Deviation, floor: f64) -> Rarity {
-        let count = self.total / self.weight;
-        if count < KNOWN || deviation.size <= floor {
-            return Rarity::OneIn(1.0);
+        if self.total < KNOWN * self.weight || deviation.size <= floor {
+            return Rarity::ORDINARY;
         }
         let largest = self.largest.max(floor);
         if deviation.size > largest {
             let octaves = (deviation.size / largest).log2().min(OCTAVES_MAX);
-            return Rarity::Decades((count + 1.0).log10() + DECADES_PER_OCTAVE * octaves);
+            return Rarity::Decades((self.count() + 1.0).log10() + DECADES_PER_OCTAVE * octaves);
         }
         let Deviation { bin, part, .. } = deviation;
-        let above = sum(&self.bins[bin + 1..]) + self.bins[bin] * (1.0 - part as f32);
-        let above = f64::from(above) / self.weight;
-        Rarity::OneIn((count + 1.0) / (above + 1.0))
+        let larger = &self.bins[bin + 1..];
+        // The nearest larger ones are usually enough to see that it is ordinary.
+        let (near, far) = larger.split_first_chunk().map_or((0.0, larger), |(near, far)| (across(near), far));
+        if f64::from(near) * ORDINARY > self.total {
+            return Rarity::ORDINARY;
+        }
+        let above = f64::from(near + sum(far) + self.bins[bin] * (1.0 - part as f32)) / self.weight;
+        let one_in = (self.count() + 1.0) / (above + 1.0);
+        if one_in < ORDINARY { Rarity::ORDINARY } else { Rarity::OneIn(one_in) }
+    }
+
+    /// Deviations remembered.
+    fn count(&self) -> f64 {
+        self.total / self.weight
     }
 
     /// The deviations, in scales, that each of the shares, which rise, do not exceed.
@@ -133,12 +150,15 @@ impl Tail {
     /// Adds a deviation to the history.
     pub(crate) fn learn(&mut self, deviation: Deviation, floor: f64) {
         let Deviation { bin, size, .. } = deviation;
+        // Comparisons, because `max` and `min` of floats ask twice whether they are numbers.
         let known = self.total >= KNOWN * self.weight && self.largest > floor;
-        let size = if known { size.min(self.largest * LARGEST_GROWTH) } else { size };
+        let most = if known { self.largest * LARGEST_GROWTH } else { f64::INFINITY };
+        let size = if size > most { most } else { size };
         self.bins[bin] += self.weight as f32;
         self.total += self.weight;
         self.weight *= WEIGHT_GROWTH;
-        self.largest = size.max(self.largest * LARGEST_KEPT);
+        let kept = self.largest * LARGEST_KEPT;
+        self.largest = if size > kept { size } else { kept };
         if self.weight > WEIGHT_MAX {
             for bin in &mut self.bins {
                 *bin /= self.weight as f32;
@@ -158,13 +178,19 @@ fn sum(bins: &[f32]) -> f32 {
             *lane += bin;
         }
     }
-    lanes.iter().chain(rest).sum()
+    across(&lanes) + rest.iter().sum::<f32>()
+}
+
+/// Sum of eight, in three steps instead of seven.
+fn across([a, b, c, d, e, f, g, h]: &[f32; 8]) -> f32 {
+    ((a + e) + (b + f)) + ((c + g) + (d + h))
 }
 
 /// Bucket of a scaled deviation, and how far into the bucket it lies.
 fn place(scaled: f64) -> (usize, f64) {
     // Positive floats are ordered as their bits are.
-    let past = scaled.max(FIRST).to_bits() - FIRST.to_bits();
+    let scaled = if scaled > FIRST { scaled } else { FIRST };
+    let past = scaled.to_bits() - FIRST.to_bits();
     let part = (past & ((1 << BUCKET_BITS) - 1)) as f64 / (1u64 << BUCKET_BITS) as f64;
     let bin = (past >> BUCKET_BITS) as usize;
     if bin < BINS { (bin, part) } else { (BINS - 1, 0.999) }
@@ -204,6 +230,31 @@ mod tests {
         let tail = thousand();
         let rarities: Vec<f64> = (0..400).map(|step| tail.rarity(of(f64::from(step)), 1e-9).decades()).collect();
         assert!(rarities.windows(2).all(|pair| pair[0] <= pair[1] + 1e-9));
+    }
+
+    #[test]
+    fn what_one_in_a_hundred_exceeds_is_ordinary_and_the_rest_is_counted_to_the_end() {
+        let mut tail = thousand();
+        (10..20).for_each(|step| tail.learn(of(f64::from(10 * step)), 1e-9));
+        let (mut ordinary, mut counted) = (0, 0);
+        for step in 1..1900 {
+            let deviation = of(f64::from(step) / 10.0);
+            let above: f32 = tail.bins[deviation.bin + 1..].iter().sum();
+            let above = above + tail.bins[deviation.bin] * (1.0 - deviation.part as f32);
+            let one_in = (tail.count() + 1.0) / (f64::from(above) / tail.weight + 1.0);
+            match tail.rarity(deviation, 1e-9) {
+                Rarity::OneIn(1.0) => {
+                    assert!(one_in < ORDINARY, "{step}: {one_in}");
+                    ordinary += 1;
+                }
+                Rarity::OneIn(many) => {
+                    assert!((many / one_in - 1.0).abs() < 1e-3, "{step}: {many}, {one_in}");
+                    counted += 1;
+                }
+                Rarity::Decades(_) => unreachable!("none is larger than the largest"),
+            }
+        }
+        assert!(ordinary > 900 && counted > 500, "{ordinary}, {counted}");
     }
 
     #[test]

@@ -43,9 +43,30 @@ fn the_state_of_format_1_is_read_and_goes_on() {
 }
 
 #[test]
+fn a_detector_of_format_2_is_read_and_goes_on_at_once() {
+    let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
+    let before = gantry_golden::read(&golden.join("detector.v2.bin"));
+    let mut detector = Detector::from_bytes(&before).unwrap();
+    assert_eq!(detector.count(), 900);
+    assert_ne!(detector.to_bytes(), before);
+    let mut now = 1_700_000_000_000 + 899 * 300_000;
+    assert_eq!(detector.last_ms(), now);
+    assert!(detector.reach_ms() > 0, "it forecasts");
+    for n in 0..60_i64 {
+        now += 300_000;
+        let observed = detector.observe(now, 20.0 + (n % 3) as f64).unwrap();
+        assert!(observed.score < ALERT_SCORE, "{n}: what it has learned is no news, {observed:?}");
+    }
+    assert!(detector.observe(now + 300_000, 400.0).unwrap().score >= ALERT_SCORE);
+    for length in [before.len() - 1, 1] {
+        assert!(Detector::from_bytes(&before[..length]).is_err());
+    }
+}
+
+#[test]
 fn the_newest_states_are_read_and_written_as_they_were() {
     let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
-    let (detector, machine) = (golden.join("detector.v2.bin"), golden.join("machine.v1.bin"));
+    let (detector, machine) = (golden.join("detector.v3.bin"), golden.join("machine.v1.bin"));
     if gantry_golden::blesses() && !detector.exists() {
         let mut one = Detector::new();
         feed(&mut one, &mut Health::new(0));

@@ -1,5 +1,5 @@
-//! The checkpoint of a pipeline as it was written once: the newest is read, and written again byte for byte; the one
-//! before is read, and goes on.
+//! The checkpoint of a pipeline as it was written once: the newest is read, and written again byte for byte; those
+//! before are read, and go on. What a checkpoint holds of a detector has a version of its own.
 
 use std::fmt::Write as _;
 
@@ -29,20 +29,29 @@ fn event(n: u64) -> StoredEvent {
 
 #[test]
 fn a_pipeline_of_format_1_is_read_and_goes_on() {
+    goes_on("pipeline.v1");
+}
+
+#[test]
+fn a_pipeline_with_detectors_of_format_2_is_read_and_goes_on() {
+    goes_on("pipeline.v2");
+}
+
+#[track_caller]
+fn goes_on(name: &str) {
     let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
-    let mut pipeline = Pipeline::from_bytes(&gantry_golden::read(&golden.join("pipeline.v1.bin"))).unwrap();
-    told(&mut pipeline, &golden.join("pipeline.v1.expected.txt"));
+    let mut pipeline = Pipeline::from_bytes(&gantry_golden::read(&golden.join(format!("{name}.bin")))).unwrap();
+    told(&mut pipeline, &golden.join(format!("{name}.expected.txt")));
     (450..900).for_each(|n| assert!(pipeline.apply(&event(n), |_| ())));
-    // It learned to forecast.
-    assert!(!pipeline.forecast("motor", "temperature", i64::MAX, 5).unwrap().is_empty());
+    assert!(!pipeline.forecast("motor", "temperature", i64::MAX, 5).unwrap().is_empty(), "it forecasts");
     let again = Pipeline::from_bytes(&pipeline.to_bytes()).unwrap();
     assert_eq!(again.to_bytes(), pipeline.to_bytes());
 }
 
 #[test]
-fn a_pipeline_of_format_2_is_read_and_written_as_it_was() {
+fn the_newest_pipeline_is_read_and_written_as_it_was() {
     let golden = gantry_golden::folder(env!("CARGO_MANIFEST_DIR"));
-    let path = golden.join("pipeline.v2.bin");
+    let path = golden.join("pipeline.v2-detector.v3.bin");
     // As detectors are: see their golden file.
     if gantry_golden::blesses() && !path.exists() {
         let mut pipeline = Pipeline::default();
@@ -52,7 +61,7 @@ fn a_pipeline_of_format_2_is_read_and_written_as_it_was() {
     let bytes = gantry_golden::read(&path);
     let mut pipeline = Pipeline::from_bytes(&bytes).unwrap();
     assert!(pipeline.to_bytes() == bytes, "written again, it is another");
-    told(&mut pipeline, &golden.join("pipeline.v2.expected.txt"));
+    told(&mut pipeline, &golden.join("pipeline.v2-detector.v3.expected.txt"));
 }
 
 /// What a pipeline says of itself is what the file says.
