@@ -63,12 +63,7 @@ impl TextTest {
     /// Tests every row.
     pub fn eval(&self, left: Datum, right: Datum, rows: usize, context: &Context) -> Result<Datum> {
         if let Some(prepared) = &self.prepared {
-            if let Datum::Many(column) = &left
-                && let Data::String(texts) = column.data()
-            {
-                let flags = texts.map(|text| prepared.matches(text) != self.negated);
-                return Ok(Datum::Many(Arc::new(Column::from(flags))));
-            }
+            // Bodies first: asked for its values, a column of JSON reads them all.
             if let (Datum::Many(column), Prepared::Needle(needle)) = (&left, prepared)
                 && let Some(texts) = column.texts()
             {
@@ -85,6 +80,12 @@ impl TextTest {
                     let is_found = needle.may_match_json(json) && needle.matches(&text_of_json(json));
                     is_found != self.negated
                 });
+                return Ok(Datum::Many(Arc::new(Column::from(flags))));
+            }
+            if let Datum::Many(column) = &left
+                && let Data::String(texts) = column.data()
+            {
+                let flags = texts.map(|text| prepared.matches(text) != self.negated);
                 return Ok(Datum::Many(Arc::new(Column::from(flags))));
             }
             return Ok(rowwise(&[left], Type::Bool, rows, |cells| {
