@@ -49,6 +49,10 @@ const FORECAST_MAX: f64 = 1e104;
 const STEPS: i64 = 1024;
 
 pub(crate) const ANSWERS: usize = 3;
+/// Which of the answers is the level.
+const LEVEL: usize = 1;
+/// What is clearly nearer than the level is off by less than this share of what the level is off.
+const CLEARLY: f64 = 0.8;
 
 /// The forecaster of one signal: 416 bytes. It is given values without the rhythm of the day.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,9 +93,12 @@ impl Check {
     const NEW: Check =
         Check { due_ms: None, forecasts: [0.0; ANSWERS], errors: [0.0; ANSWERS], edges: [EDGE_NORMAL; 2], checked: 0 };
 
-    /// The answer that has been nearest; of equal ones the first, which is the simplest.
+    /// The answer that has been nearest. The level stands until another is clearly nearer: few checks favour one by luck.
     fn best(&self) -> usize {
-        (1..ANSWERS).fold(0, |best, other| if self.errors[other] < self.errors[best] { other } else { best })
+        let clearly = self.errors[LEVEL] * CLEARLY;
+        let nearer = |best: usize, other: usize| if self.errors[other] < self.errors[best] { other } else { best };
+        let other = (0..ANSWERS).filter(|answer| *answer != LEVEL).reduce(nearer).unwrap_or(LEVEL);
+        if self.errors[other] < clearly { other } else { LEVEL }
     }
 
     fn learn(&mut self, value: f64) {
@@ -426,7 +433,6 @@ impl fmt::Display for Length {
 mod tests {
     use super::*;
     use crate::Detector;
-    use proptest::prelude::*;
     use std::f64::consts::TAU;
 
     const MINUTE: i64 = 60_000;
@@ -503,37 +509,36 @@ mod tests {
         [low, high].map(|many| f64::from(u32::try_from(many).unwrap()) / f64::from(u32::try_from(asked).unwrap()))
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2))]
+    /// Chance that is the same every time: one signal in hundreds is unlucky, and no test hangs on that.
+    const SEEDS: std::ops::Range<u64> = 1..4;
 
-        #[test]
-        fn nine_of_ten_values_lie_in_the_band_whatever_the_signal_is(seed in any::<u64>()) {
-            for kind in KINDS {
-                // Seven weeks, of which the first three are for learning.
-                let [low, high] = beyond(&made(kind, seed, 50 * DAY), 22 * DAY);
-                println!("{kind}: {low:.3} below, {high:.3} above");
-                prop_assert!((0.01..0.25).contains(&(low + high)), "{kind}: {low} below, {high} above");
-                prop_assert!(low.max(high) < 0.2, "{kind}: {low} below, {high} above");
-            }
+    #[test]
+    fn nine_of_ten_values_lie_in_the_band_whatever_the_signal_is() {
+        for (kind, seed) in KINDS.iter().flat_map(|kind| SEEDS.map(move |seed| (kind, seed))) {
+            // Seven weeks, of which the first three are for learning.
+            let [low, high] = beyond(&made(kind, seed, 50 * DAY), 22 * DAY);
+            assert!((0.01..0.25).contains(&(low + high)), "{kind} {seed}: {low} below, {high} above");
+            assert!(low.max(high) < 0.2, "{kind} {seed}: {low} below, {high} above");
         }
+    }
 
-        #[test]
-        fn the_forecast_follows_trend_and_rhythm(seed in any::<u64>()) {
-            for (kind, off) in [("trend", 1.5), ("daily", 4.0), ("white", 1.0)] {
-                let mut detector = Detector::new();
-                for (index, value) in made(kind, seed, 30 * DAY).into_iter().enumerate() {
-                    detector.observe(at(index), value).unwrap();
-                }
-                for index in (30 * DAY..33 * DAY).step_by(11) {
-                    let truth = match kind {
-                        "trend" => 20.0 + 0.01 * index as f64,
-                        "daily" => 50.0 + 20.0 * (index as f64 / DAY as f64 * TAU).sin(),
-                        _ => 80.0,
-                    };
-                    let band = detector.forecast(at(index)).unwrap();
-                    prop_assert!((band.expected - truth).abs() < off, "{kind} at {index}: {band:?}, {truth} is true");
-                    prop_assert!(band.high - band.low < 12.0, "{kind}: {band:?}");
-                }
+    #[test]
+    fn the_forecast_follows_trend_and_rhythm() {
+        let kinds = [("trend", 0.5), ("daily", 1.5), ("white", 0.5)];
+        for ((kind, off), seed) in kinds.iter().flat_map(|kind| SEEDS.map(move |seed| (kind, seed))) {
+            let mut detector = Detector::new();
+            for (index, value) in made(kind, seed, 30 * DAY).into_iter().enumerate() {
+                detector.observe(at(index), value).unwrap();
+            }
+            for index in (30 * DAY..33 * DAY).step_by(11) {
+                let truth = match *kind {
+                    "trend" => 20.0 + 0.01 * index as f64,
+                    "daily" => 50.0 + 20.0 * (index as f64 / DAY as f64 * TAU).sin(),
+                    _ => 80.0,
+                };
+                let band = detector.forecast(at(index)).unwrap();
+                assert!((band.expected - truth).abs() < *off, "{kind} {seed}: {band:?}, {truth} is true");
+                assert!(band.high - band.low < 12.0, "{kind} {seed}: {band:?}");
             }
         }
     }
