@@ -83,7 +83,15 @@ impl Groups {
             number
         });
         let width = self.width;
-        (0..rows).map(|row| self.find_or_add(&words[row * width..(row + 1) * width])).collect()
+        let mut groups: Vec<u32> = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let keys = &words[row * width..(row + 1) * width];
+            // Rows of one group often follow each other.
+            let same = groups.last().filter(|_| *keys == words[(row - 1) * width..row * width]);
+            let group = same.copied();
+            groups.push(group.unwrap_or_else(|| self.find_or_add(keys)));
+        }
+        groups
     }
 
     /// The group of each row, and nothing for rows whose group is not there or that have a null among their keys.

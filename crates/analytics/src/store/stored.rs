@@ -1,5 +1,6 @@
 //! A table that is written into, as queries see it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gantry_kql::bound::Column as SchemaColumn;
@@ -7,7 +8,7 @@ use gantry_kql::value::Type;
 
 use super::{Extent, Snapshot, TableDefinition, TableStore};
 use crate::chunk::Chunk;
-use crate::column::Column;
+use crate::column::{Column, ColumnRef};
 use crate::context::Context;
 use crate::engine::Part;
 use crate::error::Result;
@@ -76,6 +77,7 @@ pub(crate) fn scan_extents<'e>(
             Some(Range { column, ..range.clone() })
         })
         .collect();
+    let mut absent: HashMap<usize, ColumnRef> = HashMap::new();
     for extent in extents {
         context.check()?;
         if is_outside(extent, columns, need) {
@@ -83,9 +85,17 @@ pub(crate) fn scan_extents<'e>(
         }
         let flow = store.read(extent, &wanted, &ranges, context, &mut |chunk| {
             let mut found = chunk.columns.into_iter();
-            let column = |(at, (_, ty)): (usize, &(u64, Type))| match need.uses(at) {
-                true => found.next().unwrap_or_else(|| Arc::new(Column::absent(*ty, chunk.rows))),
-                false => Arc::new(Column::absent(*ty, chunk.rows)),
+            let column = |(at, (_, ty)): (usize, &(u64, Type))| match need.uses(at).then(|| found.next()).flatten() {
+                Some(column) => column,
+                // Nobody looks at it: one of the length stands in its place in every chunk.
+                None => match absent.get(&at).filter(|column| column.len() == chunk.rows) {
+                    Some(column) => Arc::clone(column),
+                    None => {
+                        let column = Arc::new(Column::absent(*ty, chunk.rows));
+                        absent.insert(at, Arc::clone(&column));
+                        column
+                    }
+                },
             };
             let all = columns.iter().enumerate().map(column).collect();
             sink(Chunk::new(all, chunk.rows))
