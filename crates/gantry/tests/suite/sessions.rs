@@ -68,32 +68,32 @@ async fn a_chart_shows_after_a_restart_what_was_sent_before_it() {
         device.publish(EVENTS, format!("{{\"motor\":{{\"temperature\":{value}}}}}").as_bytes()).await.unwrap();
     }
     device.disconnect().await.unwrap();
-    assert_eq!(shown(&service, sent.len()).await, sent.map(|value| (value, true)));
+    shows(&service, &sent.map(|value| (value, true))).await;
 
     platform.stop().unwrap();
     platform.restart().unwrap();
     let service = platform.service().unwrap();
-    assert_eq!(shown(&service, sent.len()).await, sent.map(|value| (value, false)));
+    shows(&service, &sent.map(|value| (value, false))).await;
     let (mut device, _) = Device::connect(&platform, &Login::new("d1", &key(1))).await.unwrap();
     device.publish(EVENTS, br#"{"motor":{"temperature":23.5}}"#).await.unwrap();
     device.disconnect().await.unwrap();
-    let all = [(20.5, false), (21.5, false), (22.5, false), (23.5, true)];
-    assert_eq!(shown(&service, all.len()).await, all);
+    shows(&service, &[(20.5, false), (21.5, false), (22.5, false), (23.5, true)]).await;
 }
 
-/// The values of a chart once there are so many, with whether they were judged.
-async fn shown(service: &gantry_testkit::Service, count: usize) -> Vec<(f64, bool)> {
+/// Waits until a chart has these values, with whether they were judged: a point is there before it is judged.
+async fn shows(service: &gantry_testkit::Service, expected: &[(f64, bool)]) {
     let path = "/platform/v1/devices/d1/series?signal=motor.temperature";
+    let mut shown = Vec::new();
     for _ in 0..600 {
         let answer = service.call(reqwest::Method::GET, path, "").await.unwrap();
-        let points = answer.body["points"].as_array().cloned().unwrap_or_default();
-        if points.len() >= count {
-            let point = |point: &serde_json::Value| (point["value"].as_f64().unwrap(), point["score"].is_number());
-            return points.iter().map(point).collect();
+        let point = |point: &serde_json::Value| (point["value"].as_f64().unwrap(), point["score"].is_number());
+        shown = answer.body["points"].as_array().into_iter().flatten().map(point).collect();
+        if shown == expected {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("less than {count} points after 30 s")
+    panic!("{shown:?} after 30 s, not {expected:?}")
 }
 
 fn property<'a>(event: &'a StoredEvent, name: &str) -> Option<&'a str> {
