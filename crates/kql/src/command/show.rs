@@ -64,6 +64,11 @@ impl Reader<'_> {
                 }
                 self.show_of(Entity::Cluster)
             }
+            // Without a name, as editors ask: of every database.
+            "schema" => {
+                self.words();
+                Ok(Kind::ShowSchema { databases: Vec::new(), current: false, form: self.schema_form()? })
+            }
             "databases" => {
                 self.words();
                 let mut databases = if self.p.is_sign("(") { self.names()? } else { Vec::new() };

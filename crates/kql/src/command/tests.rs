@@ -24,6 +24,10 @@ fn shows_are_read_with_what_narrows_them() {
         Kind::ShowSchema { databases: vec![], current: true, form: SchemaForm::Rows }
     );
     assert_eq!(
+        kind(".show schema as json"),
+        Kind::ShowSchema { databases: vec![], current: false, form: SchemaForm::Json }
+    );
+    assert_eq!(
         kind(".show database D schema as csl script with (ShowObfuscatedStrings = true)"),
         Kind::ShowSchema { databases: vec!["D".into()], current: false, form: SchemaForm::Script }
     );
