@@ -6,6 +6,7 @@
 //! that it can be refused by name. Queries, function bodies and data within a command are texts
 //! of their own, with their place, read when they are needed.
 
+mod data;
 mod read;
 mod show;
 

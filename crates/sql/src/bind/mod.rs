@@ -17,6 +17,7 @@ mod select;
 mod sub;
 mod tsql;
 mod window;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
