@@ -1,3 +1,4 @@
+//! The application: device templates, organizations, people and what they may do, groups of devices, questions.
 //!
 //! Words and rules of IoT Central (CEN-01..32), without HTTP, sockets, files, a clock or randomness: `now` and what is
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of
@@ -5,4 +6,5 @@
 
 pub mod ids;
 pub mod kept;
+pub mod organizations;
 pub mod templates;
