@@ -67,6 +67,21 @@ impl<T: Serialize + DeserializeOwned> Kept<T> {
     }
 }
 
+/// An instant as documents have it: milliseconds since the epoch.
+pub(crate) mod millis {
+    use gantry_identity::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(crate) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(at.as_millis())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(deserializer).map(Timestamp::from_millis)
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

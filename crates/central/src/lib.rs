@@ -4,6 +4,7 @@
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of
 //! [`Documents`](gantry_hub::ports::Documents) that `Central` owns; bodies of requests are their head's.
 
+pub mod access;
 pub mod ids;
 pub mod kept;
 pub mod organizations;
