@@ -2,10 +2,15 @@
 //!
 //! Words and rules of IoT Central (CEN-01..32), without HTTP, sockets, files, a clock or randomness: `now` and what is
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of
-//! [`Documents`](gantry_hub::ports::Documents) that `Central` owns; bodies of requests are their head's.
+//! [`Documents`](gantry_hub::ports::Documents) that [`Central`] owns; bodies of requests are their head's.
 
 pub mod access;
 pub mod ids;
 pub mod kept;
 pub mod organizations;
+pub mod ports;
 pub mod templates;
+
+mod central;
+
+pub use central::{Central, CentralError, State, Write};

@@ -156,6 +156,9 @@ pub enum RoleError {
     /// It would move between the root and organizations.
     #[error("role `{0}` stays one of the application, or of organizations")]
     Kind(RoleId),
+    /// It would allow more than the one who writes it may do.
+    #[error("the role allows more than the caller may do")]
+    TooMuch,
     /// Somebody has it.
     #[error("role `{0}` is given to somebody")]
     InUse(RoleId),

@@ -63,10 +63,33 @@ impl From<Digest> for String {
     }
 }
 
+/// A token as its creator wants it.
+#[derive(Clone)]
+pub struct NewToken {
+    /// What it may do.
+    pub roles: Vec<RoleAssignment>,
+    /// When it ends; after [`TOKEN_LIFE`] without.
+    pub expiry: Option<Timestamp>,
+    /// Drawn at random.
+    pub secret: [u8; 32],
+}
+
+impl NewToken {
+    /// The token and its text.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`].
+    pub fn issue(self, now: Timestamp, application: &str, id: &TokenId) -> Result<(ApiToken, String), TokenError> {
+        let expiry = self.expiry.unwrap_or_else(|| now.plus(TOKEN_LIFE));
+        if expiry <= now {
+            return Err(TokenError::Expired);
+        }
+        Ok(ApiToken::issue(application, id, self.roles, expiry, self.secret))
+    }
+}
+
 impl ApiToken {
-    /// A token of an application and its text, from a secret that the caller draws at random.
-    #[must_use]
-    pub fn issue(
+    fn issue(
         application: &str,
         id: &TokenId,
         roles: Vec<RoleAssignment>,

@@ -174,6 +174,9 @@ pub enum UserError {
     /// They are a user already.
     #[error("they are user `{0}` already")]
     Known(UserId),
+    /// The first user would not administer the application.
+    #[error("the first user of an application is its administrator")]
+    NoAdministrator,
     /// Nobody could administer the application.
     #[error("user `{0}` is the last administrator")]
     LastAdministrator(UserId),
