@@ -20,7 +20,8 @@ use crate::access::caller::Caller;
 use crate::access::roles::{self, CustomRole, CustomRoles, RoleError};
 use crate::access::tokens::{ApiToken, NewToken, TokenError, Tokens};
 use crate::access::users::{People, RoleAssignment, User, UserError, Users};
-use crate::ids::{DeviceTemplateId, ETag, OrganizationId, RoleId, TokenId, UserId};
+use crate::groups::{self, DeviceGroup, DeviceGroups, GroupError};
+use crate::ids::{DeviceGroupId, DeviceTemplateId, ETag, OrganizationId, RoleId, TokenId, UserId};
 use crate::kept::Kept;
 use crate::organizations::{self, Organization, OrganizationError, Organizations};
 use crate::ports::Devices;
@@ -39,6 +40,8 @@ pub struct State {
     pub tokens: Tokens,
     /// Device templates.
     pub templates: Templates,
+    /// Device groups.
+    pub groups: DeviceGroups,
 }
 
 impl State {
@@ -69,8 +72,8 @@ trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-const COLLECTIONS: [&str; 5] =
-    ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates"];
+const COLLECTIONS: [&str; 6] =
+    ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"];
 
 macro_rules! objects {
     ($($at:literal, $field:ident: $id:ty => $object:ty, $unknown:expr;)*) => {
@@ -107,6 +110,7 @@ objects! {
     2, users: UserId => User, UserError::Unknown;
     3, tokens: TokenId => ApiToken, TokenError::Unknown;
     4, templates: DeviceTemplateId => DeviceTemplate, TemplateError::Unknown;
+    5, groups: DeviceGroupId => DeviceGroup, GroupError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {
@@ -137,6 +141,9 @@ pub enum CentralError {
     /// About a device template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// About a device group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// It is not what the caller expects it to be.
     #[error("`{0}` was changed meanwhile")]
     Changed(String),
@@ -202,6 +209,7 @@ impl Central {
             let uses = [
                 (organizations::children(&state.organizations, Some(id)).next().is_some(), "organizations below it"),
                 (state.people().are_in(id), "users or API tokens with a role in it"),
+                (state.groups.values().any(|kept| kept.value.organization.as_ref() == Some(id)), "device groups"),
                 (has_devices, "devices"),
             ];
             let in_use = |what| Err(OrganizationError::InUse { id: id.clone(), what }.into());
@@ -331,6 +339,28 @@ impl Central {
         let is_used = self.devices.any_of_template(id).await?;
         let check = |_: &State| if is_used { Err(TemplateError::InUse(id.clone()).into()) } else { Ok(()) };
         self.delete::<DeviceTemplate>(id, if_match, check).await
+    }
+
+    /// Makes or replaces a device group.
+    ///
+    /// # Errors
+    /// [`CentralError`].
+    pub async fn put_group(
+        &self,
+        write: Write<'_>,
+        id: &DeviceGroupId,
+        new: &DeviceGroup,
+    ) -> Result<Arc<Kept<DeviceGroup>>, CentralError> {
+        let check = |state: &State| groups::check_put(&state.groups, &state.organizations, id, new).map_err(Into::into);
+        self.put(write, id, new, check).await
+    }
+
+    /// Deletes a device group; its devices stay.
+    ///
+    /// # Errors
+    /// [`GroupError::Unknown`] among others.
+    pub async fn delete_group(&self, id: &DeviceGroupId, if_match: &IfMatch) -> Result<(), CentralError> {
+        self.delete::<DeviceGroup>(id, if_match, |_| Ok(())).await
     }
 
     async fn put<T: Object>(

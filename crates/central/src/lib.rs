@@ -5,8 +5,11 @@
 //! [`Documents`](gantry_hub::ports::Documents) that [`Central`] owns; bodies of requests are their head's.
 
 pub mod access;
+pub mod groups;
 pub mod ids;
 pub mod kept;
+pub mod language;
+pub mod lists;
 pub mod organizations;
 pub mod ports;
 pub mod templates;

@@ -7,7 +7,8 @@ use gantry_central::access::permissions::{Permission, PermissionSet};
 use gantry_central::access::roles::{ADMINISTRATOR, BUILDER, CustomRole, ORG_VIEWER, RoleError, RoleKind};
 use gantry_central::access::tokens::{NewToken, PresentedToken, TokenError};
 use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
-use gantry_central::ids::{DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId};
+use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
+use gantry_central::ids::{DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId};
 use gantry_central::organizations::{Organization, OrganizationError};
 use gantry_central::ports::Devices;
 use gantry_central::templates::{DeviceTemplate, TemplateError, TemplateWrite};
@@ -84,6 +85,16 @@ fn custom_role() -> CustomRole {
     }
 }
 
+fn group(organization: Option<&str>) -> DeviceGroup {
+    DeviceGroup {
+        display_name: DisplayName::parse("Pumps").unwrap(),
+        description: None,
+        filter: DeviceFilter::parse(r#"SELECT * FROM devices WHERE $template = "dtmi:contoso:pumpTemplate;1""#)
+            .unwrap(),
+        organization: organization.map(organization_id),
+    }
+}
+
 fn new_token() -> NewToken {
     NewToken { roles: administrator(), expiry: None, secret: [9; 32] }
 }
@@ -95,6 +106,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.put_organization(WRITE, &organization_id("north"), &below(None)).await.unwrap();
     central.put_role(WRITE, &RoleId::parse("keeper").unwrap(), &custom_role(), &administrator()).await.unwrap();
     central.put_template(WRITE, &template_id(), &template()).await.unwrap();
+    central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None)).await.unwrap();
     let token = TokenId::parse("t1").unwrap();
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
     central
@@ -109,6 +121,7 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.organizations, after.organizations);
     assert_eq!(before.roles, after.roles);
     assert_eq!(before.tokens, after.tokens);
+    assert_eq!(before.groups, after.groups);
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -118,7 +131,9 @@ async fn documents_are_stored_as_they_were() {
     let documents = Arc::new(Memory::new());
     filled(&documents).await;
     let mut told = String::new();
-    for name in ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates"] {
+    for name in
+        ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"]
+    {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
         }
@@ -190,6 +205,12 @@ async fn an_organization_goes_only_when_nothing_is_in_it() {
     central.put_user(WRITE, &user_id("viewer"), &viewer, &administrator()).await.unwrap();
     check(Some("users or API tokens with a role in it")).await;
     central.delete_user(&user_id("viewer"), &IfMatch::Any).await.unwrap();
+    let pumps = DeviceGroupId::parse("pumps").unwrap();
+    let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south"))).await;
+    assert!(matches!(elsewhere, Err(CentralError::Group(GroupError::UnknownOrganization(_)))));
+    central.put_group(WRITE, &pumps, &group(Some("north"))).await.unwrap();
+    check(Some("device groups")).await;
+    central.delete_group(&pumps, &IfMatch::Any).await.unwrap();
     let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any).await;
     assert!(matches!(used, Err(CentralError::Organization(OrganizationError::InUse { what: "devices", .. }))));
     check(None).await;
