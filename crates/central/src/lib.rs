@@ -12,6 +12,7 @@ pub mod language;
 pub mod lists;
 pub mod organizations;
 pub mod ports;
+pub mod question;
 pub mod templates;
 
 mod central;
