@@ -7,6 +7,7 @@
 pub mod access;
 pub mod groups;
 pub mod ids;
+pub mod jobs;
 pub mod kept;
 pub mod language;
 pub mod lists;
