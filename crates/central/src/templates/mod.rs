@@ -50,7 +50,8 @@ pub struct DeviceTemplate {
     /// The model, as written.
     pub capability_model: Value,
     model_id: String,
-    fetched: Vec<String>,
+    /// What was fetched for the model, each time: given again in this order, it is read as it was.
+    fetched: Vec<Vec<String>>,
     #[serde(skip)]
     view: OnceLock<Arc<Capabilities>>,
 }
@@ -199,8 +200,8 @@ impl DeviceTemplate {
         if let Some(view) = self.view.get() {
             return Ok(Arc::clone(view));
         }
-        let mut once = Some(self.fetched.clone());
-        let read = model::read(&self.capability_model, &mut |_: &[Dtmi]| once.take())?;
+        let mut answers = self.fetched.iter().cloned();
+        let read = model::read(&self.capability_model, &mut |_: &[Dtmi]| answers.next())?;
         let view = Arc::new(Capabilities::of(&read).ok_or(TemplateError::NoModel)?);
         Ok(Arc::clone(self.view.get_or_init(|| view)))
     }

@@ -37,8 +37,8 @@ pub(super) struct Read {
     pub(super) model: Model,
     /// Its root.
     pub(super) root: Dtmi,
-    /// Documents that the resolver gave.
-    pub(super) fetched: Vec<String>,
+    /// What the resolver gave, each time it was asked.
+    pub(super) fetched: Vec<Vec<String>>,
 }
 
 /// Parses a capability model; `resolver` gives what it refers to and does not have.
@@ -54,8 +54,9 @@ pub(super) fn read(capability_model: &Value, resolver: &mut dyn Resolver) -> Res
     let mut fetched = vec![];
     let mut recorded = |ids: &[Dtmi]| {
         let texts = resolver.resolve(ids)?;
-        fetched.extend(texts.iter().cloned());
-        Some(texts.iter().map(|text| lenient(text)).collect())
+        let read = texts.iter().map(|text| lenient(text)).collect();
+        fetched.push(texts);
+        Some(read)
     };
     let model = Parser::new(options).parse_with(&[text], &mut recorded)?;
     let root = capability_model.get("@id").and_then(Value::as_str).unwrap_or_default();

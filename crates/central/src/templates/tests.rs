@@ -81,9 +81,12 @@ fn what_is_stored_is_read_again_without_asking_anybody() {
     let mut write = model(json!([]));
     write.capability_model["extends"] = json!("dtmi:a:base;1");
     let base = json!({ "@context": "dtmi:dtdl:context;2", "@id": "dtmi:a:base;1", "@type": "Interface",
+        "extends": "dtmi:a:first;1",
         "contents": [{ "@type": "Telemetry", "name": "t", "schema": "double" }] });
     assert!(matches!(refused(write.clone()), TemplateError::Model(DtdlError::Unresolved(_))));
-    let mut resolver = |_: &[Dtmi]| Some(vec![base.to_string()]);
+    let first = json!({ "@context": "dtmi:dtdl:context;2", "@id": "dtmi:a:first;1", "@type": "Interface" });
+    let mut answers = [base, first].into_iter();
+    let mut resolver = |_: &[Dtmi]| answers.next().map(|text| vec![text.to_string()]);
     let template = DeviceTemplate::new(&id(), write, &mut resolver).unwrap();
     let again = Kept::<DeviceTemplate>::read(&kept(template.clone()).document()).unwrap();
     assert_eq!(*again.value.capabilities().unwrap(), *template.capabilities().unwrap());
