@@ -279,12 +279,17 @@ impl Central {
         self.put(write, id, new, check).await
     }
 
-    /// Deletes a user, but not the last administrator.
+    /// Deletes a user in the name of somebody, but not the last administrator.
     ///
     /// # Errors
     /// [`UserError::LastAdministrator`] among others.
-    pub async fn delete_user(&self, id: &UserId, if_match: &IfMatch) -> Result<(), CentralError> {
-        let check = |state: &State| state.people().check_delete(id).map_err(Into::into);
+    pub async fn delete_user(
+        &self,
+        id: &UserId,
+        if_match: &IfMatch,
+        by: &[RoleAssignment],
+    ) -> Result<(), CentralError> {
+        let check = |state: &State| state.people().check_delete(id, &state.caller(by)).map_err(Into::into);
         self.delete::<User>(id, if_match, check).await
     }
 

@@ -182,8 +182,8 @@ async fn two_processes_do_not_both_remove_an_administrator() {
         .await
         .unwrap();
     let other = load(&documents, false).await;
-    one.delete_user(&user_id("root"), &IfMatch::Any).await.unwrap();
-    let told = other.delete_user(&user_id("second"), &IfMatch::Any).await;
+    one.delete_user(&user_id("root"), &IfMatch::Any, &administrator()).await.unwrap();
+    let told = other.delete_user(&user_id("second"), &IfMatch::Any, &administrator()).await;
     assert!(matches!(told, Err(CentralError::User(UserError::LastAdministrator(_)))), "{told:?}");
     assert_eq!(load(&documents, false).await.state().users.len(), 1);
 }
@@ -204,7 +204,7 @@ async fn an_organization_goes_only_when_nothing_is_in_it() {
     let viewer = person("viewer", given(ORG_VIEWER, Some("north")));
     central.put_user(WRITE, &user_id("viewer"), &viewer, &administrator()).await.unwrap();
     check(Some("users or API tokens with a role in it")).await;
-    central.delete_user(&user_id("viewer"), &IfMatch::Any).await.unwrap();
+    central.delete_user(&user_id("viewer"), &IfMatch::Any, &administrator()).await.unwrap();
     let pumps = DeviceGroupId::parse("pumps").unwrap();
     let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south"))).await;
     assert!(matches!(elsewhere, Err(CentralError::Group(GroupError::UnknownOrganization(_)))));
@@ -240,7 +240,7 @@ async fn a_role_goes_only_when_nobody_has_it_and_nobody_widens_their_own() {
     let wider = CustomRole { permissions: PermissionSet::all(), ..custom_role() };
     let told = central.put_role(WRITE, &id, &wider, &keeper).await;
     assert!(matches!(told, Err(CentralError::Role(RoleError::TooMuch))));
-    central.delete_user(&user_id("k"), &IfMatch::Any).await.unwrap();
+    central.delete_user(&user_id("k"), &IfMatch::Any, &administrator()).await.unwrap();
     central.delete_role(&id, &IfMatch::Any).await.unwrap();
     let published = central.delete_role(&RoleId::parse(BUILDER).unwrap(), &IfMatch::Any).await;
     assert!(matches!(published, Err(CentralError::Role(RoleError::BuiltIn(_)))));

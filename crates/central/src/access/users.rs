@@ -1,14 +1,16 @@
 //! Users: people, service principals and groups of a directory, with their roles.
 //!
 //! A role of the application is given at the root, one of organizations in an organization. An application always has
-//! an administrator; nobody gives a role that allows more than they may do themselves.
+//! an administrator; nobody gives a role that allows more than they may do themselves, and nobody takes one where they
+//! delete no users, be it by deleting the user or by writing it without the role.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::caller::Caller;
+use super::caller::{Caller, Place};
+use super::permissions::Permission;
 use super::roles::{self, ADMINISTRATOR, CustomRoles, RoleKind};
 use super::tokens::Tokens;
 use crate::ids::{OrganizationId, RoleId, UserId};
@@ -165,6 +167,9 @@ pub enum UserError {
     /// The caller may not do all that the role allows.
     #[error("role `{0}` allows more than the caller may do")]
     TooMuch(RoleId),
+    /// The caller deletes no users where the role is given.
+    #[error("role `{0}` is given where the caller may delete no users")]
+    NotThere(RoleId),
     /// As many roles are given as may be.
     #[error("{ROLE_ASSIGNMENTS_MAX} roles are given, which is the most")]
     TooMany,
@@ -213,10 +218,24 @@ impl People<'_> {
                 return Err(UserError::TooMuch(one.role.clone()));
             }
         }
+        self.check_taken(before.iter().filter(|one| !new.contains(one)), by)?;
         if self.assignments() - before.len().min(self.assignments()) + new.len() > ROLE_ASSIGNMENTS_MAX {
             return Err(UserError::TooMany);
         }
         Ok(())
+    }
+
+    /// Checks that somebody may take roles away.
+    fn check_taken<'r>(
+        self,
+        mut roles: impl Iterator<Item = &'r RoleAssignment>,
+        by: &Caller,
+    ) -> Result<(), UserError> {
+        let may = |one: &RoleAssignment| {
+            let place = Place::In(one.organization.as_ref());
+            by.may(self.organizations, Permission::UsersDelete, place).is_ok()
+        };
+        roles.find(|one| !may(one)).map_or(Ok(()), |one| Err(UserError::NotThere(one.role.clone())))
     }
 
     fn check_role(self, one: &RoleAssignment) -> Result<(), UserError> {
@@ -257,14 +276,13 @@ impl People<'_> {
         if new.is_administrator() { Ok(()) } else { self.check_administrators(id) }
     }
 
-    /// Checks that a user may be deleted.
+    /// Checks that a user may be deleted by somebody.
     ///
     /// # Errors
-    /// [`UserError::Unknown`] and [`UserError::LastAdministrator`].
-    pub fn check_delete(self, id: &UserId) -> Result<(), UserError> {
-        if !self.users.contains_key(id) {
-            return Err(UserError::Unknown(id.clone()));
-        }
+    /// [`UserError::Unknown`], [`UserError::NotThere`] and [`UserError::LastAdministrator`].
+    pub fn check_delete(self, id: &UserId, by: &Caller) -> Result<(), UserError> {
+        let user = self.users.get(id).ok_or_else(|| UserError::Unknown(id.clone()))?;
+        self.check_taken(user.value.roles.iter(), by)?;
         self.check_administrators(id)
     }
 
@@ -394,7 +412,7 @@ mod tests {
         let delete = |users: &Users, name: &str| {
             let (organizations, roles, tokens) = (tree(&[]), CustomRoles::new(), Tokens::new());
             let people = People { organizations: &organizations, roles: &roles, users, tokens: &tokens };
-            people.check_delete(&user_id(name))
+            people.check_delete(&user_id(name), &Caller::of(&administrator(), &roles))
         };
         assert_eq!(delete(&users, "root"), last);
         assert_eq!(delete(&users, "none"), Err(UserError::Unknown(user_id("none"))));
@@ -403,6 +421,24 @@ mod tests {
         users.insert(user_id("second"), kept(person("second", &administrator())));
         assert_eq!(delete(&users, "root"), Ok(()));
         check(&users, "root", &demoted, &administrator(), Ok(()));
+    }
+
+    #[test]
+    fn roles_in_other_organizations_are_not_taken() {
+        let mut users = one_administrator();
+        let both = [given(ORG_VIEWER, Some("us")), given(ORG_VIEWER, Some("eu"))];
+        users.insert(user_id("both"), kept(person("both", &both)));
+        let by = [given(ORG_ADMINISTRATOR, Some("us"))];
+        let elsewhere = Err(UserError::NotThere(role_id(ORG_VIEWER)));
+        check(&users, "both", &person("both", &both[1..]), &by, Ok(()));
+        check(&users, "both", &person("both", &both[..1]), &by, elsewhere.clone());
+        let organizations = tree(&[("us", None), ("eu", None)]);
+        let (roles, tokens) = (CustomRoles::new(), Tokens::new());
+        let people = People { organizations: &organizations, roles: &roles, users: &users, tokens: &tokens };
+        let delete = |by: &[RoleAssignment]| people.check_delete(&user_id("both"), &Caller::of(by, &roles));
+        assert_eq!(delete(&by), elsewhere);
+        assert_eq!(delete(&administrator()), Ok(()));
+        assert_eq!(delete(&[by[0].clone(), given(ORG_ADMINISTRATOR, Some("eu"))]), Ok(()));
     }
 
     #[test]
