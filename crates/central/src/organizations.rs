@@ -67,15 +67,36 @@ pub fn path<'a>(
     std::iter::successors(Some(from), above).take(DEPTH_MAX)
 }
 
+/// From where something is seen: decided once for it, whoever looks.
+#[derive(Clone, Copy)]
+pub struct Ancestry<'a> {
+    is_at_root: bool,
+    path: [Option<&'a OrganizationId>; DEPTH_MAX],
+}
+
+impl<'a> Ancestry<'a> {
+    /// Of something in an organization, or at the root. What is in one that is gone is seen from the root only, until it
+    /// is found and moved.
+    #[must_use]
+    pub fn of(all: &'a Organizations, of: Option<&'a OrganizationId>) -> Self {
+        let mut ancestry = Self { is_at_root: of.is_none(), path: [None; DEPTH_MAX] };
+        if let Some(of) = of.filter(|of| all.contains_key(*of)) {
+            ancestry.path.iter_mut().zip(path(all, of)).for_each(|(place, id)| *place = Some(id));
+        }
+        ancestry
+    }
+
+    /// Whether it is seen from the root, or from an organization.
+    #[must_use]
+    pub fn is_seen(&self, from: Option<&OrganizationId>) -> bool {
+        from.is_none_or(|from| !self.is_at_root && self.path.iter().flatten().any(|above| *above == from))
+    }
+}
+
 /// Whether something in `of` is seen from `from`: from the root everything, from an organization what is in it and below.
 #[must_use]
 pub fn may_see(all: &Organizations, from: Option<&OrganizationId>, of: Option<&OrganizationId>) -> bool {
-    match (from, of) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        // One that is gone is seen from the root only, until what was in it is found and moved.
-        (Some(from), Some(of)) => all.contains_key(of) && path(all, of).any(|above| above == from),
-    }
+    Ancestry::of(all, of).is_seen(from)
 }
 
 /// Checks that an organization may be written under an id, new or not.

@@ -7,7 +7,7 @@ use super::permissions::{Level, Permission, PermissionSet};
 use super::roles::{self, CustomRoles};
 use super::users::RoleAssignment;
 use crate::ids::OrganizationId;
-use crate::organizations::{Organizations, may_see};
+use crate::organizations::{Ancestry, Organizations};
 
 /// What somebody may do, and where.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -51,32 +51,41 @@ impl Caller {
     /// # Errors
     /// [`Denied`].
     pub fn may(&self, all: &Organizations, one: Permission, place: Place<'_>) -> Result<(), Denied> {
-        match place {
-            Place::In(of) if !self.sees(all, of) => Err(Denied::Unseen),
-            _ if self.has(all, one, place) => Ok(()),
-            _ => Err(Denied::Permission(one)),
-        }
-    }
-
-    fn has(&self, all: &Organizations, one: Permission, place: Place<'_>) -> bool {
-        self.grants.iter().filter(|(_, set)| set.contains(one)).any(|(at, _)| match (one.level(), place) {
-            (Level::Application, _) => at.is_none(),
-            (Level::Shared, _) => true,
-            (Level::Organization, Place::Application) => at.is_none(),
-            (Level::Organization, Place::In(of)) => may_see(all, at.as_ref(), of),
-        })
+        let has = |is_there: &dyn Fn(Option<&OrganizationId>) -> bool| {
+            self.grants.iter().any(|(at, set)| {
+                let holds = match one.level() {
+                    Level::Application => at.is_none(),
+                    Level::Shared => true,
+                    Level::Organization => is_there(at.as_ref()),
+                };
+                holds && set.contains(one)
+            })
+        };
+        let is_allowed = match place {
+            Place::Application => has(&|at| at.is_none()),
+            Place::In(of) => {
+                let ancestry = Ancestry::of(all, of);
+                if !self.grants.iter().any(|(at, _)| ancestry.is_seen(at.as_ref())) {
+                    return Err(Denied::Unseen);
+                }
+                has(&|at| ancestry.is_seen(at))
+            }
+        };
+        if is_allowed { Ok(()) } else { Err(Denied::Permission(one)) }
     }
 
     /// Whether they know of what is in an organization.
     #[must_use]
     pub fn sees(&self, all: &Organizations, of: Option<&OrganizationId>) -> bool {
-        self.grants.iter().any(|(at, _)| may_see(all, at.as_ref(), of))
+        let ancestry = Ancestry::of(all, of);
+        self.grants.iter().any(|(at, _)| ancestry.is_seen(at.as_ref()))
     }
 
     /// All they may do in an organization.
     #[must_use]
     pub fn permissions_in(&self, all: &Organizations, of: Option<&OrganizationId>) -> PermissionSet {
-        let there = self.grants.iter().filter(|(at, _)| may_see(all, at.as_ref(), of));
+        let ancestry = Ancestry::of(all, of);
+        let there = self.grants.iter().filter(|(at, _)| ancestry.is_seen(at.as_ref()));
         there.fold(PermissionSet::NONE, |sum, (_, set)| sum | *set)
     }
 
