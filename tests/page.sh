@@ -25,7 +25,7 @@ done
 GANTRY_GROUP_KEY=$("$binary" enrollment create motors)
 export GANTRY_GROUP_KEY
 for motor in failing:machine_temperature_system_failure healthy:motor-healthy shifted:motor-shifted; do
-  "$binary" simulate --csv "$root/examples/motor/${motor#*:}.csv" --registration-id "motor-${motor%%:*}" --seconds 75 2> /dev/null &
+  "$binary" simulate --csv "$root/examples/motor/${motor#*:}.csv" --registration-id "motor-${motor%%:*}" --seconds 75 --stay 2> /dev/null &
   pids+=($!)
 done
 for _ in $(seq 300); do

@@ -62,6 +62,9 @@ pub(super) struct SimulateArgs {
     /// Rows to send; all of them when absent.
     #[arg(long)]
     rows: Option<usize>,
+    /// Stay connected behind the last row, answering methods and following desired properties, until Ctrl-C.
+    #[arg(long)]
+    stay: bool,
 }
 
 struct Row {
@@ -100,7 +103,7 @@ pub(super) async fn run(connection: &Connection, output: Output, args: SimulateA
     let bar = progress(&device_id, rows.len(), output);
     let period = Duration::from_secs(args.seconds).checked_div(u32::try_from(rows.len().max(1))?).unwrap_or_default();
     let mut device = Device { client, device_id, hub, signal: args.signal, load: 100 };
-    let sent = device.replay(&rows, period, &bar).await?;
+    let sent = device.replay(&rows, period, args.stay, &bar).await?;
     bar.finish();
     let summary = json!({ "deviceId": device.device_id, "hub": device.hub, "sent": sent });
     output.value(&summary, |_| {});
@@ -202,7 +205,7 @@ struct Device {
 }
 
 impl Device {
-    async fn replay(&mut self, rows: &[Row], period: Duration, bar: &ProgressBar) -> anyhow::Result<usize> {
+    async fn replay(&mut self, rows: &[Row], period: Duration, stay: bool, bar: &ProgressBar) -> anyhow::Result<usize> {
         self.client.subscribe(&[
             "$iothub/methods/POST/#",
             "$iothub/twin/res/#",
@@ -213,7 +216,7 @@ impl Device {
         let (mut sent, mut in_flight, started) = (0, 0_usize, Instant::now());
         let mut ping = tokio::time::interval(PING_PERIOD);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while sent < rows.len() || in_flight > 0 {
+        while stay || sent < rows.len() || in_flight > 0 {
             let mut due = started + period * u32::try_from(sent).unwrap_or(u32::MAX);
             while sent < rows.len() && in_flight < IN_FLIGHT_MAX && due <= Instant::now() {
                 let row = &rows[sent];
@@ -235,6 +238,7 @@ impl Device {
                 }
                 () = tokio::time::sleep_until(due), if may_send => {}
                 _ = ping.tick() => self.client.ping(),
+                _ = tokio::signal::ctrl_c(), if stay => break,
             }
         }
         Ok(sent)
