@@ -228,13 +228,11 @@ impl Binder<'_> {
             },
             ("sum", [value]) => {
                 let ty = match value.ty {
-                    // Sums of the largest numbers do not fit where these do.
-                    SqlType::INT8 => SqlType::NUMERIC,
                     ty if ty.is_whole() => SqlType::INT8,
                     ty if ty.is_number() || ty == SqlType::INTERVAL => ty,
                     _ => return Err(no_such(&arguments)),
                 };
-                let value = if value.ty.is_whole() { self.cast(value.clone(), ty)? } else { value.clone() };
+                let value = if ty == SqlType::INT8 { self.cast(value.clone(), ty)? } else { value.clone() };
                 plain("sum", &value, ty, &condition)
             }
             ("avg", [value]) => {
