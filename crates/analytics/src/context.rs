@@ -92,7 +92,7 @@ pub struct Context {
     options: Vec<(String, gantry_kql::value::Value)>,
     principal: String,
     fault: Fault,
-    reads_later: bool,
+    reads_later: AtomicBool,
 }
 
 /// Where what reads a column later tells that it could not.
@@ -120,19 +120,18 @@ impl Context {
             options: Vec::new(),
             principal: String::new(),
             fault: Fault::default(),
-            reads_later: false,
+            reads_later: AtomicBool::new(false),
         }
     }
 
     /// Whoever runs the query looks at [`fault`](Self::fault) when it ends, so columns may be read later.
-    #[must_use]
-    pub fn reading_later(self) -> Context {
-        Context { reads_later: true, ..self }
+    pub fn read_later(&self) {
+        self.reads_later.store(true, Ordering::Relaxed);
     }
 
     /// Whether columns may be read when somebody looks at them; what fails then goes here.
     pub fn reads_later(&self) -> Option<Fault> {
-        self.reads_later.then(|| self.fault.clone())
+        self.reads_later.load(Ordering::Relaxed).then(|| self.fault.clone())
     }
 
     /// What could not be read.
@@ -165,7 +164,7 @@ impl Context {
             options: Vec::new(),
             principal: self.principal.clone(),
             fault: self.fault.clone(),
-            reads_later: self.reads_later,
+            reads_later: AtomicBool::new(self.reads_later.load(Ordering::Relaxed)),
         }
     }
 

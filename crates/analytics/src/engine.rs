@@ -138,6 +138,8 @@ pub fn run_over(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, rows
 }
 
 fn run_in(bound: &Bound, tables: &dyn Tables, context: &Arc<Context>, frame: &Frame) -> Vec<Table> {
+    // What fails then is looked for below; no other way to run a query does, so no other reads later.
+    context.read_later();
     let session = Session::new(bound, tables, context);
     let mut results = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);

@@ -96,7 +96,7 @@ impl Warehouse {
         let prepared = gantry_sql::bind_query(ask.query, &world, ask.parameters, &ask.environment)
             .map_err(SqlRejected::Statement)?;
         let context = Context::new(ask.now, ask.limits, ask.cancel.clone(), seed()).with_principal(&ask.by.principal);
-        let context = Arc::new(context.reading_later());
+        let context = Arc::new(context);
         let table = engine::run(&prepared.bound, &world, &context).pop();
         let table = table.ok_or_else(|| SqlRejected::Run(Error::Evaluation("the statement has no result".into())))?;
         Ok(SqlRows { columns: prepared.columns, table })

@@ -24,7 +24,7 @@ impl Warehouse {
         let world = World::new(self, ask.now, &ask.by);
         let prepared = gantry_sql::bind_query(&query, &world, &[], &environment).map_err(rejected)?;
         let context = Context::new(ask.now, (ask.limits)(&[]), ask.cancel.clone(), seed());
-        let context = Arc::new(context.with_principal(&ask.by.principal).reading_later());
+        let context = Arc::new(context.with_principal(&ask.by.principal));
         let tables = crate::engine::run(&prepared.bound, &world, &context);
         let mut tables: Vec<Table> = tables.into_iter().map(|table| told(table, &prepared.columns)).collect();
         if let Some(wanted) = ask.rows_wanted {

@@ -111,7 +111,7 @@ impl Ask<'_> {
     pub(crate) fn context(&self, options: &[(String, Value)]) -> Arc<Context> {
         let limits = (self.limits)(options);
         let context = Context::new(self.now, limits, self.cancel.clone(), seed()).with_options(options);
-        Arc::new(context.with_principal(&self.by.principal).reading_later())
+        Arc::new(context.with_principal(&self.by.principal))
     }
 }
 

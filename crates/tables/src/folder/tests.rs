@@ -51,7 +51,8 @@ pub(super) fn read(
 /// The same by columns that are read when somebody looks at them.
 fn read_later(folder: &Folder, extent: &gantry_analytics::store::Extent, columns: &[(u64, Type)]) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    let context = context().reading_later();
+    let context = context();
+    context.read_later();
     let flow = folder.read(extent, columns, &[], &context, &mut |chunk| {
         // A choice of rows of what is not read yet is not read yet either.
         let (first, last) = (chunk.slice(0, chunk.rows / 2), chunk.slice(chunk.rows / 2, chunk.rows - chunk.rows / 2));
@@ -149,7 +150,8 @@ fn a_column_that_cannot_be_read_later_fails_the_query() {
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[4..200].fill(0xff);
     std::fs::write(&file, bytes).unwrap();
-    let context = context().reading_later();
+    let context = context();
+    context.read_later();
     let flow = folder.read(&extent, &columns, &[], &context, &mut |chunk| {
         assert!(context.check().is_ok(), "nothing is read yet");
         chunk.settle();
