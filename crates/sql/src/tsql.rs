@@ -23,7 +23,6 @@ const RENAMED: &[(&str, &str)] = &[
     ("replicate", "repeat"),
     ("newid", "gen_random_uuid"),
     ("rand", "random"),
-    ("log10", "log10"),
     ("count_big", "count"),
     ("stdev", "stddev_samp"),
     ("stdevp", "stddev_pop"),
@@ -61,41 +60,63 @@ pub fn query(text: &str) -> Result<Query> {
 
 /// Writes names in double quotes, which keeps their capitals, and calls by their names here.
 fn spell(tokens: &mut [TokenWithSpan]) {
-    let is_blank = |token: &Token| matches!(token, Token::Whitespace(_));
-    let following: Vec<Option<Token>> = (0..tokens.len())
-        .map(|at| tokens[at + 1..].iter().find(|next| !is_blank(&next.token)).map(|next| next.token.clone()))
-        .collect();
+    let mut calls = vec![false; tokens.len()];
+    let mut opens = false;
+    for (at, token) in tokens.iter().enumerate().rev() {
+        calls[at] = opens;
+        if !matches!(token.token, Token::Whitespace(_)) {
+            opens = token.token == Token::LParen;
+        }
+    }
     // Of each open parenthesis: whether it is that of a cast, and whether `AS` was read, behind which a type stands.
     let mut open: Vec<(bool, bool)> = Vec::new();
-    let mut before: Option<Token> = None;
-    for (token, next) in tokens.iter_mut().zip(following) {
+    let mut before = Before::Other;
+    for (token, is_call) in tokens.iter_mut().zip(calls) {
+        let here = Before::of(&token.token);
         match &mut token.token {
-            Token::LParen => {
-                let casts = |word: &str| word.eq_ignore_ascii_case("cast") || word.eq_ignore_ascii_case("try_cast");
-                open.push((matches!(&before, Some(Token::Word(word)) if casts(&word.value)), false));
-            }
+            Token::Whitespace(_) => continue,
+            Token::LParen => open.push((before == Before::Cast, false)),
             Token::RParen => {
                 open.pop();
             }
             Token::Word(word) if word.quote_style.is_none() => {
                 let is_type = open.last() == Some(&(true, true));
-                let is_alias = matches!(&before, Some(Token::Word(word)) if word.keyword == Keyword::AS);
-                if let (Keyword::AS, Some((true, typed))) = (word.keyword, open.last_mut()) {
+                if let (Before::As, Some((true, typed))) = (here, open.last_mut()) {
                     *typed = true;
-                } else if next == Some(Token::LParen) {
+                } else if is_call {
                     let renamed = RENAMED.iter().find(|(name, _)| word.value.eq_ignore_ascii_case(name));
                     if let Some((_, name)) = renamed {
                         word.value = (*name).to_owned();
                     }
-                } else if before == Some(Token::Period) || !is_type && (word.keyword == Keyword::NoKeyword || is_alias)
+                } else if before == Before::Period
+                    || !is_type && (word.keyword == Keyword::NoKeyword || before == Before::As)
                 {
                     word.quote_style = Some('"');
                 }
             }
             _ => {}
         }
-        if !is_blank(&token.token) {
-            before = Some(token.token.clone());
+        before = here;
+    }
+}
+
+/// What stands before a word, as far as the word's meaning hangs on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    As,
+    Cast,
+    Period,
+    Other,
+}
+
+impl Before {
+    fn of(token: &Token) -> Before {
+        match token {
+            Token::Period => Before::Period,
+            Token::Word(word) if word.quote_style.is_some() => Before::Other,
+            Token::Word(word) if word.keyword == Keyword::AS => Before::As,
+            Token::Word(word) if matches!(word.keyword, Keyword::CAST | Keyword::TRY_CAST) => Before::Cast,
+            _ => Before::Other,
         }
     }
 }
@@ -132,6 +153,13 @@ mod tests {
     #[test]
     fn functions_that_only_have_another_name_are_renamed() {
         check("SELECT LEN(a), COUNT_BIG(*), len FROM T", r#"SELECT length("a"), count(*), "len" FROM "T""#);
+    }
+
+    #[test]
+    fn a_long_text_behind_many_blanks_costs_no_more_than_it_is_long() {
+        // Each blank once held a copy of what follows: gigabytes.
+        let text = format!("SELECT{}'{}'", "\n".repeat(crate::TOKENS_MAX - 10), "x".repeat(1 << 19));
+        assert!(query(&text).is_ok());
     }
 
     #[test]

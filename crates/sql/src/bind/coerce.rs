@@ -242,8 +242,8 @@ impl Binder<'_> {
                 }
                 SqlType::array_of(of.base)
             }
-            DataType::Nvarchar(_) => SqlType::TEXT,
-            DataType::Datetime(_) => SqlType::TIMESTAMP,
+            DataType::Nvarchar(_) if self.is_tsql() => SqlType::TEXT,
+            DataType::Datetime(_) if self.is_tsql() => SqlType::TIMESTAMP,
             DataType::Bit(_) if self.is_tsql() => SqlType::BOOL,
             DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => SqlType::TIMESTAMPTZ,
             DataType::Timestamp(..) => SqlType::TIMESTAMP,

@@ -62,6 +62,9 @@ impl Binder<'_> {
                 self.operate(op, left, right)
             }
             E::UnaryOp { op, expr: of } => self.unary(stage, op, of),
+            E::Cast { kind: ast::CastKind::TryCast, .. } | E::Convert { .. } if !self.is_tsql() => {
+                Err(Error::unsupported(format!("`{of}`")))
+            }
             E::Cast { kind, expr: of, data_type, .. } => {
                 let ty = self.written_type(data_type)?;
                 let value = self.expr(stage, of)?;
