@@ -9,9 +9,9 @@ use std::thread;
 
 use gantry_kql::bound::{Expr, Rel, RelKind, Schema};
 
-use super::Flow;
 use super::basic::project_chunk;
 use super::join::Probe;
+use super::{Flow, Sink};
 use crate::chunk::Chunk;
 use crate::context::Context;
 use crate::engine::{Frame, Part, Session};
@@ -40,21 +40,22 @@ enum Step<'r> {
     Join(Box<Probe<'r>>),
 }
 
-impl Step<'_> {
-    /// What becomes of rows; nothing when none is left.
-    fn apply(&self, chunk: Chunk, context: &Context) -> Result<Option<Chunk>> {
-        match self {
-            Step::Filter(program) => {
-                let rows = program.eval(&chunk, context)?.true_rows(chunk.rows);
-                Ok(match rows.len() {
-                    0 => None,
-                    all if all == chunk.rows => Some(chunk),
-                    _ => Some(chunk.take(&rows)),
-                })
+/// Hands on what steps make of rows.
+fn through(steps: &[Step], chunk: Chunk, context: &Context, sink: Sink) -> Result<Flow> {
+    let Some((step, rest)) = steps.split_first() else { return sink(chunk) };
+    match step {
+        Step::Filter(program) => {
+            let rows = program.eval(&chunk, context)?.true_rows(chunk.rows);
+            match rows.len() {
+                0 => Ok(Flow::More),
+                all if all == chunk.rows => through(rest, chunk, context, sink),
+                _ => through(rest, chunk.take(&rows), context, sink),
             }
-            Step::Project(programs, schema) => project_chunk(context, schema, programs, &chunk).map(Some),
-            Step::Join(probe) => probe.apply(&chunk, context),
         }
+        Step::Project(programs, schema) => {
+            through(rest, project_chunk(context, schema, programs, &chunk)?, context, sink)
+        }
+        Step::Join(probe) => probe.each(&chunk, context, &mut |joined| through(rest, joined, context, sink)),
     }
 }
 
@@ -70,11 +71,7 @@ impl Session<'_> {
                     return Ok(Some(steps));
                 }
                 RelKind::Join { kind, left, right, on, .. } => {
-                    let probe = self.probe(*kind, right, on, frame)?;
-                    if !probe.is_small() {
-                        return Ok(None);
-                    }
-                    steps.push(Step::Join(Box::new(probe)));
+                    steps.push(Step::Join(Box::new(self.probe(*kind, right, on, frame)?)));
                     at = left;
                 }
                 RelKind::Where { input, predicate } if !predicate.has_window() => {
@@ -126,13 +123,7 @@ impl Session<'_> {
                     if is_over.load(Ordering::Relaxed) {
                         return Ok(Flow::Enough);
                     }
-                    let mut left = Some(chunk);
-                    for step in &steps {
-                        let Some(chunk) = left else { break };
-                        left = step.apply(chunk, context)?;
-                    }
-                    left.map_or(Ok(()), |chunk| feed(&mut state, chunk))?;
-                    Ok(Flow::More)
+                    through(&steps, chunk, context, &mut |chunk| feed(&mut state, chunk).map(|()| Flow::More))
                 })?;
                 if flow == Flow::Enough {
                     break;

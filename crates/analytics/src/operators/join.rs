@@ -22,10 +22,13 @@ impl Session<'_> {
         sink: Sink,
     ) -> Result<Flow> {
         let probe = self.probe(kind, right, on, frame)?;
+        if Probe::is_by_row(kind) {
+            return self.run(left, frame, &mut |chunk| probe.each(&chunk, self.context(), sink));
+        }
         let Probe { lefts, keys, rows_of, rights: right_chunks, unmatched, .. } = &probe;
         let mut seen = vec![false; keys.len()];
         let mut unique = vec![false; keys.len()];
-        let keeps_left = matches!(kind, JoinKind::LeftOuter | JoinKind::FullOuter);
+        let keeps_left = kind == JoinKind::FullOuter;
         let flow = self.run(left, frame, &mut |chunk| {
             let values = key_values(lefts, &chunk, self.context())?;
             let found = keys.find_rows(&values, chunk.rows);
@@ -34,8 +37,6 @@ impl Session<'_> {
                 let row = row as u32;
                 let matches = group.and_then(|group| rows_of.get(group as usize)).filter(|rows| !rows.is_empty());
                 match (kind, matches) {
-                    (JoinKind::LeftSemi, Some(_)) | (JoinKind::LeftAnti, None) => pairs.push((row, Place::NOWHERE)),
-                    (JoinKind::LeftSemi | JoinKind::LeftAnti, _) => {}
                     (JoinKind::RightSemi | JoinKind::RightAnti, matches) => {
                         if let (Some(group), Some(_)) = (group, matches) {
                             seen[group as usize] = true;
@@ -154,24 +155,17 @@ pub(super) struct Probe<'r> {
     schema: &'r Schema,
 }
 
-/// Rows of one key up to which a chunk of the left side is joined as a whole.
-const ROWS_OF_A_KEY_MAX: usize = 4;
-
 impl Probe<'_> {
     /// Whether what a kind of join answers for a row of the left side depends on that row alone.
     pub(super) fn is_by_row(kind: JoinKind) -> bool {
         matches!(kind, JoinKind::Inner | JoinKind::LeftOuter | JoinKind::LeftSemi | JoinKind::LeftAnti)
     }
 
-    /// Whether no row of the left side becomes many.
-    pub(super) fn is_small(&self) -> bool {
-        self.rows_of.iter().all(|rows| rows.len() <= ROWS_OF_A_KEY_MAX)
-    }
-
-    /// What becomes of rows of the left side; nothing when none is left. For kinds that go [by row](Self::is_by_row).
-    pub(super) fn apply(&self, chunk: &Chunk, context: &Context) -> Result<Option<Chunk>> {
+    /// Hands on what becomes of rows of the left side, in pieces of the usual size. For kinds that go
+    /// [by row](Self::is_by_row).
+    pub(super) fn each(&self, chunk: &Chunk, context: &Context, sink: Sink) -> Result<Flow> {
         let values = key_values(&self.lefts, chunk, context)?;
-        let mut pairs: Vec<(u32, Place)> = Vec::with_capacity(chunk.rows);
+        let mut pairs: Vec<(u32, Place)> = Vec::new();
         for (row, group) in self.keys.find_rows(&values, chunk.rows).into_iter().enumerate() {
             let matches = group.and_then(|group| self.rows_of.get(group as usize)).filter(|rows| !rows.is_empty());
             match (self.kind, matches) {
@@ -181,8 +175,18 @@ impl Probe<'_> {
                 (JoinKind::LeftSemi | JoinKind::LeftAnti, _) | (_, None) => {}
                 (_, Some(rows)) => pairs.extend(rows.iter().map(|place| (row as u32, *place))),
             }
+            if pairs.len() >= CHUNK_ROWS {
+                context.check()?;
+                let pairs = std::mem::take(&mut pairs);
+                if sink(paired(self.schema, self.kind, chunk, &self.rights, &pairs))? == Flow::Enough {
+                    return Ok(Flow::Enough);
+                }
+            }
         }
-        Ok((!pairs.is_empty()).then(|| paired(self.schema, self.kind, chunk, &self.rights, &pairs)))
+        if pairs.is_empty() {
+            return Ok(Flow::More);
+        }
+        sink(paired(self.schema, self.kind, chunk, &self.rights, &pairs))
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use gantry_analytics::column::Builder;
 use gantry_analytics::pushdown::Range;
 use gantry_analytics::store::{Rows, Snapshot, TableStore};
-use gantry_analytics::{Cancel, Chunk, Context, Flow, Limits};
+use gantry_analytics::{Ask, By, Cancel, Chunk, Context, Flow, Limits, Warehouse};
 use gantry_kql::bound::Column as SchemaColumn;
 use gantry_kql::value::{Bag, DateTime, Decimal, Dynamic, Guid, TimeSpan, Type, Value};
 use proptest::prelude::*;
@@ -159,6 +159,34 @@ fn a_column_that_cannot_be_read_later_fails_the_query() {
     });
     assert_eq!(flow, Ok(Flow::More));
     assert!(context.check().is_err(), "the end of the query hears of it");
+}
+
+#[test]
+fn what_cannot_be_read_is_copied_nowhere() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Arc::new(Folder::open(place.path()).unwrap());
+    let warehouse = Warehouse::new("telemetry", []).with_store(folder.clone());
+    let ask = |text: &str| {
+        let by = By { may_write: true, ..By::default() };
+        let (now, limits) = (638_400_000_000_000_000, &|_: &[(String, Value)]| Limits::default());
+        let cancel = Cancel::default();
+        let ask = Ask { database: None, text, parameters: &[], now, limits, rows_wanted: None, cancel, by };
+        let tables = if text.starts_with('.') { warehouse.command(&ask) } else { warehouse.query(&ask) };
+        match tables {
+            Ok(tables) => tables[0].failure.as_ref().map(ToString::to_string),
+            Err(rejected) => Some(rejected.to_string()),
+        }
+    };
+    assert_eq!(ask(".set T <| range n from 1 to 500 step 1 | extend t = strcat('text ', n * n)"), None);
+    let extent = folder.snapshot().extents.values().next().unwrap()[0].clone();
+    let file = place.path().join(format!("{}.parquet", extent.id));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[4..200].fill(0xff);
+    std::fs::write(&file, bytes).unwrap();
+    for text in ["T", "T | where n > 7", ".set Copy <| T", ".set-or-append Copy <| T | project n"] {
+        assert!(ask(text).is_some(), "{text}");
+    }
+    assert!(!folder.snapshot().definitions.tables.contains_key("Copy"), "no table of absent values");
 }
 
 #[test]
