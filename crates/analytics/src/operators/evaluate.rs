@@ -52,9 +52,7 @@ impl Session<'_> {
             "rows_near" => self.rows_near(input, arguments, frame, sink),
             "rolling_percentile" => self.rolling_percentile(schema, input, arguments, frame, sink),
             "active_users_count" => self.active_users(schema, input, arguments, frame, sink),
-            "autocluster" => self.autocluster(schema, input, arguments, frame, sink),
-            "basket" => self.basket(schema, input, arguments, frame, sink),
-            "diffpatterns" => self.diffpatterns(schema, input, arguments, frame, sink),
+            "autocluster" | "basket" | "diffpatterns" => self.patterns(plugin, schema, input, arguments, frame, sink),
             "predict_onnx" => self.predict(input, arguments, frame, sink),
             "preview" => {
                 let chunk = whole(&input.schema, self.collect(input, frame, "preview")?);

@@ -183,66 +183,60 @@ impl Options<'_> {
 }
 
 impl Session<'_> {
-    /// `autocluster([SizeWeight [, WeightColumn [, NumSeeds [, CustomWildcard…]]]])`: few patterns that together say most
-    /// about the rows.
-    pub(super) fn autocluster(
+    /// One of the three plugins.
+    pub(super) fn patterns(
         &self,
+        plugin: &str,
         schema: &Schema,
         input: &Rel,
         arguments: &[Argument],
         frame: &Frame,
         sink: Sink,
     ) -> Result<Flow> {
-        let options = self.options("autocluster", arguments, &[1])?;
+        let chunk = whole(&input.schema, self.collect(input, frame, "patterns")?);
+        let columns = &input.schema;
+        let found = match plugin {
+            "autocluster" => {
+                self.autocluster(schema, columns, &chunk, &self.options("autocluster", arguments, &[1])?)?
+            }
+            "basket" => self.basket(schema, columns, &chunk, &self.options("basket", arguments, &[1])?)?,
+            _ => self.diffpatterns(schema, columns, &chunk, &self.options("diffpatterns", arguments, &[0, 3])?)?,
+        };
+        in_pieces(&found, sink)
+    }
+
+    /// `autocluster([SizeWeight [, WeightColumn [, NumSeeds [, CustomWildcard…]]]])`: few patterns that together say most
+    /// about the rows.
+    fn autocluster(&self, schema: &Schema, input: &Schema, chunk: &Chunk, options: &Options) -> Result<Chunk> {
         let size_weight = options.share(0, "SizeWeight", 0.0, 0.5)?;
         let seeds = options.count(2, "NumSeeds", 25)?;
-        let chunk = whole(&input.schema, self.collect(input, frame, "autocluster")?);
-        let weights = self.weights(&options, 1, &chunk)?;
-        let coded = code(&input.schema, &chunk, None, &weights);
+        let weights = self.weights(options, 1, chunk)?;
+        let coded = code(input, chunk, None, &weights);
         let chosen = clusters(&coded, size_weight, seeds, self.context())?;
-        let wildcards = options.wildcards(3);
-        in_pieces(&one_set(schema, &coded, &chosen, &chunk, &wildcards), sink)
+        Ok(one_set(schema, &coded, &chosen, chunk, &options.wildcards(3)))
     }
 
     /// `basket([Threshold [, WeightColumn [, MaxDimensions [, CustomWildcard…]]]])`: every frequent pattern.
-    pub(super) fn basket(
-        &self,
-        schema: &Schema,
-        input: &Rel,
-        arguments: &[Argument],
-        frame: &Frame,
-        sink: Sink,
-    ) -> Result<Flow> {
-        let options = self.options("basket", arguments, &[1])?;
+    fn basket(&self, schema: &Schema, input: &Schema, chunk: &Chunk, options: &Options) -> Result<Chunk> {
         let threshold = options.share(0, "Threshold", 0.015, 0.05)?;
         let dimensions = options.count(2, "MaxDimensions", 5)?;
-        let chunk = whole(&input.schema, self.collect(input, frame, "basket")?);
-        let weights = self.weights(&options, 1, &chunk)?;
-        let coded = code(&input.schema, &chunk, None, &weights);
+        let weights = self.weights(options, 1, chunk)?;
+        let coded = code(input, chunk, None, &weights);
         let mut found = coded.frequent(threshold, dimensions, self.context())?;
         // Patterns that say much about many rows come first, as in the documentation's examples.
         let said = |pattern: &Pattern| pattern.weight[0] * pattern.items.len() as f64;
         found.sort_by(|a, b| said(b).total_cmp(&said(a)).then_with(|| a.items.cmp(&b.items)));
-        in_pieces(&one_set(schema, &coded, &found, &chunk, &options.wildcards(3)), sink)
+        Ok(one_set(schema, &coded, &found, chunk, &options.wildcards(3)))
     }
 
     /// `diffpatterns(SplitColumn, SplitValueA, SplitValueB [, WeightColumn [, Threshold [, MaxDimensions [,
     /// CustomWildcard…]]]])`: patterns whose shares of the two sets differ.
-    pub(super) fn diffpatterns(
-        &self,
-        schema: &Schema,
-        input: &Rel,
-        arguments: &[Argument],
-        frame: &Frame,
-        sink: Sink,
-    ) -> Result<Flow> {
-        let options = self.options("diffpatterns", arguments, &[0, 3])?;
+    fn diffpatterns(&self, schema: &Schema, input: &Schema, chunk: &Chunk, options: &Options) -> Result<Chunk> {
         let threshold = options.share(4, "Threshold", 0.015, 0.05)?;
         let dimensions = options.count(5, "MaxDimensions", usize::MAX)?;
-        let split = self.need(arguments, 0)?;
-        let chunk = whole(&input.schema, self.collect(input, frame, "diffpatterns")?);
-        let weights = self.weights(&options, 3, &chunk)?;
-        let of = split.eval(&chunk, self.context())?;
+        let split = self.need(options.arguments, 0)?;
+        let weights = self.weights(options, 3, chunk)?;
+        let of = split.eval(chunk, self.context())?;
         let text = |at: usize| options.values.get(at).and_then(Option::as_ref).map(|value| Cell::from(value).text());
         let (Some(a), Some(b)) = (text(1), text(2)) else {
             return options.wrong("the values to split by must be given".into());
@@ -254,7 +248,7 @@ impl Session<'_> {
                 [in_set(&a), in_set(&b)]
             })
             .collect();
-        let coded = code(&input.schema, &chunk, split.as_column(), &weights);
+        let coded = code(input, chunk, split.as_column(), &weights);
         let difference = |pattern: &Pattern| {
             let [a, b] = coded.share(pattern.weight);
             (a - b).abs()
@@ -273,7 +267,6 @@ impl Session<'_> {
                 kept.push(pattern);
             }
         }
-        let wildcards = options.wildcards(6);
         let head = |pattern: &Pattern| {
             let [a, b] = coded.share(pattern.weight).map(|share| share * 100.0);
             vec![
@@ -284,7 +277,7 @@ impl Session<'_> {
                 percent((a - b).abs()),
             ]
         };
-        in_pieces(&answer(schema, &coded, &kept, head, &chunk, &wildcards), sink)
+        Ok(answer(schema, &coded, &kept, head, chunk, &options.wildcards(6)))
     }
 
     /// The values of the arguments that are no columns.
