@@ -57,7 +57,8 @@ fn told(table: Table, columns: &[ResultColumn]) -> Table {
 fn rejected(wrong: gantry_sql::Error) -> Rejected {
     use gantry_sql::error::state;
     if wrong.state == state::FEATURE_NOT_SUPPORTED {
-        return Rejected::NotImplemented(wrong.message);
+        // Whoever shows it says that it is not implemented.
+        return Rejected::NotImplemented(wrong.message.trim_end_matches(" is not supported").to_owned());
     }
     let code = if wrong.state == state::SYNTAX_ERROR { "SYN0002" } else { "SEM0100" };
     let (line, column) = wrong.at.unwrap_or((1, 1));
