@@ -16,7 +16,7 @@ use crate::column::{Builder, Cell, Column, Strings};
 use crate::pushdown::Need;
 
 /// The columns that every row has.
-pub const SYSTEM: [(&str, Type); 12] = [
+pub const SYSTEM: [(&str, Type); 13] = [
     ("EnqueuedTime", Type::DateTime),
     ("DeviceId", Type::String),
     ("ModuleId", Type::String),
@@ -27,6 +27,7 @@ pub const SYSTEM: [(&str, Type); 12] = [
     ("CorrelationId", Type::String),
     ("ContentType", Type::String),
     ("ModelId", Type::String),
+    ("ComponentName", Type::String),
     ("Properties", Type::Dynamic),
     ("Body", Type::Dynamic),
 ];
@@ -51,7 +52,7 @@ pub struct Event<'a> {
     pub partition: u16,
     /// Where it is in the partition.
     pub sequence_number: u64,
-    /// Empty for none, as the three that follow.
+    /// Empty for none, as the four that follow.
     pub message_id: &'a str,
     /// Correlation id.
     pub correlation_id: &'a str,
@@ -59,6 +60,8 @@ pub struct Event<'a> {
     pub content_type: &'a str,
     /// Model id.
     pub model_id: &'a str,
+    /// The component of the model that sent it, empty for the device itself.
+    pub component: &'a str,
     /// Application properties.
     pub properties: &'a [(String, Option<String>)],
     /// The body.
@@ -76,7 +79,8 @@ impl Seen {
     /// What an earlier [`columns`](Self::columns) tells.
     pub fn of(columns: &[SchemaColumn]) -> Seen {
         let mut seen = Seen::default();
-        for column in columns.iter().skip(SYSTEM.len()) {
+        // By name: rows of an earlier build have fewer of the others.
+        for column in columns.iter().filter(|column| SYSTEM.iter().all(|(system, _)| *system != &*column.name)) {
             seen.add(body_name(&column.name).to_owned(), column.ty);
         }
         seen
@@ -204,6 +208,7 @@ impl Gather {
             Cell::String(event.correlation_id),
             Cell::String(event.content_type),
             Cell::String(event.model_id),
+            Cell::String(event.component),
         ];
         for (builder, cell) in self.system.iter_mut().zip(cells) {
             builder.push_cell(cell);
@@ -292,7 +297,8 @@ pub struct Conform {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Same(usize),
-    OfBody,
+    /// Of the bodies, which are at this place.
+    OfBody(usize),
     Absent,
 }
 
@@ -300,6 +306,7 @@ impl Conform {
     /// From columns that rows have to columns that a query looks at.
     pub fn new(had: &[SchemaColumn], wanted: &[SchemaColumn], need: &Need) -> Conform {
         let mut used = vec![false; had.len()];
+        let body = had.iter().position(|column| &*column.name == SYSTEM[BODY].0).unwrap_or(BODY);
         let step = |(at, column): (usize, &SchemaColumn)| {
             if !need.uses(at) {
                 return Step::Absent;
@@ -310,8 +317,8 @@ impl Conform {
                     Step::Same(at)
                 }
                 Some(_) => {
-                    used[BODY] = true;
-                    Step::OfBody
+                    used[body] = true;
+                    Step::OfBody(body)
                 }
                 None => Step::Absent,
             }
@@ -328,7 +335,7 @@ impl Conform {
     pub fn apply(&self, chunk: &Chunk, wanted: &[SchemaColumn]) -> Chunk {
         let column = |(step, column): (&Step, &SchemaColumn)| match step {
             Step::Same(at) => Arc::clone(&chunk.columns[*at]),
-            Step::OfBody => Arc::new(of_bodies(&chunk.columns[BODY], body_name(&column.name), column.ty)),
+            Step::OfBody(at) => Arc::new(of_bodies(&chunk.columns[*at], body_name(&column.name), column.ty)),
             Step::Absent => Arc::new(Column::absent(column.ty, chunk.rows)),
         };
         Chunk::new(self.steps.iter().zip(wanted).map(column).collect(), chunk.rows)
@@ -351,6 +358,7 @@ mod tests {
             correlation_id: "",
             content_type: "application/json",
             model_id: "",
+            component: "",
             properties: &[],
             body,
         }
@@ -409,5 +417,25 @@ mod tests {
         let few = Conform::new(&had, &wanted, &only);
         let used: Vec<&str> = (0..had.len()).filter(|at| few.uses(*at)).map(|at| &*had[at].name).collect();
         assert_eq!(used, ["Body"], "a column that has widened is made of the bodies");
+    }
+
+    #[test]
+    fn rows_of_a_build_that_had_fewer_columns_are_read() {
+        let mut rows = Gather::new(Seen::default());
+        rows.push(&event(br#"{"n":1}"#));
+        let (mut had, old) = rows.take().unwrap();
+        let at = had.iter().position(|column| &*column.name == "ComponentName").unwrap();
+        had.remove(at);
+        let mut columns = old.columns.clone();
+        columns.remove(at);
+        let old = Chunk::new(columns, old.rows);
+        assert_eq!(Seen::of(&had), *rows.seen());
+        rows.push(&Event { component: "fan", ..event(br#"{"n":0.5}"#) });
+        let (wanted, new) = rows.take().unwrap();
+        assert_eq!(value(&new, &wanted, "ComponentName", 0), Value::String("fan".into()));
+        let today = Conform::new(&had, &wanted, &Need::all()).apply(&old, &wanted);
+        let of = |name: &str| value(&today, &wanted, name, 0);
+        assert_eq!((of("n"), of("DeviceId")), (Value::Real(1.0), Value::String("motor-1".into())));
+        assert_eq!(of("ComponentName").to_string(), "");
     }
 }

@@ -55,6 +55,11 @@ pub(crate) async fn of_provisioning(request: Request, next: Next) -> Response {
     }
 }
 
+/// The version of the API that a query asks for, once and not blank.
+pub fn asked_version(query: Option<&str>) -> Option<String> {
+    asked(query).map(Cow::into_owned)
+}
+
 /// The version a query asks for; several as a list, which is no version.
 fn asked(query: Option<&str>) -> Option<Cow<'_, str>> {
     let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();

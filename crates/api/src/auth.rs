@@ -55,7 +55,7 @@ impl From<&str> for PeerAddress {
 
 impl PeerAddress {
     /// The caller proved who it is.
-    pub(crate) fn is_known(&self) {
+    pub fn is_known(&self) {
         if let Some(act) = &self.1.0 {
             act();
         }
@@ -119,6 +119,8 @@ async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<C
         }
         Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
         Access::Platform(needed) => platform(api, parts, &peer, needed).await.map_err(IntoResponse::into_response)?,
+        // Guarded where the application is known, which is not here.
+        Access::Application(_) => return Err(PlatformError::unauthorized().into_response()),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
     };
     Ok(Some(caller))
@@ -194,6 +196,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+/// Whose session of the page a request has.
+///
+/// # Errors
+/// When it has none, or nothing says that the page made it.
+pub async fn admit_session(api: &Api, parts: &Parts, peer: &PeerAddress) -> Result<Caller, Refused> {
+    let caller = session::caller(api, parts).await?;
+    peer.is_known();
+    Ok(caller)
+}
+
 /// How long a token is good that is made of a policy's key for the one who brings it.
 const EXCHANGED_LIFE: Duration = Duration::from_secs(24 * 3600);
 

@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 #[derive(Debug)]
 pub(crate) struct Fields {
     /// Read as they are.
-    taken: &'static [&'static str],
+    pub(crate) taken: &'static [&'static str],
     /// Objects with fields of their own, or arrays of such.
-    inner: &'static [(&'static str, &'static Fields)],
+    pub(crate) inner: &'static [(&'static str, &'static Fields)],
     /// Accepted and ignored.
-    shown: &'static [&'static str],
+    pub(crate) shown: &'static [&'static str],
 }
 
-const NOTHING: Fields = Fields { taken: &[], inner: &[], shown: &[] };
+const NOTHING: Fields = Fields::NOTHING;
 
 const SYMMETRIC_KEY: Fields = Fields { taken: &["primaryKey", "secondaryKey"], ..NOTHING };
 const CAPABILITIES: Fields = Fields { taken: &["iotEdge"], ..NOTHING };
@@ -320,6 +320,9 @@ pub(crate) const FAULTS: Fields = Fields {
 };
 
 impl Fields {
+    /// None.
+    pub(crate) const NOTHING: Self = Self { taken: &[], inner: &[], shown: &[] };
+
     /// Every name that is read or accepted, without what is within.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         let inner = self.inner.iter().map(|(name, _)| *name);

@@ -9,6 +9,7 @@ mod auth;
 pub mod blob;
 mod body;
 mod caller;
+pub mod central;
 mod device;
 mod dps;
 mod error;
@@ -45,8 +46,10 @@ use gantry_monitoring::Monitoring;
 use gantry_monitoring::dashboards::Dashboards;
 use gantry_provisioning::{Instances, Service};
 
-pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_password, admit_program};
+pub use api_version::asked_version;
+pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_password, admit_program, admit_session};
 pub use caller::{Caller, Permissions, Who};
+pub use dps::read_attestation;
 pub use error::ApiError;
 pub use history::{History, Measured};
 pub use hub::files::{Files, UploadTarget};
@@ -122,6 +125,17 @@ pub fn guarded<E: From<Refused> + IntoResponse + 'static>(api: &Arc<Api>, routes
             false => one.route_layer(admit).route_layer(read),
         };
         one.route_layer(DefaultBodyLimit::disable())
+    })
+}
+
+/// Reads the body whole and within its bounds before the routes of another crate. `E` is the shape in which that crate
+/// refuses.
+pub fn with_body<E: From<Refused> + IntoResponse + 'static, S: Clone + Send + Sync + 'static>(
+    routes: Routes<S>,
+) -> Routes<S> {
+    routes.layered(|row, one| {
+        let read = from_fn_with_state(row.body_bytes_max, body::read_whole_as::<E>);
+        one.route_layer(read).route_layer(DefaultBodyLimit::disable())
     })
 }
 

@@ -68,6 +68,9 @@ fn operation(row: &Operation) -> Value {
     if let Access::Platform(permissions) = row.access {
         operation["x-gantry-permissions"] = permissions.names().collect();
     }
+    if let Access::Application(one_of) = row.access {
+        operation["x-gantry-permissions"] = one_of.iter().copied().collect();
+    }
     if let Some(class) = row.throttle {
         operation["x-gantry-throttle"] = format!("{class:?}").into();
     }
@@ -130,6 +133,7 @@ fn security(access: Access) -> Value {
         Access::Provisioning(_) => json!([{ "provisioningPolicy": [] }]),
         Access::Device => json!([{ "device": [] }]),
         Access::Platform(_) => json!([{ "session": [] }, { "hubPolicy": [] }]),
+        Access::Application(_) => json!([{ "apiToken": [] }, { "session": [] }]),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => json!([]),
     }
 }
@@ -140,6 +144,7 @@ fn security_schemes() -> Value {
         "hubPolicy": token("A shared access signature of a policy of the hub."),
         "provisioningPolicy": token("A shared access signature of a policy of the provisioning service."),
         "device": token("A shared access signature of the device; or its certificate in the TLS handshake."),
+        "apiToken": token("The text of an API token of the application."),
         "session": {
             "type": "apiKey", "in": "cookie", "name": "gantry_session",
             "description": "Calls that change something carry the header `x-gantry-csrf: 1` beside it.",
@@ -151,7 +156,7 @@ fn failure(head: Head) -> Value {
     let name = match head {
         Head::Service | Head::Device => "HubError",
         Head::DpsService | Head::DpsDevice => "DpsError",
-        Head::Platform | Head::Tokens | Head::Kusto | Head::OData => "Error",
+        Head::Platform | Head::Tokens | Head::Kusto | Head::OData | Head::Application => "Error",
         Head::Blob | Head::Process => return json!({ "description": "It failed." }),
     };
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });

@@ -40,13 +40,15 @@ pub enum Head {
     Kusto,
     /// The tables, for clients of OData.
     OData,
+    /// The application: templates, devices as people see them, groups, jobs, people.
+    Application,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -56,6 +58,7 @@ impl Head {
         Self::Tokens,
         Self::Kusto,
         Self::OData,
+        Self::Application,
         Self::Process,
     ];
 
@@ -71,6 +74,7 @@ impl Head {
             Self::Tokens => "Token server",
             Self::Kusto => "Tables, for clients of Kusto",
             Self::OData => "Tables, for clients of OData",
+            Self::Application => "Application",
             Self::Process => "Process",
         }
     }
@@ -79,13 +83,14 @@ impl Head {
     const fn base(self) -> &'static str {
         match self {
             Self::Platform => "/platform/v1",
+            Self::Application => "/api",
             _ => "",
         }
     }
 
     /// Whether a call names a version of the API in its query.
     pub const fn is_versioned(self) -> bool {
-        matches!(self, Self::Service | Self::Device | Self::DpsService | Self::DpsDevice)
+        matches!(self, Self::Service | Self::Device | Self::DpsService | Self::DpsDevice | Self::Application)
     }
 }
 
@@ -102,6 +107,8 @@ pub enum Access {
     Platform(Permissions),
     /// A shared key of the account, or a signature that allows one of these.
     Blob(&'static [Permission]),
+    /// Whoever has one of these permissions of the application, where it counts: an API token, or a session of the page.
+    Application(&'static [&'static str]),
     /// A proof that the operation reads itself, in words.
     Proof(&'static str),
     /// Nothing: anybody may call.
@@ -119,6 +126,7 @@ impl fmt::Display for Access {
                 let words: Vec<_> = one_of.iter().map(|one| format!("{one:?}").to_ascii_lowercase()).collect();
                 write!(f, "shared key, or signature to {}", words.join(" or "))
             }
+            Self::Application(one_of) => f.write_str(&one_of.join(" or ")),
             Self::Proof(what) => f.write_str(what),
             Self::Anyone => f.write_str("anybody"),
         }
@@ -168,6 +176,8 @@ pub struct Operation {
     pub about: &'static str,
     /// Parameters of its query, beside the version.
     pub query: &'static [Parameter],
+    /// Versions of the API that have it; empty: all that its head knows.
+    pub versions: &'static [&'static str],
     /// Largest body in bytes. One that is larger than most is read only of who may call.
     pub body_bytes_max: usize,
     pub(crate) body: Body,
@@ -192,6 +202,7 @@ impl Operation {
             throttle: None,
             about,
             query: &[],
+            versions: &[],
             body_bytes_max: crate::body::BODY_BYTES_MAX,
             body: Body::Nothing,
         }
@@ -213,6 +224,11 @@ impl Operation {
     #[must_use]
     pub fn query(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
+    }
+
+    /// Is in these versions of the API.
+    pub(crate) fn of_versions(self, versions: &'static [&'static str]) -> Self {
+        Self { versions, ..self }
     }
 
     /// Reads bytes that the handler looks into.
@@ -241,6 +257,17 @@ impl Operation {
         match self.body {
             Body::Object(fields) => Some(fields.names().collect()),
             _ => None,
+        }
+    }
+
+    /// An object from its body, with the names of fields as they are published and without what is only shown.
+    ///
+    /// # Errors
+    /// Names a field that is not known, or is there twice.
+    pub fn read(&self, body: serde_json::Value) -> Result<serde_json::Value, String> {
+        match self.body {
+            Body::Object(fields) | Body::Array(fields) => fields.read(body),
+            Body::Nothing | Body::Json(_) | Body::Bytes => Ok(body),
         }
     }
 

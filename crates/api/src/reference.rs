@@ -63,6 +63,11 @@ fn about(head: Head) -> &'static str {
             "As OData 4.0; read-only. The token of `connection.env` comes as `Bearer`, or a policy's name and key come as \
              `Basic`.\n\n"
         }
+        Head::Application => {
+            "As the REST API of IoT Central; every call names an `api-version`: 1.0, 2022-05-31, 2022-07-31, \
+             2022-06-30-preview or 2022-10-31-preview, and finds the operations that version published. The API token of \
+             `connection.env` comes as it is in `Authorization`. *Who may* names permissions of roles.\n\n"
+        }
         Head::Process => "",
     }
 }

@@ -456,6 +456,8 @@ pub trait Audit: Send + Sync {
 pub trait Observer: Send + Sync {
     /// An identity came or went, in the order in which it happened; must not block.
     fn connection(&self, identity: &Identity, is_connected: bool);
+    /// An identity announced the model it is of; must not block.
+    fn model(&self, _identity: &Identity, _model_id: &str) {}
 }
 
 /// For a hub that nobody watches.

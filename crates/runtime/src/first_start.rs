@@ -51,6 +51,26 @@ pub struct Secrets {
     pub id_scope: String,
     /// The account of the blob store.
     pub storage: Account,
+    /// The application's.
+    pub application: ApplicationSecrets,
+}
+
+/// Who an application is, and what its token for programs is made of.
+pub struct ApplicationSecrets {
+    /// Its id.
+    pub id: String,
+    /// The secret of the token.
+    pub token: [u8; 32],
+    /// Whether this start made them.
+    pub is_new: bool,
+    /// The text of the token, when there is one.
+    pub token_text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ApplicationShape {
+    id: String,
+    token: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,11 +113,18 @@ pub async fn secrets(documents: &dyn Documents) -> anyhow::Result<Secrets> {
     // Data folders of earlier versions have no account of the blob store.
     let StorageShape { name, primary, secondary } = made_once(documents, "storage_account", draw_account).await?;
     let keys = KeyPair { primary: Key::from_base64(&primary)?, secondary: Key::from_base64(&secondary)? };
+    // And those before the application have none of it.
+    let is_new = !documents.all(SETTINGS).await?.documents.iter().any(|(id, _)| id == "application");
+    let ApplicationShape { id, token } = made_once(documents, "application", draw_application).await?;
+    let token = BASE64.decode(&token).ok().and_then(|bytes| bytes.try_into().ok());
+    let token = token.context("settings/application in state.db: `token` is not 32 bytes in base64")?;
+    let application = ApplicationSecrets { id, token, is_new, token_text: String::new() };
     Ok(Secrets {
         hub_policies: policies(shape.hub_policies)?,
         dps_policies: policies(shape.dps_policies)?,
         id_scope: shape.id_scope,
         storage: Account { name, keys },
+        application,
     })
 }
 
@@ -128,6 +155,12 @@ fn draw_account() -> StorageShape {
         BASE64.encode(bytes)
     };
     StorageShape { name: format!("gantry{:08x}", rand::rng().next_u32()), primary: draw(), secondary: draw() }
+}
+
+fn draw_application() -> ApplicationShape {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    ApplicationShape { id: uuid::Uuid::new_v4().to_string(), token: BASE64.encode(bytes) }
 }
 
 fn draw() -> SecretsShape {
@@ -326,6 +359,8 @@ impl Connections {
             ("KUSTO_URL", format!("https://{web}")),
             ("KUSTO_DATABASE", crate::tables::DATABASE.to_owned()),
             ("KUSTO_TOKEN", kusto),
+            ("IOTCENTRAL_URL", format!("https://{web}")),
+            ("IOTCENTRAL_API_TOKEN", secrets.application.token_text.clone()),
             ("ODATA_URL", format!("https://{web}/odata/")),
             ("POSTGRES_URL", if config.postgres.enabled { sql + &encode_component(&ca) } else { String::new() }),
             ("GANTRY_CA_FILE", ca),

@@ -3,6 +3,7 @@
 //! The only room that joins heads, domain and storage. The binary, an edge runtime and tests stand on it.
 
 mod amqp;
+mod application;
 mod blobs;
 mod bridge;
 mod by_name;

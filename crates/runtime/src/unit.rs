@@ -11,27 +11,30 @@ use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
 use gantry_api::{Api, History, ServiceLines, Sessions, StreamingJobs, WallClock};
 use gantry_blobs::Blobs;
+use gantry_central::Central;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
 use gantry_hub::import_export::{ImportExport, Outside};
 use gantry_hub::ports::{Audit, Checkpoints, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
+use gantry_identity::Identity;
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::dashboards::Dashboards;
 use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
+use crate::application::{self, Observers};
 use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
-use crate::https::{Https, Tables};
+use crate::https::{Heads, Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
@@ -83,8 +86,12 @@ pub struct Unit {
     events: Arc<Events>,
     blobs: Arc<Blobs>,
     monitoring: Arc<Monitoring>,
-    /// The application's.
+    /// Of monitoring.
     checkpoints: Vec<Checkpoint>,
+    /// The application.
+    central: Arc<Central>,
+    /// Devices that announce models, until somebody takes them.
+    models: parking_lot::Mutex<Option<mpsc::Receiver<Identity>>>,
 }
 
 /// How a hub is reached, and its work in the background.
@@ -125,6 +132,9 @@ impl Unit {
             processing::restore(&database, events.partitions(), events.clone(), config.memory.points_max).await?;
         let store = Arc::new(database);
         let audit = Arc::new(CountedAudit(Arc::clone(&monitoring)));
+        let (central, text) = application::open(&store, &secrets.application).await?;
+        secrets.application.token_text = text;
+        let (observers, models) = Observers::new(Arc::clone(&monitoring));
         let hub_config = HubConfig {
             name: config.hub.name.clone(),
             host_names: config.hub.host_names.clone(),
@@ -140,7 +150,7 @@ impl Unit {
             log: Arc::<Events>::clone(&events),
             entropy: Arc::new(SystemEntropy),
             audit: Arc::<CountedAudit>::clone(&audit),
-            observer: Arc::<Monitoring>::clone(&monitoring),
+            observer: Arc::new(observers),
         };
         let hub = Arc::new(Hub::new(hub_config, ports).await?);
         // With the keys of the last roll.
@@ -151,7 +161,20 @@ impl Unit {
             hub.put_routing(gantry_gateway::now(), routing.clone(), &IfMatch::Any).await.context("[hub.routing]")?;
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
-        Ok(Self { config, events, hub, blobs, monitoring, checkpoints, database: store, secrets, audit })
+        let models = parking_lot::Mutex::new(Some(models));
+        Ok(Self {
+            config,
+            events,
+            hub,
+            blobs,
+            monitoring,
+            checkpoints,
+            central,
+            models,
+            database: store,
+            secrets,
+            audit,
+        })
     }
 
     /// Starts the work in the background and makes the ways to reach the hub.
@@ -206,8 +229,16 @@ impl Unit {
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
         tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
-        let https =
-            Https::new(api, Tables { warehouse, queues, flight }, blobs, tokens, gateway, amqp.clone(), metrics);
+        let application = || {
+            let (central, secrets) = (Arc::clone(&self.central), &self.secrets.application);
+            application::of(secrets, central, Arc::clone(&api), Arc::clone(&warehouse))
+        };
+        if let Some(models) = self.models.lock().take() {
+            tasks.spawn(application::adopt(application(), models));
+        }
+        let central = gantry_central_api::routes(application());
+        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, blobs, tokens };
+        let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })
     }
 

@@ -60,6 +60,16 @@ struct InfoBody {
     sha256_thumbprint: Option<String>,
 }
 
+/// An attestation as bodies have it: `{"type", "symmetricKey" | "x509" | "tpm"}`.
+///
+/// # Errors
+/// [`DpsError::Invalid`] names what is wrong.
+pub fn read_attestation(body: serde_json::Value) -> Result<AttestationWrite, DpsError> {
+    let body: AttestationBody =
+        gantry_hub::json::read_value(body).map_err(|error| DpsError::Malformed(error.to_string()))?;
+    body.write()
+}
+
 fn invalid(words: impl Into<String>) -> DpsError {
     DpsError::Invalid(words.into())
 }

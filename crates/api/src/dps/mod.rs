@@ -1,6 +1,7 @@
 //! DPS over HTTPS: the device API and the service API (specifications 2021-10-01).
 
 mod attestation;
+pub use attestation::read_attestation;
 mod device;
 pub(crate) mod enrollment;
 pub(crate) mod service;

@@ -321,7 +321,7 @@ fn lets_in(row: &Row, who: &str, rights: Rights) -> bool {
             let operates = needed.names().all(|name| OPERATES.contains(&name));
             who == "session" || is_hub && (rights == Rights::HUB_OWNER || rights.contains(CONNECT) && operates)
         }
-        Access::Blob(_) => panic!("{} is in the router", row.id),
+        Access::Blob(_) | Access::Application(_) => panic!("{} is in the router", row.id),
         Access::Proof(_) => row.head == Head::DpsDevice && who == "registration X1",
         Access::Anyone => true,
     }

@@ -46,6 +46,12 @@ impl Caller {
         Self { grants: assignments.iter().filter_map(grant).collect() }
     }
 
+    /// Whether they may do something anywhere.
+    #[must_use]
+    pub fn has(&self, one: Permission) -> bool {
+        self.grants.iter().any(|(_, set)| set.contains(one))
+    }
+
     /// Decides.
     ///
     /// # Errors

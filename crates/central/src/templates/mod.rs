@@ -10,6 +10,7 @@
 mod capabilities;
 pub mod changes;
 mod model;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,7 @@ pub use self::capabilities::{
 };
 use self::changes::Breaking;
 pub use self::model::MODEL_BYTES_MAX;
+pub use self::values::Unfit;
 use crate::ids::{DeviceTemplateId, DisplayName, IdError, check_description};
 use crate::kept::Kept;
 

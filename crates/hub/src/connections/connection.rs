@@ -117,13 +117,17 @@ pub struct MethodResponse {
 }
 
 impl MethodResponse {
-    /// The answer as a part of a document. What is not JSON is a text, and nothing is `null`.
-    pub fn document(&self) -> Value {
-        let payload = match self.payload.trim_ascii() {
+    /// What was answered. What is not JSON is a text, and nothing is `null`.
+    pub fn value(&self) -> Value {
+        match self.payload.trim_ascii() {
             b"" => Value::Null,
             json => serde_json::from_slice(json).unwrap_or_else(|_| String::from_utf8_lossy(&self.payload).into()),
-        };
-        json!({ "status": self.status, "payload": payload })
+        }
+    }
+
+    /// The answer as a part of a document.
+    pub fn document(&self) -> Value {
+        json!({ "status": self.status, "payload": self.value() })
     }
 }
 
@@ -173,6 +177,11 @@ pub(crate) enum Undelivered {
 }
 
 impl Connections {
+    /// Who hears of them.
+    pub(crate) fn observer(&self) -> &dyn Observer {
+        &*self.observer
+    }
+
     pub(crate) fn new(observer: Arc<dyn Observer>) -> Self {
         Self { entries: Mutex::default(), next: AtomicU64::default(), changed: Notify::new(), observer }
     }

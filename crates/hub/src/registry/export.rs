@@ -4,7 +4,7 @@ use gantry_identity::Identity;
 
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::ports::Record;
+use crate::ports::{Record, Search};
 
 /// Identities in one page.
 pub const EXPORT_PAGE: usize = 500;
@@ -16,5 +16,18 @@ impl Hub {
     /// When the store fails.
     pub async fn identities_after(&self, modules: bool, after: Option<&Identity>) -> Result<Vec<Record>, HubError> {
         Ok(self.store.records(modules, after, EXPORT_PAGE).await?)
+    }
+
+    /// Records that may satisfy a search, after one of them in order of id: all that do, and perhaps others.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn find_devices(
+        &self,
+        search: Search,
+        after: Option<Identity>,
+        limit: usize,
+    ) -> Result<Vec<Record>, HubError> {
+        Ok(self.store.find(search, after, limit).await?)
     }
 }

@@ -92,14 +92,14 @@ impl Hub {
     /// # Errors
     /// [`HubError::NotFound`], or a store failure.
     pub async fn announce_model(&self, identity: &Identity, model_id: &str) -> Result<(), HubError> {
-        if self.record(identity).await?.twin.model_id.as_deref() == Some(model_id) {
-            return Ok(());
+        if self.record(identity).await?.twin.model_id.as_deref() != Some(model_id) {
+            let note = |record: &mut Record| {
+                record.twin.model_id = Some(model_id.to_owned());
+                Ok(())
+            };
+            self.change(identity, note).await?;
         }
-        self.change(identity, |record| {
-            record.twin.model_id = Some(model_id.to_owned());
-            Ok(())
-        })
-        .await
-        .map(|_| ())
+        self.connections.observer().model(identity, model_id);
+        Ok(())
     }
 }

@@ -309,6 +309,7 @@ fn row<'a>(event: &'a StoredEvent, device: &'a str, module: &'a str) -> Event<'a
         correlation_id: event.system.correlation_id.as_deref().unwrap_or_default(),
         content_type: event.system.content_type.as_deref().unwrap_or_default(),
         model_id: event.model_id.as_deref().unwrap_or_default(),
+        component: event.system.subject.as_deref().unwrap_or_default(),
         properties: &event.properties,
         body: &event.body,
     }

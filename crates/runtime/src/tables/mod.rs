@@ -29,6 +29,8 @@ use crate::config::Config;
 use events::{EventTable, ORDER};
 use places::Places;
 
+pub use self::monitoring::{ticks as ticks_of, timestamp as timestamp_of};
+
 /// The name of the database.
 pub const DATABASE: &str = "telemetry";
 

@@ -1,0 +1,83 @@
+//! How a device proves itself, when it has a way of its own: its individual enrollment.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use gantry_api::{now, read_attestation};
+use gantry_central::access::permissions::Permission;
+use gantry_hub::device::IfMatch;
+use gantry_identity::DeviceId;
+use gantry_provisioning::{Attestation, DpsError, Enrollment, EnrollmentKey, EnrollmentWrite, Keys, RegistrationId};
+use serde_json::{Map, Value, json};
+
+use super::known;
+use crate::Failure;
+use crate::call::Call;
+
+fn key(id: &DeviceId) -> Result<EnrollmentKey, Failure> {
+    let id = RegistrationId::parse(id.as_str());
+    id.map(EnrollmentKey::Individual).map_err(|error| Failure::invalid(format!("this device cannot register: {error}")))
+}
+
+/// The enrollment of a device.
+pub(super) async fn own(call: &Call, id: &DeviceId) -> Result<Option<Enrollment>, Failure> {
+    let Ok(key) = key(id) else { return Ok(None) };
+    match call.application().api.provisioning.enrollment(&key).await {
+        Ok(enrollment) => Ok(Some(enrollment)),
+        Err(DpsError::NotFound(..)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An attestation as bodies show it: of certificates their SHA-1 thumbprints.
+pub(super) fn show(attestation: &Attestation, keys: Keys) -> Value {
+    let mut shown = attestation.document(keys);
+    if let Some(Value::Object(kinds)) = shown.get_mut("x509") {
+        for slots in kinds.values_mut().filter_map(Value::as_object_mut) {
+            slots.values_mut().for_each(only_thumbprint);
+        }
+    }
+    if let Some(Value::Object(tpm)) = shown.get_mut("tpm") {
+        tpm.retain(|name, _| name == "endorsementKey");
+    }
+    shown
+}
+
+fn only_thumbprint(slot: &mut Value) {
+    let thumbprint = slot.pointer("/info/sha1Thumbprint").cloned().unwrap_or_default();
+    let info = Map::from_iter([("sha1Thumbprint".to_owned(), thumbprint)]);
+    *slot = json!({ "info": info });
+}
+
+pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
+    let known = known(&call, Permission::ConnectivityRead).await?;
+    let id = &known.identity().device;
+    let own = own(&call, id).await?;
+    let own = own.ok_or_else(|| Failure::not_found(format!("device `{id}` has no attestation of its own")))?;
+    // Keys to those only who may write them.
+    let organization = known.profile.organization.as_ref();
+    let may_write = call.sees(Permission::ConnectivityManage, organization);
+    Ok(Json(show(&own.attestation, if may_write { Keys::Shown } else { Keys::Hidden })))
+}
+
+pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
+    let known = known(&call, Permission::ConnectivityManage).await?;
+    let id = known.identity().device.clone();
+    let attestation = read_attestation(call.body()?).map_err(Failure::from)?;
+    let before = own(&call, &id).await?.map(|enrollment| enrollment.settings);
+    let settings = before.unwrap_or_else(|| EnrollmentWrite {
+        device_id: Some(id.clone()),
+        iot_edge: known.record.device.iot_edge,
+        ..EnrollmentWrite::default()
+    });
+    let write = EnrollmentWrite { attestation, ..settings };
+    let written = call.application().api.provisioning.put_enrollment(now(), key(&id)?, write, &IfMatch::Any).await?;
+    Ok(Json(show(&written.attestation, Keys::Shown)))
+}
+
+pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
+    let known = known(&call, Permission::ConnectivityManage).await?;
+    let key = key(&known.identity().device)?;
+    call.application().api.provisioning.delete_enrollment(&key, &IfMatch::Any).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

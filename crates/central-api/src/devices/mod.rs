@@ -1,0 +1,358 @@
+//! Devices: the list, one device, its parts.
+
+pub(crate) mod adopt;
+pub(crate) mod attestation;
+pub(crate) mod commands;
+pub(crate) mod credentials;
+pub(crate) mod history;
+mod page;
+pub(crate) mod properties;
+pub(crate) mod relationships;
+pub(crate) mod telemetry;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use gantry_api::now;
+use gantry_central::access::permissions::Permission;
+use gantry_central::devices::{Device, Profile, template_of};
+use gantry_central::ids::{DeviceTemplateId, DisplayName};
+use gantry_central::templates::{Capabilities, DeviceTemplate, Templates};
+use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch, Status};
+use gantry_hub::ports::Record;
+use gantry_hub::twin::{Object, SectionWrite, Twin, TwinWrite};
+use gantry_hub::{Hub, HubError};
+use gantry_identity::{DeviceId, Identity, ModuleId};
+use gantry_provisioning::{DpsError, EnrollmentKey, RegistrationId};
+use serde_json::{Value, json};
+
+pub(crate) use self::page::page;
+use crate::call::Call;
+use crate::{Failure, body, list};
+
+/// Attempts of a read-change-write before the caller is told of contention.
+const WRITE_ATTEMPTS: usize = 32;
+
+/// A device that the caller may do something with, and its template.
+pub(crate) struct Known {
+    pub(crate) record: Record,
+    pub(crate) profile: Profile,
+    pub(crate) capabilities: Option<Arc<Capabilities>>,
+}
+
+impl Known {
+    fn identity(&self) -> &Identity {
+        &self.record.device.identity
+    }
+}
+
+fn hub(call: &Call) -> &Hub {
+    &call.application().api.hub
+}
+
+/// The id of a device in the path. What can be no id is no device.
+pub(crate) fn device_id(call: &Call) -> Result<DeviceId, Failure> {
+    DeviceId::parse(call.piece("deviceId")).map_err(|error| Failure::invalid(format!("device id: {error}")))
+}
+
+fn unknown(id: &DeviceId) -> Failure {
+    Failure::not_found(format!("there is no device `{id}`"))
+}
+
+/// The record of the device of the path, if the caller sees it.
+async fn record(call: &Call, one: Permission) -> Result<Record, Failure> {
+    let id = device_id(call)?;
+    let record = match hub(call).record(&Identity::device(id.clone())).await {
+        Ok(record) => record,
+        Err(HubError::NotFound(_)) => return Err(unknown(&id)),
+        Err(error) => return Err(error.into()),
+    };
+    call.may_in(one, Profile::of(&record.twin.tags).organization.as_ref())?;
+    Ok(record)
+}
+
+/// The device, or module of it, of the path.
+pub(crate) async fn known(call: &Call, one: Permission) -> Result<Known, Failure> {
+    let record = record(call, one).await?;
+    let profile = Profile::of(&record.twin.tags);
+    let templates = &call.central().state().templates;
+    let template = template_of(templates, &profile, record.twin.model_id.as_deref());
+    let template = template.map(|(_, kept)| &kept.value);
+    let Some(module) = call.piece_or_none("moduleName") else {
+        let capabilities = template.map(DeviceTemplate::capabilities).transpose();
+        let capabilities = capabilities.map_err(|error| Failure::internal(&error))?;
+        return Ok(Known { record, profile, capabilities });
+    };
+    let id = ModuleId::parse(module).map_err(|error| Failure::invalid(format!("module name: {error}")))?;
+    let identity = Identity { module: Some(id), ..record.device.identity };
+    let record = hub(call).record(&identity).await?;
+    // The model of a module comes with its device's template only by name; what is not known is not checked.
+    let profile = Profile::of(&record.twin.tags);
+    Ok(Known { record, profile, capabilities: None })
+}
+
+/// Whether a device registered.
+pub(crate) async fn is_registered(call: &Call, id: &DeviceId) -> Result<bool, Failure> {
+    let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(false) };
+    match call.application().api.provisioning.registration(&id).await {
+        Ok(registration) => Ok(registration.assigned_hub.is_some()),
+        Err(DpsError::NotFound(..)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn show(call: &Call, record: &Record) -> Result<Value, Failure> {
+    let is_registered = is_registered(call, &record.device.identity.device).await?;
+    Ok(Device::of(record, &call.central().state().templates, is_registered).document())
+}
+
+pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
+    page(&call, None).await
+}
+
+pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
+    if call.asked(&["expand", "$expand"]).is_some() {
+        return Err(Failure::not_implemented("`expand` of devices"));
+    }
+    let record = record(&call, Permission::DevicesView).await?;
+    Ok(Json(show(&call, &record).await?))
+}
+
+/// What a body says of a device; what it leaves out is `None`.
+struct Written {
+    display_name: Option<DisplayName>,
+    template: Option<DeviceTemplateId>,
+    is_enabled: Option<bool>,
+    is_edge: Option<bool>,
+    profile: Profile,
+}
+
+impl Written {
+    fn read(body: &Value) -> Result<Self, Failure> {
+        if body.get("deploymentManifest").is_some_and(|manifest| !manifest.is_null()) {
+            return Err(Failure::not_implemented("a deployment manifest within a device"));
+        }
+        let display_name = body::parsed(body, "displayName", DisplayName::parse)?;
+        let template = body::parsed(body, "template", DeviceTemplateId::parse)?;
+        let profile = Profile {
+            display_name: display_name.clone(),
+            template: template.clone(),
+            organization: body::organization(body)?,
+            is_simulated: body::flag(body, "simulated")?.unwrap_or(false),
+            ..Profile::default()
+        };
+        let is_edge = match body.get("type") {
+            None | Some(Value::Null) => None,
+            Some(Value::Array(types)) if types.is_empty() => Some(false),
+            Some(Value::Array(types)) if types.iter().all(|of| of == "iotEdge") => Some(true),
+            Some(_) => return Err(Failure::invalid("`type` is an array of `iotEdge`, or empty")),
+        };
+        Ok(Self { display_name, template, is_enabled: body::flag(body, "enabled")?, is_edge, profile })
+    }
+}
+
+pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
+    let (id, body) = (device_id(&call)?, call.body()?);
+    let written = Written::read(&body)?;
+    let identity = Identity::device(id);
+    match hub(&call).record(&identity).await {
+        Ok(_) => {
+            call.may_in(Permission::DevicesUpdate, written.profile.organization.as_ref())?;
+            change(&call, &call.if_match(&body), |_| Ok(body.clone())).await
+        }
+        Err(HubError::NotFound(_)) => create(&call, &identity, written).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The template that a body names, which must be there.
+fn template<'t>(
+    templates: &'t Templates,
+    id: Option<&DeviceTemplateId>,
+) -> Result<Option<&'t DeviceTemplate>, Failure> {
+    let find = |id: &DeviceTemplateId| {
+        let kept = templates.get(id);
+        kept.map(|kept| &kept.value).ok_or_else(|| Failure::invalid(format!("there is no device template `{id}`")))
+    };
+    id.map(find).transpose()
+}
+
+async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Json<Value>, Failure> {
+    call.may_in(Permission::DevicesCreate, written.profile.organization.as_ref())?;
+    let state = call.central().state();
+    check_organization(&state, &written.profile)?;
+    let template = template(&state.templates, written.template.as_ref())?;
+    let desired = template.map(initial_values).transpose()?.unwrap_or_default();
+    let mut twin = Twin::new();
+    let desired = (!desired.is_empty()).then_some(SectionWrite::Merge(desired));
+    let write = TwinWrite { tags: Some(written.profile.write()), desired };
+    twin.write(&write, now()).map_err(HubError::from)?;
+    let device = DeviceWrite {
+        status: status(written.is_enabled.unwrap_or(true)),
+        iot_edge: written.is_edge.unwrap_or_else(|| template.is_some_and(DeviceTemplate::is_edge)),
+        authentication: AuthenticationWrite::Sas(credentials::derived(call, &identity.device).await?),
+        ..DeviceWrite::default()
+    };
+    let record = hub(call).create(now(), identity, device, twin).await?;
+    Ok(Json(show(call, &record).await?))
+}
+
+fn check_organization(state: &gantry_central::State, profile: &Profile) -> Result<(), Failure> {
+    match &profile.organization {
+        Some(id) if !state.organizations.contains_key(id) => {
+            Err(Failure::invalid(format!("there is no organization `{id}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status(is_enabled: bool) -> Status {
+    if is_enabled { Status::Enabled } else { Status::Disabled }
+}
+
+/// What is desired of a new device of a template.
+fn initial_values(template: &DeviceTemplate) -> Result<Object, Failure> {
+    let capabilities = template.capabilities().map_err(|error| Failure::internal(&error))?;
+    let mut all = Object::new();
+    for part in capabilities.parts() {
+        let initial = part.properties.iter().filter(|property| property.is_writable);
+        let initial = initial.filter_map(|property| Some((property.name.clone(), property.initial_value.clone()?)));
+        match &part.name {
+            None => all.extend(initial),
+            Some(component) => {
+                let mut inner: Object = initial.collect();
+                if !inner.is_empty() {
+                    inner.insert("__t".to_owned(), "c".into());
+                    all.insert(component.clone(), Value::Object(inner));
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
+    let patch = call.body()?;
+    let if_match = call.if_match(&patch);
+    change(&call, &if_match, |shown| Ok(body::patched(shown, &patch))).await
+}
+
+/// Makes a device what `next` makes of what is shown of it, if it is still what the caller expects.
+async fn change(
+    call: &Call,
+    if_match: &IfMatch,
+    next: impl Fn(&Value) -> Result<Value, Failure>,
+) -> Result<Json<Value>, Failure> {
+    for _ in 0..WRITE_ATTEMPTS {
+        let record = record(call, Permission::DevicesUpdate).await?;
+        let state = call.central().state();
+        let device = Device::of(&record, &state.templates, false);
+        if !if_match.admits(&device.etag()) {
+            return Err(Failure::changed(device.id()));
+        }
+        let mut shown = device.document();
+        // A template that follows from the model was not given.
+        if device.profile.template.is_none()
+            && let Some(shown) = shown.as_object_mut()
+        {
+            shown.remove("template");
+        }
+        let written = Written::read(&next(&shown)?)?;
+        check_organization(&state, &written.profile)?;
+        call.may_in(Permission::DevicesUpdate, written.profile.organization.as_ref())?;
+        template(&state.templates, written.template.as_ref())?;
+        match store(call, &record, written).await {
+            Ok(record) => return Ok(Json(show(call, &record).await?)),
+            Err(HubError::PreconditionFailed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(HubError::Contended(call.piece("deviceId").to_owned()).into())
+}
+
+/// Writes what differs.
+async fn store(call: &Call, record: &Record, written: Written) -> Result<Record, HubError> {
+    let (identity, mut record) = (&record.device.identity, record.clone());
+    let mut profile = written.profile;
+    profile.upstream = Profile::of(&record.twin.tags).upstream;
+    // A name that is the id is none of its own.
+    profile.display_name = written.display_name.filter(|name| name.as_str() != identity.device.as_str());
+    let before = Profile { properties: serde_json::Map::new(), ..Profile::of(&record.twin.tags) };
+    if before != profile {
+        let write = TwinWrite { tags: Some(profile.write()), desired: None };
+        let if_match = IfMatch::tag(record.twin.etag_text());
+        record = hub(call).write_twin(now(), identity, &write, &if_match).await?;
+    }
+    let device = &record.device;
+    let (new_status, is_edge) =
+        (status(written.is_enabled.unwrap_or(true)), written.is_edge.unwrap_or(device.iot_edge));
+    if device.status != new_status || device.iot_edge != is_edge {
+        let write = DeviceWrite {
+            status: new_status,
+            status_reason: device.status_reason.clone().filter(|_| device.status == new_status),
+            iot_edge: is_edge,
+            device_scope: device.device_scope.clone(),
+            parent_scopes: device.parent_scopes.clone(),
+            managed_by: device.managed_by.clone(),
+            authentication: AuthenticationWrite::Unchanged,
+        };
+        let if_match = IfMatch::tag(device.etag_text());
+        record = hub(call).put_device(now(), identity, write, &if_match).await?;
+    }
+    Ok(record)
+}
+
+pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
+    let record = record(&call, Permission::DevicesDelete).await?;
+    let device = Device::of(&record, &call.central().state().templates, false);
+    if !call.if_match(&Value::Null).admits(&device.etag()) {
+        return Err(Failure::changed(device.id()));
+    }
+    forget(&call, &record.device.identity.device).await?;
+    hub(&call).delete_device(now(), &record.device.identity, &IfMatch::Any).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Deletes what provisioning has of a device, so that a new one of its name begins anew.
+async fn forget(call: &Call, id: &DeviceId) -> Result<(), Failure> {
+    let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(()) };
+    let provisioning = &call.application().api.provisioning;
+    let gone = |result: Result<(), DpsError>| match result {
+        Ok(()) | Err(DpsError::NotFound(..)) => Ok(()),
+        Err(error) => Err(Failure::from(error)),
+    };
+    gone(provisioning.delete_enrollment(&EnrollmentKey::Individual(id.clone()), &IfMatch::Any).await)?;
+    gone(provisioning.delete_registration(&id).await)
+}
+
+/// The components of a device or module, from its template.
+pub(crate) async fn components(call: Call) -> Result<Response, Failure> {
+    let known = known(&call, Permission::DevicesView).await?;
+    let capabilities = known.capabilities.as_deref();
+    let parts = capabilities.into_iter().flat_map(Capabilities::parts);
+    let named = parts.filter_map(|part| Some((part.name.clone()?, part.interface.clone())));
+    let mut all: Vec<_> = named.collect();
+    all.sort();
+    list::answer(
+        &call,
+        all.into_iter(),
+        |name, interface| json!({ "@id": interface, "@type": ["Component"], "name": name }),
+    )
+}
+
+/// The modules of an edge device, from its template.
+pub(crate) async fn modules(call: Call) -> Result<Response, Failure> {
+    let known = known(&call, Permission::DevicesView).await?;
+    let capabilities = known.capabilities.as_deref();
+    let links = capabilities.into_iter().flat_map(|capabilities| &capabilities.root.relationships);
+    let modules = links.filter(|link| link.is_edge_module);
+    let mut all: Vec<_> = modules.map(|link| (link.name.clone(), link.target.clone())).collect();
+    all.sort();
+    list::answer(
+        &call,
+        all.into_iter(),
+        |name, target| json!({ "@id": target, "@type": ["Relationship", "SemanticType/EdgeModule"], "name": name }),
+    )
+}

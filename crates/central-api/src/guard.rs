@@ -1,0 +1,125 @@
+//! Who calls, and whether the version they ask for has the operation.
+//!
+//! A caller brings the text of an API token, or is signed in to the page. The row of the operation says which
+//! permissions open it; having one of them anywhere is enough here, and what is seen or changed is decided again by the
+//! handler, where the thing is.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use gantry_api::{Access, Operation, PeerAddress, Permissions, Row, admit_session, asked_version, now};
+use gantry_central::State as Kept;
+use gantry_central::access::caller::Caller;
+use gantry_central::access::permissions::Permission;
+use gantry_central::access::roles::ADMINISTRATOR;
+use gantry_central::access::tokens::PresentedToken;
+use gantry_central::access::users::RoleAssignment;
+use gantry_central::ids::RoleId;
+use gantry_identity::Refusal;
+
+use crate::{Failure, Shared};
+
+/// Somebody who proved who they are.
+#[derive(Clone)]
+pub(crate) struct Who {
+    /// With the kind of it: `token=ci`, `user=admin`.
+    pub(crate) name: String,
+    /// Their roles.
+    pub(crate) roles: Arc<[RoleAssignment]>,
+    /// What follows from them.
+    pub(crate) caller: Arc<Caller>,
+    /// What the application had when that was found out.
+    pub(crate) state: Arc<Kept>,
+}
+
+/// Versions that any operation has.
+const VERSIONS: [&str; 5] = ["1.0", "2022-05-31", "2022-06-30-preview", "2022-07-31", "2022-10-31-preview"];
+
+/// Lets a call through that its row lets through.
+pub(crate) async fn admit(
+    State((shared, row)): State<(Arc<Shared>, Row)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match check(&shared, &row, &mut request).await {
+        Ok(who) => drop(request.extensions_mut().insert(who)),
+        Err(failure) => return failure.into_response(),
+    }
+    next.run(request).await
+}
+
+async fn check(shared: &Shared, row: &Operation, request: &mut Request) -> Result<Who, Failure> {
+    check_version(row, request.uri().query())?;
+    let peer = request.extensions().get::<PeerAddress>().cloned().unwrap_or("unknown".into());
+    let who = if request.headers().contains_key(header::AUTHORIZATION) {
+        by_token(shared, request, &peer)?
+    } else {
+        signed_in(shared, request, &peer).await?
+    };
+    let Access::Application(one_of) = row.access else { return Err(Failure::unauthorized()) };
+    let has = one_of.iter().filter_map(|word| Permission::parse(word)).any(|one| who.caller.has(one));
+    if has {
+        return Ok(who);
+    }
+    let needed = one_of.join(" or ");
+    let refusal = Refusal::Right { policy: who.name.clone(), right: needed.clone() };
+    shared.application.api.hub.report_refusal(now(), &who.name, &peer.0, "https application", &refusal);
+    Err(gantry_api::Refused::Forbidden(format!("this needs the permission {needed}")).into())
+}
+
+fn check_version(row: &Operation, query: Option<&str>) -> Result<(), Failure> {
+    let asked = asked_version(query).ok_or_else(|| Failure::invalid("api-version is missing"))?;
+    if !VERSIONS.contains(&asked.as_str()) {
+        return Err(Failure::invalid(format!("api-version `{asked}` is not known; there are {}", VERSIONS.join(", "))));
+    }
+    if !row.versions.contains(&asked.as_str()) {
+        return Err(Failure::not_found(format!("{} is not in api-version {asked}", row.id)));
+    }
+    Ok(())
+}
+
+fn by_token(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Who, Failure> {
+    let application = &shared.application;
+    let text = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // The reference takes its tokens as they are; some clients put `Bearer` before everything.
+    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    let refused = |claimed: &str, refusal: &Refusal| {
+        application.api.hub.report_refusal(now(), claimed, &peer.0, "https application", refusal);
+        Failure::unauthorized()
+    };
+    let presented = PresentedToken::parse(text).map_err(|error| refused("(no API token)", &error.into()))?;
+    let state = application.central.state();
+    let id = presented.id();
+    let kept = id.as_ref().and_then(|id| state.tokens.get(id));
+    let claimed = id.as_ref().map_or_else(|| "(no API token)".to_owned(), |id| format!("token={id}"));
+    presented
+        .verify(kept.map(|kept| &kept.value), &application.id, now())
+        .map_err(|refusal| refused(&claimed, &refusal))?;
+    let Some(kept) = kept else { return Err(Failure::unauthorized()) };
+    peer.is_known();
+    Ok(who(claimed, kept.value.roles.clone(), &state))
+}
+
+/// The administrator of the platform administers its application.
+async fn signed_in(shared: &Shared, request: &mut Request, peer: &PeerAddress) -> Result<Who, Failure> {
+    let (parts, body) = std::mem::take(request).into_parts();
+    let caller = admit_session(&shared.application.api, &parts, peer).await;
+    *request = Request::from_parts(parts, body);
+    let caller = caller?;
+    let is_administrator = caller.permissions.contains(Permissions::ALL);
+    let roles = if is_administrator { administrator() } else { vec![] };
+    Ok(who(caller.principal(), roles, &shared.application.central.state()))
+}
+
+/// The role that may do everything.
+fn administrator() -> Vec<RoleAssignment> {
+    RoleId::parse(ADMINISTRATOR).map(|role| RoleAssignment { role, organization: None }).into_iter().collect()
+}
+
+fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>) -> Who {
+    let caller = Arc::new(state.caller(&roles));
+    Who { name, roles: roles.into(), caller, state: Arc::clone(state) }
+}

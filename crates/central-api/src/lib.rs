@@ -1,0 +1,145 @@
+//! The application over HTTP: the REST API of IoT Central.
+//!
+//! A handler reads a [`Call`](call::Call), asks [`Central`](gantry_central::Central), the hub or provisioning, and writes
+//! what the published documents show. Rules are theirs; who may call is decided here ([`guard`]), once by the row of the
+//! operation and once more where the thing is that it is about. Operations without a handler answer 501 by name.
+
+mod body;
+mod call;
+mod devices;
+mod failure;
+mod groups;
+mod guard;
+mod list;
+mod organizations;
+mod people;
+mod ports;
+mod questions;
+mod templates;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::middleware::from_fn_with_state;
+use gantry_api::{Api, Routes, central};
+use gantry_central::Central;
+
+use self::call::Call;
+pub use self::devices::adopt::one as adopt;
+use self::devices::history::Runs;
+pub use self::failure::Failure;
+pub use self::ports::{Rows, Tables};
+
+/// An application, as its API needs it.
+pub struct Application {
+    /// Its id: the first part of its host name, and what its tokens are for.
+    pub id: String,
+    /// What it has.
+    pub central: Arc<Central>,
+    /// The hub and what is around it.
+    pub api: Arc<Api>,
+    /// The tables.
+    pub tables: Arc<dyn Tables>,
+}
+
+/// What handlers work with.
+struct Shared {
+    application: Application,
+    runs: Runs,
+}
+
+/// Every route of the API.
+pub fn routes(application: Application) -> Routes {
+    let shared = Arc::new(Shared { application, runs: Runs::default() });
+    let mut rows: HashMap<_, _> = central::operations().map(|row| (row.id.clone(), row)).collect();
+    let mut routes = Routes::new();
+    macro_rules! on {
+        ($($name:literal => $handler:path,)*) => {
+            $(let row = rows.remove(concat!("Application_", $name)).expect("a row of the table");
+            routes = routes.on(row, $handler);)*
+        };
+    }
+    on! {
+        "ApiTokens_List" => people::list_tokens,
+        "ApiTokens_Get" => people::get_token,
+        "ApiTokens_Create" => people::create_token,
+        "ApiTokens_Remove" => people::remove_token,
+        "Roles_List" => people::list_roles,
+        "Roles_Get" => people::get_role,
+        "Users_List" => people::list_users,
+        "Users_Get" => people::get_user,
+        "Users_Create" => people::put_user,
+        "Users_Update" => people::patch_user,
+        "Users_Remove" => people::remove_user,
+        "Organizations_List" => organizations::list,
+        "Organizations_Get" => organizations::get,
+        "Organizations_Create" => organizations::put,
+        "Organizations_Update" => organizations::patch,
+        "Organizations_Remove" => organizations::remove,
+        "DeviceTemplates_List" => templates::list,
+        "DeviceTemplates_Get" => templates::get,
+        "DeviceTemplates_Create" => templates::put,
+        "DeviceTemplates_Update" => templates::patch,
+        "DeviceTemplates_Remove" => templates::remove,
+        "DeviceGroups_List" => groups::list,
+        "DeviceGroups_Get" => groups::get,
+        "DeviceGroups_Create" => groups::put,
+        "DeviceGroups_Update" => groups::patch,
+        "DeviceGroups_Remove" => groups::remove,
+        "DeviceGroups_GetDevices" => groups::devices,
+        "Query_Run" => questions::run,
+        "Devices_List" => devices::list,
+        "Devices_Get" => devices::get,
+        "Devices_Create" => devices::put,
+        "Devices_Update" => devices::patch,
+        "Devices_Remove" => devices::remove,
+        "Devices_GetCredentials" => devices::credentials::get,
+        "Devices_GetAttestation" => devices::attestation::get,
+        "Devices_CreateAttestation" => devices::attestation::put,
+        "Devices_UpdateAttestation" => devices::attestation::put,
+        "Devices_RemoveAttestation" => devices::attestation::remove,
+        "Devices_ListComponents" => devices::components,
+        "Devices_ListModules" => devices::modules,
+        "Devices_ListRelationships" => devices::relationships::list,
+        "Devices_GetRelationship" => devices::relationships::get,
+        "Devices_CreateRelationship" => devices::relationships::put,
+        "Devices_UpdateRelationship" => devices::relationships::patch,
+        "Devices_RemoveRelationship" => devices::relationships::remove,
+        "Devices_GetProperties" => devices::properties::get,
+        "Devices_ReplaceProperties" => devices::properties::replace,
+        "Devices_UpdateProperties" => devices::properties::update,
+        "Devices_GetComponentProperties" => devices::properties::get,
+        "Devices_ReplaceComponentProperties" => devices::properties::replace,
+        "Devices_UpdateComponentProperties" => devices::properties::update,
+        "Devices_GetModuleProperties" => devices::properties::get,
+        "Devices_ReplaceModuleProperties" => devices::properties::replace,
+        "Devices_UpdateModuleProperties" => devices::properties::update,
+        "Devices_GetModuleComponentProperties" => devices::properties::get,
+        "Devices_ReplaceModuleComponentProperties" => devices::properties::replace,
+        "Devices_UpdateModuleComponentProperties" => devices::properties::update,
+        "Devices_RunCommand" => devices::commands::run,
+        "Devices_RunComponentCommand" => devices::commands::run,
+        "Devices_RunModuleCommand" => devices::commands::run,
+        "Devices_RunModuleComponentCommand" => devices::commands::run,
+        "Devices_GetCommandHistory" => devices::commands::history,
+        "Devices_GetComponentCommandHistory" => devices::commands::history,
+        "Devices_GetModuleCommandHistory" => devices::commands::history,
+        "Devices_GetModuleComponentCommandHistory" => devices::commands::history,
+        "Devices_GetTelemetryValue" => devices::telemetry::get,
+        "Devices_GetComponentTelemetryValue" => devices::telemetry::get,
+        "Devices_GetModuleTelemetryValue" => devices::telemetry::get,
+        "Devices_GetModuleComponentTelemetryValue" => devices::telemetry::get,
+    }
+    // In the table's order, so that the last word about a path is always the same one.
+    for row in central::operations().filter(|row| rows.contains_key(&row.id)) {
+        routes = routes.on(row, not_implemented);
+    }
+    // A body may be large: it is read of who may call.
+    let routes = gantry_api::with_body::<Failure, _>(routes)
+        .layered(|row, one| one.route_layer(from_fn_with_state((Arc::clone(&shared), Arc::clone(row)), guard::admit)));
+    routes.with_state(shared)
+}
+
+async fn not_implemented(call: Call) -> Failure {
+    Failure::not_implemented(&call.row.id)
+}

@@ -1,0 +1,75 @@
+//! Organizations.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use gantry_central::access::caller::Place;
+use gantry_central::access::permissions::Permission;
+use gantry_central::ids::{DisplayName, OrganizationId};
+use gantry_central::organizations::{Organization, OrganizationError};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::{Failure, body, list};
+
+fn show(id: &str, one: &Organization) -> Value {
+    let name = one.display_name.as_ref().map_or(id, DisplayName::as_str);
+    let mut shown = json!({ "id": id, "displayName": name });
+    if let Some(parent) = &one.parent {
+        shown["parent"] = parent.as_str().into();
+    }
+    shown
+}
+
+pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
+    let state = &call.who.state;
+    let seen = state.organizations.iter().filter(|(id, _)| call.sees(Permission::OrganizationsView, Some(*id)));
+    list::answer(&call, seen.map(|(id, kept)| (id.to_string(), kept)), |id, kept| show(id, &kept.value))
+}
+
+pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
+    let id = call.id("organizationId", OrganizationId::parse)?;
+    call.may_in(Permission::OrganizationsView, Some(&id))?;
+    let kept = call.who.state.organizations.get(&id).ok_or_else(|| unknown(&id))?;
+    Ok(Json(show(id.as_str(), &kept.value)))
+}
+
+fn unknown(id: &OrganizationId) -> Failure {
+    gantry_central::CentralError::from(OrganizationError::Unknown(id.clone())).into()
+}
+
+pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
+    let body = call.body()?;
+    write(&call, &body).await
+}
+
+pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
+    let id = call.id("organizationId", OrganizationId::parse)?;
+    let kept = call.who.state.organizations.get(&id).ok_or_else(|| unknown(&id))?;
+    let body = body::patched(&show(id.as_str(), &kept.value), &call.body()?);
+    write(&call, &body).await
+}
+
+async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+    let id = call.id("organizationId", OrganizationId::parse)?;
+    let new = Organization {
+        display_name: body::parsed(body, "displayName", DisplayName::parse)?,
+        parent: body::parsed(body, "parent", OrganizationId::parse)?,
+    };
+    // Whoever writes one must see where it is, and where it comes to be.
+    match call.who.state.organizations.get(&id) {
+        Some(_) => call.may(Permission::OrganizationsUpdate, Place::In(Some(&id)))?,
+        None => call.may_in(Permission::OrganizationsCreate, new.parent.as_ref())?,
+    }
+    call.may_in(Permission::OrganizationsUpdate, new.parent.as_ref())?;
+    let if_match = call.if_match(body);
+    let kept = call.central().put_organization(call.write(&if_match), &id, &new).await?;
+    Ok(Json(show(id.as_str(), &kept.value)))
+}
+
+pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
+    let id = call.id("organizationId", OrganizationId::parse)?;
+    call.may_in(Permission::OrganizationsDelete, Some(&id))?;
+    call.central().delete_organization(&id, &call.if_match(&Value::Null)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
