@@ -14,6 +14,7 @@ pub mod lists;
 pub mod organizations;
 pub mod ports;
 pub mod question;
+pub mod simulation;
 pub mod templates;
 
 mod central;
