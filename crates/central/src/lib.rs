@@ -5,6 +5,7 @@
 //! [`Documents`](gantry_hub::ports::Documents) that [`Central`] owns; bodies of requests are their head's.
 
 pub mod access;
+pub mod applications;
 pub mod csv;
 pub mod groups;
 pub mod ids;

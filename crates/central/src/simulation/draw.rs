@@ -21,6 +21,11 @@ impl Draw {
         Self(mixed(self.0 ^ mixed(place.cast_unsigned())))
     }
 
+    /// A seed that leads on from here.
+    pub(super) fn seed(self) -> u64 {
+        self.0
+    }
+
     /// From 0 to below 1.
     pub(super) fn unit(self) -> f64 {
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64

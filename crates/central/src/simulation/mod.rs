@@ -291,6 +291,12 @@ impl Simulated {
     }
 }
 
+/// The seed of a device that has none of its own.
+#[must_use]
+pub fn seed_of(device_id: &str) -> u64 {
+    Draw::new(0).of(device_id).seed()
+}
+
 /// What is desired of a new device of a template: the initial values of its `Initialized` properties, a desired section.
 #[must_use]
 pub fn initial_desired(capabilities: &Capabilities) -> Option<Map<String, Value>> {

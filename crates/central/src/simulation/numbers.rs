@@ -12,7 +12,7 @@ const DRIFT: i64 = 9 * HOUR;
 /// How long an episode lasts.
 const EPISODE: i64 = 2 * HOUR;
 /// How likely one is in each such time.
-const EPISODE_CHANCE: f64 = 0.2;
+const EPISODE_CHANCE: f64 = 0.25;
 /// How likely it goes up.
 const UP_CHANCE: f64 = 0.65;
 /// The days a battery lasts.

@@ -1,12 +1,14 @@
 //! Where a device is: a place, a small track around it, shapes on it.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::draw::Draw;
 use super::numbers::{HOUR, MINUTE};
 
 /// A place on the earth, in degrees.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     /// Latitude, -90 to 90.
     pub lat: f64,
