@@ -5,6 +5,8 @@
 //! [`Documents`](gantry_hub::ports::Documents) that [`Central`] owns; bodies of requests are their head's.
 
 pub mod access;
+pub mod applications;
+pub mod csv;
 pub mod devices;
 pub mod groups;
 pub mod ids;
@@ -15,6 +17,7 @@ pub mod lists;
 pub mod organizations;
 pub mod ports;
 pub mod question;
+pub mod simulation;
 pub mod templates;
 
 mod central;
