@@ -1,0 +1,58 @@
+//! Device templates and groups: their writes.
+
+use std::sync::Arc;
+
+use gantry_hub::device::IfMatch;
+
+use super::{Central, CentralError, State, Write};
+use crate::groups::{self, DeviceGroup};
+use crate::ids::{DeviceGroupId, DeviceTemplateId};
+use crate::kept::Kept;
+use crate::templates::{self, DeviceTemplate, TemplateError};
+
+impl Central {
+    /// Writes and publishes a device template.
+    ///
+    /// # Errors
+    /// [`TemplateError::Breaking`] among others.
+    pub async fn put_template(
+        &self,
+        write: Write<'_>,
+        id: &DeviceTemplateId,
+        new: &DeviceTemplate,
+    ) -> Result<Arc<Kept<DeviceTemplate>>, CentralError> {
+        self.put(write, id, new, |state| templates::check_put(&state.templates, id, new).map_err(Into::into)).await
+    }
+
+    /// Deletes a device template that no device uses.
+    ///
+    /// # Errors
+    /// [`TemplateError::InUse`] among others.
+    pub async fn delete_template(&self, id: &DeviceTemplateId, if_match: &IfMatch) -> Result<(), CentralError> {
+        let is_used = self.devices.any_of_template(id).await?;
+        let check = |_: &State| if is_used { Err(TemplateError::InUse(id.clone()).into()) } else { Ok(()) };
+        self.delete::<DeviceTemplate>(id, if_match, check).await
+    }
+
+    /// Makes or replaces a device group.
+    ///
+    /// # Errors
+    /// [`CentralError`].
+    pub async fn put_group(
+        &self,
+        write: Write<'_>,
+        id: &DeviceGroupId,
+        new: &DeviceGroup,
+    ) -> Result<Arc<Kept<DeviceGroup>>, CentralError> {
+        let check = |state: &State| groups::check_put(&state.groups, &state.organizations, id, new).map_err(Into::into);
+        self.put(write, id, new, check).await
+    }
+
+    /// Deletes a device group; its devices stay.
+    ///
+    /// # Errors
+    /// [`GroupError::Unknown`] among others.
+    pub async fn delete_group(&self, id: &DeviceGroupId, if_match: &IfMatch) -> Result<(), CentralError> {
+        self.delete::<DeviceGroup>(id, if_match, |_| Ok(())).await
+    }
+}

@@ -1,0 +1,170 @@
+//! What an application has, kept: every rule about it is decided on all of it at one version.
+//!
+//! Each kind of object is a collection of documents ([`kept`](crate::kept)). All are read at start and written with
+//! compare-and-swap on every one of them, so that what a rule looked at (the other administrators, the roles that are
+//! given, the tree) is as it was when the write is there. Whether a caller may do it at all is decided before
+//! ([`Caller`]), because that depends on the operation.
+
+mod devices;
+mod objects;
+mod people;
+
+use std::fmt;
+use std::sync::Arc;
+
+use gantry_hub::device::IfMatch;
+use gantry_hub::owned::{Changed, Owned};
+use gantry_hub::ports::{Documents, StoreError};
+use gantry_identity::Timestamp;
+
+use self::objects::{COLLECTIONS, Object, edits, read_all};
+use crate::access::caller::Caller;
+use crate::access::roles::{CustomRoles, RoleError};
+use crate::access::tokens::{TokenError, Tokens};
+use crate::access::users::{People, RoleAssignment, UserError, Users};
+use crate::groups::{DeviceGroups, GroupError};
+use crate::ids::ETag;
+use crate::kept::Kept;
+use crate::organizations::{OrganizationError, Organizations};
+use crate::ports::Devices;
+use crate::templates::{TemplateError, Templates};
+
+/// Everything an application has.
+#[derive(Clone, Default, Debug)]
+pub struct State {
+    /// Organizations.
+    pub organizations: Organizations,
+    /// Custom roles.
+    pub roles: CustomRoles,
+    /// Users.
+    pub users: Users,
+    /// API tokens.
+    pub tokens: Tokens,
+    /// Device templates.
+    pub templates: Templates,
+    /// Device groups.
+    pub groups: DeviceGroups,
+}
+
+impl State {
+    /// What decides about users and tokens.
+    #[must_use]
+    pub fn people(&self) -> People<'_> {
+        People { organizations: &self.organizations, roles: &self.roles, users: &self.users, tokens: &self.tokens }
+    }
+
+    /// Somebody with roles.
+    #[must_use]
+    pub fn caller(&self, roles: &[RoleAssignment]) -> Caller {
+        Caller::of(roles, &self.roles)
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CentralError {
+    /// About an organization.
+    #[error(transparent)]
+    Organization(#[from] OrganizationError),
+    /// About a role.
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// About a user or the roles of a token.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// About a token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// About a device template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// About a device group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// It is not what the caller expects it to be.
+    #[error("`{0}` was changed meanwhile")]
+    Changed(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a write brings with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// Drawn at random, for the etag of what is new.
+    pub drawn: u64,
+    /// What the caller expects.
+    pub if_match: &'a IfMatch,
+}
+
+/// An application.
+pub struct Central {
+    state: Owned<State>,
+    devices: Arc<dyn Devices>,
+}
+
+impl Central {
+    /// Reads an application.
+    ///
+    /// # Errors
+    /// When the store fails or a document cannot be read.
+    pub async fn load(documents: Arc<dyn Documents>, devices: Arc<dyn Devices>) -> Result<Self, StoreError> {
+        let state = Owned::load(documents, COLLECTIONS.to_vec(), read_all).await?;
+        Ok(Self { state, devices })
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.state.current()
+    }
+
+    async fn put<T: Object>(
+        &self,
+        write: Write<'_>,
+        id: &T::Id,
+        value: &T,
+        check: impl Fn(&State) -> Result<(), CentralError>,
+    ) -> Result<Arc<Kept<T>>, CentralError> {
+        let change = |state: &State| {
+            let before = T::all(state).get(id);
+            expects(write.if_match, before.map(|kept| kept.etag), id)?;
+            check(state)?;
+            let etag = before.map_or_else(|| ETag::first(write.drawn), |kept| kept.etag.next());
+            let kept = Arc::new(Kept { value: value.clone(), etag, updated_at: write.now });
+            let mut next = state.clone();
+            T::all_mut(&mut next).insert(id.clone(), Arc::clone(&kept));
+            Ok(Changed { edits: edits::<T>(id, Some(kept.document())), next, said: kept })
+        };
+        self.state.change(change).await
+    }
+
+    async fn delete<T: Object>(
+        &self,
+        id: &T::Id,
+        if_match: &IfMatch,
+        check: impl Fn(&State) -> Result<(), CentralError>,
+    ) -> Result<(), CentralError> {
+        let change = |state: &State| {
+            let before = T::all(state).get(id).ok_or_else(|| T::unknown(id))?;
+            expects(if_match, Some(before.etag), id)?;
+            check(state)?;
+            let mut next = state.clone();
+            T::all_mut(&mut next).remove(id);
+            Ok(Changed { edits: edits::<T>(id, None), next, said: () })
+        };
+        self.state.change(change).await
+    }
+}
+
+/// Checks what a caller expects; who names an etag expects that there is something.
+fn expects(if_match: &IfMatch, etag: Option<ETag>, id: &impl fmt::Display) -> Result<(), CentralError> {
+    let agrees = match etag {
+        Some(etag) => etag.agrees(if_match),
+        None => matches!(if_match, IfMatch::Absent),
+    };
+    if agrees { Ok(()) } else { Err(CentralError::Changed(id.to_string())) }
+}

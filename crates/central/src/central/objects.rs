@@ -1,0 +1,94 @@
+//! Kinds of objects, each a collection, and how all of them are read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use gantry_hub::owned::Edits;
+use gantry_hub::ports::{Collection, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{CentralError, State};
+use crate::access::roles::{CustomRole, RoleError};
+use crate::access::tokens::{ApiToken, TokenError};
+use crate::access::users::{User, UserError};
+use crate::groups::{DeviceGroup, GroupError};
+use crate::ids::{DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId};
+use crate::kept::Kept;
+use crate::organizations::{Organization, OrganizationError};
+use crate::templates::{DeviceTemplate, TemplateError};
+
+/// All objects of a kind.
+type All<T> = BTreeMap<<T as Object>::Id, Arc<Kept<T>>>;
+
+/// A kind of object, which is a collection.
+pub(super) trait Object: Serialize + DeserializeOwned + Clone {
+    type Id: Ord + Clone + fmt::Display + TryFrom<String>;
+    /// Its place among [`COLLECTIONS`].
+    const AT: usize;
+    fn all(state: &State) -> &All<Self>;
+    fn all_mut(state: &mut State) -> &mut All<Self>;
+    fn unknown(id: &Self::Id) -> CentralError;
+}
+
+/// The collections, in the order in which they are written.
+pub(super) const COLLECTIONS: [&str; 6] =
+    ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"];
+
+macro_rules! objects {
+    ($($at:literal, $field:ident: $id:ty => $object:ty, $unknown:expr;)*) => {
+        $(impl Object for $object {
+            type Id = $id;
+            const AT: usize = $at;
+            fn all(state: &State) -> &All<Self> {
+                &state.$field
+            }
+            fn all_mut(state: &mut State) -> &mut All<Self> {
+                &mut state.$field
+            }
+            fn unknown(id: &$id) -> CentralError {
+                $unknown(id.clone()).into()
+            }
+        })*
+
+        pub(super) fn read_all(stored: Vec<Collection>) -> Result<State, StoreError> {
+            let mut state = State::default();
+            for (at, collection) in stored.into_iter().enumerate() {
+                match at {
+                    $(<$object>::AT => read::<$object>(&mut state, collection)?,)*
+                    _ => {}
+                }
+            }
+            Ok(state)
+        }
+    };
+}
+
+objects! {
+    0, organizations: OrganizationId => Organization, OrganizationError::Unknown;
+    1, roles: RoleId => CustomRole, RoleError::Unknown;
+    2, users: UserId => User, UserError::Unknown;
+    3, tokens: TokenId => ApiToken, TokenError::Unknown;
+    4, templates: DeviceTemplateId => DeviceTemplate, TemplateError::Unknown;
+    5, groups: DeviceGroupId => DeviceGroup, GroupError::Unknown;
+}
+
+fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {
+    for (id, text) in collection.documents {
+        let broken = |why: String| StoreError::Failed(format!("`{id}` of {}: {why}", COLLECTIONS[T::AT]));
+        let kept = Kept::<T>::read(&text).map_err(|error| broken(error.to_string()))?;
+        let id = T::Id::try_from(id.clone()).map_err(|_| broken("the id is none".to_owned()))?;
+        T::all_mut(state).insert(id, kept);
+    }
+    Ok(())
+}
+
+/// What is written of all collections when one object is.
+pub(super) fn edits<T: Object>(id: &T::Id, text: Option<String>) -> Vec<Edits> {
+    let mut edits = vec![vec![]; COLLECTIONS.len()];
+    if let Some(of_kind) = edits.get_mut(T::AT) {
+        of_kind.push((id.to_string(), text));
+    }
+    edits
+}
