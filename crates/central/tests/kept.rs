@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gantry_central::access::caller::Denied;
 use gantry_central::access::permissions::{Permission, PermissionSet};
-use gantry_central::access::roles::{ADMINISTRATOR, BUILDER, CustomRole, ORG_VIEWER, RoleError, RoleKind};
+use gantry_central::access::roles::{
+    ADMINISTRATOR, BUILDER, CustomRole, ORG_ADMINISTRATOR, ORG_OPERATOR, ORG_VIEWER, RoleError, RoleKind,
+};
 use gantry_central::access::tokens::{NewToken, PresentedToken, TokenError};
 use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
 use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
@@ -103,10 +106,10 @@ fn new_token() -> NewToken {
 async fn filled(documents: &Arc<Memory>) -> Central {
     let central = load(documents, false).await;
     central.found(WRITE, &user_id("root"), &person("root", given(ADMINISTRATOR, None))).await.unwrap();
-    central.put_organization(WRITE, &organization_id("north"), &below(None)).await.unwrap();
+    central.put_organization(WRITE, &organization_id("north"), &below(None), &administrator()).await.unwrap();
     central.put_role(WRITE, &RoleId::parse("keeper").unwrap(), &custom_role(), &administrator()).await.unwrap();
     central.put_template(WRITE, &template_id(), &template()).await.unwrap();
-    central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None)).await.unwrap();
+    central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None), &administrator()).await.unwrap();
     let token = TokenId::parse("t1").unwrap();
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
     central
@@ -162,15 +165,20 @@ async fn an_etag_that_is_old_changes_nothing() {
     let first = central.state().organizations[&id].etag.text();
     let put = |tag: IfMatch| {
         let (central, id) = (&central, &id);
-        async move { central.put_organization(Write { if_match: &tag, ..WRITE }, id, &below(None)).await }
+        async move {
+            let write = Write { if_match: &tag, ..WRITE };
+            central.put_organization(write, id, &below(None), &administrator()).await
+        }
     };
     let second = put(IfMatch::tag(first.clone())).await.unwrap().etag.text();
     assert_ne!(first, second);
     assert!(matches!(put(IfMatch::tag(first.clone())).await, Err(CentralError::Changed(_))));
-    let deleted = central.delete_organization(&id, &IfMatch::tag(first)).await;
+    let deleted = central.delete_organization(&id, &IfMatch::tag(first), &administrator()).await;
     assert!(matches!(deleted, Err(CentralError::Changed(_))));
     let missing = organization_id("none");
-    let made = central.put_organization(Write { if_match: &IfMatch::Any, ..WRITE }, &missing, &below(None)).await;
+    let made = central
+        .put_organization(Write { if_match: &IfMatch::Any, ..WRITE }, &missing, &below(None), &administrator())
+        .await;
     assert!(matches!(made, Err(CentralError::Changed(_))));
 }
 
@@ -193,28 +201,29 @@ async fn an_organization_goes_only_when_nothing_is_in_it() {
     let documents = Arc::new(Memory::new());
     let central = filled(&documents).await;
     let id = organization_id("north");
-    let check = async |expected: Option<&str>| match central.delete_organization(&id, &IfMatch::Any).await {
-        Ok(()) => assert_eq!(expected, None),
-        Err(CentralError::Organization(OrganizationError::InUse { what, .. })) => assert_eq!(Some(what), expected),
-        Err(other) => panic!("{other:?}"),
-    };
-    central.put_organization(WRITE, &organization_id("inner"), &below(Some("north"))).await.unwrap();
+    let check =
+        async |expected: Option<&str>| match central.delete_organization(&id, &IfMatch::Any, &administrator()).await {
+            Ok(()) => assert_eq!(expected, None),
+            Err(CentralError::Organization(OrganizationError::InUse { what, .. })) => assert_eq!(Some(what), expected),
+            Err(other) => panic!("{other:?}"),
+        };
+    central.put_organization(WRITE, &organization_id("inner"), &below(Some("north")), &administrator()).await.unwrap();
     check(Some("organizations below it")).await;
-    central.delete_organization(&organization_id("inner"), &IfMatch::Any).await.unwrap();
+    central.delete_organization(&organization_id("inner"), &IfMatch::Any, &administrator()).await.unwrap();
     let viewer = person("viewer", given(ORG_VIEWER, Some("north")));
     central.put_user(WRITE, &user_id("viewer"), &viewer, &administrator()).await.unwrap();
     check(Some("users or API tokens with a role in it")).await;
     central.delete_user(&user_id("viewer"), &IfMatch::Any, &administrator()).await.unwrap();
     let pumps = DeviceGroupId::parse("pumps").unwrap();
-    let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south"))).await;
+    let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south")), &administrator()).await;
     assert!(matches!(elsewhere, Err(CentralError::Group(GroupError::UnknownOrganization(_)))));
-    central.put_group(WRITE, &pumps, &group(Some("north"))).await.unwrap();
+    central.put_group(WRITE, &pumps, &group(Some("north")), &administrator()).await.unwrap();
     check(Some("device groups")).await;
-    central.delete_group(&pumps, &IfMatch::Any).await.unwrap();
-    let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any).await;
+    central.delete_group(&pumps, &IfMatch::Any, &administrator()).await.unwrap();
+    let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any, &administrator()).await;
     assert!(matches!(used, Err(CentralError::Organization(OrganizationError::InUse { what: "devices", .. }))));
     check(None).await;
-    let again = central.delete_organization(&id, &IfMatch::Any).await;
+    let again = central.delete_organization(&id, &IfMatch::Any, &administrator()).await;
     assert!(matches!(again, Err(CentralError::Organization(OrganizationError::Unknown(_)))));
 }
 
@@ -271,7 +280,7 @@ async fn a_token_is_made_once_and_proves_nothing_when_it_is_gone() {
     assert!(verify(&central));
     let again = central.create_token(WRITE, "app", &id, new_token(), &administrator()).await;
     assert!(matches!(again, Err(CentralError::Token(TokenError::Exists(_)))));
-    central.delete_token(&id).await.unwrap();
+    central.delete_token(&id, &administrator()).await.unwrap();
     assert!(!verify(&central));
     let late = NewToken { expiry: Some(NOW), ..new_token() };
     let expired = central.create_token(WRITE, "app", &id, late, &administrator()).await;
@@ -279,4 +288,87 @@ async fn a_token_is_made_once_and_proves_nothing_when_it_is_gone() {
     let by = [given(BUILDER, None)];
     let more = central.create_token(WRITE, "app", &id, new_token(), &by).await;
     assert!(matches!(more, Err(CentralError::User(UserError::TooMuch(_)))));
+}
+
+/// An organization administrator of `us`, below which are `west` and `east`; `eu` is beside it.
+async fn with_organizations() -> (Central, Vec<RoleAssignment>) {
+    let central = filled(&Arc::new(Memory::new())).await;
+    for (id, parent) in [("us", None), ("eu", None), ("west", Some("us")), ("east", Some("us"))] {
+        central.put_organization(WRITE, &organization_id(id), &below(parent), &administrator()).await.unwrap();
+    }
+    (central, vec![given(ORG_ADMINISTRATOR, Some("us"))])
+}
+
+fn denied<T>(told: Result<T, CentralError>) -> Option<Denied> {
+    match told {
+        Err(CentralError::Denied(denied)) => Some(denied),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn an_organization_is_written_by_who_has_a_role_above_it() {
+    let (central, by) = with_organizations().await;
+    let put = async |id: &str, parent: Option<&str>| {
+        central.put_organization(WRITE, &organization_id(id), &below(parent), &by).await
+    };
+    put("new", Some("us")).await.unwrap();
+    put("new", Some("west")).await.unwrap();
+    put("west", Some("east")).await.unwrap();
+    let unseen = Some(Denied::Unseen);
+    assert_eq!(denied(put("top", None).await), unseen, "made at the root");
+    assert_eq!(denied(put("west", None).await), unseen, "moved to the root");
+    assert_eq!(denied(put("west", Some("eu")).await), unseen, "moved beside");
+    assert_eq!(denied(put("west", Some("none")).await), unseen, "one that is not there is told as one unseen");
+    assert_eq!(denied(put("eu", Some("us")).await), unseen, "taken from elsewhere");
+    let update = Some(Denied::Permission(Permission::OrganizationsUpdate));
+    assert_eq!(denied(put("us", None).await), update, "where the role is given");
+    assert_eq!(denied(put("us", Some("west")).await), update);
+    let operator = [given(ORG_OPERATOR, Some("us"))];
+    let told = central.put_organization(WRITE, &organization_id("x1"), &below(Some("us")), &operator).await;
+    assert_eq!(denied(told), Some(Denied::Permission(Permission::OrganizationsCreate)));
+}
+
+#[tokio::test]
+async fn an_organization_is_deleted_by_who_has_a_role_above_it() {
+    let (central, by) = with_organizations().await;
+    let delete = async |id: &str| central.delete_organization(&organization_id(id), &IfMatch::Any, &by).await;
+    assert_eq!(denied(delete("eu").await), Some(Denied::Unseen));
+    assert_eq!(denied(delete("us").await), Some(Denied::Permission(Permission::OrganizationsDelete)));
+    delete("west").await.unwrap();
+    assert!(central.state().organizations.contains_key(&organization_id("eu")));
+}
+
+#[tokio::test]
+async fn a_group_is_written_and_deleted_where_the_caller_may() {
+    let (central, by) = with_organizations().await;
+    let id = DeviceGroupId::parse("fans").unwrap();
+    let put = async |organization: Option<&str>, by: &[RoleAssignment]| {
+        central.put_group(WRITE, &id, &group(organization), by).await
+    };
+    assert_eq!(denied(put(None, &by).await), Some(Denied::Unseen), "made at the root");
+    assert_eq!(denied(put(Some("eu"), &by).await), Some(Denied::Unseen), "made elsewhere");
+    put(Some("west"), &by).await.unwrap();
+    assert_eq!(denied(put(Some("eu"), &by).await), Some(Denied::Unseen), "moved elsewhere");
+    assert_eq!(denied(put(None, &by).await), Some(Denied::Unseen), "moved to the root");
+    let both = [given(ORG_VIEWER, Some("eu")), given(ORG_OPERATOR, Some("us"))];
+    let update = Some(Denied::Permission(Permission::GroupsUpdate));
+    assert_eq!(denied(put(Some("eu"), &both).await), update, "moved where the caller only looks");
+    let delete = async |by: &[RoleAssignment]| central.delete_group(&id, &IfMatch::Any, by).await;
+    assert_eq!(denied(delete(&[given(ORG_OPERATOR, Some("eu"))]).await), Some(Denied::Unseen));
+    let viewer = [given(ORG_VIEWER, Some("us"))];
+    assert_eq!(denied(delete(&viewer).await), Some(Denied::Permission(Permission::GroupsDelete)));
+    delete(&by).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_is_deleted_by_who_may_where_it_has_roles() {
+    let (central, by) = with_organizations().await;
+    let id = TokenId::parse("t1").unwrap();
+    let delete = async |by: &[RoleAssignment]| central.delete_token(&id, by).await;
+    assert_eq!(denied(delete(&by).await), Some(Denied::Unseen));
+    let builder = [given(BUILDER, None)];
+    assert_eq!(denied(delete(&builder).await), Some(Denied::Permission(Permission::TokensDelete)));
+    delete(&administrator()).await.unwrap();
+    assert!(matches!(delete(&by).await, Err(CentralError::Token(TokenError::Unknown(_)))));
 }

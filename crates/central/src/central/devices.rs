@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use gantry_hub::device::IfMatch;
 
-use super::{Central, CentralError, State, Write};
+use super::{Central, CentralError, Rights, State, Write};
+use crate::access::permissions::Permission;
+use crate::access::users::RoleAssignment;
 use crate::groups::{self, DeviceGroup};
 use crate::ids::{DeviceGroupId, DeviceTemplateId};
 use crate::kept::Kept;
 use crate::templates::{self, DeviceTemplate, TemplateError};
+
+const GROUPS: Rights =
+    Rights { create: Permission::GroupsCreate, update: Permission::GroupsUpdate, delete: Permission::GroupsDelete };
 
 impl Central {
     /// Writes and publishes a device template.
@@ -34,7 +39,7 @@ impl Central {
         self.delete::<DeviceTemplate>(id, if_match, check).await
     }
 
-    /// Makes or replaces a device group.
+    /// Makes or replaces a device group in the name of somebody who may, where it was and where it will be.
     ///
     /// # Errors
     /// [`CentralError`].
@@ -43,16 +48,30 @@ impl Central {
         write: Write<'_>,
         id: &DeviceGroupId,
         new: &DeviceGroup,
+        by: &[RoleAssignment],
     ) -> Result<Arc<Kept<DeviceGroup>>, CentralError> {
-        let check = |state: &State| groups::check_put(&state.groups, &state.organizations, id, new).map_err(Into::into);
+        let check = |state: &State| {
+            let before = state.groups.get(id).map(|kept| kept.value.organization.as_ref());
+            state.may_put(by, GROUPS, before, new.organization.as_ref())?;
+            groups::check_put(&state.groups, &state.organizations, id, new).map_err(Into::into)
+        };
         self.put(write, id, new, check).await
     }
 
-    /// Deletes a device group; its devices stay.
+    /// Deletes a device group in the name of somebody who may where it is; its devices stay.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`] among others.
-    pub async fn delete_group(&self, id: &DeviceGroupId, if_match: &IfMatch) -> Result<(), CentralError> {
-        self.delete::<DeviceGroup>(id, if_match, |_| Ok(())).await
+    /// [`GroupError::Unknown`](crate::groups::GroupError::Unknown) among others.
+    pub async fn delete_group(
+        &self,
+        id: &DeviceGroupId,
+        if_match: &IfMatch,
+        by: &[RoleAssignment],
+    ) -> Result<(), CentralError> {
+        let check = |state: &State| {
+            let before = state.groups.get(id).and_then(|kept| kept.value.organization.as_ref());
+            state.may_delete(by, GROUPS, before).map_err(Into::into)
+        };
+        self.delete::<DeviceGroup>(id, if_match, check).await
     }
 }

@@ -3,7 +3,8 @@
 //! Each kind of object is a collection of documents ([`kept`](crate::kept)). All are read at start and written with
 //! compare-and-swap on every one of them, so that what a rule looked at (the other administrators, the roles that are
 //! given, the tree) is as it was when the write is there. Whether a caller may do it at all is decided before
-//! ([`Caller`]), because that depends on the operation.
+//! ([`Caller`]), because that depends on the operation; where they may do it is decided here again, for what is in
+//! organizations, because others may move it meanwhile.
 
 mod devices;
 mod objects;
@@ -18,12 +19,13 @@ use gantry_hub::ports::{Documents, StoreError};
 use gantry_identity::Timestamp;
 
 use self::objects::{COLLECTIONS, Object, edits, read_all};
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Denied, Place};
+use crate::access::permissions::Permission;
 use crate::access::roles::{CustomRoles, RoleError};
 use crate::access::tokens::{TokenError, Tokens};
 use crate::access::users::{People, RoleAssignment, UserError, Users};
 use crate::groups::{DeviceGroups, GroupError};
-use crate::ids::ETag;
+use crate::ids::{ETag, OrganizationId};
 use crate::kept::Kept;
 use crate::organizations::{OrganizationError, Organizations};
 use crate::ports::Devices;
@@ -58,6 +60,36 @@ impl State {
     pub fn caller(&self, roles: &[RoleAssignment]) -> Caller {
         Caller::of(roles, &self.roles)
     }
+
+    /// Checks that somebody may write an object of an organization: make it there, or change it where it is and have it
+    /// where it comes to. So nobody moves anything out of their sight, or takes what they do not see.
+    fn may_put(
+        &self,
+        by: &[RoleAssignment],
+        rights: Rights,
+        before: Option<Option<&OrganizationId>>,
+        after: Option<&OrganizationId>,
+    ) -> Result<(), Denied> {
+        let caller = self.caller(by);
+        let may = |one, of| caller.may(&self.organizations, one, Place::In(of));
+        match before {
+            None => may(rights.create, after),
+            Some(before) => may(rights.update, before).and_then(|()| may(rights.update, after)),
+        }
+    }
+
+    /// Checks that somebody may delete an object of an organization.
+    fn may_delete(&self, by: &[RoleAssignment], rights: Rights, before: Option<&OrganizationId>) -> Result<(), Denied> {
+        self.caller(by).may(&self.organizations, rights.delete, Place::In(before))
+    }
+}
+
+/// What is needed to write objects of a kind.
+#[derive(Clone, Copy)]
+struct Rights {
+    create: Permission,
+    update: Permission,
+    delete: Permission,
 }
 
 /// Why something was not done.
@@ -81,6 +113,9 @@ pub enum CentralError {
     /// About a device group.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// The caller may not do that there.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// It is not what the caller expects it to be.
     #[error("`{0}` was changed meanwhile")]
     Changed(String),

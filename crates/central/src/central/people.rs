@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use gantry_hub::device::IfMatch;
 
-use super::{Central, CentralError, State, Write};
+use super::{Central, CentralError, Rights, State, Write};
+use crate::access::caller::Denied;
+use crate::access::permissions::Permission;
 use crate::access::roles::{self, CustomRole, RoleError};
 use crate::access::tokens::{ApiToken, NewToken, TokenError};
 use crate::access::users::{RoleAssignment, User, UserError};
@@ -12,28 +14,50 @@ use crate::ids::{OrganizationId, RoleId, TokenId, UserId};
 use crate::kept::Kept;
 use crate::organizations::{self, Organization, OrganizationError};
 
+const ORGANIZATIONS: Rights = Rights {
+    create: Permission::OrganizationsCreate,
+    update: Permission::OrganizationsUpdate,
+    delete: Permission::OrganizationsDelete,
+};
+const TOKENS: Rights =
+    Rights { create: Permission::TokensCreate, update: Permission::TokensCreate, delete: Permission::TokensDelete };
+
 impl Central {
-    /// Makes or replaces an organization.
+    /// Makes or replaces an organization in the name of somebody, who has a role above it: where they may not write they
+    /// neither make it, nor move it there, nor take it from there.
     ///
     /// # Errors
-    /// [`CentralError`].
+    /// [`CentralError`]; one above that they do not see is [`CentralError::Denied`] whether it is there or not.
     pub async fn put_organization(
         &self,
         write: Write<'_>,
         id: &OrganizationId,
         new: &Organization,
+        by: &[RoleAssignment],
     ) -> Result<Arc<Kept<Organization>>, CentralError> {
-        let check = |state: &State| organizations::check_put(&state.organizations, id, new).map_err(Into::into);
+        let check = |state: &State| {
+            let before = parent(state, id);
+            let told = state.may_put(by, ORGANIZATIONS, before, new.parent.as_ref());
+            told.map_err(|denied| about_organization(state, id, by, ORGANIZATIONS.update, denied))?;
+            organizations::check_put(&state.organizations, id, new).map_err(Into::into)
+        };
         self.put(write, id, new, check).await
     }
 
-    /// Deletes an organization in which nothing is.
+    /// Deletes an organization in which nothing is, in the name of somebody who has a role above it.
     ///
     /// # Errors
     /// [`OrganizationError::InUse`] among others.
-    pub async fn delete_organization(&self, id: &OrganizationId, if_match: &IfMatch) -> Result<(), CentralError> {
+    pub async fn delete_organization(
+        &self,
+        id: &OrganizationId,
+        if_match: &IfMatch,
+        by: &[RoleAssignment],
+    ) -> Result<(), CentralError> {
         let has_devices = self.devices.any_in_organization(id).await?;
         let check = |state: &State| {
+            let told = state.may_delete(by, ORGANIZATIONS, parent(state, id).flatten());
+            told.map_err(|denied| about_organization(state, id, by, ORGANIZATIONS.delete, denied))?;
             let uses = [
                 (organizations::children(&state.organizations, Some(id)).next().is_some(), "organizations below it"),
                 (state.people().are_in(id), "users or API tokens with a role in it"),
@@ -143,11 +167,36 @@ impl Central {
         Ok((self.put(write, id, &token, check).await?, text))
     }
 
-    /// Deletes a token; its text proves nothing from then on.
+    /// Deletes a token in the name of somebody who deletes tokens wherever it has a role; its text proves nothing from
+    /// then on.
     ///
     /// # Errors
     /// [`TokenError::Unknown`] among others.
-    pub async fn delete_token(&self, id: &TokenId) -> Result<(), CentralError> {
-        self.delete::<ApiToken>(id, &IfMatch::Any, |_| Ok(())).await
+    pub async fn delete_token(&self, id: &TokenId, by: &[RoleAssignment]) -> Result<(), CentralError> {
+        let check = |state: &State| {
+            let roles = state.tokens.get(id).map_or(&[][..], |kept| &kept.value.roles);
+            let may = |one: &RoleAssignment| state.may_delete(by, TOKENS, one.organization.as_ref());
+            roles.iter().try_for_each(may).map_err(Into::into)
+        };
+        self.delete::<ApiToken>(id, &IfMatch::Any, check).await
     }
+}
+
+/// Where an organization is.
+fn parent<'a>(state: &'a State, id: &OrganizationId) -> Option<Option<&'a OrganizationId>> {
+    state.organizations.get(id).map(|kept| kept.value.parent.as_ref())
+}
+
+/// What somebody hears who may not write an organization: whoever has a role in it sees it, though not where it is.
+fn about_organization(
+    state: &State,
+    id: &OrganizationId,
+    by: &[RoleAssignment],
+    needed: Permission,
+    denied: Denied,
+) -> Denied {
+    let Some(above) = parent(state, id) else { return denied };
+    let (all, caller) = (&state.organizations, state.caller(by));
+    let is_top = caller.sees(all, Some(id)) && !caller.sees(all, above);
+    if is_top { Denied::Permission(needed) } else { denied }
 }
