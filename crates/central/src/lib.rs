@@ -1,10 +1,12 @@
-//! The application: device templates, organizations, people and what they may do, groups of devices, questions.
+//! The application: device templates, organizations, people and what they may do, groups of devices, dashboards,
+//! questions.
 //!
 //! Words and rules of IoT Central (CEN-01..32), without HTTP, sockets, files, a clock or randomness: `now` and what is
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of
 //! [`Documents`](gantry_hub::ports::Documents) that [`Central`] owns; bodies of requests are their head's.
 
 pub mod access;
+pub mod dashboards;
 pub mod groups;
 pub mod ids;
 pub mod jobs;
@@ -17,5 +19,7 @@ pub mod question;
 pub mod templates;
 
 mod central;
+mod shape;
 
-pub use central::{Central, CentralError, State, Write};
+pub use central::{Author, Central, CentralError, State, Write};
+pub use shape::ShapeError;

@@ -6,6 +6,7 @@
 //! ([`Caller`]), because that depends on the operation; where they may do it is decided here again, for what is in
 //! organizations, because others may move it meanwhile.
 
+mod dashboards;
 mod devices;
 mod objects;
 mod people;
@@ -14,16 +15,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use gantry_hub::device::IfMatch;
-use gantry_hub::owned::{Changed, Owned};
+use gantry_hub::owned::Owned;
 use gantry_hub::ports::{Documents, StoreError};
 use gantry_identity::Timestamp;
 
-use self::objects::{COLLECTIONS, Object, edits, read_all};
+pub use self::dashboards::Author;
+use self::objects::{COLLECTIONS, Draft, Object, read_all};
 use crate::access::caller::{Caller, Denied, Place};
 use crate::access::permissions::Permission;
 use crate::access::roles::{CustomRoles, RoleError};
 use crate::access::tokens::{TokenError, Tokens};
 use crate::access::users::{People, RoleAssignment, UserError, Users};
+use crate::dashboards::{DashboardError, Dashboards};
 use crate::groups::{DeviceGroups, GroupError};
 use crate::ids::{ETag, OrganizationId};
 use crate::kept::Kept;
@@ -46,6 +49,8 @@ pub struct State {
     pub templates: Templates,
     /// Device groups.
     pub groups: DeviceGroups,
+    /// Dashboards.
+    pub dashboards: Dashboards,
 }
 
 impl State {
@@ -113,6 +118,9 @@ pub enum CentralError {
     /// About a device group.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// About a dashboard.
+    #[error(transparent)]
+    Dashboard(#[from] DashboardError),
     /// The caller may not do that there.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -170,9 +178,9 @@ impl Central {
             check(state)?;
             let etag = before.map_or_else(|| ETag::first(write.drawn), |kept| kept.etag.next());
             let kept = Arc::new(Kept { value: value.clone(), etag, updated_at: write.now });
-            let mut next = state.clone();
-            T::all_mut(&mut next).insert(id.clone(), Arc::clone(&kept));
-            Ok(Changed { edits: edits::<T>(id, Some(kept.document())), next, said: kept })
+            let mut draft = Draft::of(state);
+            draft.insert(id, Arc::clone(&kept));
+            Ok(draft.changed(kept))
         };
         self.state.change(change).await
     }
@@ -183,13 +191,25 @@ impl Central {
         if_match: &IfMatch,
         check: impl Fn(&State) -> Result<(), CentralError>,
     ) -> Result<(), CentralError> {
+        self.delete_with::<T>(id, if_match, check, |_| {}).await
+    }
+
+    /// Deletes an object and what goes with it.
+    async fn delete_with<T: Object>(
+        &self,
+        id: &T::Id,
+        if_match: &IfMatch,
+        check: impl Fn(&State) -> Result<(), CentralError>,
+        with: impl Fn(&mut Draft),
+    ) -> Result<(), CentralError> {
         let change = |state: &State| {
             let before = T::all(state).get(id).ok_or_else(|| T::unknown(id))?;
             expects(if_match, Some(before.etag), id)?;
             check(state)?;
-            let mut next = state.clone();
-            T::all_mut(&mut next).remove(id);
-            Ok(Changed { edits: edits::<T>(id, None), next, said: () })
+            let mut draft = Draft::of(state);
+            draft.remove::<T>(id);
+            with(&mut draft);
+            Ok(draft.changed(()))
         };
         self.state.change(change).await
     }

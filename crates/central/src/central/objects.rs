@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use gantry_hub::owned::Edits;
+use gantry_hub::owned::{Changed, Edits};
 use gantry_hub::ports::{Collection, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,8 +13,9 @@ use super::{CentralError, State};
 use crate::access::roles::{CustomRole, RoleError};
 use crate::access::tokens::{ApiToken, TokenError};
 use crate::access::users::{User, UserError};
+use crate::dashboards::{Dashboard, DashboardError};
 use crate::groups::{DeviceGroup, GroupError};
-use crate::ids::{DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId};
+use crate::ids::{DashboardId, DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId};
 use crate::kept::Kept;
 use crate::organizations::{Organization, OrganizationError};
 use crate::templates::{DeviceTemplate, TemplateError};
@@ -33,8 +34,15 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 6] =
-    ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"];
+pub(super) const COLLECTIONS: [&str; 7] = [
+    "centralOrganizations",
+    "centralRoles",
+    "centralUsers",
+    "centralTokens",
+    "centralTemplates",
+    "centralGroups",
+    "centralDashboards",
+];
 
 macro_rules! objects {
     ($($at:literal, $field:ident: $id:ty => $object:ty, $unknown:expr;)*) => {
@@ -72,6 +80,7 @@ objects! {
     3, tokens: TokenId => ApiToken, TokenError::Unknown;
     4, templates: DeviceTemplateId => DeviceTemplate, TemplateError::Unknown;
     5, groups: DeviceGroupId => DeviceGroup, GroupError::Unknown;
+    6, dashboards: DashboardId => Dashboard, DashboardError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {
@@ -84,11 +93,38 @@ fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), Stor
     Ok(())
 }
 
-/// What is written of all collections when one object is.
-pub(super) fn edits<T: Object>(id: &T::Id, text: Option<String>) -> Vec<Edits> {
-    let mut edits = vec![vec![]; COLLECTIONS.len()];
-    if let Some(of_kind) = edits.get_mut(T::AT) {
-        of_kind.push((id.to_string(), text));
+/// A change that is being made: the state it leads to, and what is written of each collection.
+pub(super) struct Draft {
+    next: State,
+    edits: Vec<Edits>,
+}
+
+impl Draft {
+    pub(super) fn of(state: &State) -> Self {
+        Self { next: state.clone(), edits: vec![vec![]; COLLECTIONS.len()] }
     }
-    edits
+
+    pub(super) fn state(&self) -> &State {
+        &self.next
+    }
+
+    pub(super) fn insert<T: Object>(&mut self, id: &T::Id, kept: Arc<Kept<T>>) {
+        self.edit::<T>(id, Some(kept.document()));
+        T::all_mut(&mut self.next).insert(id.clone(), kept);
+    }
+
+    pub(super) fn remove<T: Object>(&mut self, id: &T::Id) {
+        self.edit::<T>(id, None);
+        T::all_mut(&mut self.next).remove(id);
+    }
+
+    fn edit<T: Object>(&mut self, id: &T::Id, text: Option<String>) {
+        if let Some(of_kind) = self.edits.get_mut(T::AT) {
+            of_kind.push((id.to_string(), text));
+        }
+    }
+
+    pub(super) fn changed<R>(self, said: R) -> Changed<State, R> {
+        Changed { edits: self.edits, next: self.next, said }
+    }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use gantry_hub::device::IfMatch;
 
+use super::objects::Draft;
 use super::{Central, CentralError, Rights, State, Write};
 use crate::access::caller::Denied;
 use crate::access::permissions::Permission;
 use crate::access::roles::{self, CustomRole, RoleError};
 use crate::access::tokens::{ApiToken, NewToken, TokenError};
 use crate::access::users::{RoleAssignment, User, UserError};
-use crate::ids::{OrganizationId, RoleId, TokenId, UserId};
+use crate::dashboards::Dashboard;
+use crate::ids::{DashboardId, OrganizationId, RoleId, TokenId, UserId};
 use crate::kept::Kept;
 use crate::organizations::{self, Organization, OrganizationError};
 
@@ -62,6 +64,7 @@ impl Central {
                 (organizations::children(&state.organizations, Some(id)).next().is_some(), "organizations below it"),
                 (state.people().are_in(id), "users or API tokens with a role in it"),
                 (state.groups.values().any(|kept| kept.value.organization.as_ref() == Some(id)), "device groups"),
+                (state.dashboards.values().any(|kept| kept.value.organization.as_ref() == Some(id)), "dashboards"),
                 (has_devices, "devices"),
             ];
             let in_use = |what| Err(OrganizationError::InUse { id: id.clone(), what }.into());
@@ -131,7 +134,7 @@ impl Central {
         self.put(write, id, new, check).await
     }
 
-    /// Deletes a user in the name of somebody, but not the last administrator.
+    /// Deletes a user in the name of somebody, with their personal dashboards, but not the last administrator.
     ///
     /// # Errors
     /// [`UserError::LastAdministrator`] among others.
@@ -142,7 +145,13 @@ impl Central {
         by: &[RoleAssignment],
     ) -> Result<(), CentralError> {
         let check = |state: &State| state.people().check_delete(id, &state.caller(by)).map_err(Into::into);
-        self.delete::<User>(id, if_match, check).await
+        let with = |draft: &mut Draft| {
+            let is_theirs = |kept: &Kept<Dashboard>| kept.value.owner.as_ref() == Some(id);
+            let all = draft.state().dashboards.iter().filter(|(_, kept)| is_theirs(kept));
+            let theirs: Vec<DashboardId> = all.map(|(id, _)| id.clone()).collect();
+            theirs.iter().for_each(|id| draft.remove::<Dashboard>(id));
+        };
+        self.delete_with::<User>(id, if_match, check, with).await
     }
 
     /// Makes a token for an application and says its text, which nobody can say later.

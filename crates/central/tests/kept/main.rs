@@ -1,5 +1,8 @@
 //! What an application keeps: rules that look at several collections, writers beside each other, and what is stored.
 
+mod dashboards;
+mod places;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,12 +13,15 @@ use gantry_central::access::roles::{
 };
 use gantry_central::access::tokens::{NewToken, PresentedToken, TokenError};
 use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
+use gantry_central::dashboards::{Dashboard, DashboardError, read_tiles};
 use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
-use gantry_central::ids::{DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId};
+use gantry_central::ids::{
+    DashboardId, DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId,
+};
 use gantry_central::organizations::{Organization, OrganizationError};
 use gantry_central::ports::Devices;
 use gantry_central::templates::{DeviceTemplate, TemplateError, TemplateWrite};
-use gantry_central::{Central, CentralError, Write};
+use gantry_central::{Author, Central, CentralError, Write};
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Documents, PortFuture, StoreError};
 use gantry_identity::Timestamp;
@@ -98,6 +104,26 @@ fn group(organization: Option<&str>) -> DeviceGroup {
     }
 }
 
+fn dashboard_id(text: &str) -> DashboardId {
+    DashboardId::parse(text).unwrap()
+}
+
+fn dashboard(organization: Option<&str>) -> Dashboard {
+    let tiles = json!([{ "displayName": "Pumps", "height": 1, "width": 2.5, "x": 0, "y": 0,
+        "configuration": { "type": "deviceCount", "group": "pumps" } }]);
+    Dashboard {
+        display_name: DisplayName::parse("Overview").unwrap(),
+        tiles: read_tiles(&tiles).unwrap(),
+        favorite: true,
+        owner: None,
+        organization: organization.map(organization_id),
+    }
+}
+
+fn author(roles: &[RoleAssignment]) -> Author<'_> {
+    Author { roles, user: None }
+}
+
 fn new_token() -> NewToken {
     NewToken { roles: administrator(), expiry: None, secret: [9; 32] }
 }
@@ -112,7 +138,24 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None), &administrator()).await.unwrap();
     let token = TokenId::parse("t1").unwrap();
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
+    central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
     central
+}
+
+/// An organization administrator of `us`, below which are `west` and `east`; `eu` is beside it.
+async fn with_organizations() -> (Central, Vec<RoleAssignment>) {
+    let central = filled(&Arc::new(Memory::new())).await;
+    for (id, parent) in [("us", None), ("eu", None), ("west", Some("us")), ("east", Some("us"))] {
+        central.put_organization(WRITE, &organization_id(id), &below(parent), &administrator()).await.unwrap();
+    }
+    (central, vec![given(ORG_ADMINISTRATOR, Some("us"))])
+}
+
+fn denied<T>(told: Result<T, CentralError>) -> Option<Denied> {
+    match told {
+        Err(CentralError::Denied(denied)) => Some(denied),
+        _ => None,
+    }
 }
 
 #[tokio::test]
@@ -125,6 +168,7 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.roles, after.roles);
     assert_eq!(before.tokens, after.tokens);
     assert_eq!(before.groups, after.groups);
+    assert_eq!(before.dashboards, after.dashboards);
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -134,9 +178,15 @@ async fn documents_are_stored_as_they_were() {
     let documents = Arc::new(Memory::new());
     filled(&documents).await;
     let mut told = String::new();
-    for name in
-        ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"]
-    {
+    for name in [
+        "centralOrganizations",
+        "centralRoles",
+        "centralUsers",
+        "centralTokens",
+        "centralTemplates",
+        "centralGroups",
+        "centralDashboards",
+    ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
         }
@@ -288,87 +338,4 @@ async fn a_token_is_made_once_and_proves_nothing_when_it_is_gone() {
     let by = [given(BUILDER, None)];
     let more = central.create_token(WRITE, "app", &id, new_token(), &by).await;
     assert!(matches!(more, Err(CentralError::User(UserError::TooMuch(_)))));
-}
-
-/// An organization administrator of `us`, below which are `west` and `east`; `eu` is beside it.
-async fn with_organizations() -> (Central, Vec<RoleAssignment>) {
-    let central = filled(&Arc::new(Memory::new())).await;
-    for (id, parent) in [("us", None), ("eu", None), ("west", Some("us")), ("east", Some("us"))] {
-        central.put_organization(WRITE, &organization_id(id), &below(parent), &administrator()).await.unwrap();
-    }
-    (central, vec![given(ORG_ADMINISTRATOR, Some("us"))])
-}
-
-fn denied<T>(told: Result<T, CentralError>) -> Option<Denied> {
-    match told {
-        Err(CentralError::Denied(denied)) => Some(denied),
-        _ => None,
-    }
-}
-
-#[tokio::test]
-async fn an_organization_is_written_by_who_has_a_role_above_it() {
-    let (central, by) = with_organizations().await;
-    let put = async |id: &str, parent: Option<&str>| {
-        central.put_organization(WRITE, &organization_id(id), &below(parent), &by).await
-    };
-    put("new", Some("us")).await.unwrap();
-    put("new", Some("west")).await.unwrap();
-    put("west", Some("east")).await.unwrap();
-    let unseen = Some(Denied::Unseen);
-    assert_eq!(denied(put("top", None).await), unseen, "made at the root");
-    assert_eq!(denied(put("west", None).await), unseen, "moved to the root");
-    assert_eq!(denied(put("west", Some("eu")).await), unseen, "moved beside");
-    assert_eq!(denied(put("west", Some("none")).await), unseen, "one that is not there is told as one unseen");
-    assert_eq!(denied(put("eu", Some("us")).await), unseen, "taken from elsewhere");
-    let update = Some(Denied::Permission(Permission::OrganizationsUpdate));
-    assert_eq!(denied(put("us", None).await), update, "where the role is given");
-    assert_eq!(denied(put("us", Some("west")).await), update);
-    let operator = [given(ORG_OPERATOR, Some("us"))];
-    let told = central.put_organization(WRITE, &organization_id("x1"), &below(Some("us")), &operator).await;
-    assert_eq!(denied(told), Some(Denied::Permission(Permission::OrganizationsCreate)));
-}
-
-#[tokio::test]
-async fn an_organization_is_deleted_by_who_has_a_role_above_it() {
-    let (central, by) = with_organizations().await;
-    let delete = async |id: &str| central.delete_organization(&organization_id(id), &IfMatch::Any, &by).await;
-    assert_eq!(denied(delete("eu").await), Some(Denied::Unseen));
-    assert_eq!(denied(delete("us").await), Some(Denied::Permission(Permission::OrganizationsDelete)));
-    delete("west").await.unwrap();
-    assert!(central.state().organizations.contains_key(&organization_id("eu")));
-}
-
-#[tokio::test]
-async fn a_group_is_written_and_deleted_where_the_caller_may() {
-    let (central, by) = with_organizations().await;
-    let id = DeviceGroupId::parse("fans").unwrap();
-    let put = async |organization: Option<&str>, by: &[RoleAssignment]| {
-        central.put_group(WRITE, &id, &group(organization), by).await
-    };
-    assert_eq!(denied(put(None, &by).await), Some(Denied::Unseen), "made at the root");
-    assert_eq!(denied(put(Some("eu"), &by).await), Some(Denied::Unseen), "made elsewhere");
-    put(Some("west"), &by).await.unwrap();
-    assert_eq!(denied(put(Some("eu"), &by).await), Some(Denied::Unseen), "moved elsewhere");
-    assert_eq!(denied(put(None, &by).await), Some(Denied::Unseen), "moved to the root");
-    let both = [given(ORG_VIEWER, Some("eu")), given(ORG_OPERATOR, Some("us"))];
-    let update = Some(Denied::Permission(Permission::GroupsUpdate));
-    assert_eq!(denied(put(Some("eu"), &both).await), update, "moved where the caller only looks");
-    let delete = async |by: &[RoleAssignment]| central.delete_group(&id, &IfMatch::Any, by).await;
-    assert_eq!(denied(delete(&[given(ORG_OPERATOR, Some("eu"))]).await), Some(Denied::Unseen));
-    let viewer = [given(ORG_VIEWER, Some("us"))];
-    assert_eq!(denied(delete(&viewer).await), Some(Denied::Permission(Permission::GroupsDelete)));
-    delete(&by).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_token_is_deleted_by_who_may_where_it_has_roles() {
-    let (central, by) = with_organizations().await;
-    let id = TokenId::parse("t1").unwrap();
-    let delete = async |by: &[RoleAssignment]| central.delete_token(&id, by).await;
-    assert_eq!(denied(delete(&by).await), Some(Denied::Unseen));
-    let builder = [given(BUILDER, None)];
-    assert_eq!(denied(delete(&builder).await), Some(Denied::Permission(Permission::TokensDelete)));
-    delete(&administrator()).await.unwrap();
-    assert!(matches!(delete(&by).await, Err(CentralError::Token(TokenError::Unknown(_)))));
 }
