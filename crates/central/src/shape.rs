@@ -3,6 +3,7 @@
 //! A member that is not in the table is refused, as is one of another kind; the error has the path to it, as in
 //! `tiles[2].configuration.queryRange.type`. Who keeps what was checked bounds its size as a whole.
 
+use gantry_identity::ModuleId;
 use serde_json::{Map, Value};
 
 /// Characters of a name that an error repeats.
@@ -31,6 +32,8 @@ pub enum ShapeError {
 
 /// What a value must be.
 pub(crate) enum Shape {
+    /// Anything.
+    Any,
     /// A text with so many characters.
     Text(usize, usize),
     /// A text that names a place a browser goes to over TLS.
@@ -47,10 +50,18 @@ pub(crate) enum Shape {
     Integer(i64, i64),
     /// Values of one shape, so many at most.
     List(&'static Self, usize),
+    /// A value by name, so many at most.
+    Map(&'static Self, usize),
+    /// Members, and beside them values by names of modules, so many at most.
+    Modules(&'static [Member], &'static Self, usize),
     /// Members.
     Object(&'static [Member]),
+    /// Members, and others that may be anything.
+    Open(&'static [Member]),
     /// Members as `type` says.
     Kind(&'static [(&'static str, &'static [Member])]),
+    /// A text, or else members.
+    TextOr(usize, &'static [Member]),
 }
 
 /// A member of an object.
@@ -74,6 +85,7 @@ impl Shape {
     /// Checks a value at a path.
     pub(crate) fn check(&self, value: &Value, path: &str) -> Result<(), ShapeError> {
         let is_good = match self {
+            Self::Any => true,
             Self::Text(min, max) => is_text(value, *min, *max),
             Self::HttpsUrl => value.as_str().is_some_and(|text| is_url(text, &["https://"])),
             Self::Link => value.as_str().is_some_and(|text| text.is_empty() || is_url(text, &["https://", "http://"])),
@@ -85,9 +97,25 @@ impl Shape {
                 Some(all) => return check_each(all, shape, path),
                 None => false,
             },
-            Self::Object(members) => match value.as_object() {
-                Some(all) => return check_members(all, members, None, path),
+            Self::Map(shape, max) => match value.as_object().filter(|all| all.len() <= *max) {
+                Some(all) => return all.iter().try_for_each(|(name, one)| shape.check(one, &below(path, name))),
                 None => false,
+            },
+            Self::Modules(members, shape, max) => match value.as_object() {
+                Some(all) if all.len() <= *max + members.len() => return check_modules(all, members, shape, path),
+                _ => false,
+            },
+            Self::Open(members) => match value.as_object() {
+                Some(all) => return check_members(all, members, &|_, _, _| Ok(()), path),
+                None => false,
+            },
+            Self::Object(members) => match value.as_object() {
+                Some(all) => return check_members(all, members, &unknown, path),
+                None => false,
+            },
+            Self::TextOr(max, members) => match value.as_object() {
+                Some(all) => return check_members(all, members, &unknown, path),
+                None => is_text(value, 0, *max),
             },
             Self::Kind(kinds) => match value.as_object() {
                 Some(all) => return check_kind(all, kinds, path),
@@ -99,6 +127,7 @@ impl Shape {
 
     fn wanted(&self) -> String {
         match self {
+            Self::Any => "a value".to_owned(),
             Self::Text(0, max) => format!("a text of at most {max} characters"),
             Self::Text(min, max) => format!("a text of {min} to {max} characters"),
             Self::HttpsUrl => "a URL with `https://`".to_owned(),
@@ -109,7 +138,9 @@ impl Shape {
             Self::Number(min, max) => format!("a number of {min} to {max}"),
             Self::Integer(min, max) => format!("a whole number of {min} to {max}"),
             Self::List(_, max) => format!("a list of at most {max}"),
-            Self::Object(_) | Self::Kind(_) => "an object".to_owned(),
+            Self::Map(_, max) | Self::Modules(_, _, max) => format!("an object of at most {max} members"),
+            Self::Object(_) | Self::Open(_) | Self::Kind(_) => "an object".to_owned(),
+            Self::TextOr(max, _) => format!("a text of at most {max} characters or an object"),
         }
     }
 }
@@ -133,6 +164,16 @@ fn check_each(all: &[Value], shape: &Shape, path: &str) -> Result<(), ShapeError
     all.iter().enumerate().try_for_each(|(at, one)| shape.check(one, &format!("{path}[{at}]")))
 }
 
+fn check_modules(all: &Map<String, Value>, members: &[Member], shape: &Shape, path: &str) -> Result<(), ShapeError> {
+    let other = |at: String, name: &str, value: &Value| {
+        if name.starts_with('$') || ModuleId::parse(name).is_err() {
+            return Err(ShapeError::Wrong { path: at, wanted: "named as a module".to_owned() });
+        }
+        shape.check(value, &at)
+    };
+    check_members(all, members, &other, path)
+}
+
 fn check_kind(
     all: &Map<String, Value>,
     kinds: &[(&'static str, &'static [Member])],
@@ -144,20 +185,24 @@ fn check_kind(
         let words: Vec<&str> = kinds.iter().map(|(word, _)| *word).collect();
         return Err(ShapeError::Wrong { path: at, wanted: format!("one of `{}`", words.join("`, `")) });
     };
-    check_members(all, members, Some("type"), path)
+    let other = |at: String, name: &str, value: &Value| if name == "type" { Ok(()) } else { unknown(at, name, value) };
+    check_members(all, members, &other, path)
 }
 
-/// Checks members, but for one that was looked at.
-fn check_members(
-    all: &Map<String, Value>,
-    members: &[Member],
-    but: Option<&str>,
-    path: &str,
-) -> Result<(), ShapeError> {
-    for (name, value) in all.iter().filter(|(name, _)| Some(name.as_str()) != but) {
-        let member = members.iter().find(|member| member.name == name);
-        let member = member.ok_or_else(|| ShapeError::Unknown(below(path, name)))?;
-        member.shape.check(value, &below(path, name))?;
+/// What is decided about a member that the table does not have, from its path, its name and its value.
+type Other<'a> = &'a dyn Fn(String, &str, &Value) -> Result<(), ShapeError>;
+
+fn unknown(path: String, _: &str, _: &Value) -> Result<(), ShapeError> {
+    Err(ShapeError::Unknown(path))
+}
+
+fn check_members(all: &Map<String, Value>, members: &[Member], other: Other<'_>, path: &str) -> Result<(), ShapeError> {
+    for (name, value) in all {
+        let at = below(path, name);
+        match members.iter().find(|member| member.name == name) {
+            Some(member) => member.shape.check(value, &at)?,
+            None => other(at, name, value)?,
+        }
     }
     match members.iter().find(|member| member.is_needed && !all.contains_key(member.name)) {
         Some(member) => Err(ShapeError::Missing(below(path, member.name))),
@@ -181,9 +226,15 @@ mod tests {
     const SHAPE: Shape = Shape::Object(&[
         optional("points", Shape::List(&Shape::Object(POINT), 2)),
         optional("range", Shape::Kind(&[("time", &[needed("word", Shape::Word(&["a", "b"]))]), ("count", &[])])),
+        optional("by", Shape::Map(&Shape::Number(0.5, 2.0), 1)),
+        optional(
+            "modules",
+            Shape::Modules(&[optional("$a", Shape::Flag)], &Shape::Open(&[needed("x", Shape::Any)]), 1),
+        ),
         optional("url", Shape::HttpsUrl),
         optional("link", Shape::Link),
         optional("flag", Shape::Flag),
+        optional("route", Shape::TextOr(3, &[needed("route", Shape::Text(0, 3))])),
     ]);
 
     #[track_caller]
@@ -196,8 +247,9 @@ mod tests {
     fn what_fits_is_good() {
         check(json!({}), "");
         check(json!({ "points": [{ "x": 0 }, { "x": 9, "name": "äöü" }], "range": { "type": "count" } }), "");
-        check(json!({ "range": { "type": "time", "word": "b" }, "flag": true }), "");
-        check(json!({ "url": "HTTPS://a" }), "");
+        check(json!({ "range": { "type": "time", "word": "b" }, "by": { "anything": 0.5 }, "flag": true }), "");
+        check(json!({ "url": "HTTPS://a", "route": "abc", "modules": { "m-1": { "x": 1, "y": 2 }, "$a": true } }), "");
+        check(json!({ "route": { "route": "" } }), "");
     }
 
     #[test]
@@ -214,7 +266,14 @@ mod tests {
         check(json!({ "range": { "type": "x" } }), "`range.type` is not one of `time`, `count`");
         check(json!({ "range": { "type": "time", "word": 1 } }), "`range.word` is not one of `a`, `b`");
         check(json!({ "range": { "type": "count", "word": "a" } }), "`range.word` is not a member that is known there");
+        check(json!({ "by": { "p": 2.1 } }), "`by.p` is not a number of 0.5 to 2");
+        check(json!({ "by": { "p": 1, "q": 1 } }), "`by` is not an object of at most 1 members");
+        check(json!({ "modules": { "$a": 1 } }), "`modules.$a` is not true or false");
+        check(json!({ "modules": { "$b": {} } }), "`modules.$b` is not named as a module");
+        check(json!({ "modules": { "m": { "y": 1 } } }), "`modules.m.x` is missing");
+        check(json!({ "modules": { "a": {}, "b": {}, "c": {} } }), "`modules` is not an object of at most 1 members");
         check(json!({ "flag": "true" }), "`flag` is not true or false");
+        check(json!({ "route": "abcd" }), "`route` is not a text of at most 3 characters or an object");
         for url in ["http://a", "https://", "https:///a", "https://a b", "x", "https:/ä"] {
             check(json!({ "url": url }), "`url` is not a URL with `https://`");
         }

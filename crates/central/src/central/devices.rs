@@ -1,4 +1,4 @@
-//! Device templates and groups: their writes.
+//! Device templates, groups of devices and deployment manifests: their writes.
 
 use std::sync::Arc;
 
@@ -8,12 +8,18 @@ use super::{Central, CentralError, Rights, State, Write};
 use crate::access::permissions::Permission;
 use crate::access::users::RoleAssignment;
 use crate::groups::{self, DeviceGroup};
-use crate::ids::{DeviceGroupId, DeviceTemplateId};
+use crate::ids::{DeploymentManifestId, DeviceGroupId, DeviceTemplateId};
 use crate::kept::Kept;
+use crate::manifests::{self, DeploymentManifest, ManifestError};
 use crate::templates::{self, DeviceTemplate, TemplateError};
 
 const GROUPS: Rights =
     Rights { create: Permission::GroupsCreate, update: Permission::GroupsUpdate, delete: Permission::GroupsDelete };
+const MANIFESTS: Rights = Rights {
+    create: Permission::ManifestsManageGlobal,
+    update: Permission::ManifestsManageGlobal,
+    delete: Permission::ManifestsManageGlobal,
+};
 
 impl Central {
     /// Writes and publishes a device template.
@@ -73,5 +79,44 @@ impl Central {
             state.may_delete(by, GROUPS, before).map_err(Into::into)
         };
         self.delete::<DeviceGroup>(id, if_match, check).await
+    }
+
+    /// Makes or replaces a deployment manifest in the name of somebody who may, where it was and where it will be.
+    ///
+    /// # Errors
+    /// [`CentralError`].
+    pub async fn put_manifest(
+        &self,
+        write: Write<'_>,
+        id: &DeploymentManifestId,
+        new: &DeploymentManifest,
+        by: &[RoleAssignment],
+    ) -> Result<Arc<Kept<DeploymentManifest>>, CentralError> {
+        let check = |state: &State| {
+            let before = state.manifests.get(id).map(|kept| kept.value.organization.as_ref());
+            state.may_put(by, MANIFESTS, before, new.organization.as_ref())?;
+            manifests::check_put(&state.manifests, &state.organizations, id, new).map_err(Into::into)
+        };
+        self.put(write, id, new, check).await
+    }
+
+    /// Deletes a deployment manifest that no device has, in the name of somebody who may where it is.
+    ///
+    /// # Errors
+    /// [`ManifestError::InUse`] among others.
+    pub async fn delete_manifest(
+        &self,
+        id: &DeploymentManifestId,
+        if_match: &IfMatch,
+        by: &[RoleAssignment],
+    ) -> Result<(), CentralError> {
+        let is_used = self.devices.any_with_manifest(id).await?;
+        let check = |state: &State| {
+            let before = state.manifests.get(id).and_then(|kept| kept.value.organization.as_ref());
+            state.may_delete(by, MANIFESTS, before)?;
+            let in_use = ManifestError::InUse { id: id.clone(), what: "devices" };
+            if is_used { Err(in_use.into()) } else { Ok(()) }
+        };
+        self.delete::<DeploymentManifest>(id, if_match, check).await
     }
 }

@@ -30,6 +30,7 @@ use crate::dashboards::{DashboardError, Dashboards};
 use crate::groups::{DeviceGroups, GroupError};
 use crate::ids::{ETag, OrganizationId};
 use crate::kept::Kept;
+use crate::manifests::{ManifestError, Manifests};
 use crate::organizations::{OrganizationError, Organizations};
 use crate::ports::Devices;
 use crate::templates::{TemplateError, Templates};
@@ -51,6 +52,8 @@ pub struct State {
     pub groups: DeviceGroups,
     /// Dashboards.
     pub dashboards: Dashboards,
+    /// Deployment manifests.
+    pub manifests: Manifests,
 }
 
 impl State {
@@ -121,6 +124,9 @@ pub enum CentralError {
     /// About a dashboard.
     #[error(transparent)]
     Dashboard(#[from] DashboardError),
+    /// About a deployment manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The caller may not do that there.
     #[error(transparent)]
     Denied(#[from] Denied),

@@ -15,8 +15,11 @@ use crate::access::tokens::{ApiToken, TokenError};
 use crate::access::users::{User, UserError};
 use crate::dashboards::{Dashboard, DashboardError};
 use crate::groups::{DeviceGroup, GroupError};
-use crate::ids::{DashboardId, DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId};
+use crate::ids::{
+    DashboardId, DeploymentManifestId, DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId,
+};
 use crate::kept::Kept;
+use crate::manifests::{DeploymentManifest, ManifestError};
 use crate::organizations::{Organization, OrganizationError};
 use crate::templates::{DeviceTemplate, TemplateError};
 
@@ -34,7 +37,7 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 7] = [
+pub(super) const COLLECTIONS: [&str; 8] = [
     "centralOrganizations",
     "centralRoles",
     "centralUsers",
@@ -42,6 +45,7 @@ pub(super) const COLLECTIONS: [&str; 7] = [
     "centralTemplates",
     "centralGroups",
     "centralDashboards",
+    "centralManifests",
 ];
 
 macro_rules! objects {
@@ -81,6 +85,7 @@ objects! {
     4, templates: DeviceTemplateId => DeviceTemplate, TemplateError::Unknown;
     5, groups: DeviceGroupId => DeviceGroup, GroupError::Unknown;
     6, dashboards: DashboardId => Dashboard, DashboardError::Unknown;
+    7, manifests: DeploymentManifestId => DeploymentManifest, ManifestError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {

@@ -65,6 +65,10 @@ impl Central {
                 (state.people().are_in(id), "users or API tokens with a role in it"),
                 (state.groups.values().any(|kept| kept.value.organization.as_ref() == Some(id)), "device groups"),
                 (state.dashboards.values().any(|kept| kept.value.organization.as_ref() == Some(id)), "dashboards"),
+                (
+                    state.manifests.values().any(|kept| kept.value.organization.as_ref() == Some(id)),
+                    "deployment manifests",
+                ),
                 (has_devices, "devices"),
             ];
             let in_use = |what| Err(OrganizationError::InUse { id: id.clone(), what }.into());

@@ -1,6 +1,7 @@
 //! What an application keeps: rules that look at several collections, writers beside each other, and what is stored.
 
 mod dashboards;
+mod manifests;
 mod places;
 
 use std::path::PathBuf;
@@ -16,8 +17,10 @@ use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
 use gantry_central::dashboards::{Dashboard, DashboardError, read_tiles};
 use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
 use gantry_central::ids::{
-    DashboardId, DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId,
+    DashboardId, DeploymentManifestId, DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId,
+    UserId,
 };
+use gantry_central::manifests::{DeploymentManifest, ManifestData, ManifestError};
 use gantry_central::organizations::{Organization, OrganizationError};
 use gantry_central::ports::Devices;
 use gantry_central::templates::{DeviceTemplate, TemplateError, TemplateWrite};
@@ -31,11 +34,14 @@ use serde_json::json;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const WRITE: Write<'static> = Write { now: NOW, drawn: 1_000, if_match: &IfMatch::Absent };
 
-/// Devices of which there is one of a template and in an organization, or none.
+/// Devices of which there is one of a template, with a manifest and in an organization, or none.
 struct Fleet(bool);
 
 impl Devices for Fleet {
     fn any_of_template<'a>(&'a self, _: &'a DeviceTemplateId) -> PortFuture<'a, bool, StoreError> {
+        Box::pin(async { Ok(self.0) })
+    }
+    fn any_with_manifest<'a>(&'a self, _: &'a DeploymentManifestId) -> PortFuture<'a, bool, StoreError> {
         Box::pin(async { Ok(self.0) })
     }
     fn any_in_organization<'a>(&'a self, _: &'a OrganizationId) -> PortFuture<'a, bool, StoreError> {
@@ -120,6 +126,30 @@ fn dashboard(organization: Option<&str>) -> Dashboard {
     }
 }
 
+fn manifest_id(text: &str) -> DeploymentManifestId {
+    DeploymentManifestId::parse(text).unwrap()
+}
+
+fn manifest(organization: Option<&str>) -> DeploymentManifest {
+    let module = |more| {
+        let mut module = json!({ "type": "docker", "settings": { "image": "i" } });
+        module.as_object_mut().unwrap().extend(more);
+        module
+    };
+    let running = json!({ "status": "running", "restartPolicy": "always" }).as_object().unwrap().clone();
+    let agent = json!({ "schemaVersion": "1.1", "runtime": { "type": "docker", "settings": {} },
+        "systemModules": { "edgeAgent": module(serde_json::Map::new()), "edgeHub": module(running) }, "modules": {} });
+    let hub =
+        json!({ "schemaVersion": "1.1", "routes": {}, "storeAndForwardConfiguration": { "timeToLiveSecs": 7200 } });
+    let data = json!({ "modulesContent": {
+        "$edgeAgent": { "properties.desired": agent }, "$edgeHub": { "properties.desired": hub } } });
+    DeploymentManifest {
+        display_name: DisplayName::parse("Edge").ok(),
+        data: ManifestData::read(&data).unwrap(),
+        organization: organization.map(organization_id),
+    }
+}
+
 fn author(roles: &[RoleAssignment]) -> Author<'_> {
     Author { roles, user: None }
 }
@@ -139,6 +169,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     let token = TokenId::parse("t1").unwrap();
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
     central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
+    central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
     central
 }
 
@@ -169,6 +200,7 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.tokens, after.tokens);
     assert_eq!(before.groups, after.groups);
     assert_eq!(before.dashboards, after.dashboards);
+    assert_eq!(before.manifests, after.manifests);
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -186,6 +218,7 @@ async fn documents_are_stored_as_they_were() {
         "centralTemplates",
         "centralGroups",
         "centralDashboards",
+        "centralManifests",
     ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
