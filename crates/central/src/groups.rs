@@ -115,7 +115,7 @@ impl Fact {
         (Self::Organizations, "$organizations"),
     ];
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(_, of)| *of == word).map(|(fact, _)| *fact)
     }
 }

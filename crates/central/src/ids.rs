@@ -127,6 +127,8 @@ id!(DeviceGroupId, "A device group.", "id of a device group", 255, "letters, dig
 id!(JobId, "A job or scheduled job.", "id of a job", 255, "letters, digits, `_` and `-`", is_word);
 id!(UserId, "A user of the application.", "id of a user", 48, "letters, digits, `_` and `-`", is_word);
 id!(TokenId, "An API token.", "id of an API token", 255, "letters, digits, `_` and `-`", is_word);
+id!(ExportId, "An export of data.", "id of an export", 255, "letters, digits, `_` and `-`", is_word);
+id!(DestinationId, "A destination of exports.", "id of a destination", 255, "letters, digits, `_` and `-`", is_word);
 id!(RoleId, "A role.", "id of a role", 255, "letters, digits, `_` and `-`", is_word);
 id!(
     EnrollmentGroupId,

@@ -1,5 +1,5 @@
 //! The application: device templates, organizations, people and what they may do, groups of devices, dashboards,
-//! deployment manifests, questions.
+//! deployment manifests, exports of data, questions.
 //!
 //! Words and rules of IoT Central (CEN-01..32), without HTTP, sockets, files, a clock or randomness: `now` and what is
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of
@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod dashboards;
+pub mod exports;
 pub mod groups;
 pub mod ids;
 pub mod jobs;
@@ -17,6 +18,7 @@ pub mod manifests;
 pub mod organizations;
 pub mod ports;
 pub mod question;
+pub mod secrets;
 pub mod templates;
 
 mod central;

@@ -8,6 +8,7 @@
 
 mod dashboards;
 mod devices;
+mod exports;
 mod objects;
 mod people;
 
@@ -27,6 +28,8 @@ use crate::access::roles::{CustomRoles, RoleError};
 use crate::access::tokens::{TokenError, Tokens};
 use crate::access::users::{People, RoleAssignment, UserError, Users};
 use crate::dashboards::{DashboardError, Dashboards};
+use crate::exports::destinations::{DestinationError, Destinations};
+use crate::exports::{ExportError, Exports};
 use crate::groups::{DeviceGroups, GroupError};
 use crate::ids::{ETag, OrganizationId};
 use crate::kept::Kept;
@@ -54,6 +57,10 @@ pub struct State {
     pub dashboards: Dashboards,
     /// Deployment manifests.
     pub manifests: Manifests,
+    /// Destinations of exports.
+    pub destinations: Destinations,
+    /// Exports of data.
+    pub exports: Exports,
 }
 
 impl State {
@@ -127,6 +134,12 @@ pub enum CentralError {
     /// About a deployment manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// About a destination of exports.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// About an export of data.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The caller may not do that there.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -178,12 +191,22 @@ impl Central {
         value: &T,
         check: impl Fn(&State) -> Result<(), CentralError>,
     ) -> Result<Arc<Kept<T>>, CentralError> {
+        self.put_made(write, id, |state: &State| check(state).map(|()| value.clone())).await
+    }
+
+    /// Writes what is made of what is there.
+    async fn put_made<T: Object>(
+        &self,
+        write: Write<'_>,
+        id: &T::Id,
+        made: impl Fn(&State) -> Result<T, CentralError>,
+    ) -> Result<Arc<Kept<T>>, CentralError> {
         let change = |state: &State| {
             let before = T::all(state).get(id);
             expects(write.if_match, before.map(|kept| kept.etag), id)?;
-            check(state)?;
+            let value = made(state)?;
             let etag = before.map_or_else(|| ETag::first(write.drawn), |kept| kept.etag.next());
-            let kept = Arc::new(Kept { value: value.clone(), etag, updated_at: write.now });
+            let kept = Arc::new(Kept { value, etag, updated_at: write.now });
             let mut draft = Draft::of(state);
             draft.insert(id, Arc::clone(&kept));
             Ok(draft.changed(kept))

@@ -14,9 +14,12 @@ use crate::access::roles::{CustomRole, RoleError};
 use crate::access::tokens::{ApiToken, TokenError};
 use crate::access::users::{User, UserError};
 use crate::dashboards::{Dashboard, DashboardError};
+use crate::exports::destinations::{Destination, DestinationError};
+use crate::exports::{Export, ExportError};
 use crate::groups::{DeviceGroup, GroupError};
 use crate::ids::{
-    DashboardId, DeploymentManifestId, DeviceGroupId, DeviceTemplateId, OrganizationId, RoleId, TokenId, UserId,
+    DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, ExportId, OrganizationId,
+    RoleId, TokenId, UserId,
 };
 use crate::kept::Kept;
 use crate::manifests::{DeploymentManifest, ManifestError};
@@ -37,7 +40,7 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 8] = [
+pub(super) const COLLECTIONS: [&str; 10] = [
     "centralOrganizations",
     "centralRoles",
     "centralUsers",
@@ -46,6 +49,8 @@ pub(super) const COLLECTIONS: [&str; 8] = [
     "centralGroups",
     "centralDashboards",
     "centralManifests",
+    "centralDestinations",
+    "centralExports",
 ];
 
 macro_rules! objects {
@@ -86,6 +91,8 @@ objects! {
     5, groups: DeviceGroupId => DeviceGroup, GroupError::Unknown;
     6, dashboards: DashboardId => Dashboard, DashboardError::Unknown;
     7, manifests: DeploymentManifestId => DeploymentManifest, ManifestError::Unknown;
+    8, destinations: DestinationId => Destination, DestinationError::Unknown;
+    9, exports: ExportId => Export, ExportError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {

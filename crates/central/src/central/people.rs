@@ -25,8 +25,8 @@ const TOKENS: Rights =
     Rights { create: Permission::TokensCreate, update: Permission::TokensCreate, delete: Permission::TokensDelete };
 
 impl Central {
-    /// Makes or replaces an organization in the name of somebody, who has a role above it: where they may not write they
-    /// neither make it, nor move it there, nor take it from there.
+    /// Makes or replaces an organization in the name of somebody who has a role above it: where they may not write,
+    /// they neither make it, nor move it there, nor take it from there.
     ///
     /// # Errors
     /// [`CentralError`]; one above that they do not see is [`CentralError::Denied`] whether it is there or not.

@@ -1,6 +1,7 @@
 //! What an application keeps: rules that look at several collections, writers beside each other, and what is stored.
 
 mod dashboards;
+mod exports;
 mod manifests;
 mod places;
 
@@ -170,6 +171,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
     central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
     central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
+    exports::fill(&central).await;
     central
 }
 
@@ -201,6 +203,8 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.groups, after.groups);
     assert_eq!(before.dashboards, after.dashboards);
     assert_eq!(before.manifests, after.manifests);
+    assert_eq!(before.destinations, after.destinations);
+    assert_eq!(before.exports, after.exports);
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -219,6 +223,8 @@ async fn documents_are_stored_as_they_were() {
         "centralGroups",
         "centralDashboards",
         "centralManifests",
+        "centralDestinations",
+        "centralExports",
     ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
