@@ -211,6 +211,24 @@ impl fmt::Debug for DeviceTemplateId {
     }
 }
 
+/// The id of an object of which an application has one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Single;
+
+impl fmt::Display for Single {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("default")
+    }
+}
+
+impl TryFrom<String> for Single {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        let wrong = IdError::Pattern { what: "id of the only one", allowed: "`default`" };
+        if text == Self.to_string() { Ok(Self) } else { Err(wrong) }
+    }
+}
+
 /// A name for people.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod dashboards;
 pub mod exports;
+pub mod file_uploads;
 pub mod groups;
 pub mod ids;
 pub mod jobs;

@@ -1,9 +1,9 @@
 //! Secrets that others are to be reached with: kept as they are, never printed, never said again.
 //!
-//! Who reads an object that has one sees [`HIDDEN`] in its place, as the reference does. Who writes back what they read,
-//! or leaves the secret out, keeps the one that is there, but only while nothing else changed that says where the secret
-//! goes: otherwise whoever may write an object could have its secret sent to themselves. [`Secret::hidden`] stands for
-//! such a secret until it is found; it is never stored.
+//! Who reads an object that has one sees [`HIDDEN`] in its place, as the reference does. Who writes back what they
+//! read, or leaves the secret out, keeps the one that is there, but only while nothing else changed that says where the
+//! secret goes: otherwise whoever may write an object could have its secret sent to themselves. [`Secret::hidden`]
+//! stands for such a secret until it is found; it is never stored.
 
 use std::fmt;
 use std::sync::Arc;

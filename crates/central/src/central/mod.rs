@@ -11,7 +11,9 @@ mod devices;
 mod exports;
 mod objects;
 mod people;
+mod uploads;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,8 +32,9 @@ use crate::access::users::{People, RoleAssignment, UserError, Users};
 use crate::dashboards::{DashboardError, Dashboards};
 use crate::exports::destinations::{DestinationError, Destinations};
 use crate::exports::{ExportError, Exports};
+use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::groups::{DeviceGroups, GroupError};
-use crate::ids::{ETag, OrganizationId};
+use crate::ids::{ETag, OrganizationId, Single};
 use crate::kept::Kept;
 use crate::manifests::{ManifestError, Manifests};
 use crate::organizations::{OrganizationError, Organizations};
@@ -61,6 +64,8 @@ pub struct State {
     pub destinations: Destinations,
     /// Exports of data.
     pub exports: Exports,
+    /// Where devices upload files to; see [`State::file_uploads`].
+    uploads: BTreeMap<Single, Arc<Kept<FileUploads>>>,
 }
 
 impl State {
@@ -140,6 +145,9 @@ pub enum CentralError {
     /// About an export of data.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// About where devices upload files to.
+    #[error(transparent)]
+    FileUploads(#[from] FileUploadsError),
     /// The caller may not do that there.
     #[error(transparent)]
     Denied(#[from] Denied),

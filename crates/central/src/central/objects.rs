@@ -16,10 +16,11 @@ use crate::access::users::{User, UserError};
 use crate::dashboards::{Dashboard, DashboardError};
 use crate::exports::destinations::{Destination, DestinationError};
 use crate::exports::{Export, ExportError};
+use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::groups::{DeviceGroup, GroupError};
 use crate::ids::{
     DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, ExportId, OrganizationId,
-    RoleId, TokenId, UserId,
+    RoleId, Single, TokenId, UserId,
 };
 use crate::kept::Kept;
 use crate::manifests::{DeploymentManifest, ManifestError};
@@ -40,7 +41,7 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 10] = [
+pub(super) const COLLECTIONS: [&str; 11] = [
     "centralOrganizations",
     "centralRoles",
     "centralUsers",
@@ -51,6 +52,7 @@ pub(super) const COLLECTIONS: [&str; 10] = [
     "centralManifests",
     "centralDestinations",
     "centralExports",
+    "centralFileUploads",
 ];
 
 macro_rules! objects {
@@ -65,7 +67,8 @@ macro_rules! objects {
                 &mut state.$field
             }
             fn unknown(id: &$id) -> CentralError {
-                $unknown(id.clone()).into()
+                let unknown: fn($id) -> _ = $unknown;
+                unknown(id.clone()).into()
             }
         })*
 
@@ -93,6 +96,7 @@ objects! {
     7, manifests: DeploymentManifestId => DeploymentManifest, ManifestError::Unknown;
     8, destinations: DestinationId => Destination, DestinationError::Unknown;
     9, exports: ExportId => Export, ExportError::Unknown;
+    10, uploads: Single => FileUploads, |_| FileUploadsError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod dashboards;
 mod exports;
 mod manifests;
 mod places;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,6 +173,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
     central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
     exports::fill(&central).await;
+    central.put_file_uploads(WRITE, &uploads::uploads("hush")).await.unwrap();
     central
 }
 
@@ -205,6 +207,7 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.manifests, after.manifests);
     assert_eq!(before.destinations, after.destinations);
     assert_eq!(before.exports, after.exports);
+    assert_eq!(before.file_uploads(), after.file_uploads());
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -225,6 +228,7 @@ async fn documents_are_stored_as_they_were() {
         "centralManifests",
         "centralDestinations",
         "centralExports",
+        "centralFileUploads",
     ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
