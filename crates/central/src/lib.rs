@@ -25,5 +25,5 @@ pub mod templates;
 mod central;
 mod shape;
 
-pub use central::{Author, Central, CentralError, State, Write};
+pub use central::{Author, Central, CentralError, ScheduledWrite, State, Write};
 pub use shape::ShapeError;

@@ -2,10 +2,10 @@
 //!
 //! `data` is `{"modulesContent": {"$edgeAgent": .., "$edgeHub": .., module: ..}}`, and each of these has
 //! `properties.desired`, the desired properties of that module's twin. Those of the two system modules are checked as
-//! their runtime reads them (schema 1.0 and 1.1); those of others are their own. A
-//! manifest is whole, so the layered form with names such as `properties.desired.modules.a` is refused. It is kept as it
-//! was written, passwords of registries among it, and so is never printed. Source: deployment manifests of
-//! `iotcentral-2022-10-31-preview`, "Learn how to deploy modules and establish routes in IoT Edge".
+//! their runtime reads them (schema 1.0 and 1.1); those of others are their own. A manifest is whole, so the layered
+//! form with names such as `properties.desired.modules.a` is refused. It is kept as it was written, passwords of
+//! registries among it, and so is never printed. Source: deployment manifests of `iotcentral-2022-10-31-preview`,
+//! "Learn how to deploy modules and establish routes in IoT Edge".
 
 use std::collections::BTreeMap;
 use std::fmt;

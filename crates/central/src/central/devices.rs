@@ -7,8 +7,9 @@ use gantry_hub::device::IfMatch;
 use super::{Central, CentralError, Rights, State, Write};
 use crate::access::permissions::Permission;
 use crate::access::users::RoleAssignment;
-use crate::groups::{self, DeviceGroup};
+use crate::groups::{self, DeviceGroup, GroupError};
 use crate::ids::{DeploymentManifestId, DeviceGroupId, DeviceTemplateId};
+use crate::jobs::JobData;
 use crate::kept::Kept;
 use crate::manifests::{self, DeploymentManifest, ManifestError};
 use crate::templates::{self, DeviceTemplate, TemplateError};
@@ -67,7 +68,7 @@ impl Central {
     /// Deletes a device group in the name of somebody who may where it is; its devices stay.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`](crate::groups::GroupError::Unknown) among others.
+    /// [`GroupError::InUse`] among others.
     pub async fn delete_group(
         &self,
         id: &DeviceGroupId,
@@ -76,7 +77,11 @@ impl Central {
     ) -> Result<(), CentralError> {
         let check = |state: &State| {
             let before = state.groups.get(id).and_then(|kept| kept.value.organization.as_ref());
-            state.may_delete(by, GROUPS, before).map_err(Into::into)
+            state.may_delete(by, GROUPS, before)?;
+            match state.scheduled.iter().find(|(_, kept)| kept.value.job.group == *id) {
+                Some((job, _)) => Err(GroupError::InUse { id: id.clone(), job: job.clone() }.into()),
+                None => Ok(()),
+            }
         };
         self.delete::<DeviceGroup>(id, if_match, check).await
     }
@@ -100,7 +105,7 @@ impl Central {
         self.put(write, id, new, check).await
     }
 
-    /// Deletes a deployment manifest that no device has, in the name of somebody who may where it is.
+    /// Deletes a deployment manifest that no device has or gets, in the name of somebody who may where it is.
     ///
     /// # Errors
     /// [`ManifestError::InUse`] among others.
@@ -111,11 +116,17 @@ impl Central {
         by: &[RoleAssignment],
     ) -> Result<(), CentralError> {
         let is_used = self.devices.any_with_manifest(id).await?;
+        let gets_it = |one: &JobData| matches!(one, JobData::DeviceManifestMigration { manifest } if manifest == id);
         let check = |state: &State| {
             let before = state.manifests.get(id).and_then(|kept| kept.value.organization.as_ref());
             state.may_delete(by, MANIFESTS, before)?;
-            let in_use = ManifestError::InUse { id: id.clone(), what: "devices" };
-            if is_used { Err(in_use.into()) } else { Ok(()) }
+            let is_scheduled = state.scheduled.values().any(|kept| kept.value.job.data.iter().any(gets_it));
+            let in_use = |what| Err(ManifestError::InUse { id: id.clone(), what }.into());
+            match (is_used, is_scheduled) {
+                (true, _) => in_use("devices"),
+                (_, true) => in_use("scheduled jobs"),
+                _ => Ok(()),
+            }
         };
         self.delete::<DeploymentManifest>(id, if_match, check).await
     }

@@ -9,6 +9,7 @@
 mod dashboards;
 mod devices;
 mod exports;
+mod jobs;
 mod objects;
 mod people;
 mod uploads;
@@ -23,6 +24,7 @@ use gantry_hub::ports::{Documents, StoreError};
 use gantry_identity::Timestamp;
 
 pub use self::dashboards::Author;
+pub use self::jobs::ScheduledWrite;
 use self::objects::{COLLECTIONS, Draft, Object, read_all};
 use crate::access::caller::{Caller, Denied, Place};
 use crate::access::permissions::Permission;
@@ -35,6 +37,9 @@ use crate::exports::{ExportError, Exports};
 use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::groups::{DeviceGroups, GroupError};
 use crate::ids::{ETag, OrganizationId, Single};
+use crate::jobs::JobError;
+use crate::jobs::all::{self, Jobs};
+use crate::jobs::scheduled::ScheduledJobs;
 use crate::kept::Kept;
 use crate::manifests::{ManifestError, Manifests};
 use crate::organizations::{OrganizationError, Organizations};
@@ -64,6 +69,8 @@ pub struct State {
     pub destinations: Destinations,
     /// Exports of data.
     pub exports: Exports,
+    /// Scheduled jobs.
+    pub scheduled: ScheduledJobs,
     /// Where devices upload files to; see [`State::file_uploads`].
     uploads: BTreeMap<Single, Arc<Kept<FileUploads>>>,
 }
@@ -148,6 +155,9 @@ pub enum CentralError {
     /// About where devices upload files to.
     #[error(transparent)]
     FileUploads(#[from] FileUploadsError),
+    /// About a job or a scheduled one.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// The caller may not do that there.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -173,6 +183,7 @@ pub struct Write<'a> {
 /// An application.
 pub struct Central {
     state: Owned<State>,
+    jobs: Owned<Jobs>,
     devices: Arc<dyn Devices>,
 }
 
@@ -182,8 +193,9 @@ impl Central {
     /// # Errors
     /// When the store fails or a document cannot be read.
     pub async fn load(documents: Arc<dyn Documents>, devices: Arc<dyn Devices>) -> Result<Self, StoreError> {
+        let jobs = Owned::load(Arc::clone(&documents), all::COLLECTIONS.to_vec(), Jobs::read).await?;
         let state = Owned::load(documents, COLLECTIONS.to_vec(), read_all).await?;
-        Ok(Self { state, devices })
+        Ok(Self { state, jobs, devices })
     }
 
     /// Everything as it is now.

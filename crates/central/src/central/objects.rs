@@ -19,9 +19,11 @@ use crate::exports::{Export, ExportError};
 use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::groups::{DeviceGroup, GroupError};
 use crate::ids::{
-    DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, ExportId, OrganizationId,
+    DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, ExportId, JobId, OrganizationId,
     RoleId, Single, TokenId, UserId,
 };
+use crate::jobs::JobError;
+use crate::jobs::scheduled::ScheduledJob;
 use crate::kept::Kept;
 use crate::manifests::{DeploymentManifest, ManifestError};
 use crate::organizations::{Organization, OrganizationError};
@@ -41,7 +43,7 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 11] = [
+pub(super) const COLLECTIONS: [&str; 12] = [
     "centralOrganizations",
     "centralRoles",
     "centralUsers",
@@ -53,6 +55,7 @@ pub(super) const COLLECTIONS: [&str; 11] = [
     "centralDestinations",
     "centralExports",
     "centralFileUploads",
+    "centralScheduledJobs",
 ];
 
 macro_rules! objects {
@@ -97,6 +100,7 @@ objects! {
     8, destinations: DestinationId => Destination, DestinationError::Unknown;
     9, exports: ExportId => Export, ExportError::Unknown;
     10, uploads: Single => FileUploads, |_| FileUploadsError::Unknown;
+    11, scheduled: JobId => ScheduledJob, JobError::UnknownScheduled;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {

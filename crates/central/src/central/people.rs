@@ -69,6 +69,11 @@ impl Central {
                     state.manifests.values().any(|kept| kept.value.organization.as_ref() == Some(id)),
                     "deployment manifests",
                 ),
+                (
+                    state.scheduled.values().any(|kept| kept.value.job.organization.as_ref() == Some(id)),
+                    "scheduled jobs",
+                ),
+                (self.jobs().are_in(id), "jobs that have not ended"),
                 (has_devices, "devices"),
             ];
             let in_use = |what| Err(OrganizationError::InUse { id: id.clone(), what }.into());

@@ -1,9 +1,9 @@
 //! Dashboards: tiles with a place each, for everybody in an organization or for one user.
 //!
-//! A tile is kept as it was written, after every member of it was checked against what is published for its kind; a page
-//! draws it, nothing here does. A personal dashboard belongs to its user for ever, is seen by nobody else and goes with
-//! the user. Whether groups, devices and capabilities that a tile names are there is the page's to show. Source:
-//! dashboards of `iotcentral-2022-10-31-preview`.
+//! A tile is kept as it was written, after every member of it was checked against what is published for its kind; a
+//! page draws it, nothing here does. A personal dashboard belongs to its user for ever, is seen by nobody else and
+//! goes with the user. Whether groups, devices and capabilities that a tile names are there is the page's to show.
+//! Source: dashboards of `iotcentral-2022-10-31-preview`.
 
 mod kinds;
 

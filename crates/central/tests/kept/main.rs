@@ -2,8 +2,10 @@
 
 mod dashboards;
 mod exports;
+mod jobs;
 mod manifests;
 mod places;
+mod scheduled;
 mod uploads;
 
 use std::path::PathBuf;
@@ -174,6 +176,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
     exports::fill(&central).await;
     central.put_file_uploads(WRITE, &uploads::uploads("hush")).await.unwrap();
+    central.put_scheduled_job(WRITE, &jobs::job_id("nightly"), &scheduled::daily(), &administrator()).await.unwrap();
     central
 }
 
@@ -207,6 +210,7 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.manifests, after.manifests);
     assert_eq!(before.destinations, after.destinations);
     assert_eq!(before.exports, after.exports);
+    assert_eq!(before.scheduled, after.scheduled);
     assert_eq!(before.file_uploads(), after.file_uploads());
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
@@ -215,7 +219,11 @@ async fn what_was_written_is_there_after_a_start() {
 #[tokio::test]
 async fn documents_are_stored_as_they_were() {
     let documents = Arc::new(Memory::new());
-    filled(&documents).await;
+    let central = filled(&documents).await;
+    let id = jobs::job_id("levels");
+    central.put_job(WRITE, &id, &jobs::job(), &jobs::devices(3), &administrator()).await.unwrap();
+    central.hand_out_devices(&id).await.unwrap();
+    central.settle_devices(NOW, &id, &[(0, true), (2, false)]).await.unwrap();
     let mut told = String::new();
     for name in [
         "centralOrganizations",
@@ -229,6 +237,9 @@ async fn documents_are_stored_as_they_were() {
         "centralDestinations",
         "centralExports",
         "centralFileUploads",
+        "centralScheduledJobs",
+        "centralJobs",
+        "centralJobDevices",
     ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
@@ -312,7 +323,7 @@ async fn an_organization_goes_only_when_nothing_is_in_it() {
     assert!(matches!(elsewhere, Err(CentralError::Group(GroupError::UnknownOrganization(_)))));
     central.put_group(WRITE, &pumps, &group(Some("north")), &administrator()).await.unwrap();
     check(Some("device groups")).await;
-    central.delete_group(&pumps, &IfMatch::Any, &administrator()).await.unwrap();
+    central.put_group(WRITE, &pumps, &group(None), &administrator()).await.unwrap();
     let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any, &administrator()).await;
     assert!(matches!(used, Err(CentralError::Organization(OrganizationError::InUse { what: "devices", .. }))));
     check(None).await;
