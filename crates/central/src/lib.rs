@@ -1,5 +1,5 @@
 //! The application: device templates, organizations, people and what they may do, groups of devices, dashboards,
-//! deployment manifests, exports of data, questions.
+//! deployment manifests, exports of data, file uploads, jobs, questions.
 //!
 //! Words and rules of IoT Central (CEN-01..32), without HTTP, sockets, files, a clock or randomness: `now` and what is
 //! drawn at random are arguments. Types that derive `Serialize` do so as they are stored, in collections of

@@ -1,6 +1,6 @@
 //! All jobs as they are kept: what each is, how far it is, and how its devices fared.
 //!
-//! Two collections: jobs with their runs, and pages of devices ([`devices`](super::devices)). Both are written
+//! Two collections: jobs with their runs, and pages of devices ([`devices`]). Both are written
 //! together, so counts and pages agree after every crash. What was handed out and had not fared is handed out again
 //! by [`Jobs::outstanding`]; a device may then get the same twice. A job that ended is kept for [`HISTORY`], and for
 //! less when room is needed: the one that ended first goes first.
