@@ -60,6 +60,14 @@ pub enum GroupError {
     /// There is no such organization.
     #[error("there is no organization `{0}`")]
     UnknownOrganization(OrganizationId),
+    /// A scheduled job is for it.
+    #[error("scheduled job `{job}` is for device group `{id}`")]
+    InUse {
+        /// Which.
+        id: DeviceGroupId,
+        /// For what.
+        job: crate::ids::JobId,
+    },
     /// There are as many as there may be.
     #[error("there are {GROUPS_MAX} device groups, which is the most")]
     TooMany,
@@ -115,7 +123,7 @@ impl Fact {
         (Self::Organizations, "$organizations"),
     ];
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(_, of)| *of == word).map(|(fact, _)| *fact)
     }
 }

@@ -128,6 +128,8 @@ id!(JobId, "A job or scheduled job.", "id of a job", 255, "letters, digits, `_` 
 id!(UserId, "A user of the application.", "id of a user", 48, "letters, digits, `_` and `-`", is_word);
 id!(TokenId, "An API token.", "id of an API token", 255, "letters, digits, `_` and `-`", is_word);
 id!(RelationshipId, "A relationship of devices.", "id of a relationship", 255, "letters, digits, `_` and `-`", is_word);
+id!(ExportId, "An export of data.", "id of an export", 255, "letters, digits, `_` and `-`", is_word);
+id!(DestinationId, "A destination of exports.", "id of a destination", 255, "letters, digits, `_` and `-`", is_word);
 id!(RoleId, "A role.", "id of a role", 255, "letters, digits, `_` and `-`", is_word);
 id!(
     EnrollmentGroupId,
@@ -207,6 +209,24 @@ impl fmt::Display for DeviceTemplateId {
 impl fmt::Debug for DeviceTemplateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// The id of an object of which an application has one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Single;
+
+impl fmt::Display for Single {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("default")
+    }
+}
+
+impl TryFrom<String> for Single {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        let wrong = IdError::Pattern { what: "id of the only one", allowed: "`default`" };
+        if text == Self.to_string() { Ok(Self) } else { Err(wrong) }
     }
 }
 

@@ -82,6 +82,21 @@ pub(crate) mod millis {
     }
 }
 
+/// An instant that may be missing, as documents have it.
+pub(crate) mod maybe_millis {
+    use gantry_identity::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference")]
+    pub(crate) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        at.map(Timestamp::as_millis).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Option::<i64>::deserialize(deserializer).map(|at| at.map(Timestamp::from_millis))
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

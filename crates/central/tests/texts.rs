@@ -1,6 +1,7 @@
 //! Whatever text comes in, the answer is a value or an error with a place inside of it.
 
 use gantry_central::access::tokens::PresentedToken;
+use gantry_central::exports::filter::ExportFilter;
 use gantry_central::groups::DeviceFilter;
 use gantry_central::language::SyntaxError;
 use gantry_central::lists::{DEVICE_FIELDS, Filter, OrderBy};
@@ -18,6 +19,7 @@ fn check<T>(text: &str, read: Result<T, SyntaxError>) -> Result<(), TestCaseErro
 
 fn read_all(text: &str) -> Result<(), TestCaseError> {
     check(text, DeviceFilter::parse(text))?;
+    check(text, ExportFilter::parse(text))?;
     check(text, Filter::parse(text, DEVICE_FIELDS))?;
     check(text, OrderBy::parse(text, DEVICE_FIELDS))?;
     check(text, question::parse(text))?;
@@ -95,6 +97,7 @@ proptest! {
         read_all(&text)?;
         read_all(&format!("SELECT * FROM devices WHERE {text}"))?;
         read_all(&format!("SELECT a FROM dtmi:a;1 {text}"))?;
+        read_all(&format!("SELECT * FROM dtmi:a;1 AS A WHERE {text}"))?;
         read_all(&format!("id eq 'x' and {text}"))?;
     }
 }

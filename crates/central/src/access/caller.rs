@@ -80,6 +80,12 @@ impl Caller {
         if is_allowed { Ok(()) } else { Err(Denied::Permission(one)) }
     }
 
+    /// Whether they may do it somewhere: for what is theirs alone and in no organization.
+    #[must_use]
+    pub fn has(&self, one: Permission) -> bool {
+        self.grants.iter().any(|(_, set)| set.contains(one))
+    }
+
     /// Whether they know of what is in an organization.
     #[must_use]
     pub fn sees(&self, all: &Organizations, of: Option<&OrganizationId>) -> bool {

@@ -1,15 +1,23 @@
 //! Jobs: one change on every device of a group, now or again and again.
 //!
-//! What a job does and how it is divided is here, how far it is in [`run`], when it is repeated in [`schedule`]. Nothing
-//! here touches a device or keeps how each fared: whoever runs a job asks how many devices are next, hands them out and
-//! says how each did. Source: jobs and scheduled jobs of `iotcentral-2022-10-31-preview`, "Manage devices in bulk".
+//! What a job does and how it is divided is here, how far it is in [`run`], when it is repeated in [`schedule`] and
+//! [`scheduled`], how each device fared in [`devices`], and all of them as they are kept in [`all`]. Nothing here
+//! touches a device: whoever runs a job asks which devices are next and says how each did. Source: jobs and scheduled
+//! jobs of `iotcentral-2022-10-31-preview`, "Manage devices in bulk".
 
+pub mod all;
+pub mod devices;
 pub mod run;
 pub mod schedule;
+pub mod scheduled;
 
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::ids::{DeviceGroupId, DeviceTemplateId, DisplayName, IdError, JobId, OrganizationId, check_description};
+use crate::ids::{
+    DeploymentManifestId, DeviceGroupId, DeviceTemplateId, DisplayName, IdError, JobId, OrganizationId,
+    check_description,
+};
 
 /// Jobs that run at once (IoT Central quotas and limits).
 pub const RUNNING_MAX: usize = 5;
@@ -19,10 +27,11 @@ pub const DATA_MAX: usize = 100;
 const TEXT_CHARS_MAX: usize = 512;
 
 /// What a job is.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Job {
-    /// The scheduled job that made it.
-    pub scheduled_by: Option<JobId>,
+    /// The time of a scheduled job that made it.
+    pub scheduled: Option<Occurrence>,
     /// What it is called.
     pub display_name: Option<DisplayName>,
     /// What it is for.
@@ -39,8 +48,19 @@ pub struct Job {
     pub organization: Option<OrganizationId>,
 }
 
+/// A time of a scheduled job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Occurrence {
+    /// Which scheduled job.
+    pub job: JobId,
+    /// Which time, from 0.
+    pub number: u32,
+}
+
 /// A part of the devices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Share {
     /// So many.
     Number(u64),
@@ -49,7 +69,8 @@ pub enum Share {
 }
 
 /// How many failures are too many: more than this.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Threshold {
     /// How many.
     pub share: Share,
@@ -58,7 +79,8 @@ pub struct Threshold {
 }
 
 /// One change.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum JobData {
     /// A writable property.
     Property(CapabilityValue),
@@ -74,19 +96,26 @@ pub enum JobData {
     /// Another deployment manifest.
     DeviceManifestMigration {
         /// Which.
-        manifest: String,
+        manifest: DeploymentManifestId,
     },
 }
 
 /// A value for a capability.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CapabilityValue {
     /// The template that has the capability.
     pub target: String,
     /// Its name, with its component before a dot.
     pub path: String,
-    /// The value, if any.
+    /// The value, if any; null is one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub value: Option<Value>,
+}
+
+/// A value that is there, be it null.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl CapabilityValue {
@@ -120,6 +149,45 @@ pub enum JobError {
     /// Changes of several kinds in a scheduled job.
     #[error("all `data` of a scheduled job is of one type")]
     Kinds,
+    /// There is none with this id.
+    #[error("there is no job `{0}`")]
+    Unknown(JobId),
+    /// There is no scheduled one with this id.
+    #[error("there is no scheduled job `{0}`")]
+    UnknownScheduled(JobId),
+    /// There is one with this id; a job is never changed.
+    #[error("there is a job `{0}` already")]
+    Exists(JobId),
+    /// There is no such group.
+    #[error("there is no device group `{0}`")]
+    UnknownGroup(DeviceGroupId),
+    /// The group has devices that are not seen from the job's organization.
+    #[error("device group `{0}` is not in the organization of the job")]
+    GroupElsewhere(DeviceGroupId),
+    /// There is no such organization.
+    #[error("there is no organization `{0}`")]
+    UnknownOrganization(OrganizationId),
+    /// There is no such template.
+    #[error("there is no device template `{0}`")]
+    UnknownTemplate(DeviceTemplateId),
+    /// There is no such manifest.
+    #[error("there is no deployment manifest `{0}`")]
+    UnknownManifest(DeploymentManifestId),
+    /// The group is too large.
+    #[error("a job is on {max} devices at most, and there are {0}", max = devices::DEVICES_MAX)]
+    TooManyDevices(usize),
+    /// Too much is kept of jobs that have not ended.
+    #[error("{} jobs on {} devices together are kept, and no more of them have ended", all::JOBS_MAX, all::DEVICES_MAX)]
+    Full,
+    /// There are as many scheduled ones as there may be.
+    #[error("there are {} scheduled jobs, which is the most", scheduled::SCHEDULED_MAX)]
+    TooManyScheduled,
+    /// A schedule has no time left.
+    #[error("`schedule` has no time that is not over")]
+    Over,
+    /// A scheduled job cannot change while one that it made runs.
+    #[error("job `{0}` of the scheduled job has not ended")]
+    Active(JobId),
     /// Too many jobs run.
     #[error("{RUNNING_MAX} jobs run, which is the most")]
     Busy,
@@ -166,11 +234,7 @@ impl JobData {
         let (value, needs_value) = match self {
             Self::Property(value) | Self::CloudProperty(value) => (value, true),
             Self::Command(value) => (value, false),
-            Self::DeviceTemplateMigration { .. } => return Ok(()),
-            Self::DeviceManifestMigration { manifest } if is_text(manifest) => return Ok(()),
-            Self::DeviceManifestMigration { .. } => {
-                return Err(JobError::Invalid { field: "manifest", what: "the id of a deployment manifest" });
-            }
+            Self::DeviceTemplateMigration { .. } | Self::DeviceManifestMigration { .. } => return Ok(()),
         };
         let (component, name) = value.name();
         let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -228,20 +292,41 @@ pub(crate) mod tests {
 
     pub(crate) fn job() -> Job {
         Job {
-            scheduled_by: None,
+            scheduled: None,
             display_name: None,
             description: None,
             group: DeviceGroupId::parse("475cad48-b7ff-4a09-b51e-1a9021385453").unwrap(),
             batch: None,
             cancellation_threshold: None,
-            data: vec![JobData::Property(value("componentName.propertyName"))],
+            data: vec![JobData::Property(value_of("componentName.propertyName"))],
             organization: None,
         }
     }
 
-    fn value(path: &str) -> CapabilityValue {
+    fn value_of(path: &str) -> CapabilityValue {
         let target = "urn:1dgygpt7t:modelDefinition:02uwtefvdy".to_owned();
         CapabilityValue { target, path: path.to_owned(), value: Some(json!("updated value")) }
+    }
+
+    #[test]
+    fn a_job_is_read_as_it_was_stored() {
+        let value = |value| CapabilityValue { value, ..value_of("c.p") };
+        let data = vec![
+            JobData::Property(value(Some(json!({ "a": 1 })))),
+            JobData::CloudProperty(value(Some(Value::Null))),
+            JobData::Command(value(None)),
+            JobData::DeviceTemplateMigration { template: DeviceTemplateId::parse("dtmi:a:b;1").unwrap() },
+            JobData::DeviceManifestMigration { manifest: DeploymentManifestId::parse("m1").unwrap() },
+        ];
+        let full = Job {
+            scheduled: Some(Occurrence { job: JobId::parse("s").unwrap(), number: 3 }),
+            batch: Some(Share::Percentage(10)),
+            cancellation_threshold: Some(Threshold { share: Share::Number(3), is_per_batch: true }),
+            data,
+            ..job()
+        };
+        let text = serde_json::to_string(&full).unwrap();
+        assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), full, "{text}");
     }
 
     #[track_caller]
@@ -269,20 +354,24 @@ pub(crate) mod tests {
         check(|job| job.cancellation_threshold = threshold(Share::Percentage(0)), Err("`cancellationThreshold`"));
         for (path, is_good) in [("p", true), ("c.p", true), ("", false), ("c.", false), (".p", false), ("a.b.c", false)]
         {
-            check(|job| job.data = vec![JobData::Property(value(path))], if is_good { Ok(()) } else { Err("`path`") });
+            check(
+                |job| job.data = vec![JobData::Property(value_of(path))],
+                if is_good { Ok(()) } else { Err("`path`") },
+            );
         }
-        let without = CapabilityValue { value: None, ..value("p") };
+        let without = CapabilityValue { value: None, ..value_of("p") };
         check(|job| job.data = vec![JobData::Property(without.clone())], Err("`value`"));
         check(|job| job.data = vec![JobData::Command(without.clone())], Ok(()));
-        check(|job| job.data = vec![JobData::DeviceManifestMigration { manifest: String::new() }], Err("`manifest`"));
+        let manifest = DeploymentManifestId::parse("manifestId1").unwrap();
+        check(|job| job.data = vec![JobData::DeviceManifestMigration { manifest }], Ok(()));
     }
 
     #[test]
     fn a_scheduled_job_makes_changes_of_one_kind() {
         let mut two = job();
-        two.data.push(JobData::Property(value("other")));
+        two.data.push(JobData::Property(value_of("other")));
         assert_eq!(two.check_scheduled(), Ok(()));
-        two.data.push(JobData::Command(value("c")));
+        two.data.push(JobData::Command(value_of("c")));
         assert_eq!(two.check(), Ok(()));
         assert_eq!(two.check_scheduled(), Err(JobError::Kinds));
     }

@@ -13,11 +13,14 @@
 //! Invariant: `pending + completed + failed == total`.
 
 use gantry_identity::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Job, JobError, RUNNING_MAX};
+use crate::kept::maybe_millis;
 
 /// How a job is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Status {
     /// It has not begun.
     Pending,
@@ -55,7 +58,8 @@ impl Status {
 }
 
 /// How many devices fared how.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// All.
     pub total: u64,
@@ -68,7 +72,8 @@ pub struct Progress {
 }
 
 /// A job that runs, or did.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Run {
     status: Status,
     progress: Progress,
@@ -78,7 +83,9 @@ pub struct Run {
     batch_pending: u64,
     /// Of them, those on which it failed.
     batch_failed: u64,
+    #[serde(with = "maybe_millis")]
     started_at: Option<Timestamp>,
+    #[serde(with = "maybe_millis")]
     ended_at: Option<Timestamp>,
 }
 
@@ -107,6 +114,13 @@ impl Run {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// How many devices were handed out so far, those of the last batch that have not fared among them. They are the
+    /// first of all, because each batch goes on where the last ended.
+    #[must_use]
+    pub fn handed_out(&self) -> u64 {
+        self.progress.total - self.progress.pending + self.batch_pending
     }
 
     /// When it began.
@@ -325,6 +339,22 @@ mod tests {
         run.settle(&divided, NOW, true);
         assert_eq!((run.status(), run.started_at()), (Status::Complete, Some(NOW)));
         assert!(run.start(NOW, 0).is_err() && run.stop().is_err() && run.fail(NOW).is_err());
+    }
+
+    #[test]
+    fn what_was_handed_out_is_known_when_a_run_is_read_again() {
+        let mut divided = job();
+        divided.batch = Some(Share::Number(3));
+        let mut run = started(5);
+        assert_eq!(run.handed_out(), 0);
+        run.next_batch(&divided);
+        run.settle(&divided, NOW, false);
+        assert_eq!(run.handed_out(), 3);
+        let text = serde_json::to_string(&run).unwrap();
+        let mut again: Run = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, run, "{text}");
+        assert!(again.settle(&divided, NOW, true) && again.settle(&divided, NOW, true));
+        assert_eq!((again.next_batch(&divided), again.handed_out()), (2, 5));
     }
 
     #[test]

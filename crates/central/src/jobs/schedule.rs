@@ -3,15 +3,18 @@
 //! Times are UTC. A month without the day of the start has it on its last day; the month after that has the day again.
 
 use gantry_identity::Timestamp;
+use serde::{Deserialize, Serialize};
 use time::{Duration, Month, OffsetDateTime};
 
 use super::JobError;
+use crate::kept::millis;
 
 /// Occurrences a schedule may be bounded by.
 pub const OCCURRENCES_MAX: u32 = 999;
 
 /// How often.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Recurrence {
     /// Every day.
     Daily,
@@ -22,18 +25,21 @@ pub enum Recurrence {
 }
 
 /// Until when.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum End {
     /// Up to an instant, which is in it.
-    Date(Timestamp),
+    Date(#[serde(with = "millis")] Timestamp),
     /// So often.
     Occurrences(u32),
 }
 
 /// When a job runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Schedule {
     /// The first time.
+    #[serde(with = "millis")]
     pub start: Timestamp,
     /// How often; once without.
     pub recurrence: Option<Recurrence>,
@@ -85,26 +91,25 @@ impl Schedule {
         }
     }
 
+    /// How many times there are up to an instant, which is in it.
+    #[must_use]
+    pub fn passed(&self, now: Timestamp) -> u32 {
+        let (mut from, mut to) = (0, u32::MAX);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.occurrence(middle) {
+                Some(at) if at <= now => from = middle + 1,
+                _ => to = middle,
+            }
+        }
+        from
+    }
+
     /// The first time after an instant, with its number.
     #[must_use]
     pub fn next_after(&self, now: Timestamp) -> Option<(u32, Timestamp)> {
-        let days = now.since(self.start).as_secs() / (24 * 3_600);
-        let per_month_at_most = 31;
-        let passed = match self.recurrence {
-            None => 0,
-            Some(Recurrence::Daily) => days,
-            Some(Recurrence::Weekly) => days / 7,
-            Some(Recurrence::Monthly) => days / per_month_at_most,
-        };
-        // At least so many have passed; the few between are looked at one by one, months being of different lengths.
-        let mut number = u32::try_from(passed).ok()?;
-        loop {
-            let at = self.occurrence(number)?;
-            if at > now {
-                return Some((number, at));
-            }
-            number = number.checked_add(1)?;
-        }
+        let number = self.passed(now);
+        self.occurrence(number).map(|at| (number, at))
     }
 }
 
@@ -183,6 +188,35 @@ mod tests {
             (End::Date(at("2025-12-31T00:00:00Z")), false),
         ] {
             assert_eq!(until(end).check().is_ok(), is_good, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn times_that_passed_are_counted() {
+        let check = |schedule: Schedule, now: &str, expected: u32| {
+            assert_eq!(schedule.passed(at(now)), expected, "{schedule:?} at {now}");
+        };
+        let once = schedule("2026-01-31T10:00:00Z", None, None);
+        check(once, "2026-01-31T09:59:59Z", 0);
+        check(once, "2026-01-31T10:00:00Z", 1);
+        check(once, "2036-01-31T10:00:00Z", 1);
+        let monthly = Schedule { recurrence: Some(Recurrence::Monthly), end: Some(End::Occurrences(3)), ..once };
+        check(monthly, "2026-02-28T10:00:00Z", 2);
+        check(monthly, "2036-02-28T10:00:00Z", 3);
+        let daily = Schedule { recurrence: Some(Recurrence::Daily), ..once };
+        check(daily, "2027-01-31T10:00:00Z", 366);
+        let until = Schedule { end: Some(End::Date(at("2026-02-02T09:00:00Z"))), ..daily };
+        check(until, "2027-01-31T10:00:00Z", 2);
+    }
+
+    #[test]
+    fn a_schedule_is_read_as_it_was_stored() {
+        let once = schedule("2026-01-31T10:00:00Z", None, None);
+        let ends = [None, Some(End::Occurrences(3)), Some(End::Date(at("2026-02-02T09:00:00Z")))];
+        for end in ends {
+            let one = Schedule { recurrence: Some(Recurrence::Weekly), end, ..once };
+            let text = serde_json::to_string(&one).unwrap();
+            assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), one, "{text}");
         }
     }
 

@@ -14,7 +14,7 @@
 //! Limits are published: 350 characters, 15 items, 10 logical operations (`AND`, `OR`), 10,000 rows of telemetry, 1,000
 //! of properties. Source: "How to use the IoT Central REST API to query devices".
 
-mod duration;
+pub(crate) mod duration;
 mod parse;
 mod plan;
 

@@ -1,18 +1,34 @@
 //! What an application keeps: rules that look at several collections, writers beside each other, and what is stored.
 
+mod dashboards;
+mod exports;
+mod jobs;
+mod manifests;
+mod places;
+mod scheduled;
+mod uploads;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gantry_central::access::caller::Denied;
 use gantry_central::access::permissions::{Permission, PermissionSet};
-use gantry_central::access::roles::{ADMINISTRATOR, BUILDER, CustomRole, ORG_VIEWER, RoleError, RoleKind};
+use gantry_central::access::roles::{
+    ADMINISTRATOR, BUILDER, CustomRole, ORG_ADMINISTRATOR, ORG_OPERATOR, ORG_VIEWER, RoleError, RoleKind,
+};
 use gantry_central::access::tokens::{NewToken, PresentedToken, TokenError};
 use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
+use gantry_central::dashboards::{Dashboard, DashboardError, read_tiles};
 use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
-use gantry_central::ids::{DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId, UserId};
+use gantry_central::ids::{
+    DashboardId, DeploymentManifestId, DeviceGroupId, DeviceTemplateId, DisplayName, OrganizationId, RoleId, TokenId,
+    UserId,
+};
+use gantry_central::manifests::{DeploymentManifest, ManifestData, ManifestError};
 use gantry_central::organizations::{Organization, OrganizationError};
 use gantry_central::ports::Devices;
 use gantry_central::templates::{DeviceTemplate, TemplateError, TemplateWrite};
-use gantry_central::{Central, CentralError, Write};
+use gantry_central::{Author, Central, CentralError, Write};
 use gantry_hub::device::IfMatch;
 use gantry_hub::ports::{Documents, PortFuture, StoreError};
 use gantry_identity::Timestamp;
@@ -22,11 +38,14 @@ use serde_json::json;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const WRITE: Write<'static> = Write { now: NOW, drawn: 1_000, if_match: &IfMatch::Absent };
 
-/// Devices of which there is one of a template and in an organization, or none.
+/// Devices of which there is one of a template, with a manifest and in an organization, or none.
 struct Fleet(bool);
 
 impl Devices for Fleet {
     fn any_of_template<'a>(&'a self, _: &'a DeviceTemplateId) -> PortFuture<'a, bool, StoreError> {
+        Box::pin(async { Ok(self.0) })
+    }
+    fn any_with_manifest<'a>(&'a self, _: &'a DeploymentManifestId) -> PortFuture<'a, bool, StoreError> {
         Box::pin(async { Ok(self.0) })
     }
     fn any_in_organization<'a>(&'a self, _: &'a OrganizationId) -> PortFuture<'a, bool, StoreError> {
@@ -95,6 +114,50 @@ fn group(organization: Option<&str>) -> DeviceGroup {
     }
 }
 
+fn dashboard_id(text: &str) -> DashboardId {
+    DashboardId::parse(text).unwrap()
+}
+
+fn dashboard(organization: Option<&str>) -> Dashboard {
+    let tiles = json!([{ "displayName": "Pumps", "height": 1, "width": 2.5, "x": 0, "y": 0,
+        "configuration": { "type": "deviceCount", "group": "pumps" } }]);
+    Dashboard {
+        display_name: DisplayName::parse("Overview").unwrap(),
+        tiles: read_tiles(&tiles).unwrap(),
+        favorite: true,
+        owner: None,
+        organization: organization.map(organization_id),
+    }
+}
+
+fn manifest_id(text: &str) -> DeploymentManifestId {
+    DeploymentManifestId::parse(text).unwrap()
+}
+
+fn manifest(organization: Option<&str>) -> DeploymentManifest {
+    let module = |more| {
+        let mut module = json!({ "type": "docker", "settings": { "image": "i" } });
+        module.as_object_mut().unwrap().extend(more);
+        module
+    };
+    let running = json!({ "status": "running", "restartPolicy": "always" }).as_object().unwrap().clone();
+    let agent = json!({ "schemaVersion": "1.1", "runtime": { "type": "docker", "settings": {} },
+        "systemModules": { "edgeAgent": module(serde_json::Map::new()), "edgeHub": module(running) }, "modules": {} });
+    let hub =
+        json!({ "schemaVersion": "1.1", "routes": {}, "storeAndForwardConfiguration": { "timeToLiveSecs": 7200 } });
+    let data = json!({ "modulesContent": {
+        "$edgeAgent": { "properties.desired": agent }, "$edgeHub": { "properties.desired": hub } } });
+    DeploymentManifest {
+        display_name: DisplayName::parse("Edge").ok(),
+        data: ManifestData::read(&data).unwrap(),
+        organization: organization.map(organization_id),
+    }
+}
+
+fn author(roles: &[RoleAssignment]) -> Author<'_> {
+    Author { roles, user: None }
+}
+
 fn new_token() -> NewToken {
     NewToken { roles: administrator(), expiry: None, secret: [9; 32] }
 }
@@ -103,13 +166,34 @@ fn new_token() -> NewToken {
 async fn filled(documents: &Arc<Memory>) -> Central {
     let central = load(documents, false).await;
     central.found(WRITE, &user_id("root"), &person("root", given(ADMINISTRATOR, None))).await.unwrap();
-    central.put_organization(WRITE, &organization_id("north"), &below(None)).await.unwrap();
+    central.put_organization(WRITE, &organization_id("north"), &below(None), &administrator()).await.unwrap();
     central.put_role(WRITE, &RoleId::parse("keeper").unwrap(), &custom_role(), &administrator()).await.unwrap();
     central.put_template(WRITE, &template_id(), &template()).await.unwrap();
-    central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None)).await.unwrap();
+    central.put_group(WRITE, &DeviceGroupId::parse("pumps").unwrap(), &group(None), &administrator()).await.unwrap();
     let token = TokenId::parse("t1").unwrap();
     central.create_token(WRITE, "app", &token, new_token(), &administrator()).await.unwrap();
+    central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
+    central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
+    exports::fill(&central).await;
+    central.put_file_uploads(WRITE, &uploads::uploads("hush")).await.unwrap();
+    central.put_scheduled_job(WRITE, &jobs::job_id("nightly"), &scheduled::daily(), &administrator()).await.unwrap();
     central
+}
+
+/// An organization administrator of `us`, below which are `west` and `east`; `eu` is beside it.
+async fn with_organizations() -> (Central, Vec<RoleAssignment>) {
+    let central = filled(&Arc::new(Memory::new())).await;
+    for (id, parent) in [("us", None), ("eu", None), ("west", Some("us")), ("east", Some("us"))] {
+        central.put_organization(WRITE, &organization_id(id), &below(parent), &administrator()).await.unwrap();
+    }
+    (central, vec![given(ORG_ADMINISTRATOR, Some("us"))])
+}
+
+fn denied<T>(told: Result<T, CentralError>) -> Option<Denied> {
+    match told {
+        Err(CentralError::Denied(denied)) => Some(denied),
+        _ => None,
+    }
 }
 
 #[tokio::test]
@@ -122,6 +206,12 @@ async fn what_was_written_is_there_after_a_start() {
     assert_eq!(before.roles, after.roles);
     assert_eq!(before.tokens, after.tokens);
     assert_eq!(before.groups, after.groups);
+    assert_eq!(before.dashboards, after.dashboards);
+    assert_eq!(before.manifests, after.manifests);
+    assert_eq!(before.destinations, after.destinations);
+    assert_eq!(before.exports, after.exports);
+    assert_eq!(before.scheduled, after.scheduled);
+    assert_eq!(before.file_uploads(), after.file_uploads());
     let capabilities = after.templates[&template_id()].value.capabilities().unwrap();
     assert!(capabilities.root.telemetry("t").is_some());
 }
@@ -129,11 +219,28 @@ async fn what_was_written_is_there_after_a_start() {
 #[tokio::test]
 async fn documents_are_stored_as_they_were() {
     let documents = Arc::new(Memory::new());
-    filled(&documents).await;
+    let central = filled(&documents).await;
+    let id = jobs::job_id("levels");
+    central.put_job(WRITE, &id, &jobs::job(), &jobs::devices(3), &administrator()).await.unwrap();
+    central.hand_out_devices(&id).await.unwrap();
+    central.settle_devices(NOW, &id, &[(0, true), (2, false)]).await.unwrap();
     let mut told = String::new();
-    for name in
-        ["centralOrganizations", "centralRoles", "centralUsers", "centralTokens", "centralTemplates", "centralGroups"]
-    {
+    for name in [
+        "centralOrganizations",
+        "centralRoles",
+        "centralUsers",
+        "centralTokens",
+        "centralTemplates",
+        "centralGroups",
+        "centralDashboards",
+        "centralManifests",
+        "centralDestinations",
+        "centralExports",
+        "centralFileUploads",
+        "centralScheduledJobs",
+        "centralJobs",
+        "centralJobDevices",
+    ] {
         for (id, text) in documents.all(name).await.unwrap().documents {
             told.push_str(&format!("{name} {id}\n{text}\n"));
         }
@@ -162,15 +269,20 @@ async fn an_etag_that_is_old_changes_nothing() {
     let first = central.state().organizations[&id].etag.text();
     let put = |tag: IfMatch| {
         let (central, id) = (&central, &id);
-        async move { central.put_organization(Write { if_match: &tag, ..WRITE }, id, &below(None)).await }
+        async move {
+            let write = Write { if_match: &tag, ..WRITE };
+            central.put_organization(write, id, &below(None), &administrator()).await
+        }
     };
     let second = put(IfMatch::tag(first.clone())).await.unwrap().etag.text();
     assert_ne!(first, second);
     assert!(matches!(put(IfMatch::tag(first.clone())).await, Err(CentralError::Changed(_))));
-    let deleted = central.delete_organization(&id, &IfMatch::tag(first)).await;
+    let deleted = central.delete_organization(&id, &IfMatch::tag(first), &administrator()).await;
     assert!(matches!(deleted, Err(CentralError::Changed(_))));
     let missing = organization_id("none");
-    let made = central.put_organization(Write { if_match: &IfMatch::Any, ..WRITE }, &missing, &below(None)).await;
+    let made = central
+        .put_organization(Write { if_match: &IfMatch::Any, ..WRITE }, &missing, &below(None), &administrator())
+        .await;
     assert!(matches!(made, Err(CentralError::Changed(_))));
 }
 
@@ -193,28 +305,29 @@ async fn an_organization_goes_only_when_nothing_is_in_it() {
     let documents = Arc::new(Memory::new());
     let central = filled(&documents).await;
     let id = organization_id("north");
-    let check = async |expected: Option<&str>| match central.delete_organization(&id, &IfMatch::Any).await {
-        Ok(()) => assert_eq!(expected, None),
-        Err(CentralError::Organization(OrganizationError::InUse { what, .. })) => assert_eq!(Some(what), expected),
-        Err(other) => panic!("{other:?}"),
-    };
-    central.put_organization(WRITE, &organization_id("inner"), &below(Some("north"))).await.unwrap();
+    let check =
+        async |expected: Option<&str>| match central.delete_organization(&id, &IfMatch::Any, &administrator()).await {
+            Ok(()) => assert_eq!(expected, None),
+            Err(CentralError::Organization(OrganizationError::InUse { what, .. })) => assert_eq!(Some(what), expected),
+            Err(other) => panic!("{other:?}"),
+        };
+    central.put_organization(WRITE, &organization_id("inner"), &below(Some("north")), &administrator()).await.unwrap();
     check(Some("organizations below it")).await;
-    central.delete_organization(&organization_id("inner"), &IfMatch::Any).await.unwrap();
+    central.delete_organization(&organization_id("inner"), &IfMatch::Any, &administrator()).await.unwrap();
     let viewer = person("viewer", given(ORG_VIEWER, Some("north")));
     central.put_user(WRITE, &user_id("viewer"), &viewer, &administrator()).await.unwrap();
     check(Some("users or API tokens with a role in it")).await;
     central.delete_user(&user_id("viewer"), &IfMatch::Any, &administrator()).await.unwrap();
     let pumps = DeviceGroupId::parse("pumps").unwrap();
-    let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south"))).await;
+    let elsewhere = central.put_group(WRITE, &pumps, &group(Some("south")), &administrator()).await;
     assert!(matches!(elsewhere, Err(CentralError::Group(GroupError::UnknownOrganization(_)))));
-    central.put_group(WRITE, &pumps, &group(Some("north"))).await.unwrap();
+    central.put_group(WRITE, &pumps, &group(Some("north")), &administrator()).await.unwrap();
     check(Some("device groups")).await;
-    central.delete_group(&pumps, &IfMatch::Any).await.unwrap();
-    let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any).await;
+    central.put_group(WRITE, &pumps, &group(None), &administrator()).await.unwrap();
+    let used = load(&documents, true).await.delete_organization(&id, &IfMatch::Any, &administrator()).await;
     assert!(matches!(used, Err(CentralError::Organization(OrganizationError::InUse { what: "devices", .. }))));
     check(None).await;
-    let again = central.delete_organization(&id, &IfMatch::Any).await;
+    let again = central.delete_organization(&id, &IfMatch::Any, &administrator()).await;
     assert!(matches!(again, Err(CentralError::Organization(OrganizationError::Unknown(_)))));
 }
 
@@ -271,7 +384,7 @@ async fn a_token_is_made_once_and_proves_nothing_when_it_is_gone() {
     assert!(verify(&central));
     let again = central.create_token(WRITE, "app", &id, new_token(), &administrator()).await;
     assert!(matches!(again, Err(CentralError::Token(TokenError::Exists(_)))));
-    central.delete_token(&id).await.unwrap();
+    central.delete_token(&id, &administrator()).await.unwrap();
     assert!(!verify(&central));
     let late = NewToken { expiry: Some(NOW), ..new_token() };
     let expired = central.create_token(WRITE, "app", &id, late, &administrator()).await;
