@@ -1,0 +1,23 @@
+//! Who signs in, and what they may do: people, programs, their tokens, roles and the log of what they did.
+//!
+//! Everything here is a plain function or `&mut self` method of its arguments: no HTTP, sockets, files, clock (`now`
+//! is passed in) or randomness (bytes are drawn by the caller; only what ECDSA draws for each signature is not).
+//!
+//! - [`Credentials`]: what a person proves themselves with; [`Attempts`] bounds guessing; [`Sessions`] keeps them
+//!   signed in.
+//!
+//! Invariants: nothing secret is kept that can be kept as a hash; nothing secret is in an error, a `Debug` or the
+//! audit log; whatever is not allowed is refused.
+
+mod credentials;
+mod ids;
+mod millis;
+mod secret;
+
+pub use credentials::{
+    ATTEMPT_KEYS_MAX, Admitted, Argon2Parameters, Attempts, Credentials, NAME_LEN_MAX, PASSWORD_LEN_MAX,
+    PASSWORD_LEN_MIN, ParametersError, PasswordHash, PasswordPolicy, Passwords, Presented, RECOVERY_CODES,
+    RecoveryCodes, Refused as SignInRefused, SignedIn, Totp, TotpSecret, Verdict, Wait, WeakPassword,
+};
+pub use ids::{Guid, GuidError};
+pub use secret::{Secret, SecretHash};
