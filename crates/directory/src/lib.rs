@@ -13,6 +13,7 @@ mod credentials;
 mod ids;
 mod millis;
 mod secret;
+mod sessions;
 
 pub use credentials::{
     ATTEMPT_KEYS_MAX, Admitted, Argon2Parameters, Attempts, Credentials, NAME_LEN_MAX, PASSWORD_LEN_MAX,
@@ -21,3 +22,7 @@ pub use credentials::{
 };
 pub use ids::{Guid, GuidError};
 pub use secret::{Secret, SecretHash};
+pub use sessions::{
+    NoSession, SESSIONS_MAX, SESSIONS_PER_USER_MAX, Session, SessionLife, Sessions, Stage, TooManySessions, csrf_token,
+    is_csrf_token,
+};
