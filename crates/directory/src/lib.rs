@@ -5,6 +5,7 @@
 //!
 //! - [`Credentials`]: what a person proves themselves with; [`Attempts`] bounds guessing; [`Sessions`] keeps them
 //!   signed in.
+//! - [`validate`]: a directory token of whoever is trusted ([`TrustedIssuer`]) into a [`Principal`].
 //!
 //! Invariants: nothing secret is kept that can be kept as a hash; nothing secret is in an error, a `Debug` or the
 //! audit log; whatever is not allowed is refused.
@@ -14,6 +15,7 @@ mod ids;
 mod millis;
 mod secret;
 mod sessions;
+mod token;
 
 pub use credentials::{
     ATTEMPT_KEYS_MAX, Admitted, Argon2Parameters, Attempts, Credentials, NAME_LEN_MAX, PASSWORD_LEN_MAX,
@@ -25,4 +27,8 @@ pub use secret::{Secret, SecretHash};
 pub use sessions::{
     NoSession, SESSIONS_MAX, SESSIONS_PER_USER_MAX, Session, SessionLife, Sessions, Stage, TooManySessions, csrf_token,
     is_csrf_token,
+};
+pub use token::{
+    Audiences, ClaimError, GROUPS_MAX, Head, JwtError, KEY_SET_BYTES_MAX, KEYS_MAX, KeySetError, Principal,
+    PrincipalKind, PublicKey, PublicKeys, ROLES_MAX, TOKEN_LEN_MAX, TimeError, TokenRefused, TrustedIssuer, validate,
 };
