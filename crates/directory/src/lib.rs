@@ -6,13 +6,18 @@
 //! - [`Credentials`]: what a person proves themselves with; [`Attempts`] bounds guessing; [`Sessions`] keeps them
 //!   signed in.
 //! - [`validate`]: a directory token of whoever is trusted ([`TrustedIssuer`]) into a [`Principal`].
+//! - [`OwnDirectory`]: programs of ours and the tokens they get; [`SigningKeys`] and how one follows another.
+//! - [`Flows`]: people who sign in with a foreign OpenID [`Provider`].
 //!
 //! Invariants: nothing secret is kept that can be kept as a hash; nothing secret is in an error, a `Debug` or the
 //! audit log; whatever is not allowed is refused.
 
 mod credentials;
+mod form;
 mod ids;
+mod issuer;
 mod millis;
+mod oidc;
 mod secret;
 mod sessions;
 mod token;
@@ -22,8 +27,18 @@ pub use credentials::{
     PASSWORD_LEN_MIN, ParametersError, PasswordHash, PasswordPolicy, Passwords, Presented, RECOVERY_CODES,
     RecoveryCodes, Refused as SignInRefused, SignedIn, Totp, TotpSecret, Verdict, Wait, WeakPassword,
 };
+pub use form::FormError;
 pub use ids::{Guid, GuidError};
-pub use secret::{Secret, SecretHash};
+pub use issuer::{
+    CLIENT_SECRET_LIFE_MAX, CLIENT_SECRETS_MAX, ClientSecret, Endpoint, GrantError, Granted, KEPT_AFTER, OwnDirectory,
+    PUBLISHED_BEFORE, ROTATED_AFTER, SIGNING_KEYS_MAX, SecretNotAdded, ServicePrincipal, SigningKeyError, SigningKeys,
+    TOKEN_LIFE_SECS, TokenRequest,
+};
+pub use oidc::{
+    Awaiting, CallbackRefused, Client, Drawn, Exchange, FLOW_LIFE, FLOWS_MAX, Flows, ForeignUser, IdTokenRefused,
+    Mapping, PROVIDER_DOCUMENT_BYTES_MAX, Provider, ProviderError, RoleRule, Start, TOKEN_ANSWER_BYTES_MAX,
+};
+pub use secret::{Secret, SecretHash, SecretText};
 pub use sessions::{
     NoSession, SESSIONS_MAX, SESSIONS_PER_USER_MAX, Session, SessionLife, Sessions, Stage, TooManySessions, csrf_token,
     is_csrf_token,

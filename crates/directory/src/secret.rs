@@ -38,6 +38,28 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret text that was not drawn here, or is made of one. Wiped when dropped, never printed.
+#[derive(Clone)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text, for whom it is.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
 /// SHA-256 of a drawn secret. Compared in constant time.
 #[derive(Clone, Copy, Eq, Hash)]
 #[expect(clippy::derived_hash_with_manual_eq, reason = "equal in constant time is still equal")]
@@ -91,7 +113,8 @@ mod tests {
         assert_eq!(secret.text().len(), 43);
         assert_eq!(SecretHash::of(secret.text()), secret.hash());
         assert_ne!(SecretHash::of(&format!("{} ", secret.text())), secret.hash());
-        assert_eq!(format!("{secret:?} {:?}", secret.hash()), "Secret(…) SecretHash(…)");
+        let text = SecretText::new(secret.text());
+        assert_eq!(format!("{secret:?} {text:?} {:?}", secret.hash()), "Secret(…) SecretText(…) SecretHash(…)");
     }
 
     #[test]

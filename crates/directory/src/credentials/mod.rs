@@ -242,7 +242,7 @@ mod tests {
         let totp = Totp::confirm(TotpSecret::from_random(KEY), "755224", Timestamp::from_millis(0)).unwrap();
         let (codes, texts) = RecoveryCodes::from_random([[3; 10]; RECOVERY_CODES]);
         one.add_totp(totp, codes);
-        (one, texts[0].to_string())
+        (one, texts[0].text().to_owned())
     }
 
     fn check(one: &mut Credentials, password: &str, code: Option<&str>) -> Result<SignedIn, Refused> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::base32;
-use crate::secret::SecretHash;
+use crate::secret::{SecretHash, SecretText};
 
 /// Codes a person gets.
 pub const RECOVERY_CODES: usize = 10;
@@ -20,9 +20,9 @@ pub struct RecoveryCodes(Vec<SecretHash>);
 
 impl RecoveryCodes {
     /// New codes from random bytes, and their texts (`ABCD-EFGH-IJKL-MNOP`) to show this once.
-    pub fn from_random(bytes: [[u8; CODE_BYTES]; RECOVERY_CODES]) -> (Self, Vec<Zeroizing<String>>) {
-        let texts: Vec<_> = bytes.iter().map(|bytes| Zeroizing::new(grouped(&base32::encode(bytes)))).collect();
-        (Self(texts.iter().map(|text| hash(text)).collect()), texts)
+    pub fn from_random(bytes: [[u8; CODE_BYTES]; RECOVERY_CODES]) -> (Self, Vec<SecretText>) {
+        let texts: Vec<_> = bytes.iter().map(|bytes| SecretText::new(grouped(&base32::encode(bytes)))).collect();
+        (Self(texts.iter().map(|text| hash(text.text())).collect()), texts)
     }
 
     /// Whether a text is one of the codes; if so it is used up. Case, spaces and dashes do not matter.
@@ -56,24 +56,24 @@ fn hash(text: &str) -> SecretHash {
 mod tests {
     use super::*;
 
-    fn codes() -> (RecoveryCodes, Vec<Zeroizing<String>>) {
+    fn codes() -> (RecoveryCodes, Vec<SecretText>) {
         RecoveryCodes::from_random(std::array::from_fn(|n| [u8::try_from(n).unwrap(); CODE_BYTES]))
     }
 
     #[test]
     fn a_code_is_good_once() {
         let (mut codes, texts) = codes();
-        assert_eq!(texts[1].as_str(), "AEAQ-CAIB-AEAQ-CAIB");
-        assert!(codes.redeem(&texts[1]));
-        assert!(!codes.redeem(&texts[1]));
-        assert!(codes.redeem(&texts[2].to_lowercase().replace('-', " ")));
+        assert_eq!(texts[1].text(), "AEAQ-CAIB-AEAQ-CAIB");
+        assert!(codes.redeem(texts[1].text()));
+        assert!(!codes.redeem(texts[1].text()));
+        assert!(codes.redeem(&texts[2].text().to_lowercase().replace('-', " ")));
         assert_eq!(codes.left(), RECOVERY_CODES - 2);
     }
 
     #[test]
     fn what_is_no_code_uses_none_up() {
         let (mut codes, texts) = codes();
-        for wrong in ["", "-", &texts[0][1..], &"A".repeat(TEXT_LEN_MAX + 1)] {
+        for wrong in ["", "-", &texts[0].text()[1..], &"A".repeat(TEXT_LEN_MAX + 1)] {
             assert!(!codes.redeem(wrong), "{wrong}");
         }
         assert_eq!(codes.left(), RECOVERY_CODES);
@@ -83,7 +83,7 @@ mod tests {
     fn only_hashes_are_kept() {
         let (codes, texts) = codes();
         let json = serde_json::to_string(&codes).unwrap();
-        assert!(!json.contains(&texts[0].replace('-', "")));
+        assert!(!json.contains(&texts[0].text().replace('-', "")));
         assert_eq!(serde_json::from_str::<RecoveryCodes>(&json).unwrap(), codes);
     }
 }
