@@ -8,6 +8,7 @@
 //! - [`validate`]: a directory token of whoever is trusted ([`TrustedIssuer`]) into a [`Principal`].
 //! - [`OwnDirectory`]: programs of ours and the tokens they get; [`SigningKeys`] and how one follows another.
 //! - [`Flows`]: people who sign in with a foreign OpenID [`Provider`].
+//! - [`RoleAssignments`]: who may do what, where; [`roles::actions`] has the words.
 //!
 //! Invariants: nothing secret is kept that can be kept as a hash; nothing secret is in an error, a `Debug` or the
 //! audit log; whatever is not allowed is refused.
@@ -18,6 +19,7 @@ mod ids;
 mod issuer;
 mod millis;
 mod oidc;
+pub mod roles;
 mod secret;
 mod sessions;
 mod token;
@@ -37,6 +39,10 @@ pub use issuer::{
 pub use oidc::{
     Awaiting, CallbackRefused, Client, Drawn, Exchange, FLOW_LIFE, FLOWS_MAX, Flows, ForeignUser, IdTokenRefused,
     Mapping, PROVIDER_DOCUMENT_BYTES_MAX, Provider, ProviderError, RoleRule, Start, TOKEN_ANSWER_BYTES_MAX,
+};
+pub use roles::{
+    BLOB_PERMISSIONS, BUILT_IN_ROLES, HUB_RIGHTS, NotAssigned, PROVISIONING_RIGHTS, ROLE_ASSIGNMENTS_MAX,
+    RoleAssignment, RoleAssignments, RoleDefinition, SCOPE_LEN_MAX, Scope, ScopeError,
 };
 pub use secret::{Secret, SecretHash, SecretText};
 pub use sessions::{
