@@ -9,10 +9,12 @@
 //! - [`OwnDirectory`]: programs of ours and the tokens they get; [`SigningKeys`] and how one follows another.
 //! - [`Flows`]: people who sign in with a foreign OpenID [`Provider`].
 //! - [`RoleAssignments`]: who may do what, where; [`roles::actions`] has the words.
+//! - [`audit`]: what they did, chained so that changes show.
 //!
 //! Invariants: nothing secret is kept that can be kept as a hash; nothing secret is in an error, a `Debug` or the
 //! audit log; whatever is not allowed is refused.
 
+pub mod audit;
 mod credentials;
 mod form;
 mod ids;
