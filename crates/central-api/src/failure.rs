@@ -12,10 +12,16 @@ use gantry_central::access::caller::Denied;
 use gantry_central::access::roles::RoleError;
 use gantry_central::access::tokens::TokenError;
 use gantry_central::access::users::UserError;
+use gantry_central::dashboards::DashboardError;
 use gantry_central::devices::{CommandError, PropertyError};
+use gantry_central::exports::ExportError;
+use gantry_central::exports::destinations::DestinationError;
+use gantry_central::file_uploads::FileUploadsError;
 use gantry_central::groups::GroupError;
 use gantry_central::ids::IdError;
+use gantry_central::jobs::JobError;
 use gantry_central::language::SyntaxError;
+use gantry_central::manifests::ManifestError;
 use gantry_central::organizations::OrganizationError;
 use gantry_central::templates::TemplateError;
 use gantry_hub::HubError;
@@ -195,6 +201,41 @@ impl From<CentralError> for Failure {
                 GroupError::TooMany => StatusCode::CONFLICT,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
             },
+            CentralError::Dashboard(error) => match error {
+                DashboardError::Unknown(_) => StatusCode::NOT_FOUND,
+                DashboardError::TooMany => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Manifest(error) => match error {
+                ManifestError::Unknown(_) => StatusCode::NOT_FOUND,
+                ManifestError::TooMany | ManifestError::InUse { .. } => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Destination(error) => match error {
+                DestinationError::Unknown(_) => StatusCode::NOT_FOUND,
+                DestinationError::TooMany | DestinationError::InUse { .. } => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Export(error) => match error {
+                ExportError::Unknown(_) => StatusCode::NOT_FOUND,
+                ExportError::TooMany => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::FileUploads(error) => match error {
+                FileUploadsError::Unknown => StatusCode::NOT_FOUND,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Job(error) => match error {
+                JobError::Unknown(_) | JobError::UnknownScheduled(_) => StatusCode::NOT_FOUND,
+                JobError::Exists(_)
+                | JobError::Busy
+                | JobError::Active(_)
+                | JobError::Status { .. }
+                | JobError::Full
+                | JobError::TooManyScheduled => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Denied(denied) => return (*denied).into(),
             CentralError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             CentralError::Store(error) => return Self::store(error),
         };

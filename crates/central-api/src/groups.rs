@@ -65,28 +65,21 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
     let (id, kept) = known(&call, Permission::GroupsUpdate)?;
-    let patch = call.body()?;
-    let mut body = body::patched(&show(id.as_str(), kept), &patch);
-    body["etag"] = patch.get("etag").cloned().unwrap_or_default();
+    let body = body::changed(&show(id.as_str(), kept), &call.body()?);
     write(&call, &body).await
 }
 
 async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
     let id = call.id("deviceGroupId", DeviceGroupId::parse)?;
     let new = read(body)?;
-    let one = match call.who.state.groups.contains_key(&id) {
-        true => known(call, Permission::GroupsUpdate).map(|_| Permission::GroupsUpdate)?,
-        false => Permission::GroupsCreate,
-    };
-    call.may_in(one, new.organization.as_ref())?;
     let if_match = call.if_match(body);
-    let kept = call.central().put_group(call.write(&if_match), &id, &new).await?;
+    let kept = call.central().put_group(call.write(&if_match), &id, &new, &call.who.roles).await?;
     Ok(Json(show(id.as_str(), &kept)))
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
-    let (id, _) = known(&call, Permission::GroupsDelete)?;
-    call.central().delete_group(&id, &call.if_match(&Value::Null)).await?;
+    let id = call.id("deviceGroupId", DeviceGroupId::parse)?;
+    call.central().delete_group(&id, &call.if_match(&Value::Null), &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -6,16 +6,20 @@
 
 mod body;
 mod call;
+mod dashboards;
 mod devices;
 mod failure;
 mod groups;
 mod guard;
+mod jobs;
 mod list;
+mod manifests;
 mod organizations;
 mod people;
 mod ports;
 mod questions;
 mod templates;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,12 +27,14 @@ use std::sync::Arc;
 use axum::middleware::from_fn_with_state;
 use gantry_api::{Api, Routes, central};
 use gantry_central::Central;
+use tokio::sync::Notify;
 
 use self::call::Call;
 pub use self::devices::adopt::one as adopt;
 use self::devices::history::Runs;
 pub use self::failure::Failure;
 pub use self::ports::{Rows, Tables};
+pub use self::work::run as work;
 
 /// An application, as its API needs it.
 pub struct Application {
@@ -40,16 +46,18 @@ pub struct Application {
     pub api: Arc<Api>,
     /// The tables.
     pub tables: Arc<dyn Tables>,
+    /// Told when there is something to do for [`work`].
+    pub work: Notify,
 }
 
 /// What handlers work with.
 struct Shared {
-    application: Application,
+    application: Arc<Application>,
     runs: Runs,
 }
 
 /// Every route of the API.
-pub fn routes(application: Application) -> Routes {
+pub fn routes(application: Arc<Application>) -> Routes {
     let shared = Arc::new(Shared { application, runs: Runs::default() });
     let mut rows: HashMap<_, _> = central::operations().map(|row| (row.id.clone(), row)).collect();
     let mut routes = Routes::new();
@@ -88,6 +96,30 @@ pub fn routes(application: Application) -> Routes {
         "DeviceGroups_Remove" => groups::remove,
         "DeviceGroups_GetDevices" => groups::devices,
         "Query_Run" => questions::run,
+        "Dashboards_List" => dashboards::list,
+        "Dashboards_Get" => dashboards::get,
+        "Dashboards_Create" => dashboards::put,
+        "Dashboards_Update" => dashboards::patch,
+        "Dashboards_Remove" => dashboards::remove,
+        "DeploymentManifests_List" => manifests::list,
+        "DeploymentManifests_Get" => manifests::get,
+        "DeploymentManifests_Create" => manifests::put,
+        "DeploymentManifests_Update" => manifests::patch,
+        "DeploymentManifests_Remove" => manifests::remove,
+        "Devices_ApplyManifest" => manifests::apply,
+        "Jobs_List" => jobs::list,
+        "Jobs_Get" => jobs::get,
+        "Jobs_Create" => jobs::put,
+        "Jobs_GetDevices" => jobs::devices,
+        "Jobs_Rerun" => jobs::rerun,
+        "Jobs_Stop" => jobs::stop,
+        "Jobs_Resume" => jobs::resume,
+        "ScheduledJobs_List" => jobs::list_scheduled,
+        "ScheduledJobs_Get" => jobs::get_scheduled,
+        "ScheduledJobs_Create" => jobs::put_scheduled,
+        "ScheduledJobs_Update" => jobs::patch_scheduled,
+        "ScheduledJobs_Remove" => jobs::remove_scheduled,
+        "ScheduledJobs_ListJobs" => jobs::jobs_of_scheduled,
         "Devices_List" => devices::list,
         "Devices_Get" => devices::get,
         "Devices_Create" => devices::put,

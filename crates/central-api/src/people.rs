@@ -170,6 +170,6 @@ pub(crate) async fn create_token(call: Call) -> Result<Json<Value>, Failure> {
 pub(crate) async fn remove_token(call: Call) -> Result<Response, Failure> {
     let (id, token) = token(&call)?;
     may_all(&call, Permission::TokensDelete, &token.roles)?;
-    call.central().delete_token(&id).await?;
+    call.central().delete_token(&id, &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

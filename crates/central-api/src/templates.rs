@@ -83,12 +83,11 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
 pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
     let (id, kept) = known(&call)?;
     let patch = call.body()?;
-    let mut body = body::patched(&show(id.as_str(), kept), &patch);
+    let mut body = body::changed(&show(id.as_str(), kept), &patch);
     // A model is one thing; half of one is none.
     if let Some(model) = patch.get("capabilityModel") {
         body["capabilityModel"] = model.clone();
     }
-    body["etag"] = patch.get("etag").cloned().unwrap_or_default();
     write(&call, &body).await
 }
 

@@ -9,7 +9,7 @@ use gantry_central::access::roles::ADMINISTRATOR;
 use gantry_central::access::tokens::{NewToken, PresentedToken};
 use gantry_central::access::users::RoleAssignment;
 use gantry_central::devices::{Profile, TAG};
-use gantry_central::ids::{DeviceTemplateId, OrganizationId, RoleId, TokenId};
+use gantry_central::ids::{DeploymentManifestId, DeviceTemplateId, OrganizationId, RoleId, TokenId};
 use gantry_central::ports::Devices;
 use gantry_central::{Central, CentralError, Write};
 use gantry_central_api::{Application, Rows, Tables};
@@ -21,7 +21,7 @@ use gantry_monitoring::Monitoring;
 use gantry_storage::Database;
 use rand::RngCore as _;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
 use crate::first_start::ApplicationSecrets;
@@ -64,7 +64,7 @@ impl Observer for Observers {
 }
 
 /// Gives devices that announce a model the template of it, until the hub is gone.
-pub async fn adopt(application: Application, mut models: mpsc::Receiver<Identity>) {
+pub async fn adopt(application: Arc<Application>, mut models: mpsc::Receiver<Identity>) {
     while let Some(identity) = models.recv().await {
         if let Err(error) = gantry_central_api::adopt(&application, &identity).await {
             warn!(%identity, %error, "it is not given the template of its model yet");
@@ -106,7 +106,7 @@ pub fn of(
     api: Arc<Api>,
     warehouse: Arc<Warehouse>,
 ) -> Application {
-    Application { id: secrets.id.clone(), central, api, tables: Arc::new(OfTables(warehouse)) }
+    Application { id: secrets.id.clone(), central, api, tables: Arc::new(OfTables(warehouse)), work: Notify::new() }
 }
 
 /// Devices of the hub, for what the application asks before it lets something go.
@@ -134,6 +134,10 @@ impl OfHub {
 impl Devices for OfHub {
     fn any_of_template<'a>(&'a self, id: &'a DeviceTemplateId) -> PortFuture<'a, bool, StoreError> {
         Box::pin(self.any("template", id.as_str(), |profile| profile.template.as_ref() == Some(id)))
+    }
+
+    fn any_with_manifest<'a>(&'a self, id: &'a DeploymentManifestId) -> PortFuture<'a, bool, StoreError> {
+        Box::pin(self.any("manifest", id.as_str(), |profile| profile.manifest.as_ref() == Some(id)))
     }
 
     fn any_in_organization<'a>(&'a self, id: &'a OrganizationId) -> PortFuture<'a, bool, StoreError> {

@@ -21,6 +21,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod simulated;
 mod streaming;
 mod tables;
 mod tls_stream;

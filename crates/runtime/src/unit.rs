@@ -38,6 +38,7 @@ use crate::https::{Heads, Https, Tables};
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::simulated;
 use crate::streaming::Jobs;
 use crate::tables::HubTables;
 use crate::token_server;
@@ -206,18 +207,19 @@ impl Unit {
             let (hub, blobs) = (Arc::clone(&self.hub), Arc::clone(&self.blobs));
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
-        let work = vec![
+        let mut work = vec![
             tokio::spawn(processing.run(stopped.clone())),
             tokio::spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
             tokio::spawn(jobs.run(stopped.clone())),
+            tokio::spawn(simulated::run(Arc::clone(&self.hub), Arc::clone(&self.central), stopped.clone())),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
         tasks.spawn(relay(Arc::clone(&self.database), Arc::clone(&self.events)));
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
         let events = Arc::<Events>::clone(&self.events);
-        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped);
+        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped.clone());
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         tasks.spawn(tables.upkeep());
@@ -229,14 +231,18 @@ impl Unit {
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
         tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
-        let application = || {
-            let (central, secrets) = (Arc::clone(&self.central), &self.secrets.application);
-            application::of(secrets, central, Arc::clone(&api), Arc::clone(&warehouse))
-        };
+        let application = application::of(
+            &self.secrets.application,
+            Arc::clone(&self.central),
+            Arc::clone(&api),
+            Arc::clone(&warehouse),
+        );
+        let application = Arc::new(application);
         if let Some(models) = self.models.lock().take() {
-            tasks.spawn(application::adopt(application(), models));
+            tasks.spawn(application::adopt(Arc::clone(&application), models));
         }
-        let central = gantry_central_api::routes(application());
+        work.push(tokio::spawn(gantry_central_api::work(Arc::clone(&application), stopped.clone())));
+        let central = gantry_central_api::routes(application);
         let heads = Heads { tables: Tables { warehouse, queues, flight }, central, blobs, tokens };
         let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })

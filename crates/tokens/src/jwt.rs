@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use gantry_directory::PublicKey;
 use gantry_identity::Timestamp;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::certificate::exact;
 use crate::denied::{Denied, Unproven};
-use crate::key_set::{KeySet, PublicKey};
+use crate::key_set::KeySet;
 use crate::pattern::Pattern;
 
 /// Longest token, bytes.

@@ -8,18 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_directory::PublicKeys;
 use gantry_identity::Timestamp;
-use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
-use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 use parking_lot::RwLock;
-use serde::Deserialize;
 
 use crate::ports::KeySource;
-
-/// Keys looked at in one set.
-const KEYS_MAX: usize = 64;
-/// Largest set, bytes.
-const SET_BYTES_MAX: usize = 256 * 1024;
 
 /// When keys are fetched.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +32,6 @@ impl Default for KeySetRules {
     }
 }
 
-/// One public key.
-#[derive(Debug)]
-pub(crate) struct PublicKey {
-    pub(crate) id: Option<String>,
-    /// Algorithm it is for, when the set says so.
-    pub(crate) algorithm: Option<String>,
-    pub(crate) key: DecodingKey,
-}
-
 /// The keys, and where they come from.
 pub struct KeySet {
     source: Arc<dyn KeySource>,
@@ -58,7 +42,7 @@ pub struct KeySet {
 
 #[derive(Default)]
 struct State {
-    keys: Arc<[PublicKey]>,
+    keys: Option<PublicKeys>,
     fetched_at: Option<Timestamp>,
     tried_at: Option<Timestamp>,
 }
@@ -77,7 +61,7 @@ impl KeySet {
 
     /// The keys that may have signed a token that names `id`; none when no key has that id. `None` when there are no
     /// keys because they cannot be had.
-    pub(crate) async fn candidates(&self, id: Option<&str>, now: Timestamp) -> Option<Arc<[PublicKey]>> {
+    pub(crate) async fn candidates(&self, id: Option<&str>, now: Timestamp) -> Option<PublicKeys> {
         let held = self.held(now);
         let has_key = held.as_ref().is_some_and(|keys| contains(keys, id));
         if self.is_due(has_key, now) {
@@ -93,10 +77,10 @@ impl KeySet {
         self.held(now)
     }
 
-    fn held(&self, now: Timestamp) -> Option<Arc<[PublicKey]>> {
+    fn held(&self, now: Timestamp) -> Option<PublicKeys> {
         let state = self.state.read();
         let age = now.since(state.fetched_at?);
-        (age <= self.rules.stale_max).then(|| Arc::clone(&state.keys))
+        state.keys.clone().filter(|_| age <= self.rules.stale_max)
     }
 
     fn is_due(&self, has_key: bool, now: Timestamp) -> bool {
@@ -109,13 +93,13 @@ impl KeySet {
     async fn renew(&self, now: Timestamp) {
         self.state.write().tried_at = Some(now);
         let parsed = match self.source.fetch().await {
-            Ok(bytes) => parse(&bytes),
+            Ok(bytes) => PublicKeys::parse(&bytes).map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };
         match parsed {
             Ok(keys) => {
                 let mut state = self.state.write();
-                state.keys = keys;
+                state.keys = Some(keys);
                 state.fetched_at = Some(now);
             }
             Err(reason) => self.source.failed(&reason),
@@ -123,30 +107,6 @@ impl KeySet {
     }
 }
 
-fn contains(keys: &[PublicKey], id: Option<&str>) -> bool {
+fn contains(keys: &PublicKeys, id: Option<&str>) -> bool {
     keys.iter().any(|key| id.is_none() || key.id.as_deref() == id)
-}
-
-#[derive(Deserialize)]
-struct Set {
-    keys: Vec<serde_json::Value>,
-}
-
-/// Keys of kinds we do not know, for encryption or with shared secrets are passed over, as RFC 7517 wants.
-fn parse(bytes: &[u8]) -> Result<Arc<[PublicKey]>, String> {
-    if bytes.len() > SET_BYTES_MAX {
-        return Err(format!("key set is larger than {SET_BYTES_MAX} bytes"));
-    }
-    let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("key set: {error}"))?;
-    let keys: Vec<_> = set.keys.into_iter().take(KEYS_MAX).filter_map(public_key).collect();
-    if keys.is_empty() { Err("key set holds no key that can be used".into()) } else { Ok(keys.into()) }
-}
-
-fn public_key(value: serde_json::Value) -> Option<PublicKey> {
-    let algorithm = value.get("alg").and_then(serde_json::Value::as_str).map(str::to_owned);
-    let jwk: Jwk = serde_json::from_value(value).ok()?;
-    let key = DecodingKey::from_jwk(&jwk).ok()?;
-    let signs = jwk.common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature);
-    let is_public = key.family() != AlgorithmFamily::Hmac;
-    (signs && is_public).then(|| PublicKey { id: jwk.common.key_id, algorithm, key })
 }

@@ -10,6 +10,7 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -506,6 +507,141 @@ def test_every_operation_asks_every_role(tree, env):
     assert tried == 120 * len(roles)
 
 
+def test_simulated_devices_do_what_their_model_says(api, template):
+    api.ok("PUT", "devices/played", {"template": template, "simulated": True})
+    value = wait_for(lambda: api.ok("GET", "devices/played/components/thermostat1/telemetry/temperature"))
+    assert isinstance(value["value"], float)
+    device = api.ok("GET", "devices/played")
+    assert device["provisioned"] is True and device["simulated"] is True
+    assert wait_for(lambda: api.ok("GET", "devices/played/properties").get("serialNumber"))
+    api.ok("PATCH", "devices/played/properties", {"target": 12.5})
+    acknowledged = lambda: api.ok("GET", "devices/played/properties")["$metadata"]["target"].get("ackCode")
+    assert wait_for(acknowledged) == 200 and api.ok("GET", "devices/played/properties")["target"] == 12.5
+    run = api.ok("POST", "devices/played/commands/reboot", {"request": 3})
+    assert run["responseCode"] == 200 and isinstance(run["response"], bool)
+    # It leaves when it is simulated no more.
+    api.ok("PATCH", "devices/played", {"simulated": False})
+    wait_for(lambda: api.call("POST", "devices/played/commands/reboot", {"request": 3})[0] == 404)
+    api.ok("DELETE", "devices/played")
+
+
+def test_jobs_change_every_device_of_a_group(tree, template, env):
+    api = tree
+    names = [f"job-{n}" for n in range(5)]
+    for name in names:
+        api.ok("PUT", f"devices/{name}", {"template": template, "organizations": ["eu" if name == "job-4" else "us"]})
+    group = {"displayName": "Jobs", "filter": f'SELECT * FROM devices WHERE $template = "{template}" AND CONTAINS($id, "job-")'}
+    api.ok("PUT", "deviceGroups/jobs", group)
+    ended = lambda id: wait_for(lambda: (one := api.ok("GET", f"jobs/{id}"))["status"] not in ("running", "pending") and one)
+    change = [{"type": "property", "target": template, "path": "thermostat1.limit", "value": 33},
+              {"type": "cloudProperty", "target": template, "path": "room", "value": "B7"}]
+    made = api.ok("PUT", "jobs/first", {"displayName": "First", "group": "jobs", "data": change,
+                                        "batch": {"type": "number", "value": 2}})
+    assert made["data"] == change and made["batch"] == {"type": "number", "value": 2}
+    done = ended("first")
+    assert done["status"] == "complete"
+    assert done["progress"] == {"total": 5, "pending": 0, "completed": 5, "failed": 0}
+    assert api.all("jobs/first/devices") == [{"id": name, "status": "completed"} for name in names]
+    properties = api.ok("GET", "devices/job-3/properties")
+    assert properties["room"] == "B7" and properties["thermostat1"]["$metadata"]["limit"]["desiredValue"] == 33
+    # Nobody answers a command; what failed is run again.
+    command = [{"type": "command", "target": template, "path": "reboot", "value": 1}]
+    api.ok("PUT", "jobs/second", {"group": "jobs", "data": command})
+    assert ended("second")["progress"]["failed"] == 5
+    api.ok("PUT", "jobs/second/rerun/third")
+    assert ended("third")["progress"]["total"] == 5
+    api.refused(409, "PUT", "jobs/first/rerun/fourth")
+    api.refused(409, "PUT", "jobs/first", {"group": "jobs", "data": change})
+    api.refused(409, "POST", "jobs/first/stop")
+    assert {"first", "second", "third"} <= {one["id"] for one in api.all("jobs")}
+    # A job of an organization is on its devices alone.
+    api.refused(422, "PUT", "jobs/of-us", {"group": "jobs", "data": change, "organizations": ["us"]})
+    api.ok("PUT", "deviceGroups/us-jobs", {**group, "organizations": ["us"]})
+    api.ok("PUT", "jobs/of-us", {"group": "us-jobs", "data": change, "organizations": ["us"]})
+    assert ended("of-us")["progress"]["total"] == 4
+    for wrong, status in [({"group": "jobs", "data": []}, 422), ({"group": "nobody", "data": change}, 422),
+                          ({"group": "jobs", "data": [{"type": "fly"}]}, 400), ({"data": change}, 400),
+                          ({"group": "jobs", "data": change, "batch": {"type": "number", "value": 0}}, 422),
+                          ({"group": "jobs", "data": change, "batch": {"type": "number", "value": 1, "x": 1}}, 400)]:
+        api.refused(status, "PUT", "jobs/wrong", wrong)
+    schedule = {"start": "2020-01-01T00:00:00Z", "recurrence": "daily"}
+    api.refused(422, "PUT", "scheduledJobs/daily", {"group": "jobs", "data": change, "schedule": schedule})
+    made = api.ok("PUT", "scheduledJobs/daily", {"group": "jobs", "data": change[:1], "schedule": schedule})
+    assert made["schedule"] == {**schedule, "start": made["schedule"]["start"]} and made["completed"] is False
+    api.refused(412, "PATCH", "scheduledJobs/daily", {"enabled": False, "etag": "x"})
+    assert api.ok("PATCH", "scheduledJobs/daily", {"enabled": False, "etag": made["etag"]})["enabled"] is False
+    assert api.all("scheduledJobs/daily/jobs") == []
+    api.refused(422, "PUT", "scheduledJobs/over", {"group": "jobs", "data": change[:1], "schedule": {"start": "2020-01-01T00:00:00Z"}})
+    soon = {"start": "2020-01-01T00:00:00Z", "recurrence": "daily", "end": {"type": "occurrences", "occurrences": 0}}
+    api.refused(422, "PUT", "scheduledJobs/over", {"group": "jobs", "data": change[:1], "schedule": soon})
+    api.ok("DELETE", "scheduledJobs/daily")
+    for name in names:
+        api.ok("DELETE", f"devices/{name}")
+
+
+def test_a_scheduled_job_runs_when_it_is_due(api, template):
+    api.ok("PUT", "devices/due-1", {"template": template})
+    api.ok("PUT", "deviceGroups/due", {"displayName": "Due", "filter": 'SELECT * FROM devices WHERE $id = "due-1"'})
+    start = datetime.now(timezone.utc) + timedelta(seconds=2)
+    change = [{"type": "cloudProperty", "target": template, "path": "room", "value": "due"}]
+    body = {"group": "due", "data": change, "schedule": {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    assert api.ok("PUT", "scheduledJobs/once", body)["completed"] is False
+    runs = wait_for(lambda: api.all("scheduledJobs/once/jobs"))
+    assert len(runs) == 1 and runs[0]["scheduledJobId"] == "once"
+    wait_for(lambda: api.ok("GET", "devices/due-1/properties").get("room") == "due")
+    assert wait_for(lambda: api.ok("GET", "scheduledJobs/once")["completed"])
+    api.ok("DELETE", "scheduledJobs/once")
+    api.ok("DELETE", "devices/due-1")
+
+
+def test_dashboards_have_tiles_of_every_kind(tree):
+    api = tree
+    tile = {"displayName": "Chart", "x": 1, "y": 0, "width": 2, "height": 2, "configuration": {
+        "type": "lineChart", "group": "g", "devices": ["d"], "capabilities": [{"capability": "temp", "aggregateFunction": "avg"}],
+        "queryRange": {"type": "time", "duration": "PT30M", "resolution": "PT1M"},
+        "format": {"xAxisEnabled": True, "yAxisEnabled": True, "legendEnabled": True}}}
+    made = api.ok("PUT", "dashboards/one", {"displayName": "One", "tiles": [tile], "organizations": ["us"]}, version=LAST)
+    assert made["tiles"][0]["configuration"] == tile["configuration"] and made["personal"] is False
+    assert api.ok("GET", "dashboards/one", version=LAST) == made
+    assert api.ok("PATCH", "dashboards/one", {"favorite": True, "etag": made["etag"]}, version=LAST)["favorite"] is True
+    api.refused(412, "PATCH", "dashboards/one", {"favorite": False, "etag": made["etag"]}, version=LAST)
+    wrong = {**tile, "configuration": {**tile["configuration"], "colour": 1}}
+    error = api.refused(422, "PUT", "dashboards/two", {"displayName": "Two", "tiles": [tile, wrong]}, version=LAST)
+    assert "tiles[1].configuration.colour" in error["message"]
+    assert [one["id"] for one in api.all("dashboards", version=LAST)] == ["one"]
+    api.ok("DELETE", "dashboards/one", version=LAST)
+
+
+MODULES = {"modulesContent": {
+    "$edgeAgent": {"properties.desired": {
+        "schemaVersion": "1.1", "runtime": {"type": "docker", "settings": {"minDockerVersion": "v1.25"}},
+        "systemModules": {
+            "edgeAgent": {"type": "docker", "settings": {"image": "mcr.example/agent:1", "createOptions": ""}},
+            "edgeHub": {"type": "docker", "status": "running", "restartPolicy": "always",
+                        "settings": {"image": "mcr.example/hub:1", "createOptions": ""}}},
+        "modules": {"probe": {"type": "docker", "status": "running", "restartPolicy": "always", "version": "1.0",
+                              "settings": {"image": "mcr.example/probe:1", "createOptions": ""}}}}},
+    "$edgeHub": {"properties.desired": {
+        "schemaVersion": "1.1", "routes": {"up": "FROM /messages/* INTO $upstream"},
+        "storeAndForwardConfiguration": {"timeToLiveSecs": 7200}}},
+}}
+
+
+def test_manifests_are_put_on_edge_devices(api, registry):
+    made = api.ok("PUT", "deploymentManifests/edge1", {"displayName": "Edge", "data": MODULES}, version=LAST)
+    assert made["data"] == MODULES and [one["id"] for one in api.all("deploymentManifests", version=LAST)] == ["edge1"]
+    wrong = {"modulesContent": {"$edgeAgent": {"properties.desired": {}}}}
+    api.refused(422, "PUT", "deploymentManifests/edge2", {"data": wrong}, version=LAST)
+    api.ok("PUT", "devices/edge-1", {"type": ["iotEdge"]}, version=LAST)
+    api.ok("PUT", "devices/leaf-9", {}, version=LAST)
+    api.ok("POST", "devices/edge-1/applyDeploymentManifest", {"data": MODULES}, version=LAST)
+    assert {one.module_id for one in registry.get_modules("edge-1")} >= {"probe"}
+    api.refused(409, "POST", "devices/leaf-9/applyDeploymentManifest", {"data": MODULES}, version=LAST)
+    for name in ["edge-1", "leaf-9"]:
+        api.ok("DELETE", f"devices/{name}")
+    api.ok("DELETE", "deploymentManifests/edge1", version=LAST)
+
+
 def test_what_is_not_built_says_so_by_name(api):
-    error = api.refused(501, "GET", "dashboards", version=LAST)
-    assert error["code"] == "NotImplemented" and "Dashboards_List" in error["message"]
+    error = api.refused(501, "GET", "dataExport/exports", version=LAST)
+    assert error["code"] == "NotImplemented" and "Exports_List" in error["message"]

@@ -19,6 +19,7 @@ use gantry_api::now;
 use gantry_central::access::permissions::Permission;
 use gantry_central::devices::{Device, Profile, template_of};
 use gantry_central::ids::{DeviceTemplateId, DisplayName};
+use gantry_central::simulation::initial_desired;
 use gantry_central::templates::{Capabilities, DeviceTemplate, Templates};
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch, Status};
 use gantry_hub::ports::Record;
@@ -28,9 +29,9 @@ use gantry_identity::{DeviceId, Identity, ModuleId};
 use gantry_provisioning::{DpsError, EnrollmentKey, RegistrationId};
 use serde_json::{Value, json};
 
-pub(crate) use self::page::page;
+pub(crate) use self::page::{members, page};
 use crate::call::Call;
-use crate::{Failure, body, list};
+use crate::{Application, Failure, body, list};
 
 /// Attempts of a read-change-write before the caller is told of contention.
 const WRITE_ATTEMPTS: usize = 32;
@@ -94,9 +95,9 @@ pub(crate) async fn known(call: &Call, one: Permission) -> Result<Known, Failure
 }
 
 /// Whether a device registered.
-pub(crate) async fn is_registered(call: &Call, id: &DeviceId) -> Result<bool, Failure> {
+pub(crate) async fn is_registered(application: &Application, id: &DeviceId) -> Result<bool, Failure> {
     let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(false) };
-    match call.application().api.provisioning.registration(&id).await {
+    match application.api.provisioning.registration(&id).await {
         Ok(registration) => Ok(registration.assigned_hub.is_some()),
         Err(DpsError::NotFound(..)) => Ok(false),
         Err(error) => Err(error.into()),
@@ -104,7 +105,7 @@ pub(crate) async fn is_registered(call: &Call, id: &DeviceId) -> Result<bool, Fa
 }
 
 async fn show(call: &Call, record: &Record) -> Result<Value, Failure> {
-    let is_registered = is_registered(call, &record.device.identity.device).await?;
+    let is_registered = is_registered(call.application(), &record.device.identity.device).await?;
     Ok(Device::of(record, &call.central().state().templates, is_registered).document())
 }
 
@@ -215,22 +216,7 @@ fn status(is_enabled: bool) -> Status {
 /// What is desired of a new device of a template.
 fn initial_values(template: &DeviceTemplate) -> Result<Object, Failure> {
     let capabilities = template.capabilities().map_err(|error| Failure::internal(&error))?;
-    let mut all = Object::new();
-    for part in capabilities.parts() {
-        let initial = part.properties.iter().filter(|property| property.is_writable);
-        let initial = initial.filter_map(|property| Some((property.name.clone(), property.initial_value.clone()?)));
-        match &part.name {
-            None => all.extend(initial),
-            Some(component) => {
-                let mut inner: Object = initial.collect();
-                if !inner.is_empty() {
-                    inner.insert("__t".to_owned(), "c".into());
-                    all.insert(component.clone(), Value::Object(inner));
-                }
-            }
-        }
-    }
-    Ok(all)
+    Ok(initial_desired(&capabilities).unwrap_or_default())
 }
 
 pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
@@ -276,7 +262,8 @@ async fn change(
 async fn store(call: &Call, record: &Record, written: Written) -> Result<Record, HubError> {
     let (identity, mut record) = (&record.device.identity, record.clone());
     let mut profile = written.profile;
-    profile.upstream = Profile::of(&record.twin.tags).upstream;
+    let kept = Profile::of(&record.twin.tags);
+    (profile.upstream, profile.manifest) = (kept.upstream, kept.manifest);
     // A name that is the id is none of its own.
     profile.display_name = written.display_name.filter(|name| name.as_str() != identity.device.as_str());
     let before = Profile { properties: serde_json::Map::new(), ..Profile::of(&record.twin.tags) };

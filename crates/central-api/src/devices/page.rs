@@ -1,9 +1,10 @@
 //! Pages of devices. The store looks by template and organization, over indexes; everything else is decided here.
 
 use axum::response::Response;
+use gantry_central::State;
 use gantry_central::access::permissions::Permission;
 use gantry_central::devices::{Device, TAG};
-use gantry_central::groups::DeviceFilter;
+use gantry_central::groups::{DeviceFilter, DeviceGroup};
 use gantry_central::ids::OrganizationId;
 use gantry_central::language::Literal;
 use gantry_central::language::compare::Comparison;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::list::{Asked, From, page_of};
-use crate::{Failure, devices};
+use crate::{Application, Failure, devices};
 
 /// Records asked of the store at once.
 const LOOKED_AT_ONCE: usize = 500;
@@ -27,7 +28,9 @@ type Group<'g> = (&'g DeviceFilter, Option<&'g OrganizationId>);
 /// A page of the devices that the caller sees, of a group or of all.
 pub(crate) async fn page(call: &Call, group: Option<Group<'_>>) -> Result<Response, Failure> {
     let asked = Asked::read(call, DEVICE_FIELDS)?;
-    let looking = Looking { call, filter: asked.filter.as_ref(), group };
+    let sees = |of: Option<&OrganizationId>| call.sees(Permission::DevicesView, of);
+    let (application, filter) = (call.application(), asked.filter.as_ref());
+    let looking = Looking { application, state: &call.who.state, sees: &sees, filter, group };
     let (shown, next) = match (&asked.order, &asked.from) {
         (Some(order), From::At(at)) => looking.sorted(order, *at, asked.size).await?,
         (_, From::After(after)) => looking.by_id(after.as_deref(), asked.size).await?,
@@ -36,8 +39,37 @@ pub(crate) async fn page(call: &Call, group: Option<Group<'_>>) -> Result<Respon
     Ok(page_of(call, shown, next))
 }
 
+/// The devices of a group that are seen, in order of id.
+pub(crate) async fn members(
+    application: &Application,
+    group: &DeviceGroup,
+    sees: &Sees<'_>,
+) -> Result<Vec<DeviceId>, Failure> {
+    let state = application.central.state();
+    let group = Some((&group.filter, group.organization.as_ref()));
+    let looking = Looking { application, state: &state, sees, filter: None, group };
+    let (mut all, mut after) = (vec![], None);
+    loop {
+        let found = looking.find(after).await?;
+        for record in &found {
+            if looking.shown(record).await?.is_some() {
+                all.push(record.device.identity.device.clone());
+            }
+        }
+        if found.len() < LOOKED_AT_ONCE {
+            return Ok(all);
+        }
+        after = found.last().map(|record| record.device.identity.clone());
+    }
+}
+
+/// Whether what is in an organization is seen.
+pub(crate) type Sees<'a> = dyn Fn(Option<&OrganizationId>) -> bool + Sync + 'a;
+
 struct Looking<'a> {
-    call: &'a Call,
+    application: &'a Application,
+    state: &'a State,
+    sees: &'a Sees<'a>,
     filter: Option<&'a Filter>,
     group: Option<Group<'a>>,
 }
@@ -91,7 +123,7 @@ impl Looking<'_> {
 
     async fn find(&self, after: Option<Identity>) -> Result<Vec<Record>, Failure> {
         let search = Search { modules: false, constraints: self.constraints() };
-        Ok(self.call.application().api.hub.find_devices(search, after, LOOKED_AT_ONCE).await?)
+        Ok(self.application.api.hub.find_devices(search, after, LOOKED_AT_ONCE).await?)
     }
 
     /// What every device of the page satisfies.
@@ -116,14 +148,12 @@ impl Looking<'_> {
 
     /// What is shown of a device, if it is on the page.
     async fn shown(&self, record: &Record) -> Result<Option<Value>, Failure> {
-        let call = self.call;
         let id = &record.device.identity.device;
-        let state = &call.who.state;
-        let mut device = Device::of(record, &state.templates, false);
-        if !call.sees(Permission::DevicesView, device.profile.organization.as_ref()) || !self.may_be(&device) {
+        let mut device = Device::of(record, &self.state.templates, false);
+        if !(self.sees)(device.profile.organization.as_ref()) || !self.may_be(&device) {
             return Ok(None);
         }
-        device.is_provisioned = device.is_provisioned || devices::is_registered(call, id).await?;
+        device.is_provisioned = device.is_provisioned || devices::is_registered(self.application, id).await?;
         let is_listed = self.filter.is_none_or(|filter| filter.holds(|name| device.field(name)));
         let is_member = self.group.is_none_or(|(filter, _)| {
             let properties = device.properties();
@@ -135,7 +165,7 @@ impl Looking<'_> {
     /// Whether a device can be in the group at all, before anything more is read of it.
     fn may_be(&self, device: &Device<'_>) -> bool {
         let Some((filter, organization)) = self.group else { return true };
-        let organizations = &self.call.who.state.organizations;
+        let organizations = &self.state.organizations;
         let is_there = organization.is_none_or(|id| {
             let of = device.profile.organization.as_ref();
             gantry_central::organizations::Ancestry::of(organizations, of).is_seen(Some(id))

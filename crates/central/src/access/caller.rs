@@ -46,12 +46,6 @@ impl Caller {
         Self { grants: assignments.iter().filter_map(grant).collect() }
     }
 
-    /// Whether they may do something anywhere.
-    #[must_use]
-    pub fn has(&self, one: Permission) -> bool {
-        self.grants.iter().any(|(_, set)| set.contains(one))
-    }
-
     /// Decides.
     ///
     /// # Errors
@@ -80,7 +74,7 @@ impl Caller {
         if is_allowed { Ok(()) } else { Err(Denied::Permission(one)) }
     }
 
-    /// Whether they may do it somewhere: for what is theirs alone and in no organization.
+    /// Whether they may do it anywhere.
     #[must_use]
     pub fn has(&self, one: Permission) -> bool {
         self.grants.iter().any(|(_, set)| set.contains(one))

@@ -14,7 +14,7 @@ pub enum CommandError {
     #[error("the device template has no command `{0}`")]
     Unknown(String),
     /// The request is not what the command takes.
-    #[error("`request`{0}")]
+    #[error("`request`: {0}")]
     Request(String),
 }
 
@@ -37,7 +37,7 @@ pub fn request_of<'c>(
         (Some(field), Some(value)) => {
             field.schema.check(value).map_err(|why| CommandError::Request(why.to_string()))?
         }
-        (None, Some(_)) => return Err(CommandError::Request(": the command takes none".to_owned())),
+        (None, Some(_)) => return Err(CommandError::Request("the command takes none".to_owned())),
         (_, None) => {}
     }
     Ok(Some(command))

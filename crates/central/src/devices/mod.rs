@@ -5,7 +5,7 @@
 //!
 //! ```json
 //! {"iotCentral": {"displayName": "Pump 3", "template": "dtmi:contoso:pump;1", "organization": "north",
-//!                 "simulated": true, "upstream": {"id": "r1", "source": "gateway-1"},
+//!                 "manifest": "edge1", "simulated": true, "upstream": {"id": "r1", "source": "gateway-1"},
 //!                 "properties": {"room": "A4", "info": {"owner": "Ida"}}}}
 //! ```
 //!
@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 pub use self::commands::{CommandError, method_name, request_of};
 pub use self::properties::{PropertyError, PropertyWrite, read_properties, write_properties};
 use crate::groups::DeviceFacts;
-use crate::ids::{DeviceTemplateId, DisplayName, OrganizationId, RelationshipId};
+use crate::ids::{DeploymentManifestId, DeviceTemplateId, DisplayName, OrganizationId, RelationshipId};
 use crate::kept::Kept;
 use crate::templates::{self, DeviceTemplate, Templates};
 
@@ -60,6 +60,8 @@ pub struct Profile {
     pub template: Option<DeviceTemplateId>,
     /// The organization it is in; the root without one.
     pub organization: Option<OrganizationId>,
+    /// The deployment manifest it got last.
+    pub manifest: Option<DeploymentManifestId>,
     /// Whether the platform plays it.
     pub is_simulated: bool,
     /// The device above it.
@@ -78,6 +80,7 @@ impl Profile {
             display_name: text("displayName").and_then(|text| DisplayName::parse(text).ok()),
             template: text("template").and_then(|text| DeviceTemplateId::parse(text).ok()),
             organization: text("organization").and_then(|text| OrganizationId::parse(text).ok()),
+            manifest: text("manifest").and_then(|text| DeploymentManifestId::parse(text).ok()),
             is_simulated: kept.get("simulated") == Some(&Value::Bool(true)),
             upstream: kept.get("upstream").and_then(Upstream::of),
             properties: kept.get("properties").and_then(Value::as_object).cloned().unwrap_or_default(),
@@ -92,6 +95,7 @@ impl Profile {
         put("displayName", self.display_name.as_ref().map(|name| name.as_str().into()));
         put("template", self.template.as_ref().map(|id| id.as_str().into()));
         put("organization", self.organization.as_ref().map(|id| id.as_str().into()));
+        put("manifest", self.manifest.as_ref().map(|id| id.as_str().into()));
         put("simulated", self.is_simulated.then(|| true.into()));
         let upstream = |one: &Upstream| json!({ "id": one.id.as_str(), "source": one.source.as_str() });
         put("upstream", self.upstream.as_ref().map(upstream));
@@ -269,6 +273,7 @@ mod tests {
             display_name: DisplayName::parse("Pump 3").ok(),
             template: DeviceTemplateId::parse("dtmi:contoso:pump;1").ok(),
             organization: OrganizationId::parse("north").ok(),
+            manifest: DeploymentManifestId::parse("edge1").ok(),
             is_simulated: true,
             upstream: Upstream::of(&json!({"id": "r1", "source": "gateway-1"})),
             properties: Map::new(),

@@ -35,7 +35,7 @@ pub enum PropertyError {
     #[error("property `{0}` is not writable")]
     ReadOnly(String),
     /// The value is not of the property's schema.
-    #[error("the value of `{0}`{1}")]
+    #[error("`{0}`: {1}")]
     Unfit(String, String),
     /// Nothing that has properties.
     #[error("`{0}` is an object of properties")]

@@ -136,7 +136,7 @@ fn wrong_writes_are_named() {
     assert_eq!(refused(&json!({}), Some("wing")), PropertyError::UnknownComponent(path("wing")));
     assert_eq!(refused(&json!(1), None), PropertyError::NotObject(path("the body")));
     let told = refused(&json!({"speed": 1.5}), None).to_string();
-    assert_eq!(told, "the value of `speed` is not an integer of 32 bits");
+    assert_eq!(told, "`speed`: the value is not an integer of 32 bits");
 }
 
 #[test]
