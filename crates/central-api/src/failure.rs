@@ -14,6 +14,7 @@ use gantry_central::access::tokens::TokenError;
 use gantry_central::access::users::UserError;
 use gantry_central::dashboards::DashboardError;
 use gantry_central::devices::{CommandError, PropertyError};
+use gantry_central::enrollments::EnrollmentError;
 use gantry_central::exports::ExportError;
 use gantry_central::exports::destinations::DestinationError;
 use gantry_central::file_uploads::FileUploadsError;
@@ -66,6 +67,11 @@ impl Failure {
     /// There is no such thing, or the caller does not see it.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Whether there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 
     /// It is not in a state for that.
@@ -220,6 +226,10 @@ impl From<CentralError> for Failure {
                 ExportError::Unknown(_) => StatusCode::NOT_FOUND,
                 ExportError::TooMany => StatusCode::CONFLICT,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            CentralError::Enrollment(error) => match error {
+                EnrollmentError::Unknown(_) => StatusCode::NOT_FOUND,
+                EnrollmentError::TooMany => StatusCode::CONFLICT,
             },
             CentralError::FileUploads(error) => match error {
                 FileUploadsError::Unknown => StatusCode::NOT_FOUND,

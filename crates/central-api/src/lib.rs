@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod dashboards;
 mod devices;
+mod enrollment_groups;
 mod failure;
 mod groups;
 mod guard;
@@ -120,6 +121,16 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "ScheduledJobs_Update" => jobs::patch_scheduled,
         "ScheduledJobs_Remove" => jobs::remove_scheduled,
         "ScheduledJobs_ListJobs" => jobs::jobs_of_scheduled,
+        "EnrollmentGroups_List" => enrollment_groups::list,
+        "EnrollmentGroups_Get" => enrollment_groups::get,
+        "EnrollmentGroups_Create" => enrollment_groups::put,
+        "EnrollmentGroups_Update" => enrollment_groups::patch,
+        "EnrollmentGroups_Remove" => enrollment_groups::remove,
+        "EnrollmentGroups_GetX509" => enrollment_groups::certificate,
+        "EnrollmentGroups_CreateX509" => enrollment_groups::put_certificate,
+        "EnrollmentGroups_RemoveX509" => enrollment_groups::remove_certificate,
+        "EnrollmentGroups_GenerateVerificationCodeX509" => enrollment_groups::verified,
+        "EnrollmentGroups_VerifyX509" => enrollment_groups::verified,
         "Devices_List" => devices::list,
         "Devices_Get" => devices::get,
         "Devices_Create" => devices::put,

@@ -10,6 +10,7 @@ pub mod applications;
 pub mod csv;
 pub mod dashboards;
 pub mod devices;
+pub mod enrollments;
 pub mod exports;
 pub mod file_uploads;
 pub mod groups;

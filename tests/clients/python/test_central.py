@@ -7,6 +7,7 @@ no member that they do not have.
 import base64
 import json
 import ssl
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -515,8 +516,9 @@ def test_simulated_devices_do_what_their_model_says(api, template):
     assert device["provisioned"] is True and device["simulated"] is True
     assert wait_for(lambda: api.ok("GET", "devices/played/properties").get("serialNumber"))
     api.ok("PATCH", "devices/played/properties", {"target": 12.5})
-    acknowledged = lambda: api.ok("GET", "devices/played/properties")["$metadata"]["target"].get("ackCode")
-    assert wait_for(acknowledged) == 200 and api.ok("GET", "devices/played/properties")["target"] == 12.5
+    # It begins with a value of its own (203) and takes the one that is desired.
+    wait_for(lambda: api.ok("GET", "devices/played/properties")["$metadata"]["target"].get("ackCode") == 200)
+    assert api.ok("GET", "devices/played/properties")["target"] == 12.5
     run = api.ok("POST", "devices/played/commands/reboot", {"request": 3})
     assert run["responseCode"] == 200 and isinstance(run["response"], bool)
     # It leaves when it is simulated no more.
@@ -640,6 +642,43 @@ def test_manifests_are_put_on_edge_devices(api, registry):
     for name in ["edge-1", "leaf-9"]:
         api.ok("DELETE", f"devices/{name}")
     api.ok("DELETE", "deploymentManifests/edge1", version=LAST)
+
+
+def test_enrollment_groups_have_keys_or_certificates(api, env, ca, tmp_path):
+    body = {"displayName": "My group", "enabled": True, "type": "iot", "attestation": {"type": "symmetricKey"}}
+    made = api.ok("PUT", "enrollmentGroups/mine", body, version=LAST)
+    assert made["attestation"]["symmetricKey"]["primaryKey"] and made["idScope"] == env["PROVISIONING_IDSCOPE"]
+    assert api.ok("GET", "enrollmentGroups/mine") == made
+    changed = api.ok("PATCH", "enrollmentGroups/mine", {"displayName": "Ours", "enabled": False, "etag": made["etag"]})
+    assert (changed["displayName"], changed["enabled"]) == ("Ours", False)
+    assert changed["attestation"] == made["attestation"]
+    api.refused(412, "PATCH", "enrollmentGroups/mine", {"displayName": "Theirs", "etag": made["etag"]})
+    first, second = (make_authority(tmp_path / name) for name in ["first", "second"])
+    signing = {"type": "x509", "x509": {"signingCertificates": {"primary": {"verified": True, "certificate": first}}}}
+    made = api.ok("PUT", "enrollmentGroups/cert", {**body, "attestation": signing})
+    primary = made["attestation"]["x509"]["signingCertificates"]["primary"]
+    assert primary["verified"] is True and len(primary["info"]["sha1Thumbprint"]) == 40 and "certificate" not in primary
+    put = api.ok("PUT", "enrollmentGroups/cert/certificates/secondary", {"verified": True, "certificate": second})
+    assert put["info"] != primary["info"]
+    assert api.ok("GET", "enrollmentGroups/cert/certificates/primary")["info"] == primary["info"]
+    api.refused(409, "POST", "enrollmentGroups/cert/certificates/primary/generateVerificationCode")
+    api.ok("DELETE", "enrollmentGroups/cert/certificates/primary")
+    api.refused(404, "GET", "enrollmentGroups/cert/certificates/primary")
+    api.refused(409, "DELETE", "enrollmentGroups/cert/certificates/secondary")
+    api.refused(400, "GET", "enrollmentGroups/cert/certificates/third")
+    assert {"mine", "cert"} <= {one["id"] for one in api.all("enrollmentGroups")}
+    for wrong in [{}, {**body, "type": "robot"}, {**body, "attestation": {"type": "tpm"}},
+                  {**body, "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": "x"}}}}}]:
+        api.refused(400, "PUT", "enrollmentGroups/wrong", wrong)
+    for name in ["mine", "cert"]:
+        api.ok("DELETE", f"enrollmentGroups/{name}")
+    api.refused(404, "GET", "enrollmentGroups/mine")
+
+
+def make_authority(path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{path}.key", "-out", f"{path}.pem",
+                    "-days", "30", "-subj", f"/CN={path.name}"], check=True, capture_output=True)
+    return Path(f"{path}.pem").read_text()
 
 
 def test_what_is_not_built_says_so_by_name(api):

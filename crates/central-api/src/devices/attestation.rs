@@ -30,7 +30,7 @@ pub(super) async fn own(call: &Call, id: &DeviceId) -> Result<Option<Enrollment>
 }
 
 /// An attestation as bodies show it: of certificates their SHA-1 thumbprints.
-pub(super) fn show(attestation: &Attestation, keys: Keys) -> Value {
+pub(crate) fn show(attestation: &Attestation, keys: Keys) -> Value {
     let mut shown = attestation.document(keys);
     if let Some(Value::Object(kinds)) = shown.get_mut("x509") {
         for slots in kinds.values_mut().filter_map(Value::as_object_mut) {

@@ -1,4 +1,4 @@
-//! Device templates, groups of devices and deployment manifests: their writes.
+//! Device templates, groups of devices, enrollment groups and deployment manifests: their writes.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use gantry_hub::device::IfMatch;
 use super::{Central, CentralError, Rights, State, Write};
 use crate::access::permissions::Permission;
 use crate::access::users::RoleAssignment;
+use crate::enrollments::{self, EnrollmentError, EnrollmentGroup};
 use crate::groups::{self, DeviceGroup, GroupError};
-use crate::ids::{DeploymentManifestId, DeviceGroupId, DeviceTemplateId};
+use crate::ids::{DeploymentManifestId, DeviceGroupId, DeviceTemplateId, EnrollmentGroupId};
 use crate::jobs::JobData;
 use crate::kept::Kept;
 use crate::manifests::{self, DeploymentManifest, ManifestError};
@@ -23,6 +24,30 @@ const MANIFESTS: Rights = Rights {
 };
 
 impl Central {
+    /// Names an enrollment group.
+    ///
+    /// # Errors
+    /// [`CentralError`].
+    pub async fn put_enrollment_group(
+        &self,
+        write: Write<'_>,
+        id: &EnrollmentGroupId,
+        new: &EnrollmentGroup,
+    ) -> Result<Arc<Kept<EnrollmentGroup>>, CentralError> {
+        self.put(write, id, new, |state| enrollments::check_put(&state.enrollments, id).map_err(Into::into)).await
+    }
+
+    /// Forgets the name of an enrollment group that has one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn delete_enrollment_group(&self, id: &EnrollmentGroupId) -> Result<(), CentralError> {
+        match self.delete::<EnrollmentGroup>(id, &IfMatch::Any, |_| Ok(())).await {
+            Err(CentralError::Enrollment(EnrollmentError::Unknown(_))) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Writes and publishes a device template.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ use crate::access::roles::{CustomRoles, RoleError};
 use crate::access::tokens::{TokenError, Tokens};
 use crate::access::users::{People, RoleAssignment, UserError, Users};
 use crate::dashboards::{DashboardError, Dashboards};
+use crate::enrollments::{EnrollmentError, EnrollmentGroups};
 use crate::exports::destinations::{DestinationError, Destinations};
 use crate::exports::{ExportError, Exports};
 use crate::file_uploads::{FileUploads, FileUploadsError};
@@ -71,6 +72,8 @@ pub struct State {
     pub exports: Exports,
     /// Scheduled jobs.
     pub scheduled: ScheduledJobs,
+    /// Enrollment groups.
+    pub enrollments: EnrollmentGroups,
     /// Where devices upload files to; see [`State::file_uploads`].
     uploads: BTreeMap<Single, Arc<Kept<FileUploads>>>,
 }
@@ -152,6 +155,9 @@ pub enum CentralError {
     /// About an export of data.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// About an enrollment group.
+    #[error(transparent)]
+    Enrollment(#[from] EnrollmentError),
     /// About where devices upload files to.
     #[error(transparent)]
     FileUploads(#[from] FileUploadsError),

@@ -14,13 +14,14 @@ use crate::access::roles::{CustomRole, RoleError};
 use crate::access::tokens::{ApiToken, TokenError};
 use crate::access::users::{User, UserError};
 use crate::dashboards::{Dashboard, DashboardError};
+use crate::enrollments::{EnrollmentError, EnrollmentGroup};
 use crate::exports::destinations::{Destination, DestinationError};
 use crate::exports::{Export, ExportError};
 use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::groups::{DeviceGroup, GroupError};
 use crate::ids::{
-    DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, ExportId, JobId, OrganizationId,
-    RoleId, Single, TokenId, UserId,
+    DashboardId, DeploymentManifestId, DestinationId, DeviceGroupId, DeviceTemplateId, EnrollmentGroupId, ExportId,
+    JobId, OrganizationId, RoleId, Single, TokenId, UserId,
 };
 use crate::jobs::JobError;
 use crate::jobs::scheduled::ScheduledJob;
@@ -43,7 +44,7 @@ pub(super) trait Object: Serialize + DeserializeOwned + Clone {
 }
 
 /// The collections, in the order in which they are written.
-pub(super) const COLLECTIONS: [&str; 12] = [
+pub(super) const COLLECTIONS: [&str; 13] = [
     "centralOrganizations",
     "centralRoles",
     "centralUsers",
@@ -56,6 +57,7 @@ pub(super) const COLLECTIONS: [&str; 12] = [
     "centralExports",
     "centralFileUploads",
     "centralScheduledJobs",
+    "centralEnrollmentGroups",
 ];
 
 macro_rules! objects {
@@ -101,6 +103,7 @@ objects! {
     9, exports: ExportId => Export, ExportError::Unknown;
     10, uploads: Single => FileUploads, |_| FileUploadsError::Unknown;
     11, scheduled: JobId => ScheduledJob, JobError::UnknownScheduled;
+    12, enrollments: EnrollmentGroupId => EnrollmentGroup, EnrollmentError::Unknown;
 }
 
 fn read<T: Object>(state: &mut State, collection: Collection) -> Result<(), StoreError> {
