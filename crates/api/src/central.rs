@@ -340,7 +340,36 @@ fn operation((versions, method, path, id, permissions, body, about): &Entry) -> 
     row.query(query).of_versions(versions).reads(*body).up_to(BODY_BYTES_MAX)
 }
 
-/// All of them.
+fn own(
+    method: Method,
+    path: &str,
+    id: &'static str,
+    permissions: &'static [&'static str],
+    about: &'static str,
+) -> Operation {
+    Operation::new(Head::Platform, method, path, id, Access::Application(permissions), about)
+}
+
+/// The application templates there are; an operation of ours, without a version.
+pub fn templates() -> Operation {
+    let about =
+        "`{\"value\":[{id, name, title, description, industry, devices}]}`: what an application may begin with.";
+    own(GET, "/application/templates", "Application_ListTemplates", &["application.view"], about)
+}
+
+/// An application begins with a template.
+pub fn begin() -> Operation {
+    let about = "Makes what an application template has: device templates, groups, organizations, dashboards and \
+                 simulated devices. What is there under the same name stays. `{id, made, kept, notMade}`.";
+    own(POST, "/application/templates/{applicationTemplateId}", "Application_Begin", &["application.update"], about)
+}
+
+/// Those that the reference published.
 pub fn operations() -> impl Iterator<Item = Operation> {
     TABLE.iter().map(operation)
+}
+
+/// Those of ours.
+pub fn own_operations() -> [Operation; 2] {
+    [templates(), begin()]
 }

@@ -4,6 +4,7 @@
 //! what the published documents show. Rules are theirs; who may call is decided here ([`guard`]), once by the row of the
 //! operation and once more where the thing is that it is about. Operations without a handler answer 501 by name.
 
+mod applications;
 mod body;
 mod call;
 mod dashboards;
@@ -61,7 +62,8 @@ struct Shared {
 pub fn routes(application: Arc<Application>) -> Routes {
     let shared = Arc::new(Shared { application, runs: Runs::default() });
     let mut rows: HashMap<_, _> = central::operations().map(|row| (row.id.clone(), row)).collect();
-    let mut routes = Routes::new();
+    let mut routes =
+        Routes::new().on(central::templates(), applications::list).on(central::begin(), applications::begin);
     macro_rules! on {
         ($($name:literal => $handler:path,)*) => {
             $(let row = rows.remove(concat!("Application_", $name)).expect("a row of the table");

@@ -681,6 +681,24 @@ def make_authority(path):
     return Path(f"{path}.pem").read_text()
 
 
+def test_an_application_begins_with_a_template(api, env):
+    base = f"{env['GANTRY_URL']}/platform/v1/application/templates"
+    status, listed = api.raw("GET", base)
+    assert status == 200 and {one["industry"] for one in listed["value"]} >= {"Retail", "Energy"}, listed
+    for one in listed["value"]:
+        status, begun = api.raw("POST", f"{base}/{one['id']}")
+        assert status == 200 and len(begun["made"]["devices"]) == one["devices"], begun
+        assert api.raw("POST", f"{base}/{one['id']}")[1]["made"] == {}
+        for dashboard in begun["made"].get("dashboards", []):
+            assert api.ok("GET", f"dashboards/{dashboard}", version=LAST)["tiles"]
+        for group in begun["made"]["deviceGroups"]:
+            api.ok("GET", f"deviceGroups/{group}/devices")
+        device = begun["made"]["devices"][0]
+        wait_for(lambda: api.ok("GET", f"devices/{device}")["provisioned"])
+    assert api.raw("POST", f"{base}/nothing@1.0.0")[0] == 404
+    assert Api(env, None).raw("GET", base)[0] == 401
+
+
 def test_what_is_not_built_says_so_by_name(api):
     error = api.refused(501, "GET", "dataExport/exports", version=LAST)
     assert error["code"] == "NotImplemented" and "Exports_List" in error["message"]

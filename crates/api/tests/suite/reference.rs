@@ -24,6 +24,7 @@ fn everything() -> Vec<Operation> {
         .chain(kusto::operations())
         .chain(odata::operations())
         .chain(central::operations())
+        .chain(central::own_operations())
         .chain([tokens::operation()])
         .chain(blob::operations());
     table.iter().map(|row| (**row).clone()).chain(rest).collect()

@@ -214,7 +214,7 @@ fn status(is_enabled: bool) -> Status {
 }
 
 /// What is desired of a new device of a template.
-fn initial_values(template: &DeviceTemplate) -> Result<Object, Failure> {
+pub(crate) fn initial_values(template: &DeviceTemplate) -> Result<Object, Failure> {
     let capabilities = template.capabilities().map_err(|error| Failure::internal(&error))?;
     Ok(initial_desired(&capabilities).unwrap_or_default())
 }
