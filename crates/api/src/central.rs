@@ -3,7 +3,11 @@
 //! An operation is there from the version on that first published it; see the groups of versions. Source: the published
 //! OpenAPI documents 1.0, 2022-05-31, 2022-07-31 and the two previews of 2022.
 
-use axum::http::Method;
+use std::time::SystemTime;
+
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
 
 use crate::fields::Fields;
 use crate::operation::Body::{self, Json, Nothing, Object};
@@ -123,8 +127,8 @@ const SCHEDULED_JOB: Fields = Fields {
     ..NOTHING
 };
 const DASHBOARD: Fields = Fields {
-    taken: &["displayName", "tiles", "favorite", "etag", "organizations"],
-    shown: &["id", "personal"],
+    taken: &["displayName", "tiles", "personal", "favorite", "etag", "organizations"],
+    shown: &["id"],
     ..NOTHING
 };
 const MANIFEST: Fields = Fields { taken: &["displayName", "data", "etag", "organizations"], shown: &["id"], ..NOTHING };
@@ -159,6 +163,18 @@ const UNMODELED: &[Parameter] =
     &[Parameter { name: "unmodeled", about: "`true`: with properties that the template does not have." }];
 const EXPAND: &[Parameter] =
     &[Parameter { name: "expand", about: "`deploymentManifest`: with the manifest of an edge device." }];
+
+/// A refusal in the shape of the application's errors, for what no operation answers.
+pub(crate) fn refusal(status: StatusCode, code: &'static str, message: &str) -> Response {
+    let (id, time) = (uuid::Uuid::new_v4().to_string(), httpdate::fmt_http_date(SystemTime::now()));
+    let error = json!({ "code": code, "message": message, "requestId": id, "time": time });
+    (status, [("x-ms-error-code", code)], axum::Json(json!({ "error": error }))).into_response()
+}
+
+/// Nothing is at a path of the application.
+pub fn no_such_path(path: &str) -> Response {
+    refusal(StatusCode::NOT_FOUND, "NotFound", &format!("no operation at {path}"))
+}
 
 /// What names of operations begin with: some of the published ones are those of the hub's, too.
 pub const NAMES: &str = "Application_";

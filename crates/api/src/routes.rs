@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{self, MethodFilter, MethodRouter};
 use axum::{Extension, Router};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower::ServiceExt as _;
 
+use crate::central;
 use crate::error::ApiError;
 use crate::openapi;
 use crate::operation::{Head, Operation, Row};
@@ -115,6 +116,12 @@ impl Routes {
             if matches!(row.head, Head::Service | Head::Device) && seen.insert(row.path.clone()) {
                 one =
                     one.fallback(|method: Method| async move { ApiError::method_not_allowed(&method).into_response() });
+            }
+            if row.head == Head::Application && seen.insert(row.path.clone()) {
+                one = one.fallback(|method: Method| async move {
+                    let message = format!("{method} is not allowed here");
+                    central::refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", &message)
+                });
             }
             router = router.route(&row.path, one);
         }

@@ -95,13 +95,6 @@ pub(crate) fn patched(shown: &Value, patch: &Value) -> Value {
     Value::Object(all)
 }
 
-/// The same with the etag of the patch alone: that of what is shown was not expected by anybody.
-pub(crate) fn changed(shown: &Value, patch: &Value) -> Value {
-    let mut body = patched(shown, patch);
-    body["etag"] = patch.get("etag").cloned().unwrap_or_default();
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

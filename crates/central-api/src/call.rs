@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Path, Query, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use gantry_api::{Row, now};
-use gantry_central::access::caller::Place;
+use gantry_central::access::caller::{Denied, Place};
 use gantry_central::access::permissions::Permission;
 use gantry_central::ids::{IdError, OrganizationId};
 use gantry_central::{Central, Write};
@@ -19,6 +19,9 @@ use serde_json::Value;
 
 use crate::guard::Who;
 use crate::{Application, Failure, Shared};
+
+/// How often a change is worked out anew because somebody else was quicker.
+const ATTEMPTS_MAX: usize = 100;
 
 /// A request of somebody who may call.
 pub(crate) struct Call {
@@ -30,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) bytes: Bytes,
     /// Where the caller thinks the platform is.
     pub(crate) host: String,
+    /// How often it was looked again.
+    attempts: usize,
     path: HashMap<String, String>,
 }
 
@@ -38,7 +43,7 @@ impl FromRequest<Arc<Shared>> for Call {
 
     async fn from_request(mut request: Request, shared: &Arc<Shared>) -> Result<Self, Response> {
         let (who, row) = (request.extensions().get::<Who>().cloned(), request.extensions().get::<Row>().cloned());
-        let (Some(who), Some(row)) = (who, row) else {
+        let (Some(mut who), Some(row)) = (who, row) else {
             return Err(Failure::internal(&"an operation without its guard").into_response());
         };
         let invalid = |words: String| Failure::invalid(words).into_response();
@@ -50,7 +55,14 @@ impl FromRequest<Arc<Shared>> for Call {
         let named = || headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let host = request.uri().authority().map(ToString::to_string).or_else(named).unwrap_or_default();
         let bytes = request.extract::<Bytes, _>().await.map_err(|error| invalid(error.body_text()))?;
-        Ok(Self { shared: Arc::clone(shared), who, row, query, headers, bytes, host, path })
+        // A body may take its time: whoever sent it may be somebody else by now.
+        if !who.renew(shared) {
+            return Err(Failure::unauthorized().into_response());
+        }
+        if headers.contains_key(header::IF_NONE_MATCH) && row.has_body() {
+            return Err(invalid("If-None-Match is not taken here".to_owned()));
+        }
+        Ok(Self { shared: Arc::clone(shared), who, row, query, headers, bytes, host, attempts: 0, path })
     }
 }
 
@@ -96,6 +108,19 @@ impl Call {
         self.may(one, Place::In(organization))
     }
 
+    /// The same, with what is told of something that is not there when the caller does not see it.
+    pub(crate) fn may_see(
+        &self,
+        one: Permission,
+        organization: Option<&OrganizationId>,
+        unknown: impl FnOnce() -> Failure,
+    ) -> Result<(), Failure> {
+        match self.who.caller.may(&self.who.state.organizations, one, Place::In(organization)) {
+            Err(Denied::Unseen) => Err(unknown()),
+            other => Ok(other?),
+        }
+    }
+
     /// Whether the caller sees what is in an organization.
     pub(crate) fn sees(&self, one: Permission, organization: Option<&OrganizationId>) -> bool {
         self.may_in(one, organization).is_ok()
@@ -114,11 +139,36 @@ impl Call {
     }
 
     /// What the caller expects: the header, or the etag that the body has.
-    pub(crate) fn if_match(&self, body: &Value) -> IfMatch {
-        let header = self.headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
-        header
-            .or_else(|| body.get("etag").and_then(Value::as_str))
-            .map_or(IfMatch::Absent, |text| IfMatch::parse(Some(text)))
+    pub(crate) fn if_match(&self, body: &Value) -> Result<IfMatch, Failure> {
+        let mut lines = vec![];
+        for line in self.headers.get_all(header::IF_MATCH) {
+            lines.push(line.to_str().map_err(|_| Failure::invalid("If-Match is no list of etags"))?);
+        }
+        let text = match body.get("etag") {
+            _ if !lines.is_empty() => lines.join(","),
+            None | Some(Value::Null) => return Ok(IfMatch::Absent),
+            Some(Value::String(etag)) => etag.clone(),
+            Some(_) => return Err(Failure::invalid("`etag` is a string")),
+        };
+        match IfMatch::parse(Some(&text)) {
+            IfMatch::Absent => Err(Failure::invalid("an etag that is expected is not empty")),
+            expected => Ok(expected),
+        }
+    }
+
+    /// What a change of something expects that was read with this etag: that it is so still.
+    pub(crate) fn expecting(&self, patch: &Value, etag: &str, id: &str) -> Result<IfMatch, Failure> {
+        if self.if_match(patch)?.admits(etag) { Ok(IfMatch::tag(etag)) } else { Err(Failure::changed(id)) }
+    }
+
+    /// Looks again at what there is, when a change was refused because somebody else was quicker; not for ever.
+    pub(crate) fn again(&mut self, failure: &Failure) -> bool {
+        self.attempts += 1;
+        if !failure.is_changed() || self.attempts > ATTEMPTS_MAX {
+            return false;
+        }
+        self.who.renew(&self.shared);
+        true
     }
 
     /// A write of the moment.

@@ -8,6 +8,7 @@ use gantry_central::dashboards::{Dashboard, DashboardError, Tile, read_tiles};
 use gantry_central::ids::{DashboardId, DisplayName};
 use gantry_central::kept::Kept;
 use gantry_central::{Author, CentralError};
+use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -28,6 +29,9 @@ fn show(id: &str, kept: &Kept<Dashboard>) -> Value {
 }
 
 fn read(body: &Value) -> Result<Dashboard, Failure> {
+    if body::flag(body, "personal")? == Some(true) {
+        return Err(Failure::invalid("`personal`: a dashboard of somebody's own is made by that person, on the page"));
+    }
     let tiles = match body.get("tiles") {
         None | Some(Value::Null) => vec![],
         Some(tiles) => read_tiles(tiles).map_err(CentralError::from)?,
@@ -66,19 +70,27 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let body = call.body()?;
-    write(&call, &body).await
+    let if_match = call.if_match(&body)?;
+    write(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, kept) = known(&call)?;
-    let body = body::changed(&show(id.as_str(), kept), &call.body()?);
-    write(&call, &body).await
+pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
+    let patch = call.body()?;
+    loop {
+        let (id, kept) = known(&call)?;
+        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
+        let body = body::patched(&show(id.as_str(), kept), &patch);
+        match write(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
+    }
 }
 
-async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     let id = call.id("dashboardId", DashboardId::parse)?;
-    let (new, if_match) = (read(body)?, call.if_match(body));
-    let kept = call.central().put_dashboard(call.write(&if_match), &id, &new, author(call)).await?;
+    let new = read(body)?;
+    let kept = call.central().put_dashboard(call.write(if_match), &id, &new, author(call)).await?;
     Ok(Json(show(id.as_str(), &kept)))
 }
 
@@ -88,6 +100,6 @@ fn author(call: &Call) -> Author<'_> {
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     let (id, _) = known(&call)?;
-    call.central().delete_dashboard(&id, &call.if_match(&Value::Null), author(&call)).await?;
+    call.central().delete_dashboard(&id, &call.if_match(&Value::Null)?, author(&call)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -100,13 +100,20 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     write(&call, &body, before).await
 }
 
-pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
-    let (_, one) = known(&call).await?;
+pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
     let patch = call.body()?;
-    let mut body = body::changed(&show(&call, &call.central().state(), &one), &patch);
-    // How devices prove themselves is written whole, or stays.
-    body["attestation"] = patch.get("attestation").cloned().unwrap_or_default();
-    write(&call, &body, Some(one)).await
+    loop {
+        let (id, one) = known(&call).await?;
+        call.expecting(&patch, &one.etag_text(), id.as_str())?;
+        let mut body = body::patched(&show(&call, &call.central().state(), &one), &patch);
+        body["etag"] = one.etag_text().into();
+        // How devices prove themselves is written whole, or stays.
+        body["attestation"] = patch.get("attestation").cloned().unwrap_or_default();
+        match write(&call, &body, Some(one)).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
+    }
 }
 
 async fn write(call: &Call, body: &Value, before: Option<Enrollment>) -> Result<Json<Value>, Failure> {
@@ -125,11 +132,14 @@ async fn write(call: &Call, body: &Value, before: Option<Enrollment>) -> Result<
     let settings = before.as_ref().map(|one| one.settings.clone()).unwrap_or_default();
     let mut write = EnrollmentWrite { iot_edge, status, ..settings };
     match body.get("attestation").filter(|value| !value.is_null()) {
-        Some(attestation) => write.attestation = read_attestation(attestation.clone())?,
+        Some(attestation) => {
+            body::needed(attestation, "type")?;
+            write.attestation = read_attestation(attestation.clone())?;
+        }
         None if before.is_none() => return Err(Failure::invalid("`attestation` is missing")),
         None => {}
     }
-    let if_match = match (call.if_match(body), &before) {
+    let if_match = match (call.if_match(body)?, &before) {
         (IfMatch::Absent, Some(_)) => IfMatch::Any,
         (other, _) => other,
     };
@@ -141,7 +151,7 @@ async fn write(call: &Call, body: &Value, before: Option<Enrollment>) -> Result<
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     call.may(Permission::ConnectivityManageGlobal, Place::Application)?;
     let (id, _) = known(&call).await?;
-    let if_match = match call.if_match(&Value::Null) {
+    let if_match = match call.if_match(&Value::Null)? {
         IfMatch::Absent => IfMatch::Any,
         other => other,
     };
@@ -188,7 +198,7 @@ pub(crate) async fn put_certificate(call: Call) -> Result<Json<Value>, Failure> 
     let ((id, one), body) = (known(&call).await?, call.body()?);
     let mut slots = kept(&one);
     slots[entry(&call)?] = json!({ "certificate": body::needed(&body, "certificate")? });
-    let one = write_certificates(&call, &id, one, slots, &call.if_match(&body)).await?;
+    let one = write_certificates(&call, &id, one, slots, &call.if_match(&body)?).await?;
     Ok(Json(show_certificate(&call, &one)?))
 }
 
@@ -203,7 +213,7 @@ pub(crate) async fn remove_certificate(call: Call) -> Result<Response, Failure> 
     if slots.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::conflict("the last certificate of a group stays; delete the group"));
     }
-    write_certificates(&call, &id, one, slots, &call.if_match(&Value::Null)).await?;
+    write_certificates(&call, &id, one, slots, &call.if_match(&Value::Null)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -69,6 +69,11 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// Whether it was changed since the caller read it.
+    pub fn is_changed(&self) -> bool {
+        self.status == StatusCode::PRECONDITION_FAILED
+    }
+
     /// Whether there is no such thing.
     pub fn is_not_found(&self) -> bool {
         self.status == StatusCode::NOT_FOUND

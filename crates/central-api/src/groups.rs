@@ -8,6 +8,7 @@ use gantry_central::access::permissions::Permission;
 use gantry_central::groups::{DeviceFilter, DeviceGroup, GroupError};
 use gantry_central::ids::{DeviceGroupId, DisplayName};
 use gantry_central::kept::Kept;
+use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -48,8 +49,9 @@ pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
 /// The group of the path, of which the caller may do something.
 fn known(call: &Call, one: Permission) -> Result<(DeviceGroupId, &Kept<DeviceGroup>), Failure> {
     let id = call.id("deviceGroupId", DeviceGroupId::parse)?;
-    let kept = call.who.state.groups.get(&id).ok_or_else(|| CentralError::from(GroupError::Unknown(id.clone())))?;
-    call.may_in(one, kept.value.organization.as_ref())?;
+    let unknown = || Failure::from(CentralError::from(GroupError::Unknown(id.clone())));
+    let kept = call.who.state.groups.get(&id).ok_or_else(unknown)?;
+    call.may_see(one, kept.value.organization.as_ref(), unknown)?;
     Ok((id, kept))
 }
 
@@ -60,26 +62,33 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let body = call.body()?;
-    write(&call, &body).await
+    let if_match = call.if_match(&body)?;
+    write(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, kept) = known(&call, Permission::GroupsUpdate)?;
-    let body = body::changed(&show(id.as_str(), kept), &call.body()?);
-    write(&call, &body).await
+pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
+    let patch = call.body()?;
+    loop {
+        let (id, kept) = known(&call, Permission::GroupsUpdate)?;
+        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
+        let body = body::patched(&show(id.as_str(), kept), &patch);
+        match write(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
+    }
 }
 
-async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     let id = call.id("deviceGroupId", DeviceGroupId::parse)?;
     let new = read(body)?;
-    let if_match = call.if_match(body);
-    let kept = call.central().put_group(call.write(&if_match), &id, &new, &call.who.roles).await?;
+    let kept = call.central().put_group(call.write(if_match), &id, &new, &call.who.roles).await?;
     Ok(Json(show(id.as_str(), &kept)))
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     let id = call.id("deviceGroupId", DeviceGroupId::parse)?;
-    call.central().delete_group(&id, &call.if_match(&Value::Null), &call.who.roles).await?;
+    call.central().delete_group(&id, &call.if_match(&Value::Null)?, &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -17,7 +17,7 @@ use gantry_central::access::permissions::Permission;
 use gantry_central::access::roles::ADMINISTRATOR;
 use gantry_central::access::tokens::PresentedToken;
 use gantry_central::access::users::RoleAssignment;
-use gantry_central::ids::RoleId;
+use gantry_central::ids::{RoleId, TokenId};
 use gantry_identity::Refusal;
 
 use crate::{Failure, Shared};
@@ -31,8 +31,23 @@ pub(crate) struct Who {
     pub(crate) roles: Arc<[RoleAssignment]>,
     /// What follows from them.
     pub(crate) caller: Arc<Caller>,
-    /// What the application had when that was found out.
+    /// What the application had when that was looked at last.
     pub(crate) state: Arc<Kept>,
+    /// The token they brought.
+    token: Option<TokenId>,
+}
+
+impl Who {
+    /// Looks again at what they may do; says whether they are still anybody.
+    pub(crate) fn renew(&mut self, shared: &Shared) -> bool {
+        self.state = shared.application.central.state();
+        if let Some(token) = &self.token {
+            let Some(kept) = self.state.tokens.get(token) else { return false };
+            self.roles = kept.value.roles.clone().into();
+        }
+        self.caller = Arc::new(self.state.caller(&self.roles));
+        true
+    }
 }
 
 /// Versions that any operation has.
@@ -103,7 +118,7 @@ fn by_token(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Wh
         .map_err(|refusal| refused(&claimed, &refusal))?;
     let Some(kept) = kept else { return Err(Failure::unauthorized()) };
     peer.is_known();
-    Ok(who(claimed, kept.value.roles.clone(), &state))
+    Ok(who(claimed, kept.value.roles.clone(), &state, id.clone()))
 }
 
 /// The administrator of the platform administers its application.
@@ -114,7 +129,7 @@ async fn signed_in(shared: &Shared, request: &mut Request, peer: &PeerAddress) -
     let caller = caller?;
     let is_administrator = caller.permissions.contains(Permissions::ALL);
     let roles = if is_administrator { administrator() } else { vec![] };
-    Ok(who(caller.principal(), roles, &shared.application.central.state()))
+    Ok(who(caller.principal(), roles, &shared.application.central.state(), None))
 }
 
 /// The role that may do everything.
@@ -122,7 +137,7 @@ fn administrator() -> Vec<RoleAssignment> {
     RoleId::parse(ADMINISTRATOR).map(|role| RoleAssignment { role, organization: None }).into_iter().collect()
 }
 
-fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>) -> Who {
+fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>, token: Option<TokenId>) -> Who {
     let caller = Arc::new(state.caller(&roles));
-    Who { name, roles: roles.into(), caller, state: Arc::clone(state) }
+    Who { name, roles: roles.into(), caller, state: Arc::clone(state), token }
 }

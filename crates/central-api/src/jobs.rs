@@ -11,6 +11,7 @@ use gantry_central::jobs::scheduled::ScheduledJob;
 use gantry_central::jobs::{CapabilityValue, Job, JobData, JobError, Share, Threshold};
 use gantry_central::kept::Kept;
 use gantry_central::{CentralError, ScheduledWrite};
+use gantry_hub::device::IfMatch;
 use gantry_identity::Timestamp;
 use serde_json::{Value, json};
 
@@ -177,8 +178,9 @@ pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
 fn known(call: &Call) -> Result<JobId, Failure> {
     let id = call.id("jobId", JobId::parse)?;
     let jobs = call.central().jobs();
-    let kept = jobs.get(&id).ok_or_else(|| CentralError::from(JobError::Unknown(id.clone())))?;
-    call.may_in(Permission::JobsView, kept.value.job.organization.as_ref())?;
+    let unknown = || Failure::from(CentralError::from(JobError::Unknown(id.clone())));
+    let kept = jobs.get(&id).ok_or_else(unknown)?;
+    call.may_see(Permission::JobsView, kept.value.job.organization.as_ref(), unknown)?;
     Ok(id)
 }
 
@@ -191,7 +193,7 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let id = call.id("jobId", JobId::parse)?;
-    let (job, if_match) = (read(&call.body()?)?, call.if_match(&Value::Null));
+    let (job, if_match) = (read(&call.body()?)?, call.if_match(&Value::Null)?);
     let devices = work::devices_of(call.application(), &job).await?;
     let kept = call.central().put_job(call.write(&if_match), &id, &job, &devices, &call.who.roles).await?;
     call.application().work.notify_one();
@@ -207,7 +209,7 @@ pub(crate) async fn devices(call: Call) -> Result<Response, Failure> {
 
 pub(crate) async fn rerun(call: Call) -> Result<Json<Value>, Failure> {
     let (id, rerun) = (known(&call)?, call.id("rerunId", JobId::parse)?);
-    let if_match = call.if_match(&Value::Null);
+    let if_match = call.if_match(&Value::Null)?;
     let kept = call.central().rerun_job(call.write(&if_match), &id, &rerun, &call.who.roles).await?;
     call.application().work.notify_one();
     Ok(Json(show(rerun.as_str(), &kept)))
@@ -288,8 +290,9 @@ pub(crate) async fn list_scheduled(call: Call) -> Result<Response, Failure> {
 fn known_scheduled(call: &Call) -> Result<(JobId, &Kept<ScheduledJob>), Failure> {
     let id = call.id("scheduledJobId", JobId::parse)?;
     let kept = call.who.state.scheduled.get(&id);
-    let kept = kept.ok_or_else(|| CentralError::from(JobError::UnknownScheduled(id.clone())))?;
-    call.may_in(Permission::JobsView, kept.value.job.organization.as_ref())?;
+    let unknown = || Failure::from(CentralError::from(JobError::UnknownScheduled(id.clone())));
+    let kept = kept.ok_or_else(unknown)?;
+    call.may_see(Permission::JobsView, kept.value.job.organization.as_ref(), unknown)?;
     Ok((id, kept))
 }
 
@@ -300,36 +303,42 @@ pub(crate) async fn get_scheduled(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put_scheduled(call: Call) -> Result<Json<Value>, Failure> {
     let body = call.body()?;
-    write_scheduled(&call, &body).await
+    let if_match = call.if_match(&body)?;
+    write_scheduled(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch_scheduled(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, kept) = known_scheduled(&call)?;
+pub(crate) async fn patch_scheduled(mut call: Call) -> Result<Json<Value>, Failure> {
     let patch = call.body()?;
-    let mut body = body::changed(&show_scheduled(id.as_str(), kept), &patch);
-    // What a job changes and when is written as one.
-    for name in ["data", "schedule", "batch", "cancellationThreshold"] {
-        if let Some(value) = patch.get(name) {
-            body[name] = value.clone();
+    loop {
+        let (id, kept) = known_scheduled(&call)?;
+        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
+        let mut body = body::patched(&show_scheduled(id.as_str(), kept), &patch);
+        // What a job changes and when is written as one.
+        for name in ["data", "schedule", "batch", "cancellationThreshold"] {
+            if let Some(value) = patch.get(name) {
+                body[name] = value.clone();
+            }
+        }
+        match write_scheduled(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
         }
     }
-    write_scheduled(&call, &body).await
 }
 
-async fn write_scheduled(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write_scheduled(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     let id = call.id("scheduledJobId", JobId::parse)?;
     let schedule = there(body, "schedule").ok_or_else(|| Failure::invalid("`schedule` is missing"))?;
     let enabled = body::flag(body, "enabled")?.unwrap_or(true);
     let new = ScheduledWrite { job: read(body)?, schedule: read_schedule(schedule)?, enabled };
-    let if_match = call.if_match(body);
-    let kept = call.central().put_scheduled_job(call.write(&if_match), &id, &new, &call.who.roles).await?;
+    let kept = call.central().put_scheduled_job(call.write(if_match), &id, &new, &call.who.roles).await?;
     call.application().work.notify_one();
     Ok(Json(show_scheduled(id.as_str(), &kept)))
 }
 
 pub(crate) async fn remove_scheduled(call: Call) -> Result<Response, Failure> {
     let (id, _) = known_scheduled(&call)?;
-    call.central().delete_scheduled_job(&id, &call.if_match(&Value::Null), &call.who.roles).await?;
+    call.central().delete_scheduled_job(&id, &call.if_match(&Value::Null)?, &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

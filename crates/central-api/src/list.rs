@@ -87,7 +87,7 @@ pub(crate) fn answer<T>(
     let has_more = rest.len() > asked.size;
     let page: Vec<(Value, String)> = rest.into_iter().take(asked.size).collect();
     let next = has_more.then(|| match &asked.from {
-        From::At(at) => (at + asked.size).to_string(),
+        From::At(at) => at.saturating_add(asked.size).to_string(),
         From::After(_) => page.last().map(|(_, id)| id.clone()).unwrap_or_default(),
     });
     Ok(page_of(call, page.into_iter().map(|(shown, _)| shown).collect(), next))

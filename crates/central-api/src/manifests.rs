@@ -10,6 +10,7 @@ use gantry_central::access::permissions::Permission;
 use gantry_central::ids::{DeploymentManifestId, DisplayName};
 use gantry_central::kept::Kept;
 use gantry_central::manifests::{DeploymentManifest, ManifestData, ManifestError};
+use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -56,35 +57,41 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let body = call.body()?;
-    write(&call, &body).await
+    let if_match = call.if_match(&body)?;
+    write(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, kept) = known(&call)?;
+pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
     let patch = call.body()?;
-    let mut body = body::changed(&show(id.as_str(), kept), &patch);
-    // What is deployed is one thing; half of it is another.
-    if let Some(data) = patch.get("data") {
-        body["data"] = data.clone();
+    loop {
+        let (id, kept) = known(&call)?;
+        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
+        let mut body = body::patched(&show(id.as_str(), kept), &patch);
+        // What is deployed is one thing; half of it is another.
+        if let Some(value) = patch.get("data") {
+            body["data"] = value.clone();
+        }
+        match write(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
     }
-    write(&call, &body).await
 }
 
-async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     let id = call.id("deploymentManifestId", DeploymentManifestId::parse)?;
     let new = DeploymentManifest {
         display_name: body::parsed(body, "displayName", DisplayName::parse)?,
         data: data(body)?,
         organization: body::organization(body)?,
     };
-    let if_match = call.if_match(body);
-    let kept = call.central().put_manifest(call.write(&if_match), &id, &new, &call.who.roles).await?;
+    let kept = call.central().put_manifest(call.write(if_match), &id, &new, &call.who.roles).await?;
     Ok(Json(show(id.as_str(), &kept)))
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     let (id, _) = known(&call)?;
-    call.central().delete_manifest(&id, &call.if_match(&Value::Null), &call.who.roles).await?;
+    call.central().delete_manifest(&id, &call.if_match(&Value::Null)?, &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -9,6 +9,8 @@ use gantry_central::access::roles::{self, RoleError};
 use gantry_central::access::tokens::{ApiToken, NewToken, TokenError};
 use gantry_central::access::users::{Identity, RoleAssignment, User, UserError};
 use gantry_central::ids::{RoleId, TokenId, UserId};
+use gantry_central::kept::Kept;
+use gantry_hub::device::IfMatch;
 use gantry_identity::Timestamp;
 use rand::RngCore as _;
 use serde_json::{Value, json};
@@ -65,44 +67,50 @@ pub(crate) async fn list_users(call: Call) -> Result<Response, Failure> {
     list::answer(&call, seen.map(|(id, kept)| (id.to_string(), kept)), |id, kept| show_user(id, &kept.value))
 }
 
-fn user(call: &Call) -> Result<(UserId, &User), Failure> {
+fn user(call: &Call) -> Result<(UserId, &Kept<User>), Failure> {
     let id = call.id("userId", UserId::parse)?;
     let kept = call.who.state.users.get(&id).filter(|kept| sees_any(call, Permission::UsersView, &kept.value.roles));
     match kept {
-        Some(kept) => Ok((id, &kept.value)),
+        Some(kept) => Ok((id, kept)),
         None => Err(CentralError::from(UserError::Unknown(id)).into()),
     }
 }
 
 pub(crate) async fn get_user(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, user) = user(&call)?;
-    Ok(Json(show_user(id.as_str(), user)))
+    let (id, kept) = user(&call)?;
+    Ok(Json(show_user(id.as_str(), &kept.value)))
 }
 
 pub(crate) async fn put_user(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    write_user(&call, &body).await
+    let (body, if_match) = (call.body()?, call.if_match(&Value::Null)?);
+    write_user(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch_user(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, user) = user(&call)?;
-    let body = body::patched(&show_user(id.as_str(), user), &call.body()?);
-    write_user(&call, &body).await
+pub(crate) async fn patch_user(mut call: Call) -> Result<Json<Value>, Failure> {
+    let patch = call.body()?;
+    loop {
+        let (id, kept) = user(&call)?;
+        let if_match = call.expecting(&Value::Null, &kept.etag.text(), id.as_str())?;
+        let body = body::patched(&show_user(id.as_str(), &kept.value), &patch);
+        match write_user(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
+    }
 }
 
-async fn write_user(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write_user(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     let id = call.id("userId", UserId::parse)?;
     let new = read_user(body)?;
     may_all(call, Permission::UsersAdd, &new.roles)?;
-    let if_match = call.if_match(body);
-    let kept = call.central().put_user(call.write(&if_match), &id, &new, &call.who.roles).await?;
+    let kept = call.central().put_user(call.write(if_match), &id, &new, &call.who.roles).await?;
     Ok(Json(show_user(id.as_str(), &kept.value)))
 }
 
 pub(crate) async fn remove_user(call: Call) -> Result<Response, Failure> {
-    let (id, user) = user(&call)?;
-    may_all(&call, Permission::UsersDelete, &user.roles)?;
-    call.central().delete_user(&id, &call.if_match(&Value::Null), &call.who.roles).await?;
+    let (id, kept) = user(&call)?;
+    may_all(&call, Permission::UsersDelete, &kept.value.roles)?;
+    call.central().delete_user(&id, &call.if_match(&Value::Null)?, &call.who.roles).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -158,7 +166,7 @@ pub(crate) async fn create_token(call: Call) -> Result<Json<Value>, Failure> {
     rand::rng().fill_bytes(&mut secret);
     let new = NewToken { roles: body::roles(&body)?, expiry: expiry.transpose()?, secret };
     may_all(&call, Permission::TokensCreate, &new.roles)?;
-    let if_match = call.if_match(&Value::Null);
+    let if_match = call.if_match(&Value::Null)?;
     let application = &call.application().id;
     let made = call.central().create_token(call.write(&if_match), application, &id, new, &call.who.roles).await?;
     let (kept, text) = made;

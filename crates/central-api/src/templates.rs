@@ -9,6 +9,7 @@ use gantry_central::access::permissions::Permission;
 use gantry_central::ids::DeviceTemplateId;
 use gantry_central::kept::Kept;
 use gantry_central::templates::{DeviceTemplate, TemplateError, TemplateWrite};
+use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -77,26 +78,32 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let body = call.body()?;
-    write(&call, &body).await
+    let if_match = call.if_match(&body)?;
+    write(&call, &body, &if_match).await
 }
 
-pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
-    let (id, kept) = known(&call)?;
+pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
     let patch = call.body()?;
-    let mut body = body::changed(&show(id.as_str(), kept), &patch);
-    // A model is one thing; half of one is none.
-    if let Some(model) = patch.get("capabilityModel") {
-        body["capabilityModel"] = model.clone();
+    loop {
+        let (id, kept) = known(&call)?;
+        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
+        let mut body = body::patched(&show(id.as_str(), kept), &patch);
+        // A model is one thing; half of one is none.
+        if let Some(value) = patch.get("capabilityModel") {
+            body["capabilityModel"] = value.clone();
+        }
+        match write(&call, &body, &if_match).await {
+            Err(failure) if call.again(&failure) => {}
+            other => return other,
+        }
     }
-    write(&call, &body).await
 }
 
-async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
+async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
     call.may(Permission::TemplatesManage, Place::Application)?;
     let id = call.id("deviceTemplateId", DeviceTemplateId::parse)?;
-    let if_match = call.if_match(body);
     let new = DeviceTemplate::new(&id, read(body)?, &mut |_: &[_]| None).map_err(CentralError::from)?;
-    let kept = call.central().put_template(call.write(&if_match), &id, &new).await?;
+    let kept = call.central().put_template(call.write(if_match), &id, &new).await?;
     devices::adopt::all_of_model(&call.shared, kept.value.model_id().to_owned());
     Ok(Json(show(id.as_str(), &kept)))
 }
@@ -104,6 +111,6 @@ async fn write(call: &Call, body: &Value) -> Result<Json<Value>, Failure> {
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     call.may(Permission::TemplatesManage, Place::Application)?;
     let (id, _) = known(&call)?;
-    call.central().delete_template(&id, &call.if_match(&Value::Null)).await?;
+    call.central().delete_template(&id, &call.if_match(&Value::Null)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

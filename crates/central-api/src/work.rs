@@ -139,6 +139,7 @@ async fn work_on(application: &Application, id: &JobId) -> Result<(), CentralErr
 /// Does to one device what a job says.
 async fn carry_out(application: &Application, id: &DeviceId, job: &Job) -> Result<(), Failure> {
     let identity = Identity::device(id.clone());
+    check_seen(application, &identity, job).await?;
     let (changes, commands): (Vec<_>, Vec<_>) = job.data.iter().partition(|data| !matches!(data, JobData::Command(_)));
     if !changes.is_empty() {
         change(application, &identity, &changes).await?;
@@ -149,6 +150,17 @@ async fn carry_out(application: &Application, id: &DeviceId, job: &Job) -> Resul
         }
     }
     Ok(())
+}
+
+/// Checks that a device is still seen from where the job is: it may have moved since the job was made.
+async fn check_seen(application: &Application, identity: &Identity, job: &Job) -> Result<(), Failure> {
+    let record = application.api.hub.record(identity).await?;
+    let state = application.central.state();
+    let of = Profile::of(&record.twin.tags).organization;
+    if Ancestry::of(&state.organizations, of.as_ref()).is_seen(job.organization.as_ref()) {
+        return Ok(());
+    }
+    Err(Failure::conflict("the device is not in the organization of the job any more"))
 }
 
 /// Writes what a job changes of a twin, all of it at once.

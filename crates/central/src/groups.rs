@@ -241,6 +241,15 @@ impl DeviceFilter {
         self.condition.as_ref().is_none_or(|condition| condition.holds(&mut { test }))
     }
 
+    /// Whether it looks at whether devices registered.
+    #[must_use]
+    pub fn looks_at_provisioned(&self) -> bool {
+        let of = |test: &&Test| match test {
+            Test::Compare(name, ..) | Test::Contains(name, _) => *name == Name::Fact(Fact::Provisioned),
+        };
+        self.condition.as_ref().is_some_and(|condition| condition.tests().iter().any(of))
+    }
+
     /// The template that everything in it has, if the filter says one: where to look for members.
     #[must_use]
     pub fn template(&self) -> Option<&str> {

@@ -71,6 +71,15 @@ impl Filter {
         Ok(Self(condition))
     }
 
+    /// Whether it looks at no other fields than these.
+    #[must_use]
+    pub fn is_within(&self, fields: &[&str]) -> bool {
+        let of = |test: &&Test| match &test.operand {
+            Operand::Field(name) | Operand::IndexOf(name, _) => fields.contains(&name.as_str()),
+        };
+        self.0.tests().iter().all(of)
+    }
+
     /// Its condition.
     #[must_use]
     pub fn condition(&self) -> &Condition<Test> {

@@ -25,7 +25,11 @@ pub async fn serve(request: Request<Body>) -> Response {
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
     let packed = || Files::get(&format!("{name}.br"));
     let Some((file, packed)) = Files::get(name).map(|file| (file, false)).or_else(|| Some((packed()?, true))) else {
-        return ApiError::no_such_path(path).into_response();
+        let is_of_application = path.strip_prefix("/api").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        return match is_of_application {
+            true => gantry_api::central::no_such_path(path),
+            false => ApiError::no_such_path(path).into_response(),
+        };
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

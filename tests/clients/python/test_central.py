@@ -11,6 +11,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -468,6 +469,136 @@ def test_who_is_in_an_organization_sees_that_and_no_more(tree, env, template):
     chief.ok("DELETE", "users/bob")
     for name in ["org-us", "org-west", "org-eu", "org-root"]:
         api.ok("DELETE", f"devices/{name}")
+
+
+def test_ids_that_differ_in_case_only_are_not_two_devices(tree, env):
+    api = tree
+    operator = as_role(api, env, "case-operator", ORG_OPERATOR, "us")
+    key = base64.b64encode(bytes(range(32))).decode()
+    own = {"type": "symmetricKey", "symmetricKey": {"primaryKey": key, "secondaryKey": key}}
+    api.ok("PUT", "devices/Valve", {"organizations": ["eu"]})
+    api.ok("PUT", "devices/Valve/attestation", own)
+    for other in ["valve", "VALVE", "vaLve"]:
+        operator.refused(409, "PUT", f"devices/{other}", {"organizations": ["us"]})
+    api.ok("PUT", "devices/plain", {"organizations": ["eu"]})
+    operator.refused(409, "PUT", "devices/Plain", {"organizations": ["us"]})
+    assert api.ok("GET", "devices/Valve/attestation") == own
+    for name in ["Valve", "plain"]:
+        api.ok("DELETE", f"devices/{name}")
+    api.ok("PUT", "devices/valve", {})
+    api.ok("DELETE", "devices/valve")
+
+
+def test_what_is_elsewhere_is_told_as_what_is_nowhere(tree, env, template):
+    api = tree
+    operator = as_role(api, env, "oracle-operator", ORG_OPERATOR, "us")
+    api.ok("PUT", "devices/hidden", {"organizations": ["eu"], "template": template})
+    api.ok("PUT", "deviceGroups/hidden", {"displayName": "H", "filter": "SELECT * FROM devices", "organizations": ["eu"]})
+    api.ok("PUT", "jobs/hidden", {"group": "hidden", "data": [{"type": "command", "target": template, "path": "reboot"}],
+                                  "organizations": ["eu"]})
+    for path in ["devices/{}", "devices/{}/properties", "devices/{}/credentials", "deviceGroups/{}", "jobs/{}",
+                 "devices/{}/relationships"]:
+        told = [operator.refused(404, "GET", path.format(id))["message"].replace(id, "ID") for id in ["hidden", "nobody"]]
+        assert told[0] == told[1], path
+    chief = as_role(api, env, "oracle-chief", ORG_ADMINISTRATOR, "us")
+    for id in ["eu", "nowhere"]:
+        chief.refused(404, "PATCH", f"organizations/{id}", {"displayName": "x"}, headers={"If-Match": '"zzz"'})
+    api.ok("DELETE", "deviceGroups/hidden")
+    api.ok("DELETE", "devices/hidden")
+
+
+def test_a_job_stays_within_its_organization(tree, env, template):
+    api = tree
+    operator = as_role(api, env, "job-operator", ORG_OPERATOR, "us")
+    api.ok("PUT", "devices/mover", {"organizations": ["us"], "template": template})
+    api.ok("PUT", "deviceGroups/movers", {"displayName": "M", "filter": 'SELECT * FROM devices WHERE $id = "mover"',
+                                          "organizations": ["us"]})
+    data = [{"type": "command", "target": template, "path": "reboot", "value": 1},
+            {"type": "cloudProperty", "target": template, "path": "room", "value": "theirs"}]
+    operator.ok("PUT", "jobs/moves", {"group": "movers", "data": data, "organizations": ["us"]})
+    wait_for(lambda: operator.ok("GET", "jobs/moves")["progress"]["failed"] == 1)
+    api.ok("PATCH", "devices/mover", {"organizations": ["eu"]})
+    api.ok("PATCH", "devices/mover/properties", {"room": "ours"})
+    operator.ok("PUT", "jobs/moves/rerun/again")
+    wait_for(lambda: operator.ok("GET", "jobs/again")["progress"]["failed"] == 1)
+    assert api.ok("GET", "devices/mover/properties")["room"] == "ours"
+    api.ok("DELETE", "deviceGroups/movers")
+    api.ok("DELETE", "devices/mover")
+
+
+def test_relationships_end_with_the_device_and_the_sight_of_it(tree, env):
+    api = tree
+    operator = as_role(api, env, "rel-operator", ORG_OPERATOR, "us")
+    api.ok("PUT", "devices/rel-gate", {"organizations": ["eu"]})
+    api.ok("PUT", "devices/rel-leaf", {"organizations": ["us"]})
+    api.ok("PUT", "devices/rel-gate/relationships/r1", {"target": "rel-leaf"})
+    assert operator.all("devices/rel-leaf/relationships") == []
+    operator.refused(404, "DELETE", "devices/rel-leaf/relationships/r1")
+    api.ok("PUT", "devices/rel-two", {})
+    api.refused(409, "PUT", "devices/rel-gate/relationships/r1", {"target": "rel-two"})
+    api.ok("DELETE", "devices/rel-gate")
+    api.ok("PUT", "devices/rel-gate", {"organizations": ["us"]})
+    assert api.all("devices/rel-gate/relationships") == [] and api.all("devices/rel-leaf/relationships") == []
+    for name in ["rel-gate", "rel-leaf", "rel-two"]:
+        api.ok("DELETE", f"devices/{name}")
+
+
+def test_writers_beside_each_other_lose_nothing(tree, template, env):
+    api = tree
+    group = {"displayName": "A", "filter": "SELECT * FROM devices"}
+    def both(path, first, second):
+        """Two changes of different members at once, as clients with connections of their own."""
+        callers = [Api(env, api.token), Api(env, api.token)]
+        with ThreadPoolExecutor(2) as pool:
+            done = [pool.submit(caller.call, "PATCH", path, body, LAST) for caller, body in zip(callers, [first, second])]
+            return [one.result()[0] for one in done]
+    for n in range(15):
+        api.ok("PUT", "devices/raced", {"displayName": "a", "enabled": True})
+        assert both("devices/raced", {"displayName": f"b{n}"}, {"enabled": False}) == [200, 200]
+        device = api.ok("GET", "devices/raced")
+        assert (device["displayName"], device["enabled"]) == (f"b{n}", False)
+        expected = {"etag": device["etag"]}
+        won = both("devices/raced", {"displayName": "c", **expected}, {"enabled": True, **expected})
+        assert sorted(won) == [200, 412], won
+        api.ok("PUT", "deviceGroups/raced", group)
+        assert both("deviceGroups/raced", {"displayName": f"b{n}"}, {"description": f"d{n}"}) == [200, 200]
+        kept = api.ok("GET", "deviceGroups/raced")
+        assert (kept["displayName"], kept["description"]) == (f"b{n}", f"d{n}")
+        api.ok("PUT", "dashboards/raced", {"displayName": "A", "tiles": []}, version=LAST)
+        assert both("dashboards/raced", {"displayName": f"b{n}"}, {"favorite": True}) == [200, 200]
+        kept = api.ok("GET", "dashboards/raced", version=LAST)
+        assert (kept["displayName"], kept["favorite"]) == (f"b{n}", True)
+    api.ok("DELETE", "dashboards/raced", version=LAST)
+    api.ok("DELETE", "deviceGroups/raced")
+    api.ok("DELETE", "devices/raced")
+
+
+def test_what_cannot_be_taken_is_refused_and_half_of_nothing_is_written(api, env):
+    api.ok("PUT", "devices/odd", {"type": ["iotEdge"], "displayName": "a"})
+    changed = api.ok("PATCH", "devices/odd", {"displayName": "b", "type": []})
+    assert "type" not in changed and changed["displayName"] == "b"
+    for etag in [7, "", [], {}]:
+        api.refused(400, "PATCH", "devices/odd", {"displayName": "c", "etag": etag})
+    for header in [{"If-Match": ","}, {"If-None-Match": "*"}]:
+        api.refused(400, "PUT", "devices/odd", {"displayName": "c"}, headers=header)
+    api.refused(412, "PUT", "devices/odd-new", {}, headers={"If-Match": '"x"'})
+    api.refused(400, "PATCH", "devices/odd/properties", {"a": 1}, headers={"If-Match": '"x"'})
+    api.refused(400, "PUT", "devices/odd/attestation", {})
+    api.refused(400, "PUT", "dashboards/own", {"displayName": "x", "tiles": [], "personal": True}, version=LAST)
+    for reserved in ["$version", "__t"]:
+        api.refused(422, "PATCH", "devices/odd/properties", {reserved: 1})
+    assert api.ok("GET", "devices/odd")["displayName"] == "b"
+    for query in ["&orderby=displayName&%24skiptoken=18446744073709551615", "&orderby=displayName&%24skiptoken=99"]:
+        assert api.ok("GET", "devices", version=LAST, query=query)["value"] == []
+    for method, path in [("POST", "devices"), ("DELETE", "devices"), ("PATCH", "roles/x")]:
+        assert api.refused(405, method, path, {})["code"] == "MethodNotAllowed"
+    assert api.refused(404, "GET", "nothing")["code"] == "NotFound"
+    error = api.refused(422, "PUT", "deviceTemplates/dtmi:odd:t;1", {
+        "@type": ["ModelDefinition", "DeviceModel"],
+        "capabilityModel": {"@id": "dtmi:odd:m;1", "@type": "Interface", "contents": [
+            {"@type": "Telemetry", "name": "a b", "schema": "double"}]}})
+    assert "a b" in error["message"], error
+    api.ok("DELETE", "devices/odd")
 
 
 # What each role may do, by the first word of the permission; Source: roles of the reference.

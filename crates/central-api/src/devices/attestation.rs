@@ -19,14 +19,27 @@ fn key(id: &DeviceId) -> Result<EnrollmentKey, Failure> {
     id.map(EnrollmentKey::Individual).map_err(|error| Failure::invalid(format!("this device cannot register: {error}")))
 }
 
-/// The enrollment of a device.
-pub(super) async fn own(call: &Call, id: &DeviceId) -> Result<Option<Enrollment>, Failure> {
+/// The enrollment under the id of a device, which may be that of another one: registration ids have no case.
+async fn under(call: &Call, id: &DeviceId) -> Result<Option<Enrollment>, Failure> {
     let Ok(key) = key(id) else { return Ok(None) };
     match call.application().api.provisioning.enrollment(&key).await {
         Ok(enrollment) => Ok(Some(enrollment)),
         Err(DpsError::NotFound(..)) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether an enrollment registers a device.
+fn is_of(enrollment: &Enrollment, id: &DeviceId) -> bool {
+    match &enrollment.settings.device_id {
+        Some(of) => of == id,
+        None => enrollment.key.as_str() == id.as_str(),
+    }
+}
+
+/// The enrollment of a device.
+pub(super) async fn own(call: &Call, id: &DeviceId) -> Result<Option<Enrollment>, Failure> {
+    Ok(under(call, id).await?.filter(|enrollment| is_of(enrollment, id)))
 }
 
 /// An attestation as bodies show it: of certificates their SHA-1 thumbprints.
@@ -63,21 +76,30 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
 pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let known = known(&call, Permission::ConnectivityManage).await?;
     let id = known.identity().device.clone();
-    let attestation = read_attestation(call.body()?).map_err(Failure::from)?;
-    let before = own(&call, &id).await?.map(|enrollment| enrollment.settings);
+    let body = call.body()?;
+    crate::body::needed(&body, "type")?;
+    let attestation = read_attestation(body)?;
+    let before = under(&call, &id).await?;
+    if before.as_ref().is_some_and(|enrollment| !is_of(enrollment, &id)) {
+        return Err(Failure::conflict(format!("provisioning has another device under `{id}`")));
+    }
+    let expected = before.as_ref().map_or(IfMatch::Absent, |enrollment| IfMatch::tag(enrollment.etag_text()));
+    let before = before.map(|enrollment| enrollment.settings);
     let settings = before.unwrap_or_else(|| EnrollmentWrite {
         device_id: Some(id.clone()),
         iot_edge: known.record.device.iot_edge,
         ..EnrollmentWrite::default()
     });
     let write = EnrollmentWrite { attestation, ..settings };
-    let written = call.application().api.provisioning.put_enrollment(now(), key(&id)?, write, &IfMatch::Any).await?;
+    let written = call.application().api.provisioning.put_enrollment(now(), key(&id)?, write, &expected).await?;
     Ok(Json(show(&written.attestation, Keys::Shown)))
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     let known = known(&call, Permission::ConnectivityManage).await?;
-    let key = key(&known.identity().device)?;
-    call.application().api.provisioning.delete_enrollment(&key, &IfMatch::Any).await?;
+    let id = &known.identity().device;
+    let own = own(&call, id).await?;
+    let own = own.ok_or_else(|| Failure::not_found(format!("device `{id}` has no attestation of its own")))?;
+    call.application().api.provisioning.delete_enrollment(&own.key, &IfMatch::tag(own.etag_text())).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use gantry_identity::Identity;
+use gantry_identity::{DeviceId, Identity};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -57,6 +57,13 @@ impl Runs {
         }
     }
 
+    /// Forgets what ran on a device and its modules.
+    pub(crate) fn forget(&self, device: &DeviceId) {
+        let (all, order) = &mut *self.0.lock();
+        all.retain(|(identity, _), _| identity.device != *device);
+        order.retain(|(identity, _)| identity.device != *device);
+    }
+
     /// The last run of a command.
     pub(crate) fn last(&self, identity: &Identity, command: &str) -> Option<Run> {
         self.0.lock().0.get(&(identity.clone(), command.to_owned())).cloned()
@@ -65,8 +72,6 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
-    use gantry_identity::DeviceId;
-
     use super::*;
 
     #[test]
@@ -81,5 +86,8 @@ mod tests {
         assert_eq!(runs.last(&device(0), "a"), None);
         assert_eq!(runs.last(&device(1), "a"), Some(run("2")));
         assert_eq!(runs.last(&device(1), "b"), None);
+        runs.forget(&device(1).device);
+        assert_eq!(runs.last(&device(1), "a"), None);
+        assert_eq!(runs.last(&device(2), "a"), Some(run("2")));
     }
 }

@@ -17,16 +17,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use gantry_api::now;
 use gantry_central::access::permissions::Permission;
-use gantry_central::devices::{Device, Profile, template_of};
+use gantry_central::devices::{Device, FOLDED, Profile, TAG, folded, template_of};
 use gantry_central::ids::{DeviceTemplateId, DisplayName};
 use gantry_central::simulation::initial_desired;
 use gantry_central::templates::{Capabilities, DeviceTemplate, Templates};
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch, Status};
-use gantry_hub::ports::Record;
+use gantry_hub::ports::{Constraint, Record, Search, Step, Test};
 use gantry_hub::twin::{Object, SectionWrite, Twin, TwinWrite};
 use gantry_hub::{Hub, HubError};
 use gantry_identity::{DeviceId, Identity, ModuleId};
-use gantry_provisioning::{DpsError, EnrollmentKey, RegistrationId};
+use gantry_provisioning::{DpsError, Registration, RegistrationId};
 use serde_json::{Value, json};
 
 pub(crate) use self::page::{members, page};
@@ -70,7 +70,7 @@ async fn record(call: &Call, one: Permission) -> Result<Record, Failure> {
         Err(HubError::NotFound(_)) => return Err(unknown(&id)),
         Err(error) => return Err(error.into()),
     };
-    call.may_in(one, Profile::of(&record.twin.tags).organization.as_ref())?;
+    call.may_see(one, Profile::of(&record.twin.tags).organization.as_ref(), || unknown(&id))?;
     Ok(record)
 }
 
@@ -96,15 +96,48 @@ pub(crate) async fn known(call: &Call, one: Permission) -> Result<Known, Failure
 
 /// Whether a device registered.
 pub(crate) async fn is_registered(application: &Application, id: &DeviceId) -> Result<bool, Failure> {
-    let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(false) };
+    let registration = registration(application, id).await?;
+    Ok(registration.is_some_and(|one| one.assigned_hub.is_some() && one.device_id.as_ref() == Some(id)))
+}
+
+/// What is registered under the id of a device, which may be another device whose id differs in case.
+async fn registration(application: &Application, id: &DeviceId) -> Result<Option<Registration>, Failure> {
+    let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(None) };
     match application.api.provisioning.registration(&id).await {
-        Ok(registration) => Ok(registration.assigned_hub.is_some()),
-        Err(DpsError::NotFound(..)) => Ok(false),
+        Ok(registration) => Ok(Some(registration)),
+        Err(DpsError::NotFound(..)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn show(call: &Call, record: &Record) -> Result<Value, Failure> {
+/// Checks that provisioning would take no other device for this one: registration ids have no case.
+async fn check_case(call: &Call, id: &DeviceId) -> Result<(), Failure> {
+    let taken = || Failure::conflict(format!("`{id}` differs from the id of another device in case only"));
+    let application = call.application();
+    if registration(application, id).await?.is_some_and(|one| one.device_id.as_ref().is_some_and(|of| of != id)) {
+        return Err(taken());
+    }
+    let lower = folded(id);
+    if let Some(lower) = &lower {
+        let lower = DeviceId::parse(lower).map_err(|error| Failure::internal(&error))?;
+        match hub(call).record(&Identity::device(lower)).await {
+            Ok(_) => return Err(taken()),
+            Err(HubError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let lower = lower.unwrap_or_else(|| id.to_string());
+    let path = ["tags", TAG, FOLDED].map(|name| Step::Name(name.to_owned())).to_vec();
+    let constraints = vec![Constraint { path, test: Test::OneOf(vec![lower.clone().into()]) }];
+    let found = hub(call).find_devices(Search { modules: false, constraints }, None, 100).await?;
+    let is_it = |record: &Record| {
+        let of = &record.device.identity.device;
+        of != id && of.as_str().eq_ignore_ascii_case(&lower)
+    };
+    if found.iter().any(is_it) { Err(taken()) } else { Ok(()) }
+}
+
+pub(super) async fn show(call: &Call, record: &Record) -> Result<Value, Failure> {
     let is_registered = is_registered(call.application(), &record.device.identity.device).await?;
     Ok(Device::of(record, &call.central().state().templates, is_registered).document())
 }
@@ -159,9 +192,9 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let written = Written::read(&body)?;
     let identity = Identity::device(id);
     match hub(&call).record(&identity).await {
-        Ok(_) => {
-            call.may_in(Permission::DevicesUpdate, written.profile.organization.as_ref())?;
-            change(&call, &call.if_match(&body), |_| Ok(body.clone())).await
+        Ok(_) => change(&call, &call.if_match(&body)?, |_| Ok(body.clone())).await,
+        Err(HubError::NotFound(_)) if call.if_match(&body)? != IfMatch::Absent => {
+            Err(Failure::changed(identity.device.as_str()))
         }
         Err(HubError::NotFound(_)) => create(&call, &identity, written).await,
         Err(error) => Err(error.into()),
@@ -184,12 +217,18 @@ async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Js
     call.may_in(Permission::DevicesCreate, written.profile.organization.as_ref())?;
     let state = call.central().state();
     check_organization(&state, &written.profile)?;
+    check_case(call, &identity.device).await?;
     let template = template(&state.templates, written.template.as_ref())?;
     let desired = template.map(initial_values).transpose()?.unwrap_or_default();
     let mut twin = Twin::new();
     let desired = (!desired.is_empty()).then_some(SectionWrite::Merge(desired));
     let write = TwinWrite { tags: Some(written.profile.write()), desired };
     twin.write(&write, now()).map_err(HubError::from)?;
+    if let Some(folded) = folded(&identity.device) {
+        let folded = Object::from_iter([(TAG.to_owned(), json!({ FOLDED: folded }))]);
+        let write = TwinWrite { tags: Some(SectionWrite::Merge(folded)), desired: None };
+        twin.write(&write, now()).map_err(HubError::from)?;
+    }
     let device = DeviceWrite {
         status: status(written.is_enabled.unwrap_or(true)),
         iot_edge: written.is_edge.unwrap_or_else(|| template.is_some_and(DeviceTemplate::is_edge)),
@@ -221,7 +260,7 @@ pub(crate) fn initial_values(template: &DeviceTemplate) -> Result<Object, Failur
 
 pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
     let patch = call.body()?;
-    let if_match = call.if_match(&patch);
+    let if_match = call.if_match(&patch)?;
     change(&call, &if_match, |shown| Ok(body::patched(shown, &patch))).await
 }
 
@@ -258,60 +297,57 @@ async fn change(
     Err(HubError::Contended(call.piece("deviceId").to_owned()).into())
 }
 
-/// Writes what differs.
+/// Writes it, all of it at once, if the device is still the one that was read.
 async fn store(call: &Call, record: &Record, written: Written) -> Result<Record, HubError> {
-    let (identity, mut record) = (&record.device.identity, record.clone());
-    let mut profile = written.profile;
+    let (device, mut profile) = (&record.device, written.profile);
+    // A name that is the id is none of its own.
+    profile.display_name = written.display_name.filter(|name| name.as_str() != device.identity.device.as_str());
     let kept = Profile::of(&record.twin.tags);
     (profile.upstream, profile.manifest) = (kept.upstream, kept.manifest);
-    // A name that is the id is none of its own.
-    profile.display_name = written.display_name.filter(|name| name.as_str() != identity.device.as_str());
-    let before = Profile { properties: serde_json::Map::new(), ..Profile::of(&record.twin.tags) };
-    if before != profile {
-        let write = TwinWrite { tags: Some(profile.write()), desired: None };
-        let if_match = IfMatch::tag(record.twin.etag_text());
-        record = hub(call).write_twin(now(), identity, &write, &if_match).await?;
-    }
-    let device = &record.device;
-    let (new_status, is_edge) =
-        (status(written.is_enabled.unwrap_or(true)), written.is_edge.unwrap_or(device.iot_edge));
-    if device.status != new_status || device.iot_edge != is_edge {
-        let write = DeviceWrite {
-            status: new_status,
-            status_reason: device.status_reason.clone().filter(|_| device.status == new_status),
-            iot_edge: is_edge,
-            device_scope: device.device_scope.clone(),
-            parent_scopes: device.parent_scopes.clone(),
-            managed_by: device.managed_by.clone(),
-            authentication: AuthenticationWrite::Unchanged,
-        };
-        let if_match = IfMatch::tag(device.etag_text());
-        record = hub(call).put_device(now(), identity, write, &if_match).await?;
-    }
-    Ok(record)
+    let status = status(written.is_enabled.unwrap_or(true));
+    let iot_edge = written.is_edge.unwrap_or(false);
+    // Scopes are those of an edge device, or of what is below one.
+    let stays = iot_edge == device.iot_edge;
+    let write = DeviceWrite {
+        status,
+        status_reason: device.status_reason.clone().filter(|_| device.status == status),
+        iot_edge,
+        device_scope: device.device_scope.clone().filter(|_| stays),
+        parent_scopes: if stays { device.parent_scopes.clone() } else { vec![] },
+        managed_by: device.managed_by.clone(),
+        authentication: AuthenticationWrite::Unchanged,
+    };
+    let twin = TwinWrite { tags: Some(profile.write()), desired: None };
+    let etags = (device.etag_text(), record.twin.etag_text());
+    hub(call).put_device_with_twin(now(), &device.identity, &write, &twin, (&etags.0, &etags.1)).await
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
     let record = record(&call, Permission::DevicesDelete).await?;
     let device = Device::of(&record, &call.central().state().templates, false);
-    if !call.if_match(&Value::Null).admits(&device.etag()) {
+    if !call.if_match(&Value::Null)?.admits(&device.etag()) {
         return Err(Failure::changed(device.id()));
     }
     forget(&call, &record.device.identity.device).await?;
     hub(&call).delete_device(now(), &record.device.identity, &IfMatch::Any).await?;
+    call.shared.runs.forget(&record.device.identity.device);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Deletes what provisioning has of a device, so that a new one of its name begins anew.
 async fn forget(call: &Call, id: &DeviceId) -> Result<(), Failure> {
-    let Ok(id) = RegistrationId::parse(id.as_str()) else { return Ok(()) };
     let provisioning = &call.application().api.provisioning;
     let gone = |result: Result<(), DpsError>| match result {
         Ok(()) | Err(DpsError::NotFound(..)) => Ok(()),
         Err(error) => Err(Failure::from(error)),
     };
-    gone(provisioning.delete_enrollment(&EnrollmentKey::Individual(id.clone()), &IfMatch::Any).await)?;
-    gone(provisioning.delete_registration(&id).await)
+    if let Some(own) = attestation::own(call, id).await? {
+        gone(provisioning.delete_enrollment(&own.key, &IfMatch::Any).await)?;
+    }
+    match registration(call.application(), id).await? {
+        Some(one) if one.device_id.as_ref() == Some(id) => gone(provisioning.delete_registration(&one.id).await),
+        _ => Ok(()),
+    }
 }
 
 /// The components of a device or module, from its template.

@@ -36,6 +36,10 @@ pub(crate) async fn update(call: Call) -> Result<Response, Failure> {
 /// What a body means follows the twin, so the twin must still be the one that was read.
 async fn write(call: &Call, is_replacement: bool) -> Result<Response, Failure> {
     let (body, component) = (call.json()?, call.piece_or_none("componentName"));
+    // Properties have no etag to be expected.
+    if call.headers.contains_key(axum::http::header::IF_MATCH) {
+        return Err(Failure::invalid("If-Match is not taken here"));
+    }
     for _ in 0..WRITE_ATTEMPTS {
         let known = known(call, Permission::DevicesUpdate).await?;
         let capabilities = known.capabilities.as_deref();

@@ -34,24 +34,39 @@ fn show((id, source, target): &Relationship) -> Value {
     json!({ "id": id.as_str(), "source": source.as_str(), "target": target.as_str() })
 }
 
-fn upward(record: &Record) -> Option<Relationship> {
-    let upstream = Profile::of(&record.twin.tags).upstream?;
-    Some((upstream.id, upstream.source, record.device.identity.device.clone()))
+/// The relationship of a device to the one above it.
+fn upward(record: &Record) -> Option<(Upstream, DeviceId)> {
+    Some((Profile::of(&record.twin.tags).upstream?, record.device.identity.device.clone()))
+}
+
+/// The same when the one above is there, is still the same device, and is seen.
+async fn seen_upward(call: &Call, record: &Record) -> Result<Option<Relationship>, Failure> {
+    let Some((upstream, target)) = upward(record) else { return Ok(None) };
+    let above = match hub(call).record(&Identity::device(upstream.source.clone())).await {
+        Ok(above) => above,
+        Err(HubError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_it = above.device.generation_id == upstream.generation_id && sees(call, &above);
+    Ok(is_it.then_some((upstream.id, upstream.source, target)))
+}
+
+fn sees(call: &Call, record: &Record) -> bool {
+    call.sees(Permission::DevicesView, Profile::of(&record.twin.tags).organization.as_ref())
 }
 
 /// Every relationship of a device that the caller sees both ends of, in order of id.
 async fn all(call: &Call, record: &Record) -> Result<Vec<Relationship>, Failure> {
     let path = ["tags", TAG, "upstream", "source"].map(|name| Step::Name(name.to_owned())).to_vec();
-    let above = record.device.identity.device.as_str();
+    let (above, generation) = (record.device.identity.device.as_str(), &record.device.generation_id);
     let constraints = vec![Constraint { path, test: Test::OneOf(vec![above.into()]) }];
-    let (mut found, mut after): (Vec<_>, _) = (upward(record).into_iter().collect(), None);
+    let (mut found, mut after): (Vec<_>, _) = (seen_upward(call, record).await?.into_iter().collect(), None);
     loop {
         let search = Search { modules: false, constraints: constraints.clone() };
         let below = hub(call).find_devices(search, after, LOOKED_AT_ONCE).await?;
-        let sees =
-            |record: &&Record| call.sees(Permission::DevicesView, Profile::of(&record.twin.tags).organization.as_ref());
-        let of_it = below.iter().filter(sees).filter_map(upward).filter(|(_, source, _)| source.as_str() == above);
-        found.extend(of_it);
+        let of_it = below.iter().filter(|record| sees(call, record)).filter_map(upward);
+        let of_it = of_it.filter(|(one, _)| one.source.as_str() == above && one.generation_id == *generation);
+        found.extend(of_it.map(|(one, target)| (one.id, one.source, target)));
         if below.len() < LOOKED_AT_ONCE || found.len() > BELOW_MAX {
             break;
         }
@@ -123,7 +138,7 @@ async fn end(call: &Call, id: &DeviceId) -> Result<Record, Failure> {
         Err(HubError::NotFound(_)) => return Err(unknown(id)),
         Err(error) => return Err(error.into()),
     };
-    call.may_in(Permission::DevicesUpdate, Profile::of(&record.twin.tags).organization.as_ref())?;
+    call.may_see(Permission::DevicesUpdate, Profile::of(&record.twin.tags).organization.as_ref(), || unknown(id))?;
     Ok(record)
 }
 
@@ -132,7 +147,12 @@ async fn relate(call: &Call, one: Relationship, replaces: &IfMatch) -> Result<Js
     let (id, source, target) = &one;
     let (above, below) = (end(call, source).await?, end(call, target).await?);
     let mut profile = Profile::of(&below.twin.tags);
-    let new = Upstream { id: id.clone(), source: source.clone() };
+    let generation_id = above.device.generation_id.clone();
+    let new = Upstream { id: id.clone(), source: source.clone(), generation_id };
+    let of_above = all(call, &above).await?;
+    if of_above.iter().any(|(of, from, to)| of == id && from == source && to != target) {
+        return Err(Failure::conflict(format!("`{source}` has a relationship `{id}` to another device")));
+    }
     if let Some(old) = profile.upstream.as_ref().filter(|old| **old != new)
         && *replaces != IfMatch::Any
         && old.id != *id
@@ -163,7 +183,8 @@ async fn check_levels(call: &Call, above: &Record, target: &DeviceId) -> Result<
     Err(Failure::conflict(format!("devices are at most {LEVELS_MAX} levels deep")))
 }
 
-async fn unrelate(call: &Call, (id, _, target): &Relationship) -> Result<(), Failure> {
+async fn unrelate(call: &Call, (id, source, target): &Relationship) -> Result<(), Failure> {
+    end(call, source).await?;
     let below = end(call, target).await?;
     let mut profile = Profile::of(&below.twin.tags);
     if profile.upstream.as_ref().is_none_or(|upstream| upstream.id != *id) {

@@ -229,8 +229,9 @@ impl Central {
     ) -> Result<Arc<Kept<T>>, CentralError> {
         let change = |state: &State| {
             let before = T::all(state).get(id);
-            expects(write.if_match, before.map(|kept| kept.etag), id)?;
+            // Who may not hears of no etag.
             let value = made(state)?;
+            expects(write.if_match, before.map(|kept| kept.etag), id)?;
             let etag = before.map_or_else(|| ETag::first(write.drawn), |kept| kept.etag.next());
             let kept = Arc::new(Kept { value, etag, updated_at: write.now });
             let mut draft = Draft::of(state);
@@ -259,8 +260,8 @@ impl Central {
     ) -> Result<(), CentralError> {
         let change = |state: &State| {
             let before = T::all(state).get(id).ok_or_else(|| T::unknown(id))?;
-            expects(if_match, Some(before.etag), id)?;
             check(state)?;
+            expects(if_match, Some(before.etag), id)?;
             let mut draft = Draft::of(state);
             draft.remove::<T>(id);
             with(&mut draft);

@@ -5,7 +5,7 @@
 //!
 //! ```json
 //! {"iotCentral": {"displayName": "Pump 3", "template": "dtmi:contoso:pump;1", "organization": "north",
-//!                 "manifest": "edge1", "simulated": true, "upstream": {"id": "r1", "source": "gateway-1"},
+//!                 "manifest": "edge1", "simulated": true, "upstream": {"id": "r1", "source": "gateway-1", "generation": "7"},
 //!                 "properties": {"room": "A4", "info": {"owner": "Ida"}}}}
 //! ```
 //!
@@ -42,13 +42,28 @@ pub struct Upstream {
     pub id: RelationshipId,
     /// The device above.
     pub source: DeviceId,
+    /// Its generation: another device of its name is not above anything.
+    pub generation_id: String,
 }
 
 impl Upstream {
     fn of(kept: &Value) -> Option<Self> {
         let text = |name: &str| kept.get(name).and_then(Value::as_str);
-        Some(Self { id: RelationshipId::parse(text("id")?).ok()?, source: DeviceId::parse(text("source")?).ok()? })
+        let generation_id = text("generation").unwrap_or_default().to_owned();
+        let id = RelationshipId::parse(text("id")?).ok()?;
+        Some(Self { id, source: DeviceId::parse(text("source")?).ok()?, generation_id })
     }
+}
+
+/// The member of [`TAG`] by which a device is found whose id has capitals: its id in lower case. Registration ids have no
+/// case, so two devices whose ids differ in nothing else would be one to provisioning.
+pub const FOLDED: &str = "folded";
+
+/// What is kept under [`FOLDED`] of an id; nothing when the id is that already.
+#[must_use]
+pub fn folded(id: &DeviceId) -> Option<String> {
+    let folded = id.as_str().to_ascii_lowercase();
+    (folded != id.as_str()).then_some(folded)
 }
 
 /// What the application keeps of a device.
@@ -74,7 +89,12 @@ impl Profile {
     /// What tags say of it.
     #[must_use]
     pub fn of(tags: &Object) -> Self {
-        let Some(kept) = tags.get(TAG) else { return Self::default() };
+        tags.get(TAG).map_or_else(Self::default, Self::read)
+    }
+
+    /// What the value of [`TAG`] says of it.
+    #[must_use]
+    pub fn read(kept: &Value) -> Self {
         let text = |name: &str| kept.get(name).and_then(Value::as_str);
         Self {
             display_name: text("displayName").and_then(|text| DisplayName::parse(text).ok()),
@@ -97,7 +117,7 @@ impl Profile {
         put("organization", self.organization.as_ref().map(|id| id.as_str().into()));
         put("manifest", self.manifest.as_ref().map(|id| id.as_str().into()));
         put("simulated", self.is_simulated.then(|| true.into()));
-        let upstream = |one: &Upstream| json!({ "id": one.id.as_str(), "source": one.source.as_str() });
+        let upstream = |one: &Upstream| json!({ "id": one.id.as_str(), "source": one.source.as_str(), "generation": one.generation_id });
         put("upstream", self.upstream.as_ref().map(upstream));
         SectionWrite::Merge(Object::from_iter([(TAG.to_owned(), Value::Object(all))]))
     }
@@ -275,7 +295,7 @@ mod tests {
             organization: OrganizationId::parse("north").ok(),
             manifest: DeploymentManifestId::parse("edge1").ok(),
             is_simulated: true,
-            upstream: Upstream::of(&json!({"id": "r1", "source": "gateway-1"})),
+            upstream: Upstream::of(&json!({"id": "r1", "source": "gateway-1", "generation": "7"})),
             properties: Map::new(),
         }
     }

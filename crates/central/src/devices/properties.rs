@@ -196,7 +196,7 @@ pub fn write_properties(
         }
     }
     if is_replacement {
-        take_away_others(record, profile, capabilities, component, &mut write);
+        take_away_others(record, profile, capabilities, component, body, &mut write);
     }
     write.said = answer(said);
     if let Some(component) = component {
@@ -231,6 +231,9 @@ fn put(
     said: &mut Map<String, Value>,
 ) -> Result<(), PropertyError> {
     let path = || component.map_or_else(|| name.to_owned(), |component| format!("{component}.{name}"));
+    if name.starts_with('$') || name == MARKER {
+        return Err(PropertyError::Unknown(path()));
+    }
     let property = part.map(|part| part.property(name).ok_or_else(|| PropertyError::Unknown(path()))).transpose()?;
     if let Some(property) = property {
         if !property.is_writable && !property.is_cloud {
@@ -260,14 +263,24 @@ fn set(section: &mut Object, component: Option<&str>, name: &str, value: Value, 
     }
 }
 
-/// Adds null for every value that is there, may be written and is not.
+/// Adds null for every value that is there, may be written and is not. What a body shows as desired in `$metadata`, as
+/// it was read, is not left out.
 fn take_away_others(
     record: &Record,
     profile: &Profile,
     capabilities: Option<&Capabilities>,
     only: Option<&str>,
+    body: &Map<String, Value>,
     write: &mut PropertyWrite,
 ) {
+    let is_shown = |component: Option<&str>, name: &str| {
+        let part = match component {
+            Some(component) => body.get(component).and_then(Value::as_object),
+            None => Some(body),
+        };
+        let about = part.and_then(|part| part.get(METADATA)).and_then(|about| about.get(name));
+        about.is_some_and(|about| about.get("desiredValue").is_some())
+    };
     let is_written = |section: &Object, component: Option<&str>, name: &str| match component {
         Some(component) => section.get(component).is_some_and(|part| part.get(name).is_some()),
         None => section.contains_key(name),
@@ -283,7 +296,8 @@ fn take_away_others(
         for (component, name) in names(values, capabilities) {
             let section = if is_cloud { &mut write.cloud } else { &mut write.desired };
             let is_here = only.is_none_or(|only| component == Some(only));
-            if is_here && may(component, name) && !is_written(section, component, name) {
+            let is_left_out = !is_written(section, component, name) && (is_cloud || !is_shown(component, name));
+            if is_here && may(component, name) && is_left_out {
                 set(section, component, name, Value::Null, !is_cloud);
             }
         }

@@ -92,7 +92,7 @@ pub enum TemplateError {
     #[error("`capabilityModel` is an object, an interface with an `@id`")]
     NoModel,
     /// The model is none.
-    #[error("`capabilityModel` is not a model")]
+    #[error("`capabilityModel` is not a model: {0}")]
     Model(#[from] DtdlError),
     /// The model offers too much.
     #[error("`capabilityModel` has {0} capabilities; {CAPABILITIES_MAX} are allowed")]

@@ -4,7 +4,7 @@ use gantry_identity::Identity;
 
 use crate::error::HubError;
 use crate::hub::Hub;
-use crate::ports::{Record, Search};
+use crate::ports::{Filter, Record, Search};
 
 /// Identities in one page.
 pub const EXPORT_PAGE: usize = 500;
@@ -29,5 +29,20 @@ impl Hub {
         limit: usize,
     ) -> Result<Vec<Record>, HubError> {
         Ok(self.store.find(search, after, limit).await?)
+    }
+
+    /// Those of them that a filter accepts, at most `limit`, and after which more may follow. What a filter looks at is
+    /// read without the rest of a record where the store can.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn find_devices_where(
+        &self,
+        search: Search,
+        filter: Filter,
+        after: Option<Identity>,
+        limit: usize,
+    ) -> Result<(Vec<Record>, Option<Identity>), HubError> {
+        Ok(self.store.find_where(search, filter, after, limit).await?)
     }
 }

@@ -10,14 +10,14 @@ use gantry_identity::{Identity, Key, KeyPair, ModuleId, Timestamp};
 
 use crate::connections::connection::CloseReason;
 use crate::error::HubError;
-use crate::events::reports::Report;
+use crate::events::reports::{Report, TwinChange};
 use crate::hub::Hub;
 use crate::limits;
 use crate::ports::{Counts, Presence, Record, StoreError};
 use crate::registry::device::{
     Authentication, AuthenticationWrite, Device, DeviceWrite, IfMatch, STATUS_REASON_LEN_MAX, Status,
 };
-use crate::twins::twin::Twin;
+use crate::twins::twin::{Change, Twin, TwinWrite};
 
 /// Attempts of a read-change-write before the caller is told of contention.
 pub(crate) const WRITE_ATTEMPTS: usize = 32;
@@ -103,6 +103,42 @@ impl Hub {
         self.match_system_modules(now, &before, &after).await?;
         let keys_changed = before.device.authentication != after.device.authentication;
         if after.device.status == Status::Disabled || keys_changed {
+            self.cut(now, identity).await?;
+        }
+        Ok(after)
+    }
+
+    /// Replaces what a service may write of an identity and writes its twin, both or neither, if both are as they were
+    /// read: their etags in this order.
+    ///
+    /// # Errors
+    /// [`HubError::PreconditionFailed`] when either was changed since; [`HubError::NotFound`], or a bad argument.
+    pub async fn put_device_with_twin(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        write: &DeviceWrite,
+        twin: &TwinWrite,
+        (device_etag, twin_etag): (&str, &str),
+    ) -> Result<Record, HubError> {
+        check_reason(write)?;
+        check_not_system(identity)?;
+        let old = self.record(identity).await?;
+        let own_scope = old.device.device_scope.as_deref().filter(|_| old.device.iot_edge);
+        let scopes = self.scopes(now, identity, write, own_scope).await?;
+        let write_it = |record: &mut Record| {
+            if record.device.etag_text() != device_etag || record.twin.etag_text() != twin_etag {
+                return Err(HubError::PreconditionFailed(identity.clone()));
+            }
+            self.apply(now, &mut record.device, write);
+            scopes.clone().put(&mut record.device);
+            Ok(record.twin.write(twin, now)?)
+        };
+        let report = |after: &Record, change: &Change| self.report_twin_change(now, after, TwinChange::Written(change));
+        let (before, after, change) = self.change_and_report(identity, write_it, report).await?;
+        self.tell_desired(&after, &change);
+        self.match_system_modules(now, &before, &after).await?;
+        if after.device.status == Status::Disabled || before.device.authentication != after.device.authentication {
             self.cut(now, identity).await?;
         }
         Ok(after)

@@ -108,6 +108,17 @@ fn a_replacement_takes_away_what_it_leaves_out_where_it_is_written() {
 }
 
 #[test]
+fn what_was_read_may_be_written_back() {
+    let mut record = record(json!({"serial": "s1", "fan": {"__t": "c"}}));
+    wrote(&mut record, &json!({"speed": 5, "room": "A4", "fan": {"rate": 1.5}}), None, false);
+    let (desired, tags) = (record.twin.desired.values.clone(), record.twin.tags.clone());
+    let mut shown = read(&record, None, false);
+    shown.as_object_mut().unwrap().remove("serial");
+    wrote(&mut record, &shown, None, true);
+    assert_eq!((record.twin.desired.values, record.twin.tags), (desired, tags));
+}
+
+#[test]
 fn what_is_read_is_what_the_device_said_with_what_is_desired_beside_it() {
     let mut record = record(json!({
         "serial": "s1", "stray": 1, "speed": {"value": 4, "ac": 200, "av": 2}, "fan": {"__t": "c", "odd": 1},
@@ -151,6 +162,10 @@ fn without_a_template_everything_may_be_desired() {
         json!({"speed": "fast", "fan": {"__t": "c", "rate": 2}})
     );
     assert_eq!(read_properties(&record, &none, None, Some("fan"), false).unwrap()["rate"], 1);
+    for reserved in ["$version", "$x", "__t"] {
+        let told = write_properties(&record, &none, None, None, &json!({ reserved: 1 }), false).unwrap_err();
+        assert_eq!(told, PropertyError::Unknown(reserved.into()));
+    }
     let told = read_properties(&record, &none, None, Some("wing"), false).unwrap_err();
     assert_eq!(told, PropertyError::UnknownComponent("wing".into()));
 }
