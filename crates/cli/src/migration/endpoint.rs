@@ -1,8 +1,8 @@
 //! Calls of a migration: one side of it over HTTPS, patient with a service that asks for patience.
 //!
-//! What a service refuses is an answer like any other; an error is what kept it from being asked. A call that is answered
-//! with 429 or 503 is made again, after the time the service names or one that doubles. A page is asked of the endpoint
-//! alone, whatever address a link has, so that nobody else is shown its token.
+//! What a service refuses is an answer like any other; an error is what kept it from being asked. A call that is
+//! answered with 429 or 503 is made again, after the time the service names or one that doubles. A page is asked of
+//! the endpoint alone, whatever address a link has, so that nobody else is shown its token.
 
 use std::path::Path;
 use std::time::Duration;

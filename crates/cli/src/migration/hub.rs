@@ -234,7 +234,10 @@ mod tests {
     #[test]
     fn edge_devices_are_written_before_what_is_below_them() {
         let scope = |id: &str| format!("ms-azure-iot-edge://{id}-1");
-        let edge = |id: &str, above: Vec<String>| json!({"id": id, "capabilities": {"iotEdge": true}, "deviceScope": scope(id), "parentScopes": above});
+        let edge = |id: &str, above: Vec<String>| {
+            json!({"id": id, "capabilities": {"iotEdge": true},
+            "deviceScope": scope(id), "parentScopes": above})
+        };
         let (top, low) = (edge("z-top", vec![]), edge("m-low", vec![scope("z-top")]));
         let leaf = json!({"id": "a-leaf", "deviceScope": "ms-azure-iot-edge://m-low-1"});
         let mut source = Inventory::default();

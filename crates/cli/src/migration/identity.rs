@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn an_entry_has_the_scope_of_the_device_that_is_here() {
         let here = inventory(&[edge("top", "777", None)]);
-        let leaf = json!({"id": "l", "deviceScope": "ms-azure-iot-edge://top-1", "parentScopes": ["ms-azure-iot-edge://top-1"],
+        let leaf = json!({"id": "l", "deviceScope": "ms-azure-iot-edge://top-1",
+                          "parentScopes": ["ms-azure-iot-edge://top-1"],
                           "properties": {"desired": {}, "reported": {"a": 1}}});
         let written = entry(&leaf, How::Create, &here);
         assert_eq!(written["deviceScope"], "ms-azure-iot-edge://top-777");

@@ -274,7 +274,8 @@ mod tests {
             json!({"id": "d", "etag": "x", "provisioned": true, "template": null, "organizations": [], "type": []});
         assert_eq!(Kind::Devices.thing(shown), json!({"id": "d"}));
         let job = json!({"id": "j", "completed": false, "enabled": true,
-                         "schedule": {"start": "2022-02-24T08:00:00Z", "end": {"type": "date", "date": "2022-02-25T08:00:00.000Z"}}});
+                         "schedule": {"start": "2022-02-24T08:00:00Z",
+                         "end": {"type": "date", "date": "2022-02-25T08:00:00.000Z"}}});
         let same = json!({"id": "j", "schedule": {"start": "2022-02-24T08:00:00.0000000Z",
                          "end": {"type": "date", "date": "2022-02-25T08:00:00Z"}}});
         let (one, other) = (Kind::ScheduledJobs.thing(job), Kind::ScheduledJobs.thing(same));

@@ -1,9 +1,9 @@
 //! `gantry import` and `gantry export`: an application or a hub from elsewhere into this one, and out into files.
 //!
-//! Both sides are read by their public APIs; what becomes of each thing is a function of what they have (`plan`). Without
-//! `--yes` that is all. With it what is missing is made, in the order in which things need each other; what differs is
-//! left unless `--overwrite` is given. Cut short, the same command goes on (`state`). What the sides are allowed to ask of
-//! each other is theirs: this is a client like any other.
+//! Both sides are read by their public APIs; what becomes of each thing is a function of what they have (`plan`).
+//! Without `--yes` that is all. With it what is missing is made, in the order in which things need each other; what
+//! differs is left unless `--overwrite` is given. Cut short, the same command goes on (`state`). What the sides are
+//! allowed to ask of each other is theirs: this is a client like any other.
 
 mod carry;
 mod central;

@@ -1,7 +1,7 @@
 //! Properties of a device: which of them somebody other than the device gave it.
 //!
-//! The API shows values beside `$metadata`. A value that is desired is in the metadata; a cloud property is one that the
-//! template marks `Cloud`; everything else the device reported, and will report again.
+//! The API shows values beside `$metadata`. A value that is desired is in the metadata; a cloud property is one that
+//! the template marks `Cloud`; everything else the device reported, and will report again.
 
 use std::collections::BTreeSet;
 
@@ -122,7 +122,8 @@ mod tests {
     fn what_is_given_is_told_from_what_is_reported() {
         let shown = json!({
             "serial": "s1", "room": "A4", "target": 19,
-            "$metadata": {"serial": {"lastUpdateTime": "t"}, "target": {"desiredValue": 20}, "never": {"desiredValue": [1]}},
+            "$metadata": {"serial": {"lastUpdateTime": "t"}, "target": {"desiredValue": 20},
+                          "never": {"desiredValue": [1]}},
             "part": {"room": "B", "limit": 3, "temperature": 9, "$metadata": {"limit": {"desiredValue": 4}}},
             "empty": {"$metadata": {}},
         });

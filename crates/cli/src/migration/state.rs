@@ -10,8 +10,8 @@
 //! {"refused": "devices", "id": "pump-2"}
 //! ```
 //!
-//! What is here and what is not is read anew each time; the file says which devices are ours to finish. A last line that
-//! was cut short counts as not written.
+//! What is here and what is not is read anew each time; the file says which devices are ours to finish. A last line
+//! that was cut short counts as not written.
 
 use std::collections::HashMap;
 use std::fs::File;
