@@ -33,6 +33,22 @@ pub struct Credentials {
     pub key: Key,
 }
 
+impl Credentials {
+    /// Reads a connection string that is called `name`.
+    ///
+    /// # Errors
+    /// When a part is missing; names it.
+    pub fn parse(name: &str, text: &str) -> anyhow::Result<Self> {
+        let parts: HashMap<_, _> = text.trim().split(';').filter_map(|part| part.split_once('=')).collect();
+        let part = |key: &str| parts.get(key).with_context(|| format!("{name} has no {key}"));
+        Ok(Self {
+            host: (*part("HostName")?).to_owned(),
+            policy: (*part("SharedAccessKeyName")?).to_owned(),
+            key: Key::from_base64(part("SharedAccessKey")?)?,
+        })
+    }
+}
+
 impl Connection {
     /// Reads the file in a data folder.
     ///
@@ -49,6 +65,16 @@ impl Connection {
         Ok(Self { values: text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect() })
     }
 
+    /// The same from variables of the environment, where they name an application or a hub.
+    pub fn of_environment() -> Option<Self> {
+        let names =
+            ["IOTCENTRAL_URL", "IOTCENTRAL_API_TOKEN", "IOTHUB_CONNECTION_STRING", "GANTRY_URL", "GANTRY_CA_FILE"];
+        let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok().filter(|text| !text.is_empty())?));
+        let values: HashMap<_, _> = names.into_iter().filter_map(variable).collect();
+        let is_named = ["IOTCENTRAL_URL", "IOTHUB_CONNECTION_STRING"].iter().any(|name| values.contains_key(*name));
+        is_named.then_some(Self { values })
+    }
+
     /// One variable.
     ///
     /// # Errors
@@ -62,14 +88,7 @@ impl Connection {
     /// # Errors
     /// When a part is missing.
     pub fn credentials(&self, name: &str) -> anyhow::Result<Credentials> {
-        let text = self.get(name)?;
-        let parts: HashMap<_, _> = text.split(';').filter_map(|part| part.split_once('=')).collect();
-        let part = |key: &str| parts.get(key).with_context(|| format!("{name} has no {key}"));
-        Ok(Credentials {
-            host: (*part("HostName")?).to_owned(),
-            policy: (*part("SharedAccessKeyName")?).to_owned(),
-            key: Key::from_base64(part("SharedAccessKey")?)?,
-        })
+        Credentials::parse(name, self.get(name)?)
     }
 
     /// The certificate of the private CA, PEM.
@@ -187,6 +206,13 @@ fn explain(error: reqwest::Error) -> anyhow::Error {
     error.into()
 }
 
+/// What a body says of why something is refused.
+pub fn words(body: &Value) -> Option<&str> {
+    // Kusto says what is wrong in a member of its own.
+    let told = body["error"]["@message"].as_str().or(body["error"]["message"].as_str());
+    ["Message", "message"].iter().find_map(|key| body[*key].as_str()).or(told)
+}
+
 /// The answer, or the server's own words for why not.
 async fn check(response: Response) -> anyhow::Result<Response> {
     let status = response.status();
@@ -195,10 +221,7 @@ async fn check(response: Response) -> anyhow::Result<Response> {
     }
     let text = response.text().await.unwrap_or_default();
     let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    // Kusto says what is wrong in a member of its own.
-    let told = body["error"]["@message"].as_str().or(body["error"]["message"].as_str());
-    let words = ["Message", "message"].iter().find_map(|key| body[*key].as_str()).or(told);
-    let words = words.unwrap_or(&text);
+    let words = words(&body).unwrap_or(&text);
     // Direct methods put a JSON text into `Message`.
     let inner: Value = serde_json::from_str(words).unwrap_or(Value::Null);
     bail!("{status}: {}", inner["message"].as_str().unwrap_or(words));

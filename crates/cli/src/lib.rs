@@ -8,6 +8,7 @@ mod device;
 mod enrollment;
 mod fleet;
 mod hubs;
+mod migration;
 mod mqtt_client;
 mod output;
 mod platform;
@@ -125,6 +126,12 @@ enum Command {
     /// Measure this build.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Take over what is elsewhere: an application of IoT Central, a hub, or files of an export.
+    #[command(subcommand)]
+    Import(migration::ImportCommand),
+    /// Write everything of an application or a hub into files.
+    #[command(subcommand)]
+    Export(migration::ExportCommand),
     /// Check what usually goes wrong.
     Doctor,
     /// What `serve` starts to run models: answers on its standard output.
@@ -167,6 +174,7 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let config = Config::load(&cli.overrides.sources()?)?;
     let folder = &config.data_folder;
     let client = || Client::new(folder);
+    let here = || migration::Here { folder, is_named: cli.overrides.is_given() };
     match command {
         Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } => Ok(()),
         Command::Device(command) => device::device(&client()?, output, command).await,
@@ -189,6 +197,8 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
         Command::Security => platform::security(&client()?, output).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,
+        Command::Import(command) => migration::import(here(), output, command).await,
+        Command::Export(command) => migration::export(here(), output, command).await,
         Command::Doctor => platform::doctor(&config, output).await,
     }
 }

@@ -57,6 +57,11 @@ pub(crate) struct ServeOverrides {
 }
 
 impl Overrides {
+    /// Whether somebody said which platform is meant.
+    pub(crate) fn is_given(&self) -> bool {
+        self.config.is_some() || self.data.is_some()
+    }
+
     /// The file and the values that go before it.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
         let mut overrides = Table::new();

@@ -87,6 +87,20 @@ def development(text, home):
             assert (ROOT / words[0]).exists(), line
 
 
+def migration(text, home, env, registry, folder):
+    """From this platform into itself: everything is the same already. The CA is told as that of a stranger."""
+    made = f"migration-{uuid.uuid4().hex[:10]}"
+    registry.create_device_with_sas(made, "", "", "enabled")
+    text = re.sub(r"(gantry import \w+)", rf"\1 --ca {env['GANTRY_CA_FILE']}", text)
+    sources = {"SOURCE_URL": "IOTCENTRAL_URL", "SOURCE_TOKEN": "IOTCENTRAL_API_TOKEN",
+               "SOURCE_CONNECTION_STRING": "IOTHUB_CONNECTION_STRING"}
+    given = "".join(f"{name}={shlex.quote(env[variable])}\n" for name, variable in sources.items())
+    said = home(f"unset {' '.join(sources.values())}\ncd {folder}\n{given}{text}")
+    assert "SAME" in said and "CREATE" not in said and "FAILED" not in said, said
+    assert list(folder.glob("gantry-import-*/report.json"))
+    registry.delete_device(made)
+
+
 @pytest.mark.parametrize("document, language, text", list(blocks()), ids=lambda value: value.split("\n")[0][:50])
 def test_every_block_runs_as_printed(document, language, text, home, platform, env, registry, tmp_path):
     first = text.split("\n")[0]
@@ -146,6 +160,8 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         config = tomllib.loads(text)
         config["hub"]["primary_file"], config["token_server"]["audit_log"] = "", str(tmp_path / "audit.jsonl")
         assert re.fullmatch("[0-9a-f]{64}", config["token_server"]["api_keys"][0]["sha256"])
+    elif document == "docs/migration.md":
+        migration(text, home, env, registry, tmp_path)
     elif first.startswith("curl "):
         ask = first.replace("HUB/devices/line-3-motor-1", f"{env['IOTHUB_HOSTNAME']}/devices/token-doc")
         ask = ask.replace("HOST", "localhost").replace("ca.pem", env["GANTRY_CA_FILE"])

@@ -29,8 +29,8 @@ async fn default_group(call: &Call) -> Result<Enrollment, Failure> {
         other => return Ok(other?),
     }
     match provisioning.put_enrollment(now(), key.clone(), EnrollmentWrite::default(), &IfMatch::Absent).await {
-        // Somebody else made it.
-        Err(DpsError::Conflict(_)) => Ok(provisioning.enrollment(&key).await?),
+        // Somebody else made it, before or while this was written.
+        Err(DpsError::Conflict(_) | DpsError::PreconditionFailed) => Ok(provisioning.enrollment(&key).await?),
         other => Ok(other?),
     }
 }
