@@ -144,6 +144,7 @@ impl Unit {
             disabled: config.hub.disabled_tokens(),
             edition: config.hub.edition()?,
             allow_faults: config.hub.allow_faults,
+            consumer_groups: config.hub.consumer_groups.clone(),
         };
         let ports = Ports {
             store: Arc::<Database>::clone(&store),
