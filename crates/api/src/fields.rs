@@ -309,6 +309,9 @@ pub(crate) const TEST_ROUTE: Fields =
 pub(crate) const TEST_ROUTES: Fields =
     Fields { taken: &["routingSource", "twin"], inner: &[("message", &TEST_MESSAGE)], ..NOTHING };
 
+/// A name to be looked up.
+pub(crate) const NAME: Fields = Fields { taken: &["name", "type"], ..NOTHING };
+
 /// Faults that an operator plans.
 pub(crate) const FAULTS: Fields = Fields {
     taken: &["durationSecs", "devices", "clockSkewSecs", "certificatesExpired"],

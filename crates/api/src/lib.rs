@@ -17,6 +17,7 @@ mod fields;
 mod history;
 mod hub;
 pub mod kusto;
+pub mod management;
 pub mod odata;
 mod openapi;
 mod operation;

@@ -156,7 +156,7 @@ fn failure(head: Head) -> Value {
     let name = match head {
         Head::Service | Head::Device => "HubError",
         Head::DpsService | Head::DpsDevice => "DpsError",
-        Head::Platform | Head::Tokens | Head::Kusto | Head::OData | Head::Application => "Error",
+        Head::Platform | Head::Tokens | Head::Kusto | Head::OData | Head::Application | Head::Management => "Error",
         Head::Blob | Head::Process => return json!({ "description": "It failed." }),
     };
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });

@@ -42,13 +42,15 @@ pub enum Head {
     OData,
     /// The application: templates, devices as people see them, groups, jobs, people.
     Application,
+    /// The resources of the platform, for clients of the control plane.
+    Management,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -59,6 +61,7 @@ impl Head {
         Self::Kusto,
         Self::OData,
         Self::Application,
+        Self::Management,
         Self::Process,
     ];
 
@@ -75,6 +78,7 @@ impl Head {
             Self::Kusto => "Tables, for clients of Kusto",
             Self::OData => "Tables, for clients of OData",
             Self::Application => "Application",
+            Self::Management => "Management",
             Self::Process => "Process",
         }
     }
@@ -90,7 +94,7 @@ impl Head {
 
     /// Whether a call names a version of the API in its query.
     pub const fn is_versioned(self) -> bool {
-        matches!(self, Self::Service | Self::Device | Self::DpsService | Self::DpsDevice | Self::Application)
+        !matches!(self, Self::Platform | Self::Blob | Self::Tokens | Self::Kusto | Self::OData | Self::Process)
     }
 }
 

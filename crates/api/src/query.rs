@@ -30,8 +30,15 @@ fn refuse(row: Option<&Row>, words: String) -> Response {
         Some(Head::Service | Head::Device) => ApiError::invalid(words).into_response(),
         Some(Head::DpsService | Head::DpsDevice) => DpsFailure::from(DpsError::Invalid(words)).into_response(),
         Some(Head::Platform) => PlatformError::invalid(words).into_response(),
-        Some(Head::Blob | Head::Tokens | Head::Kusto | Head::OData | Head::Application | Head::Process) | None => {
-            (StatusCode::BAD_REQUEST, words).into_response()
-        }
+        Some(
+            Head::Blob
+            | Head::Tokens
+            | Head::Kusto
+            | Head::OData
+            | Head::Application
+            | Head::Management
+            | Head::Process,
+        )
+        | None => (StatusCode::BAD_REQUEST, words).into_response(),
     }
 }

@@ -68,6 +68,12 @@ fn about(head: Head) -> &'static str {
              2022-06-30-preview or 2022-10-31-preview, and finds the operations that version published. The API token of \
              `connection.env` comes as it is in `Authorization`. *Who may* names permissions of roles.\n\n"
         }
+        Head::Management => {
+            "As the control plane of IoT Hub, the Device Provisioning Service and IoT Central (ARM); every call names an \
+             `api-version`. The token of `connection.env` comes as `Bearer`. A hub's endpoint has that hub, the \
+             provisioning service and the application beside it, all three by the hub's name, in the subscription and \
+             resource group of `connection.env`.\n\n"
+        }
         Head::Process => "",
     }
 }

@@ -40,6 +40,11 @@ impl Gateway {
         Self { hub, provisioning, hubs: hubs.into() }
     }
 
+    /// Every hub of the process.
+    pub fn hubs(&self) -> &[Arc<Hub>] {
+        &self.hubs
+    }
+
     /// The gateway of the hub with a name; of this one when none has it.
     fn at(&self, host: &str) -> Self {
         let named = self.hubs.iter().find(|hub| hub.answers_to(host)).unwrap_or(&self.hub);

@@ -8,9 +8,11 @@ use crate::access::{Access, DisabledTokens};
 use crate::configurations::Configurations;
 use crate::connections::connection::{CloseReason, Connections};
 use crate::connections::streams::Streams;
+use crate::events::consumer_groups::{self, ConsumerGroup};
 use crate::events::reports::ReportsMade;
 use crate::faults::Faults;
 use crate::jobs::Running;
+use crate::owned::Owned;
 use crate::ports::{Audit, Documents, Entropy, EventSink, Observer, Store, StoreError};
 use crate::queues::Queues;
 use crate::queues::service_queue::Messaging;
@@ -34,6 +36,8 @@ pub struct HubConfig {
     pub edition: Option<Edition>,
     /// Whether devices may ask for faults in their messages.
     pub allow_faults: bool,
+    /// Consumer groups that are always there, beside [`DEFAULT`](crate::consumer_groups::DEFAULT).
+    pub consumer_groups: Vec<String>,
 }
 
 /// What a hub needs from outside; the traits say what for.
@@ -57,6 +61,7 @@ pub struct Hub {
     pub(crate) access: Access,
     pub(crate) configurations: Configurations,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) consumer_groups: Owned<Vec<ConsumerGroup>>,
     pub(crate) faults: Faults,
     pub(crate) queues: Queues,
     pub(crate) reports_made: ReportsMade,
@@ -75,6 +80,7 @@ impl Hub {
         let Ports { store, documents, log, entropy, audit, observer } = ports;
         let access = Access::load(&documents, &entropy, audit, config.policies.clone()).await?;
         let configurations = Configurations::load(Arc::clone(&documents)).await?;
+        let consumer_groups = consumer_groups::load(Arc::clone(&documents)).await?;
         let throttles = config.edition.map(Throttles::new);
         let routes = Routes::load(documents, &config.name).await?;
         Ok(Self {
@@ -85,6 +91,7 @@ impl Hub {
             access,
             configurations,
             connections: Arc::new(Connections::new(observer)),
+            consumer_groups,
             faults: Faults::default(),
             queues: Queues::default(),
             reports_made: ReportsMade::default(),
@@ -98,6 +105,11 @@ impl Hub {
     /// Short name.
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// What it was made with. Policies have the keys of the configuration; see [`policies`](Self::policies).
+    pub fn config(&self) -> &HubConfig {
+        &self.config
     }
 
     /// The name in connection strings.

@@ -19,6 +19,8 @@ pub const C2D_TTL_MAX: Duration = Duration::from_secs(48 * 60 * 60);
 pub const C2D_LOCK_DEFAULT: Duration = Duration::from_secs(60);
 /// Deliveries before a message is dead-lettered. Source: cloud-to-device options.
 pub const C2D_DELIVERY_COUNT_MAX: u32 = 10;
+/// Consumer groups of a stream beside `$Default`. Source: IoT Hub limits, Event Hubs quotas of the standard tier.
+pub const CONSUMER_GROUPS_MAX: usize = 20;
 /// Endpoints beside the built-in one. Source: IoT Hub quotas.
 pub const ROUTING_ENDPOINTS_MAX: usize = 10;
 /// Routes. Source: IoT Hub quotas.

@@ -111,6 +111,30 @@ const OPERATIONS: [Operation; 13] = [
 ];
 
 impl Edition {
+    /// Its name without units, such as `S1`.
+    pub fn name(self) -> String {
+        let letter = match self.tier {
+            Tier::Free => 'F',
+            Tier::Basic => 'B',
+            Tier::Standard => 'S',
+        };
+        format!("{letter}{}", self.size)
+    }
+
+    /// `Free`, `Basic` or `Standard`.
+    pub fn tier(self) -> &'static str {
+        match self.tier {
+            Tier::Free => "Free",
+            Tier::Basic => "Basic",
+            Tier::Standard => "Standard",
+        }
+    }
+
+    /// How many units.
+    pub fn units(self) -> u16 {
+        self.units
+    }
+
     /// Operations a second.
     fn rate(self, operation: Operation) -> f64 {
         let units = f64::from(self.units);
@@ -283,7 +307,9 @@ mod tests {
     fn editions_are_read_and_bounded() {
         assert_eq!(edition("s1x2"), Edition { tier: Tier::Standard, size: 1, units: 2 });
         assert_eq!(edition("F1"), Edition { tier: Tier::Free, size: 1, units: 1 });
-        assert_eq!(edition("S3 x 10").units, 10);
+        assert_eq!(edition("S3 x 10").units(), 10);
+        assert_eq!((edition("b2").name().as_str(), edition("b2").tier()), ("B2", "Basic"));
+        assert_eq!((edition("F1").name().as_str(), edition("F1").tier()), ("F1", "Free"));
         for wrong in ["", "S4", "S3x11", "S1x201", "S1x0", "F1x2", "S1x", "x", "S1x2x3"] {
             assert!(Edition::from_str(wrong).is_err(), "{wrong}");
         }

@@ -110,6 +110,25 @@ impl Service {
         self.hub_view(&host_name)
     }
 
+    /// Links a hub elsewhere anew: with another connection string when one is given, with the authority it had.
+    ///
+    /// # Errors
+    /// [`DpsError::NotFound`] for one that is not linked and has no connection string; else as [`Self::link_hub`].
+    pub async fn relink_hub(
+        &self,
+        host_name: &str,
+        connection_string: Option<String>,
+        weight: u32,
+        takes_part: bool,
+    ) -> Result<HubView, DpsError> {
+        let is_it = |hub: &HubLink| self.linker.link(hub).is_ok_and(|(name, _)| name.eq_ignore_ascii_case(host_name));
+        let known = self.store.hub_links().await?.into_iter().find(is_it);
+        let authority = known.as_ref().and_then(|hub| hub.authority.clone());
+        let unknown = || DpsError::NotFound(Unknown::Hub, host_name.chars().take(253).collect());
+        let connection_string = connection_string.or(known.map(|hub| hub.connection_string)).ok_or_else(unknown)?;
+        self.link_hub(HubLink { connection_string, authority, weight, takes_part }).await
+    }
+
     fn admit(&self, host_name: String, hub: &HubLink, link: Arc<dyn Link>) -> Result<(), DpsError> {
         if self.own.iter().any(|own| own.is_named(&host_name)) {
             return Err(DpsError::Conflict(format!("hub `{host_name}` of this process")));

@@ -189,6 +189,11 @@ impl Service {
         self.config.host_names.first().map_or("", String::as_str)
     }
 
+    /// How a hub is chosen where an enrollment does not say.
+    pub fn allocation(&self) -> AllocationPolicy {
+        self.config.allocation
+    }
+
     /// The shared access policies.
     pub fn policies(&self) -> &Policies {
         &self.config.policies

@@ -33,7 +33,6 @@ impl Amqp {
             entity: hub.name().to_owned(),
             stream_host: hub.host_name().to_owned(),
             stream_port: config.ports.amqp(),
-            consumer_groups: config.hub.consumer_groups.clone(),
             hub: Arc::clone(hub),
             provisioning: provisioning.clone(),
             authorizer,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use gantry_hub::DisabledTokens;
+use gantry_hub::limits::CONSUMER_GROUPS_MAX;
 use gantry_hub::routing::Routing;
 use gantry_hub::service_queue::{Messaging, QueueRules};
 use gantry_hub::throttle::{Edition, EditionError};
@@ -198,7 +199,10 @@ impl HubConfig {
         ensure!(self.allocation_weight <= 1000, "{section}.allocation_weight must be 0 to 1000");
         ensure!((1..=32).contains(&self.partitions), "{section}.partitions must be 1 to 32");
         ensure!((1..=168).contains(&self.retention_hours), "{section}.retention_hours must be 1 to 168");
-        ensure!(self.consumer_groups.len() <= 20, "{section}.consumer_groups may hold 20 names");
+        ensure!(
+            self.consumer_groups.len() <= CONSUMER_GROUPS_MAX,
+            "{section}.consumer_groups may hold {CONSUMER_GROUPS_MAX} names"
+        );
         Ok(())
     }
 

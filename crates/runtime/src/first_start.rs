@@ -27,6 +27,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_blobs::Account;
 use gantry_hub::ports::{Changes, Documents, StoreError};
 use gantry_identity::{Key, KeyPair, Policies, Policy, Rights, Signer, Timestamp, encode_component};
+use gantry_management_api::RESOURCE_GROUP;
 use rand::RngCore as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair as TlsKeyPair, KeyUsagePurpose,
@@ -53,6 +54,8 @@ pub struct Secrets {
     pub storage: Account,
     /// The application's.
     pub application: ApplicationSecrets,
+    /// The subscription that the control plane has its resources in; no secret.
+    pub subscription: String,
 }
 
 /// Who an application is, and what its token for programs is made of.
@@ -71,6 +74,11 @@ pub struct ApplicationSecrets {
 struct ApplicationShape {
     id: String,
     token: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SubscriptionShape {
+    id: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,12 +127,14 @@ pub async fn secrets(documents: &dyn Documents) -> anyhow::Result<Secrets> {
     let token = BASE64.decode(&token).ok().and_then(|bytes| bytes.try_into().ok());
     let token = token.context("settings/application in state.db: `token` is not 32 bytes in base64")?;
     let application = ApplicationSecrets { id, token, is_new, token_text: String::new() };
+    let SubscriptionShape { id: subscription } = made_once(documents, "subscription", draw_subscription).await?;
     Ok(Secrets {
         hub_policies: policies(shape.hub_policies)?,
         dps_policies: policies(shape.dps_policies)?,
         id_scope: shape.id_scope,
         storage: Account { name, keys },
         application,
+        subscription,
     })
 }
 
@@ -161,6 +171,10 @@ fn draw_application() -> ApplicationShape {
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
     ApplicationShape { id: uuid::Uuid::new_v4().to_string(), token: BASE64.encode(bytes) }
+}
+
+fn draw_subscription() -> SubscriptionShape {
+    SubscriptionShape { id: uuid::Uuid::new_v4().to_string() }
 }
 
 fn draw() -> SecretsShape {
@@ -292,8 +306,8 @@ pub fn write_file(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> 
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// When the token for clients of Kusto ends (2100-01-01): with the key of its policy, in effect.
-const KUSTO_TOKEN_END: Timestamp = Timestamp::from_millis(4_102_444_800_000);
+/// When tokens for clients that know bearer tokens only end (2100-01-01): with the key of their policy, in effect.
+const TOKEN_END: Timestamp = Timestamp::from_millis(4_102_444_800_000);
 
 /// Names and keys for programs, as shell assignments.
 pub struct Connections {
@@ -316,10 +330,14 @@ impl Connections {
         let owner = key(&secrets.hub_policies, "iothubowner")?;
         let service = key(&secrets.hub_policies, "service")?;
         let dps = key(&secrets.dps_policies, "provisioningserviceowner")?;
-        // Clients of Kusto know bearer tokens only, so this is made here and not by them. A start makes it anew; it ends
-        // with the key of the policy.
+        // Clients of Kusto and of the control plane know bearer tokens only, so these are made here and not by them. A
+        // start makes them anew; they end with the keys of the policies.
+        let token = |policy: &Policy| {
+            let (resource, key, policy) = (host.clone(), policy.keys.primary.clone(), Some(policy.name.clone()));
+            Signer { resource, key, policy }.token(TOKEN_END)
+        };
         let policy = secrets.hub_policies.find("service").context("policy service")?;
-        let (resource, key) = (host.clone(), policy.keys.primary.clone());
+        let management = token(secrets.hub_policies.find("iothubowner").context("policy iothubowner")?);
         let sql = format!(
             "postgresql://{}:{}@{host}:{}/{}?sslmode=verify-full&sslrootcert=",
             policy.name,
@@ -327,7 +345,7 @@ impl Connections {
             config.ports.postgres(),
             crate::tables::DATABASE
         );
-        let kusto = Signer { resource, key, policy: Some(policy.name.clone()) }.token(KUSTO_TOKEN_END);
+        let kusto = token(policy);
         let ca = fs::canonicalize(config.ca_file())?.display().to_string();
         let mut variables = vec![
             ("IOTHUB_HOSTNAME", host.clone()),
@@ -361,6 +379,10 @@ impl Connections {
             ("KUSTO_TOKEN", kusto),
             ("IOTCENTRAL_URL", format!("https://{web}")),
             ("IOTCENTRAL_API_TOKEN", secrets.application.token_text.clone()),
+            ("MANAGEMENT_URL", format!("https://{web}")),
+            ("MANAGEMENT_TOKEN", management),
+            ("MANAGEMENT_SUBSCRIPTION", secrets.subscription.clone()),
+            ("MANAGEMENT_RESOURCE_GROUP", RESOURCE_GROUP.to_owned()),
             ("ODATA_URL", format!("https://{web}/odata/")),
             ("POSTGRES_URL", if config.postgres.enabled { sql + &encode_component(&ca) } else { String::new() }),
             ("GANTRY_CA_FILE", ca),
@@ -416,8 +438,10 @@ mod tests {
         let database = Database::open(folder.path()).unwrap();
         stored_again::<SecretsShape>(&database, "secrets").await;
         stored_again::<StorageShape>(&database, "storage_account").await;
+        stored_again::<SubscriptionShape>(&database, "subscription").await;
         let secrets = secrets(&database).await.unwrap();
         assert_eq!((secrets.id_scope.as_str(), secrets.storage.name.as_str()), ("0ne0000002A", "gantry0000002a"));
+        assert_eq!(secrets.subscription, "00000000-0000-4000-8000-00000000002a");
         let device = secrets.hub_policies.find("device").unwrap();
         assert!(device.rights == Rights::DEVICE_CONNECT && device.keys.primary == Key::from_bytes([3; 32]));
         assert_eq!(secrets.dps_policies.iter().count(), 1);

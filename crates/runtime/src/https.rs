@@ -61,6 +61,8 @@ pub struct Heads {
     pub tables: Tables,
     /// The application's.
     pub central: Routes,
+    /// The control plane's.
+    pub management: Routes,
     /// The blob store.
     pub blobs: BlobService,
     /// The token server, when it is on.
@@ -83,7 +85,7 @@ impl Https {
 
     /// Joins the API with the page, WebSockets, health and metrics.
     pub fn new(api: Arc<Api>, heads: Heads, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
-        let Heads { tables: Tables { warehouse, queues, flight }, central, blobs, tokens } = heads;
+        let Heads { tables: Tables { warehouse, queues, flight }, central, management, blobs, tokens } = heads;
         let shared = Arc::new(Shared { gateway, amqp, metrics, warehouse: Arc::clone(&warehouse) });
         let own = Routes::new()
             .on(process::hub_socket(), upgrade)
@@ -96,7 +98,7 @@ impl Https {
         let flight = flight.map(|router| Routes::new().on(process::flight(), call).with_state(router));
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
         let tables = gantry_analytics_api::routes(&api, warehouse, Arc::clone(&queues));
-        let routes = gantry_api::routes(api).merge(tables).merge(central).merge(own).merge(tokens);
+        let routes = gantry_api::routes(api).merge(tables).merge(central).merge(management).merge(own).merge(tokens);
         let routes = routes.merge(flight.unwrap_or_default());
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);

@@ -12,6 +12,7 @@ mod first_start;
 mod follow;
 mod https;
 mod listen;
+mod management;
 mod page;
 pub mod platform;
 mod postgres;

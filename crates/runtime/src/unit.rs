@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
 use crate::https::{Heads, Https, Tables};
+use crate::management;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
@@ -144,6 +145,7 @@ impl Unit {
             disabled: config.hub.disabled_tokens(),
             edition: config.hub.edition()?,
             allow_faults: config.hub.allow_faults,
+            consumer_groups: config.hub.consumer_groups.clone(),
         };
         let ports = Ports {
             store: Arc::<Database>::clone(&store),
@@ -243,7 +245,9 @@ impl Unit {
         }
         work.push(tokio::spawn(gantry_central_api::work(Arc::clone(&application), stopped.clone())));
         let central = gantry_central_api::routes(application);
-        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, blobs, tokens };
+        let management =
+            management::open(self, &gateway, Arc::clone(&api)).await.context("reading the control plane")?;
+        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, management, blobs, tokens };
         let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })
     }

@@ -125,6 +125,7 @@ pub async fn hub(engine: &dyn Engine) -> Arc<Hub> {
         disabled: DisabledTokens::default(),
         edition: None,
         allow_faults: false,
+        consumer_groups: vec![],
         messaging: Messaging::default(),
     };
     let ports = Ports {

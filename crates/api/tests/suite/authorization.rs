@@ -156,6 +156,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         disabled: DisabledTokens::default(),
         edition,
         allow_faults,
+        consumer_groups: vec![],
     };
     let store = Arc::<Database>::clone(&database);
     let (documents, entropy_port) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));

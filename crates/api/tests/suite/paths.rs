@@ -114,9 +114,14 @@ fn refusal(row: &Row) -> Option<Value> {
     match row.head {
         Head::DpsService | Head::DpsDevice => Some(json!([[null, "400004"], 400_004, null, false])),
         Head::Service | Head::Device => Some(json!([["InvalidProtocolVersion", null], null, null, true])),
-        Head::Platform | Head::Blob | Head::Tokens | Head::Kusto | Head::OData | Head::Application | Head::Process => {
-            None
-        }
+        Head::Platform
+        | Head::Blob
+        | Head::Tokens
+        | Head::Kusto
+        | Head::OData
+        | Head::Application
+        | Head::Management
+        | Head::Process => None,
     }
 }
 

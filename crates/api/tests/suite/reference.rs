@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Operation, PeerAddress, blob, central, kusto, odata, page, process, routes, tokens};
+use gantry_api::{Operation, PeerAddress, blob, central, kusto, management, odata, page, process, routes, tokens};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -25,6 +25,7 @@ fn everything() -> Vec<Operation> {
         .chain(odata::operations())
         .chain(central::operations())
         .chain(central::own_operations())
+        .chain(management::operations())
         .chain([tokens::operation()])
         .chain(blob::operations());
     table.iter().map(|row| (**row).clone()).chain(rest).collect()

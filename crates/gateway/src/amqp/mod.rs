@@ -46,9 +46,6 @@ pub use receivers::Receivers;
 
 use crate::Peer;
 
-/// The consumer group every stream has.
-pub const DEFAULT_CONSUMER_GROUP: &str = "$Default";
-
 /// What the AMQP heads of one hub share.
 #[derive(Clone)]
 pub struct AmqpContext {
@@ -60,8 +57,6 @@ pub struct AmqpContext {
     pub stream_host: String,
     /// And its port.
     pub stream_port: u16,
-    /// Consumer groups beside [`DEFAULT_CONSUMER_GROUP`].
-    pub consumer_groups: Vec<String>,
     /// The hub: devices, and the queues of services.
     pub hub: Arc<Hub>,
     /// The provisioning service: devices that do not know their hub yet.

@@ -17,7 +17,7 @@ use super::event::{self, Metrics};
 use super::links::LinkKind;
 use super::management::partition_number;
 use super::receivers::{Lease, RECEIVERS_MAX, ReceiverRefusal};
-use super::{DEFAULT_CONSUMER_GROUP, condition, filter};
+use super::{condition, filter};
 
 /// Most events taken from the log at once, and about how many bytes of them.
 const BATCH_EVENTS_MAX: u32 = 500;
@@ -132,8 +132,7 @@ impl Head {
         let Some((_, endpoint)) = streams.find(|(known, _)| known.eq_ignore_ascii_case(entity)) else {
             return Err(condition::not_found(entity));
         };
-        let mut groups = context.consumer_groups.iter().map(String::as_str).chain([DEFAULT_CONSUMER_GROUP]);
-        if !groups.any(|known| known.eq_ignore_ascii_case(group)) {
+        if context.hub.consumer_group(group).is_none() {
             return Err(condition::not_found(&format!("{entity}/ConsumerGroups/{group}")));
         }
         let partition = partition_number(id).filter(|number| *number < context.events.partitions());

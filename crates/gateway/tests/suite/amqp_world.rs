@@ -253,7 +253,6 @@ impl World {
             entity: "hub".into(),
             stream_host: "localhost".into(),
             stream_port: 5671,
-            consumer_groups: vec!["analytics".into()],
             hub: hub.clone(),
             provisioning: provisioning.into(),
             authorizer: if real { hub.clone() } else { gate.clone() },
@@ -410,6 +409,7 @@ fn hub(database: &Arc<Database>, log: &Arc<MemoryLog>, edition: Option<Edition>)
         disabled: DisabledTokens::default(),
         edition,
         allow_faults: true,
+        consumer_groups: vec!["analytics".into()],
         messaging: Messaging::default(),
     };
     let ports = Ports {

@@ -1,5 +1,6 @@
 //! What goes into the log: telemetry of devices, and reports the hub makes itself, rows of streaming jobs.
 
+pub mod consumer_groups;
 pub mod event;
 pub mod reports;
 pub mod rows;

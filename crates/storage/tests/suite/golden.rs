@@ -151,6 +151,7 @@ fn hub(database: &Arc<Database>) -> Hub {
         disabled: DisabledTokens::default(),
         edition: None,
         allow_faults: false,
+        consumer_groups: vec![],
         messaging: Messaging::default(),
     };
     Hub::new(config, ports).now_or_never().unwrap().unwrap()

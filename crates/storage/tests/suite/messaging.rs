@@ -65,6 +65,7 @@ fn hub(folder: &tempfile::TempDir) -> Hub {
         disabled: DisabledTokens::default(),
         edition: None,
         allow_faults: false,
+        consumer_groups: vec![],
         messaging: Messaging::default(),
     };
     let database = Arc::new(Database::open(folder.path()).unwrap());

@@ -162,6 +162,7 @@ fn hub_config() -> HubConfig {
         disabled: DisabledTokens::default(),
         edition: None,
         allow_faults: false,
+        consumer_groups: vec![],
         messaging,
     }
 }
