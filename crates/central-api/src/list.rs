@@ -76,7 +76,8 @@ pub(crate) fn answer<T>(
         .filter(|(shown, _)| asked.filter.as_ref().is_none_or(|filter| filter.holds(|name| field(shown, name))))
         .collect();
     if let Some(order) = &asked.order {
-        found.sort_by(|(one, _), (other, _)| order.compare(|name| field(one, name), |name| field(other, name)));
+        let values = |shown: &Value| order.values(|name| field(shown, name));
+        found.sort_by(|(one, _), (other, _)| order.compare(&values(one), &values(other)));
     }
     let begins = match &asked.from {
         From::At(at) => (*at).min(found.len()),

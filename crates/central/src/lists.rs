@@ -177,10 +177,17 @@ impl OrderBy {
         self.0.iter().map(|(name, is_descending)| (name.as_str(), *is_descending))
     }
 
-    /// Which of two objects is first, when each says what it has.
-    pub fn compare(&self, one: impl Fn(&str) -> Value, other: impl Fn(&str) -> Value) -> Ordering {
-        let orders = self.keys().map(|(name, is_descending)| {
-            let order = compare::in_list(&one(name), &other(name));
+    /// What an object is sorted by, when it says what it has.
+    pub fn values(&self, of: impl Fn(&str) -> Value) -> Vec<Value> {
+        self.keys().map(|(name, _)| of(name)).collect()
+    }
+
+    /// Which of two objects is first, by their [`values`](Self::values).
+    #[must_use]
+    pub fn compare(&self, one: &[Value], other: &[Value]) -> Ordering {
+        let pairs = self.keys().zip(one.iter().zip(other));
+        let orders = pairs.map(|((_, is_descending), (one, other))| {
+            let order = compare::in_list(one, other);
             if is_descending { order.reverse() } else { order }
         });
         orders.fold(Ordering::Equal, Ordering::then)
@@ -248,7 +255,7 @@ mod tests {
             let (name, id) = *one;
             move |field: &str| if field == "@id" { json!(id) } else { json!(name) }
         };
-        all.sort_by(|one, other| order.compare(of(one), of(other)));
+        all.sort_by(|one, other| order.compare(&order.values(of(one)), &order.values(of(other))));
         assert_eq!(all, [("b", 1), ("b", 2), ("a", 1)]);
         for wrong in ["", "displayName up", "name", "displayName,", "displayName asc desc"] {
             assert!(OrderBy::parse(wrong, NAMED_FIELDS).is_err(), "{wrong}");

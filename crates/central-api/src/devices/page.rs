@@ -134,9 +134,7 @@ impl Looking<'_> {
         if all.len() > SORTED_MAX {
             return Err(Failure::invalid(format!("a list of more than {SORTED_MAX} devices has no other order")));
         }
-        all.sort_by(|(one, first), (other, second)| {
-            order.compare(|name| of(one, name), |name| of(other, name)).then(first.cmp(second))
-        });
+        all.sort_by(|(one, first), (other, second)| order.compare(one, other).then_with(|| first.cmp(second)));
         let next = (all.len() > at.saturating_add(size)).then(|| (at + size).to_string());
         let mut page = vec![];
         for (_, id) in all.into_iter().skip(at).take(size) {
@@ -152,7 +150,7 @@ impl Looking<'_> {
 
     /// What every device of the list is sorted by, read without the rest of it.
     async fn glances(&self, order: &OrderBy) -> Result<Vec<(Sorted, DeviceId)>, Failure> {
-        let names: Vec<String> = order.keys().map(|(name, _)| name.to_owned()).collect();
+        let order = order.clone();
         let filter = self.filter.cloned();
         // Whoever is seen is decided by organization, of which there are few.
         let seen: HashSet<Option<OrganizationId>> = std::iter::once(None)
@@ -167,7 +165,7 @@ impl Looking<'_> {
                 || Profile::read(glance.values.first().and_then(Option::as_deref).unwrap_or(&Value::Null)).organization;
             let is_seen = sees_all || seen.contains(&of());
             if is_seen && filter.as_ref().is_none_or(|filter| filter.holds(|name| glanced(glance, name))) {
-                let sorted: Sorted = names.iter().map(|name| (name.clone(), glanced(glance, name))).collect();
+                let sorted = order.values(|name| glanced(glance, name));
                 taken.lock().push((sorted, glance.device_id.to_owned()));
             }
             false
@@ -194,7 +192,7 @@ impl Looking<'_> {
             let (found, next) = self.some(after, LOOKED_AT_ONCE).await?;
             for record in &found {
                 let device = self.device(record).await?;
-                let sorted = order.keys().map(|(name, _)| (name.to_owned(), device.field(name))).collect();
+                let sorted = order.values(|name| device.field(name));
                 all.push((sorted, record.device.identity.device.clone()));
             }
             after = next;
@@ -274,12 +272,8 @@ impl Looking<'_> {
     }
 }
 
-/// What a device is sorted by: fields with their values.
-type Sorted = Vec<(String, Value)>;
-
-fn of(sorted: &Sorted, name: &str) -> Value {
-    sorted.iter().find(|(of, _)| of == name).map(|(_, value)| value.clone()).unwrap_or_default()
-}
+/// What a device is sorted by.
+type Sorted = Vec<Value>;
 
 /// The attribute in which the application keeps what it knows.
 fn kept() -> Attribute {
