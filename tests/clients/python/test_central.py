@@ -573,6 +573,24 @@ def test_writers_beside_each_other_lose_nothing(tree, template, env):
     api.ok("DELETE", "devices/raced")
 
 
+def test_nothing_is_in_an_organization_that_goes_meanwhile(tree, env):
+    api = tree
+    for n in range(12):
+        api.ok("PUT", "organizations/short", {})
+        callers = [Api(env, api.token), Api(env, api.token)]
+        with ThreadPoolExecutor(2) as pool:
+            gone = pool.submit(callers[0].call, "DELETE", "organizations/short")
+            made = pool.submit(callers[1].call, "PUT", f"devices/short-{n}", {"organizations": ["short"]})
+            gone, made = gone.result()[0], made.result()[0]
+        is_there = api.call("GET", "organizations/short")[0] == 200
+        # Either may win, and both may lose; but no device is in what is not there.
+        assert (gone, made, is_there) in [(204, 400, False), (409, 200, True), (409, 400, True)], (gone, made, is_there)
+        if made == 200:
+            api.ok("DELETE", f"devices/short-{n}")
+        if is_there:
+            api.ok("DELETE", "organizations/short")
+
+
 def test_what_cannot_be_taken_is_refused_and_half_of_nothing_is_written(api, env):
     api.ok("PUT", "devices/odd", {"type": ["iotEdge"], "displayName": "a"})
     changed = api.ok("PATCH", "devices/odd", {"displayName": "b", "type": []})

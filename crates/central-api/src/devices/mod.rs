@@ -236,7 +236,18 @@ async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Js
         ..DeviceWrite::default()
     };
     let record = hub(call).create(now(), identity, device, twin).await?;
+    if let Err(failure) = check_there(call, &written.profile) {
+        hub(call).delete_device(now(), identity, &IfMatch::Any).await?;
+        return Err(failure);
+    }
     Ok(Json(show(call, &record).await?))
+}
+
+/// Checks that what a device was given is there still: it may have been deleted while nothing had it.
+fn check_there(call: &Call, profile: &Profile) -> Result<(), Failure> {
+    let state = call.central().state();
+    check_organization(&state, profile)?;
+    template(&state.templates, profile.template.as_ref()).map(drop)
 }
 
 fn check_organization(state: &gantry_central::State, profile: &Profile) -> Result<(), Failure> {
@@ -288,8 +299,18 @@ async fn change(
         check_organization(&state, &written.profile)?;
         call.may_in(Permission::DevicesUpdate, written.profile.organization.as_ref())?;
         template(&state.templates, written.template.as_ref())?;
+        let given = written.profile.clone();
         match store(call, &record, written).await {
-            Ok(record) => return Ok(Json(show(call, &record).await?)),
+            Ok(after) => {
+                if let Err(failure) = check_there(call, &given) {
+                    // It gets back what it had.
+                    let before = TwinWrite { tags: Some(Profile::of(&record.twin.tags).write()), desired: None };
+                    let if_match = IfMatch::tag(after.twin.etag_text());
+                    hub(call).write_twin(now(), &after.device.identity, &before, &if_match).await?;
+                    return Err(failure);
+                }
+                return Ok(Json(show(call, &after).await?));
+            }
             Err(HubError::PreconditionFailed(_)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -68,7 +68,16 @@ impl Central {
     pub async fn delete_template(&self, id: &DeviceTemplateId, if_match: &IfMatch) -> Result<(), CentralError> {
         let is_used = self.devices.any_of_template(id).await?;
         let check = |_: &State| if is_used { Err(TemplateError::InUse(id.clone()).into()) } else { Ok(()) };
-        self.delete::<DeviceTemplate>(id, if_match, check).await
+        let was = self.state().templates.get(id).cloned();
+        self.delete::<DeviceTemplate>(id, if_match, check).await?;
+        // As of organizations: who gives it to a device and who deletes it both look afterwards.
+        if let Some(was) = was
+            && self.devices.any_of_template(id).await?
+        {
+            self.restore(id, was).await?;
+            return Err(TemplateError::InUse(id.clone()).into());
+        }
+        Ok(())
     }
 
     /// Makes or replaces a device group in the name of somebody who may, where it was and where it will be.

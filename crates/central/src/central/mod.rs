@@ -241,6 +241,18 @@ impl Central {
         self.state.change(change).await
     }
 
+    /// Puts an object back that was deleted, unless there is another one by now.
+    async fn restore<T: Object>(&self, id: &T::Id, was: Arc<Kept<T>>) -> Result<(), CentralError> {
+        let change = |state: &State| {
+            let mut draft = Draft::of(state);
+            if !T::all(state).contains_key(id) {
+                draft.insert(id, Arc::clone(&was));
+            }
+            Ok::<_, CentralError>(draft.changed(()))
+        };
+        self.state.change(change).await
+    }
+
     async fn delete<T: Object>(
         &self,
         id: &T::Id,

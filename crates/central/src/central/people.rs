@@ -79,7 +79,17 @@ impl Central {
             let in_use = |what| Err(OrganizationError::InUse { id: id.clone(), what }.into());
             uses.into_iter().find(|(is_used, _)| *is_used).map_or(Ok(()), |(_, what)| in_use(what))
         };
-        self.delete::<Organization>(id, if_match, check).await
+        let was = self.state().organizations.get(id).cloned();
+        self.delete::<Organization>(id, if_match, check).await?;
+        // Who puts a device into it looks afterwards whether it is there; so does who deletes it, and one of them sees
+        // the other.
+        if let Some(was) = was
+            && self.devices.any_in_organization(id).await?
+        {
+            self.restore(id, was).await?;
+            return Err(OrganizationError::InUse { id: id.clone(), what: "devices" }.into());
+        }
+        Ok(())
     }
 
     /// Makes or replaces a custom role in the name of somebody, who may do all that it allows: whoever has a role and
