@@ -12,6 +12,7 @@ use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::kind::Kind;
 use crate::{Failure, body, list};
 
 fn show(id: &str, kept: &Kept<Dashboard>) -> Value {
@@ -68,22 +69,24 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
     Ok(Json(show(id.as_str(), kept)))
 }
 
-pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    let if_match = call.if_match(&body)?;
-    write(&call, &body, &if_match).await
-}
+/// Dashboards, as a kind.
+pub(crate) struct Dashboards;
 
-pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
-    let patch = call.body()?;
-    loop {
-        let (id, kept) = known(&call)?;
-        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
-        let body = body::patched(&show(id.as_str(), kept), &patch);
-        match write(&call, &body, &if_match).await {
-            Err(failure) if call.again(&failure) => {}
-            other => return other,
-        }
+impl Kind for Dashboards {
+    type Id = DashboardId;
+    type Object = Dashboard;
+    const WHOLE: &'static [&'static str] = &[];
+
+    fn known(call: &Call) -> Result<(DashboardId, &Kept<Dashboard>), Failure> {
+        known(call)
+    }
+
+    fn show(id: &str, kept: &Kept<Dashboard>) -> Value {
+        show(id, kept)
+    }
+
+    async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
+        write(call, body, if_match).await
     }
 }
 

@@ -12,6 +12,7 @@ use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::kind::Kind;
 use crate::{Failure, body, devices, list};
 
 fn show(id: &str, kept: &Kept<DeviceGroup>) -> Value {
@@ -60,22 +61,24 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
     Ok(Json(show(id.as_str(), kept)))
 }
 
-pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    let if_match = call.if_match(&body)?;
-    write(&call, &body, &if_match).await
-}
+/// Device groups, as a kind.
+pub(crate) struct DeviceGroups;
 
-pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
-    let patch = call.body()?;
-    loop {
-        let (id, kept) = known(&call, Permission::GroupsUpdate)?;
-        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
-        let body = body::patched(&show(id.as_str(), kept), &patch);
-        match write(&call, &body, &if_match).await {
-            Err(failure) if call.again(&failure) => {}
-            other => return other,
-        }
+impl Kind for DeviceGroups {
+    type Id = DeviceGroupId;
+    type Object = DeviceGroup;
+    const WHOLE: &'static [&'static str] = &[];
+
+    fn known(call: &Call) -> Result<(DeviceGroupId, &Kept<DeviceGroup>), Failure> {
+        known(call, Permission::GroupsUpdate)
+    }
+
+    fn show(id: &str, kept: &Kept<DeviceGroup>) -> Value {
+        show(id, kept)
+    }
+
+    async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
+        write(call, body, if_match).await
     }
 }
 

@@ -16,6 +16,7 @@ use gantry_identity::Timestamp;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::kind::Kind;
 use crate::{Failure, body, list, work};
 
 fn show_share(share: Share) -> Value {
@@ -301,28 +302,24 @@ pub(crate) async fn get_scheduled(call: Call) -> Result<Json<Value>, Failure> {
     Ok(Json(show_scheduled(id.as_str(), kept)))
 }
 
-pub(crate) async fn put_scheduled(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    let if_match = call.if_match(&body)?;
-    write_scheduled(&call, &body, &if_match).await
-}
+/// Scheduled jobs, as a kind.
+pub(crate) struct ScheduledJobs;
 
-pub(crate) async fn patch_scheduled(mut call: Call) -> Result<Json<Value>, Failure> {
-    let patch = call.body()?;
-    loop {
-        let (id, kept) = known_scheduled(&call)?;
-        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
-        let mut body = body::patched(&show_scheduled(id.as_str(), kept), &patch);
-        // What a job changes and when is written as one.
-        for name in ["data", "schedule", "batch", "cancellationThreshold"] {
-            if let Some(value) = patch.get(name) {
-                body[name] = value.clone();
-            }
-        }
-        match write_scheduled(&call, &body, &if_match).await {
-            Err(failure) if call.again(&failure) => {}
-            other => return other,
-        }
+impl Kind for ScheduledJobs {
+    type Id = JobId;
+    type Object = ScheduledJob;
+    const WHOLE: &'static [&'static str] = &["data", "schedule", "batch", "cancellationThreshold"];
+
+    fn known(call: &Call) -> Result<(JobId, &Kept<ScheduledJob>), Failure> {
+        known_scheduled(call)
+    }
+
+    fn show(id: &str, kept: &Kept<ScheduledJob>) -> Value {
+        show_scheduled(id, kept)
+    }
+
+    async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
+        write_scheduled(call, body, if_match).await
     }
 }
 

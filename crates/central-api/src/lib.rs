@@ -14,6 +14,7 @@ mod failure;
 mod groups;
 mod guard;
 mod jobs;
+mod kind;
 mod list;
 mod manifests;
 mod organizations;
@@ -89,25 +90,25 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "Organizations_Remove" => organizations::remove,
         "DeviceTemplates_List" => templates::list,
         "DeviceTemplates_Get" => templates::get,
-        "DeviceTemplates_Create" => templates::put,
-        "DeviceTemplates_Update" => templates::patch,
+        "DeviceTemplates_Create" => kind::put::<templates::DeviceTemplates>,
+        "DeviceTemplates_Update" => kind::patch::<templates::DeviceTemplates>,
         "DeviceTemplates_Remove" => templates::remove,
         "DeviceGroups_List" => groups::list,
         "DeviceGroups_Get" => groups::get,
-        "DeviceGroups_Create" => groups::put,
-        "DeviceGroups_Update" => groups::patch,
+        "DeviceGroups_Create" => kind::put::<groups::DeviceGroups>,
+        "DeviceGroups_Update" => kind::patch::<groups::DeviceGroups>,
         "DeviceGroups_Remove" => groups::remove,
         "DeviceGroups_GetDevices" => groups::devices,
         "Query_Run" => questions::run,
         "Dashboards_List" => dashboards::list,
         "Dashboards_Get" => dashboards::get,
-        "Dashboards_Create" => dashboards::put,
-        "Dashboards_Update" => dashboards::patch,
+        "Dashboards_Create" => kind::put::<dashboards::Dashboards>,
+        "Dashboards_Update" => kind::patch::<dashboards::Dashboards>,
         "Dashboards_Remove" => dashboards::remove,
         "DeploymentManifests_List" => manifests::list,
         "DeploymentManifests_Get" => manifests::get,
-        "DeploymentManifests_Create" => manifests::put,
-        "DeploymentManifests_Update" => manifests::patch,
+        "DeploymentManifests_Create" => kind::put::<manifests::Manifests>,
+        "DeploymentManifests_Update" => kind::patch::<manifests::Manifests>,
         "DeploymentManifests_Remove" => manifests::remove,
         "Devices_ApplyManifest" => manifests::apply,
         "Jobs_List" => jobs::list,
@@ -119,8 +120,8 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "Jobs_Resume" => jobs::resume,
         "ScheduledJobs_List" => jobs::list_scheduled,
         "ScheduledJobs_Get" => jobs::get_scheduled,
-        "ScheduledJobs_Create" => jobs::put_scheduled,
-        "ScheduledJobs_Update" => jobs::patch_scheduled,
+        "ScheduledJobs_Create" => kind::put::<jobs::ScheduledJobs>,
+        "ScheduledJobs_Update" => kind::patch::<jobs::ScheduledJobs>,
         "ScheduledJobs_Remove" => jobs::remove_scheduled,
         "ScheduledJobs_ListJobs" => jobs::jobs_of_scheduled,
         "EnrollmentGroups_List" => enrollment_groups::list,

@@ -14,6 +14,7 @@ use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::kind::Kind;
 use crate::{Failure, body, devices, list};
 
 fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
@@ -55,26 +56,24 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
     Ok(Json(show(id.as_str(), kept)))
 }
 
-pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    let if_match = call.if_match(&body)?;
-    write(&call, &body, &if_match).await
-}
+/// Deployment manifests, as a kind.
+pub(crate) struct Manifests;
 
-pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
-    let patch = call.body()?;
-    loop {
-        let (id, kept) = known(&call)?;
-        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
-        let mut body = body::patched(&show(id.as_str(), kept), &patch);
-        // What is deployed is one thing; half of it is another.
-        if let Some(value) = patch.get("data") {
-            body["data"] = value.clone();
-        }
-        match write(&call, &body, &if_match).await {
-            Err(failure) if call.again(&failure) => {}
-            other => return other,
-        }
+impl Kind for Manifests {
+    type Id = DeploymentManifestId;
+    type Object = DeploymentManifest;
+    const WHOLE: &'static [&'static str] = &["data"];
+
+    fn known(call: &Call) -> Result<(DeploymentManifestId, &Kept<DeploymentManifest>), Failure> {
+        known(call)
+    }
+
+    fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
+        show(id, kept)
+    }
+
+    async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
+        write(call, body, if_match).await
     }
 }
 

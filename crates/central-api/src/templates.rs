@@ -13,6 +13,7 @@ use gantry_hub::device::IfMatch;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::kind::Kind;
 use crate::{Failure, body, devices, list};
 
 fn show(id: &str, kept: &Kept<DeviceTemplate>) -> Value {
@@ -76,26 +77,24 @@ pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
     Ok(Json(show(id.as_str(), kept)))
 }
 
-pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
-    let body = call.body()?;
-    let if_match = call.if_match(&body)?;
-    write(&call, &body, &if_match).await
-}
+/// Device templates, as a kind.
+pub(crate) struct DeviceTemplates;
 
-pub(crate) async fn patch(mut call: Call) -> Result<Json<Value>, Failure> {
-    let patch = call.body()?;
-    loop {
-        let (id, kept) = known(&call)?;
-        let if_match = call.expecting(&patch, &kept.etag.text(), id.as_str())?;
-        let mut body = body::patched(&show(id.as_str(), kept), &patch);
-        // A model is one thing; half of one is none.
-        if let Some(value) = patch.get("capabilityModel") {
-            body["capabilityModel"] = value.clone();
-        }
-        match write(&call, &body, &if_match).await {
-            Err(failure) if call.again(&failure) => {}
-            other => return other,
-        }
+impl Kind for DeviceTemplates {
+    type Id = DeviceTemplateId;
+    type Object = DeviceTemplate;
+    const WHOLE: &'static [&'static str] = &["capabilityModel"];
+
+    fn known(call: &Call) -> Result<(DeviceTemplateId, &Kept<DeviceTemplate>), Failure> {
+        known(call)
+    }
+
+    fn show(id: &str, kept: &Kept<DeviceTemplate>) -> Value {
+        show(id, kept)
+    }
+
+    async fn write(call: &Call, body: &Value, if_match: &IfMatch) -> Result<Json<Value>, Failure> {
+        write(call, body, if_match).await
     }
 }
 

@@ -22,7 +22,7 @@ use gantry_storage::Database;
 use rand::RngCore as _;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::first_start::ApplicationSecrets;
 
@@ -58,7 +58,7 @@ impl Observer for Observers {
 
     fn model(&self, identity: &Identity, _: &str) {
         if self.announced.try_send(identity.clone()).is_err() {
-            warn!(%identity, "no room to look for the template of its model");
+            debug!(%identity, "no room to look for the template of its model; it is looked for when it comes again");
         }
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use gantry_central::Central;
 use gantry_central::devices::{Profile, TAG, template_of};
+use gantry_central::kept::Kept;
 use gantry_central::simulation::{Message, SIMULATED_MAX, Simulated, State, seed_of};
+use gantry_central::templates::DeviceTemplate;
 use gantry_hub::connection::{CloseReason, Delivery, Mailbox, MethodResponse, Subscriptions};
 use gantry_hub::device::{Authentication, Status};
 use gantry_hub::event::{SystemProperties, Telemetry};
@@ -31,10 +33,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long its token is good; it connects again then.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
-/// What a device is to be played from: when its template was written, the device, the model it announces.
-type Wanted = (Timestamp, Simulated, String);
-/// A device that is played: when its template was written, so that another one is another play.
-type Playing = (Timestamp, JoinHandle<()>);
+/// The template a device is to be played from.
+type Wanted = Arc<Kept<DeviceTemplate>>;
+/// A device that is played, and the template it is played from: with another one it is another play.
+type Playing = (Wanted, JoinHandle<()>);
 
 /// Plays every simulated device of a hub until it is told to stop.
 pub async fn run(hub: Arc<Hub>, central: Arc<Central>, mut stopped: watch::Receiver<bool>) {
@@ -68,32 +70,36 @@ async fn wanted(hub: &Hub, central: &Central) -> Result<HashMap<Identity, Wanted
         if !profile.is_simulated || record.device.status != Status::Enabled || all.len() >= SIMULATED_MAX {
             continue;
         }
-        let Some((_, kept)) = template_of(&state.templates, &profile, record.twin.model_id.as_deref()) else {
-            continue;
-        };
-        match Simulated::of(&kept.value, seed_of(record.device.identity.device.as_str())) {
-            Ok(simulated) => {
-                all.insert(record.device.identity, (kept.updated_at, simulated, kept.value.model_id().to_owned()));
-            }
-            Err(error) => warn!(device = %record.device.identity, %error, "its template cannot be played"),
+        if let Some((_, kept)) = template_of(&state.templates, &profile, record.twin.model_id.as_deref()) {
+            all.insert(record.device.identity, Arc::clone(kept));
         }
     }
     Ok(all)
 }
 
 fn keep(hub: &Arc<Hub>, playing: &mut HashMap<Identity, Playing>, wanted: HashMap<Identity, Wanted>) {
-    playing.retain(|identity, (version, task)| {
-        let stays = wanted.get(identity).is_some_and(|(of, ..)| of == version) && !task.is_finished();
+    playing.retain(|identity, (template, task)| {
+        let stays = wanted.get(identity).is_some_and(|of| Arc::ptr_eq(of, template)) && !task.is_finished();
         if !stays {
             task.abort();
         }
         stays
     });
-    for (identity, (version, simulated, model_id)) in wanted {
-        playing.entry(identity.clone()).or_insert_with(|| {
-            let player = Player { hub: Arc::clone(hub), identity, simulated, model_id, state: State::default() };
-            (version, tokio::spawn(player.play()))
-        });
+    for (identity, kept) in wanted {
+        if playing.contains_key(&identity) {
+            continue;
+        }
+        let simulated = match Simulated::of(&kept.value, seed_of(identity.device.as_str())) {
+            Ok(simulated) => simulated,
+            Err(error) => {
+                warn!(device = %identity, %error, "its template cannot be played");
+                continue;
+            }
+        };
+        let model_id = kept.value.model_id().to_owned();
+        let player =
+            Player { hub: Arc::clone(hub), identity: identity.clone(), simulated, model_id, state: State::default() };
+        playing.insert(identity, (kept, tokio::spawn(player.play())));
     }
 }
 
