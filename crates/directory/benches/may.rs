@@ -35,6 +35,7 @@ fn assignments() -> RoleAssignments {
     let scope = |n: usize| if n.is_multiple_of(4) { "/subscriptions/0".to_owned() } else { hub(n) };
     let one = |n: usize| RoleAssignment {
         id: Guid::from_u128(n as u128),
+        tenant_id: Guid::from_u128(0),
         principal_id: Guid::from_u128(n as u128),
         role_definition_id: role,
         scope: Scope::parse(&scope(n)).expect("a scope"),

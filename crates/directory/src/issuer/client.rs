@@ -57,6 +57,13 @@ pub struct ClientSecret {
     pub expires_at: Timestamp,
 }
 
+impl ClientSecret {
+    /// Whether a text with this hash is it.
+    pub fn is(&self, hash: &SecretHash) -> bool {
+        self.hash == *hash
+    }
+}
+
 fn version_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     match u8::deserialize(deserializer)? {
         VERSION => Ok(VERSION),

@@ -84,3 +84,10 @@ pub const QUEUE_MESSAGES_PROCESS: &str =
     "Microsoft.Storage/storageAccounts/queueServices/queues/messages/process/action";
 /// Delete messages of a queue.
 pub const QUEUE_MESSAGES_DELETE: &str = "Microsoft.Storage/storageAccounts/queueServices/queues/messages/delete";
+
+/// Ask the tables. Of ours, as the two that follow: Data Explorer publishes none for its data.
+pub const TABLES_QUERY: &str = "Microsoft.Kusto/clusters/databases/query/action";
+/// Bring data into tables, and change them.
+pub const TABLES_INGEST: &str = "Microsoft.Kusto/clusters/databases/ingest/action";
+/// Say who may do what with tables.
+pub const TABLES_ADMINISTER: &str = "Microsoft.Kusto/clusters/databases/administer/action";

@@ -40,7 +40,7 @@ const NOT_CONTRIBUTOR: [&str; 4] = [
 ];
 
 /// Every role there is. At most 32, see [`super::RoleAssignments`].
-pub static BUILT_IN_ROLES: [RoleDefinition; 19] = [
+pub static BUILT_IN_ROLES: [RoleDefinition; 22] = [
     with_actions(0x8e3af657_a8ff_443c_a75c_2fe8c4bcb635, "Owner", &["*"], &[]),
     RoleDefinition {
         id: Guid::from_u128(0xb24988ac_6180_42a0_ab88_20f7382dd24c),
@@ -50,6 +50,12 @@ pub static BUILT_IN_ROLES: [RoleDefinition; 19] = [
         data_actions: &[],
     },
     with_actions(0xacdd72a7_3385_48ef_bd42_f606fba81ae7, "Reader", &["*/read"], &[]),
+    with_actions(
+        0x18d7d88d_d35e_4fb5_a5c3_7773c20a72d9,
+        "User Access Administrator",
+        &["*/read", "Microsoft.Authorization/*"],
+        &[],
+    ),
     data(0x4fc6c259_987e_4a07_842e_c321cc9d413f, "IoT Hub Data Contributor", &["Microsoft.Devices/IotHubs/*"]),
     data(
         0xb447c946_2db7_41ec_983d_d8bf3b1c77e3,
@@ -159,6 +165,13 @@ pub static BUILT_IN_ROLES: [RoleDefinition; 19] = [
         &["Microsoft.Storage/storageAccounts/queueServices/queues/read"],
         &["Microsoft.Storage/storageAccounts/queueServices/queues/messages/read"],
     ),
+    // Data Explorer gives roles of its own to principals of a cluster, under these names; ids and actions are ours.
+    data(
+        0x6f1c6a2e_3f0d_4d57_9c3b_0c6a8a5b9e01,
+        "AllDatabasesViewer",
+        &["Microsoft.Kusto/clusters/databases/query/action"],
+    ),
+    data(0x6f1c6a2e_3f0d_4d57_9c3b_0c6a8a5b9e02, "AllDatabasesAdmin", &["Microsoft.Kusto/clusters/databases/*"]),
 ];
 
 impl RoleDefinition {
@@ -264,6 +277,11 @@ mod tests {
             allows("Reader", "Microsoft.Devices/IotHubs/read") && !allows("Reader", "Microsoft.Devices/IotHubs/write")
         );
         assert!(!allows("IoT Hub Data Contributor", "Microsoft.Devices/IotHubs/read"));
+        assert!(allows("User Access Administrator", "Microsoft.Authorization/roleAssignments/write"));
+        assert!(!allows("User Access Administrator", "Microsoft.Devices/IotHubs/write"));
+        check("AllDatabasesViewer", "Microsoft.Kusto/clusters/databases/query/action", true);
+        check("AllDatabasesViewer", "Microsoft.Kusto/clusters/databases/ingest/action", false);
+        check("AllDatabasesAdmin", "Microsoft.Kusto/clusters/databases/administer/action", true);
     }
 
     proptest::proptest! {

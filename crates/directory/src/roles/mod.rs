@@ -32,7 +32,9 @@ pub const ROLE_ASSIGNMENTS_MAX: usize = 4000;
 pub struct RoleAssignment {
     /// Its own id.
     pub id: Guid,
-    /// Object id of a person, a program or a group.
+    /// Directory of the principal. An issuer of one says nothing about principals of another, whatever ids it writes.
+    pub tenant_id: Guid,
+    /// Object id of a person, a program or a group there.
     pub principal_id: Guid,
     /// A built-in role.
     pub role_definition_id: Guid,
@@ -61,14 +63,15 @@ pub enum NotAssigned {
 type Roles = u32;
 const _: () = assert!(BUILT_IN_ROLES.len() <= Roles::BITS as usize);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Given {
     scope: Scope,
-    to: HashMap<Guid, Roles>,
+    /// By directory and object id.
+    to: HashMap<(Guid, Guid), Roles>,
 }
 
 /// Every assignment, ready for decisions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RoleAssignments {
     all: BTreeMap<Guid, RoleAssignment>,
     /// By hash of the scope.
@@ -104,7 +107,7 @@ impl RoleAssignments {
             given.len() - 1
         });
         let Some(given) = given.get_mut(at) else { return Ok(()) };
-        let roles = given.to.entry(one.principal_id).or_default();
+        let roles = given.to.entry((one.tenant_id, one.principal_id)).or_default();
         if *roles & role != 0 {
             let is_same = |other: &&RoleAssignment| RoleAssignment { id: one.id, ..(*other).clone() } == one;
             return Err(NotAssigned::Exists(self.all.values().find(is_same).map_or(one.id, |other| other.id)));
@@ -121,7 +124,7 @@ impl RoleAssignments {
         let hash = one.scope.hash();
         let given = self.given.get_mut(&hash)?;
         for place in given.iter_mut().filter(|place| place.scope == one.scope) {
-            if let Some(roles) = place.to.get_mut(&one.principal_id) {
+            if let Some(roles) = place.to.get_mut(&(one.tenant_id, one.principal_id)) {
                 *roles &= !role;
             }
             place.to.retain(|_, roles| *roles != 0);
@@ -154,7 +157,7 @@ impl RoleAssignments {
         let mut held: Roles = 0;
         for hash in scope::hashes_over(resource) {
             for place in self.given.get(&hash).into_iter().flatten().filter(|place| place.scope.covers(resource)) {
-                let of = |id: &Guid| place.to.get(id).copied().unwrap_or_default();
+                let of = |id: &Guid| place.to.get(&(principal.tenant_id, *id)).copied().unwrap_or_default();
                 held |= of(&principal.object_id);
                 held |= principal.groups.iter().fold(0, |roles, id| roles | of(id));
             }
@@ -199,7 +202,7 @@ pub(crate) mod tests {
     pub(crate) fn given(id: u32, to: u32, role: &str, scope: &str) -> RoleAssignment {
         let role_definition_id = RoleDefinition::named(role).unwrap().id;
         let scope = Scope::parse(scope).unwrap();
-        RoleAssignment { id: guid(id), principal_id: guid(to), role_definition_id, scope }
+        RoleAssignment { id: guid(id), tenant_id: guid(0), principal_id: guid(to), role_definition_id, scope }
     }
 
     #[test]
@@ -216,6 +219,14 @@ pub(crate) mod tests {
             assert!(!all.may(&principal(7, &[]), READ, other), "{other}");
         }
         assert!(!RoleAssignments::default().may(&principal(7, &[]), READ, HUB), "nothing is allowed by itself");
+    }
+
+    #[test]
+    fn an_id_of_another_directory_is_somebody_else() {
+        let all = RoleAssignments::from_list([given(1, 7, "IoT Hub Data Reader", HUB)]).unwrap();
+        let elsewhere = |groups| Principal { tenant_id: guid(1), ..principal(7, groups) };
+        assert!(!all.may(&elsewhere(&[]), READ, HUB) && !all.may(&elsewhere(&[7]), READ, HUB));
+        assert!(!all.may_manage(&elsewhere(&[7]), READ, HUB));
     }
 
     #[test]
