@@ -15,7 +15,8 @@ use gantry_api::{Api, Routes};
 
 /// Every route of these heads.
 pub fn routes(api: &Arc<Api>, warehouse: Arc<Warehouse>, queues: Arc<kusto::Queues>) -> Routes {
-    let kusto = gantry_api::guarded::<kusto::Failure>(api, kusto::routes(Arc::clone(&warehouse), queues));
+    let kusto = kusto::routes(Arc::clone(&warehouse), queues, api.directory.clone());
+    let kusto = gantry_api::guarded::<kusto::Failure>(api, kusto);
     kusto.merge(gantry_api::guarded::<odata::Failure>(api, odata::routes(warehouse)))
 }
 

@@ -13,11 +13,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use gantry_hub::ports::directory::{Audience, Bearer, Resource, bearer_token, is_jwt};
 use gantry_hub::{HubError, Presented};
 use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights, Signer, Timestamp};
 use gantry_provisioning::DpsError;
 
-use crate::caller::{Caller, Permissions};
+use crate::actions;
+use crate::caller::{Caller, Permissions, Who};
 use crate::dps::DpsFailure;
 use crate::error::ApiError;
 use crate::operation::{Access, Head, Operation, Row};
@@ -72,8 +74,35 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     Some(text.strip_prefix("Bearer ").filter(|token| token.starts_with("SharedAccessSignature ")).unwrap_or(text))
 }
 
+/// The token of a directory that a call brings.
+fn directory_token(headers: &HeaderMap) -> Option<&str> {
+    bearer_token(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+/// Who brings a token of a directory, when the platform takes some.
+pub(crate) fn identify(api: &Api, headers: &HeaderMap, audience: Audience) -> Option<Result<Arc<dyn Bearer>, Refusal>> {
+    let directory = api.directory.as_deref()?;
+    Some(directory.identify(now(), directory_token(headers)?, audience))
+}
+
+/// What somebody who is known is not let do, for the security event.
+fn lacks(bearer: &dyn Bearer, what: &str) -> Refusal {
+    Refusal::NotProven(format!("no role of `{}` allows {what}", bearer.person().object_id))
+}
+
+/// The first of these actions that no role allows.
+fn missing(bearer: &dyn Bearer, actions: &[&'static str], resource: Resource<'_>) -> Option<&'static str> {
+    if actions.is_empty() {
+        return Some("this operation");
+    }
+    actions.iter().copied().find(|action| !bearer.may(action, resource))
+}
+
 /// The policy a token names, for the security event of a refusal; nothing secret.
 fn claimed(headers: &HeaderMap) -> String {
+    if directory_token(headers).is_some() {
+        return "(bearer token)".to_owned();
+    }
     let policy = token(headers).and_then(|t| t.split('&').find_map(|field| field.strip_prefix("skn=")));
     policy.unwrap_or("(no policy)").to_owned()
 }
@@ -101,7 +130,7 @@ pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
             exchange(&api, &mut parts.headers);
         }
         let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-        match platform(&api, &parts, &peer, needed).await {
+        match platform(&api, &row, &parts, &peer, needed).await {
             Ok(caller) => drop(parts.extensions.insert(caller)),
             Err(error) => return E::from(Refused::from(error)).into_response(),
         }
@@ -113,12 +142,14 @@ pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
 async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<Caller>, Response> {
     let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
     let caller = match row.access {
-        Access::Hub(needed) => hub(api, &parts.headers, &peer, needed).map_err(IntoResponse::into_response)?,
+        Access::Hub(needed) => hub(api, row, parts, &peer, needed).map_err(IntoResponse::into_response)?,
         Access::Provisioning(needed) => {
-            provisioning(api, &parts.headers, &peer, needed).map_err(IntoResponse::into_response)?
+            provisioning(api, row, parts, &peer, needed).map_err(IntoResponse::into_response)?
         }
         Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
-        Access::Platform(needed) => platform(api, parts, &peer, needed).await.map_err(IntoResponse::into_response)?,
+        Access::Platform(needed) => {
+            platform(api, row, parts, &peer, needed).await.map_err(IntoResponse::into_response)?
+        }
         // Guarded where the application is known, which is not here.
         Access::Application(_) => return Err(PlatformError::unauthorized().into_response()),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
@@ -143,8 +174,22 @@ async fn device(api: &Api, parts: &mut Parts, peer: &PeerAddress) -> Result<Call
     Ok(Caller::device(session))
 }
 
-/// A program whose policy has `needed` at the hub.
-fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<Caller, ApiError> {
+/// A program whose policy has `needed` at the hub, or whose roles allow the operation.
+fn hub(api: &Api, row: &Operation, parts: &Parts, peer: &PeerAddress, needed: Rights) -> Result<Caller, ApiError> {
+    let headers = &parts.headers;
+    if let Some(identified) = identify(api, headers, Audience::Hub) {
+        let bearer = identified.map_err(|refusal| {
+            report(api, headers, peer, &refusal);
+            ApiError::unauthorized()
+        })?;
+        peer.is_known();
+        let Some(action) = missing(&*bearer, row.data_actions, Resource::Hub) else {
+            return Ok(Caller::of_directory(bearer, Permissions::NONE));
+        };
+        let refusal = lacks(&*bearer, action);
+        api.hub.report_refusal(now(), &bearer.person().name, &peer.0, "https service", &refusal);
+        return Err(ApiError::no_role(&bearer.person().object_id, &parts.method, parts.uri.path()));
+    }
     let checked = api.hub.authenticate_service(now(), token(headers), needed);
     let principal = checked.map_err(|refusal| {
         report(api, headers, peer, &refusal);
@@ -154,8 +199,30 @@ fn hub(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Re
     Ok(Caller::from(&principal))
 }
 
-/// An operator whose policy has `needed` at the provisioning service. The call counts among its operations.
-fn provisioning(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Rights) -> Result<Caller, DpsFailure> {
+/// An operator whose policy has `needed` at the provisioning service, or whose roles allow the operation. The call
+/// counts among its operations.
+fn provisioning(
+    api: &Api,
+    row: &Operation,
+    parts: &Parts,
+    peer: &PeerAddress,
+    needed: Rights,
+) -> Result<Caller, DpsFailure> {
+    let headers = &parts.headers;
+    if let Some(identified) = identify(api, headers, Audience::Provisioning) {
+        let bearer = identified.map_err(|refusal| {
+            api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", &refusal);
+            DpsError::Unauthorized(refusal)
+        })?;
+        peer.is_known();
+        if let Some(action) = missing(&*bearer, row.data_actions, Resource::Provisioning) {
+            let (refusal, name) = (lacks(&*bearer, action), &bearer.person().name);
+            api.provisioning.report_refusal(now(), name, &peer.0, "https dps service", &refusal);
+            return Err(DpsError::Forbidden(refusal).into());
+        }
+        api.provisioning.count_operation(now())?;
+        return Ok(Caller::of_directory(bearer, Permissions::NONE));
+    }
     let checked = api.provisioning.authenticate_service(now(), token(headers), needed);
     let principal = checked.map_err(|refusal| {
         api.provisioning.report_refusal(now(), &claimed(headers), &peer.0, "https dps service", &refusal);
@@ -167,9 +234,19 @@ fn provisioning(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Righ
 }
 
 /// Whoever is signed in to the page, or brings a token of a policy, and has `needed` on the platform.
-async fn platform(api: &Api, parts: &Parts, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
+async fn platform(
+    api: &Api,
+    row: &Operation,
+    parts: &Parts,
+    peer: &PeerAddress,
+    needed: Permissions,
+) -> Result<Caller, PlatformError> {
+    let audience = match row.head {
+        Head::Kusto | Head::OData => Audience::Tables,
+        _ => Audience::Management,
+    };
     let caller = if parts.headers.contains_key(header::AUTHORIZATION) {
-        by_policy(api, &parts.headers, peer)?
+        by_token(api, &parts.headers, peer, audience)?
     } else {
         session::caller(api, parts).await?
     };
@@ -188,7 +265,7 @@ pub fn admit_program(
     needed: Permissions,
 ) -> Result<Caller, Refused> {
     exchange(api, headers);
-    Ok(permitted(api, by_policy(api, headers, peer)?, peer, needed)?)
+    Ok(permitted(api, by_token(api, headers, peer, Audience::Tables)?, peer, needed)?)
 }
 
 /// Go's clients of Flight leave the signs at the end out.
@@ -226,12 +303,34 @@ fn exchange(api: &Api, headers: &mut HeaderMap) {
             let policy = Some(name.to_owned());
             Signer { resource, key, policy }.token(now().plus(EXCHANGED_LIFE))
         }
+        Err(_) if is_jwt(password) => format!("Bearer {password}"),
         // A token, or nothing that could be one.
         Err(_) => password.to_owned(),
     };
     if let Ok(token) = HeaderValue::from_str(&token) {
         headers.insert(header::AUTHORIZATION, token);
     }
+}
+
+/// Whose token it is: a policy's, or somebody's of a directory.
+fn by_token(api: &Api, headers: &HeaderMap, peer: &PeerAddress, audience: Audience) -> Result<Caller, PlatformError> {
+    match identify(api, headers, audience) {
+        None => by_policy(api, headers, peer),
+        Some(Ok(bearer)) => Ok(of_roles(bearer, audience)),
+        Some(Err(refusal)) => {
+            api.hub.report_refusal(now(), "(bearer token)", &peer.0, "https platform", &refusal);
+            Err(PlatformError::unauthorized())
+        }
+    }
+}
+
+/// Somebody with what their roles allow them, of the tables or of the platform.
+fn of_roles(bearer: Arc<dyn Bearer>, audience: Audience) -> Caller {
+    let permissions = match audience {
+        Audience::Tables => actions::on_tables(&*bearer),
+        _ => actions::on_platform(&*bearer),
+    };
+    Caller::of_directory(bearer, permissions)
 }
 
 /// Whose policy's token it is.
@@ -247,12 +346,17 @@ fn by_policy(api: &Api, headers: &HeaderMap, peer: &PeerAddress) -> Result<Calle
 /// The caller, if it has `needed` on the platform.
 fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
     peer.is_known();
-    // A policy without any permission is nobody to the platform, not even where being signed in is enough.
-    let is_nobody = caller.permissions == Permissions::NONE;
-    if !is_nobody && caller.permissions.contains(needed) {
+    // A policy without any permission is nobody to the platform, not even where being signed in is enough. Somebody of a
+    // directory is somebody, without any role too.
+    let has_none = caller.permissions == Permissions::NONE;
+    let is_nobody = has_none && !matches!(caller.who, Who::Directory(_));
+    if !has_none && caller.permissions.contains(needed) {
         return Ok(caller);
     }
-    let refusal = Refusal::Right { policy: caller.name().to_owned(), right: needed.to_string() };
+    let refusal = match &caller.who {
+        Who::Directory(bearer) => lacks(&**bearer, &needed.to_string()),
+        _ => Refusal::Right { policy: caller.name().to_owned(), right: needed.to_string() },
+    };
     api.hub.report_refusal(now(), caller.name(), &peer.0, "https platform", &refusal);
     Err(if is_nobody {
         PlatformError::unauthorized()
@@ -262,8 +366,18 @@ fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions)
 }
 
 /// Who a password proves somebody to be, if they may read tables: the key of the policy the user names, or a token of a
-/// policy, with which the name says nothing. For protocols that know names and passwords only.
+/// policy or a directory, with which the name says nothing. For protocols that know names and passwords only.
 pub fn admit_password(api: &Api, user: &str, password: &str, peer: &str) -> Option<Caller> {
+    if let Some(directory) = api.directory.as_deref().filter(|_| is_jwt(password)) {
+        let identified = directory.identify(now(), password, Audience::Tables);
+        let refusal = match identified.map(|bearer| of_roles(bearer, Audience::Tables)) {
+            Ok(caller) if caller.permissions.contains(Permissions::DEVICES_READ) => return Some(caller),
+            Ok(caller) => Refusal::NotProven(format!("no role of `{}` allows reading tables", caller.name())),
+            Err(refusal) => refusal,
+        };
+        api.hub.report_refusal(now(), user, peer, "postgres", &refusal);
+        return None;
+    }
     let signed = if password.starts_with("SharedAccessSignature ") {
         Some(password.to_owned())
     } else {

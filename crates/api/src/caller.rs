@@ -3,7 +3,7 @@
 //! Permissions are what rows of the table of routes ask for and what people and programs have. A user has the
 //! permissions of their role; today there is one user, the administrator, who has all. A token of a hub's policy has
 //! those that follow from the policy's rights: programs that may call devices operate the platform, those with every
-//! right of the hub administer it.
+//! right of the hub administer it. A token of a directory has those that follow from roles (`actions.rs`).
 
 use std::fmt;
 use std::ops::BitOr;
@@ -12,8 +12,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use gantry_hub::ports::directory::Bearer;
 use gantry_hub::{Principal, Session};
 use gantry_identity::Rights;
+
+use crate::{actions, now};
 
 /// A set of permissions on the platform.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -51,8 +54,10 @@ impl Permissions {
 
     /// Make and change dashboards.
     pub const DASHBOARDS_MANAGE: Self = Self(1 << 13);
+    /// Say who else may do what: service principals with their secrets, and role assignments.
+    pub const DIRECTORY_MANAGE: Self = Self(1 << 14);
 
-    const NAMES: [(Self, &'static str); 14] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::DEVICES_READ, "DevicesRead"),
         (Self::DEVICES_OPERATE, "DevicesOperate"),
         (Self::ALERTS_READ, "AlertsRead"),
@@ -67,6 +72,7 @@ impl Permissions {
         (Self::POLICIES_MANAGE, "PoliciesManage"),
         (Self::FAULTS_MANAGE, "FaultsManage"),
         (Self::DASHBOARDS_MANAGE, "DashboardsManage"),
+        (Self::DIRECTORY_MANAGE, "DirectoryManage"),
     ];
 
     /// Every permission there is.
@@ -84,6 +90,15 @@ impl Permissions {
             | Self::ROUTING_READ.0
             | Self::DASHBOARDS_MANAGE.0,
     );
+
+    /// What seeing everything takes (the role Reader).
+    pub const READER: Self = Self(
+        Self::DEVICES_READ.0 | Self::ALERTS_READ.0 | Self::RULES_READ.0 | Self::SECURITY_READ.0 | Self::ROUTING_READ.0,
+    );
+
+    /// Everything but saying who may do what (the role Contributor), and but the keys of policies: with those of the
+    /// owner's policy one could say it.
+    pub const CONTRIBUTOR: Self = Self(Self::ALL.0 & !(Self::DIRECTORY_MANAGE.0 | Self::POLICIES_MANAGE.0));
 
     /// What follows from the rights of a policy of the hub.
     pub const fn of_rights(rights: Rights) -> Self {
@@ -136,17 +151,35 @@ pub struct Caller {
 }
 
 /// Who somebody is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Who {
     /// A person, signed in to the page.
     User(Arc<str>),
     /// A program with a key of this policy.
     Policy(Arc<str>),
+    /// Somebody with a token of a directory.
+    Directory(Arc<dyn Bearer>),
     /// A device or module.
     Device(Arc<Session>),
 }
 
+impl fmt::Debug for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => f.debug_tuple("User").field(name).finish(),
+            Self::Policy(name) => f.debug_tuple("Policy").field(name).finish(),
+            Self::Directory(bearer) => f.debug_tuple("Directory").field(&bearer.person().object_id).finish(),
+            Self::Device(session) => f.debug_tuple("Device").field(&session.identity).finish(),
+        }
+    }
+}
+
 impl Caller {
+    /// Somebody with a token of a directory, and what their roles allow them here.
+    pub(crate) fn of_directory(bearer: Arc<dyn Bearer>, permissions: Permissions) -> Self {
+        Self { who: Who::Directory(bearer), permissions }
+    }
+
     /// The user every platform has; a sign-in link is theirs.
     pub fn administrator() -> Self {
         Self { who: Who::User("admin".into()), permissions: Permissions::ALL }
@@ -156,9 +189,11 @@ impl Caller {
         Self { who: Who::Device(Arc::new(session)), permissions: Permissions::NONE }
     }
 
-    /// Who, with the kind of it: `user=admin`, `policy=service`, `device=motor-1`.
+    /// Who, with the kind of it: `user=admin`, `policy=service`, `device=motor-1`; those of a directory as clients of
+    /// Kusto write them.
     pub fn principal(&self) -> String {
-        let kind = match self.who {
+        let kind = match &self.who {
+            Who::Directory(bearer) => return bearer.person().principal(),
             Who::User(_) => "user",
             Who::Policy(_) => "policy",
             Who::Device(_) => "device",
@@ -166,10 +201,19 @@ impl Caller {
         format!("{kind}={}", self.name())
     }
 
+    /// Whether somebody who was let in to the tables still may, for connections that last. Only tokens of a directory end
+    /// meanwhile.
+    pub fn may_still_read_tables(&self) -> bool {
+        let Who::Directory(bearer) = &self.who else { return true };
+        let is_current = bearer.is_known() && now() < bearer.person().expires_at;
+        is_current && actions::on_tables(&**bearer).contains(Permissions::DEVICES_READ)
+    }
+
     /// The name they are known by.
     pub fn name(&self) -> &str {
         match &self.who {
             Who::User(name) | Who::Policy(name) => name,
+            Who::Directory(bearer) => &bearer.person().name,
             Who::Device(session) => session.identity.device.as_str(),
         }
     }
@@ -200,7 +244,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeviceSession {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
         match Caller::from_request_parts(parts, state).await?.who {
             Who::Device(session) => Ok(Self(session)),
-            Who::User(_) | Who::Policy(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+            Who::User(_) | Who::Policy(_) | Who::Directory(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 }
@@ -237,6 +281,7 @@ mod tests {
             Permissions::PROVISIONING_MANAGE,
             Permissions::ROUTING_MANAGE,
             Permissions::FAULTS_MANAGE,
+            Permissions::DIRECTORY_MANAGE,
         ] {
             assert!(!Permissions::OPERATOR.contains(one), "{one}");
         }

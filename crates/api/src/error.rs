@@ -44,6 +44,13 @@ impl ApiError {
         Self::new(401_003, "IotHubUnauthorized", "Unauthorized")
     }
 
+    /// Somebody of a directory has no role for this.
+    pub(crate) fn no_role(principal: &str, method: &axum::http::Method, path: &str) -> Self {
+        let message =
+            format!("Principal {principal} is not authorized for {method} on {path} due to no assigned permissions");
+        Self::new(403_000, "GenericForbidden", message)
+    }
+
     /// The request cannot be used.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(400_004, "ArgumentInvalid", message)

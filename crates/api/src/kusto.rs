@@ -73,7 +73,8 @@ fn open(path: &str, id: &'static str, about: &'static str) -> Operation {
 
 /// Where tokens come from.
 pub fn metadata() -> Operation {
-    let about = "Where tokens come from: nowhere else, so that clients keep to the one they have.";
+    let about = "Where tokens come from: the directory when it is on, and else nowhere, so that clients keep to the one \
+                 they have.";
     open("/v1/rest/auth/metadata", "Kusto_AuthMetadata", about)
 }
 

@@ -4,6 +4,7 @@
 //! knows no storage: it calls `hub`, `provisioning` and `monitoring`, and translates words,
 //! codes and errors into HTTP.
 
+mod actions;
 mod api_version;
 mod auth;
 pub mod blob;
@@ -11,6 +12,7 @@ mod body;
 mod caller;
 pub mod central;
 mod device;
+pub mod directory;
 mod dps;
 mod error;
 mod fields;
@@ -42,6 +44,7 @@ use axum::response::IntoResponse;
 use gantry_hub::Hub;
 use gantry_hub::import_export::ImportExport;
 use gantry_hub::ports::Clock;
+use gantry_hub::ports::directory::Directory;
 use gantry_identity::Timestamp;
 use gantry_monitoring::Monitoring;
 use gantry_monitoring::dashboards::Dashboards;
@@ -85,6 +88,8 @@ pub struct Api {
     pub history: Arc<dyn History>,
     /// Streaming jobs.
     pub streaming: Arc<dyn StreamingJobs>,
+    /// Who takes tokens of directories; none when that is switched off.
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// Every route of the service side. Requests must carry a [`PeerAddress`] extension.

@@ -13,6 +13,7 @@ use gantry_blobs::Permission;
 use gantry_hub::throttle;
 use gantry_identity::Rights;
 
+use crate::actions;
 use crate::caller::Permissions;
 use crate::fields::Fields;
 
@@ -36,6 +37,8 @@ pub enum Head {
     Blob,
     /// The token server.
     Tokens,
+    /// Our own directory: where programs get tokens.
+    Directory,
     /// The tables, for clients of Kusto.
     Kusto,
     /// The tables, for clients of OData.
@@ -50,7 +53,7 @@ pub enum Head {
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -58,6 +61,7 @@ impl Head {
         Self::Platform,
         Self::Blob,
         Self::Tokens,
+        Self::Directory,
         Self::Kusto,
         Self::OData,
         Self::Application,
@@ -75,6 +79,7 @@ impl Head {
             Self::Platform => "Platform",
             Self::Blob => "Blob store",
             Self::Tokens => "Token server",
+            Self::Directory => "Directory",
             Self::Kusto => "Tables, for clients of Kusto",
             Self::OData => "Tables, for clients of OData",
             Self::Application => "Application",
@@ -94,7 +99,10 @@ impl Head {
 
     /// Whether a call names a version of the API in its query.
     pub const fn is_versioned(self) -> bool {
-        !matches!(self, Self::Platform | Self::Blob | Self::Tokens | Self::Kusto | Self::OData | Self::Process)
+        !matches!(
+            self,
+            Self::Platform | Self::Blob | Self::Tokens | Self::Directory | Self::Kusto | Self::OData | Self::Process
+        )
     }
 }
 
@@ -174,6 +182,8 @@ pub struct Operation {
     pub head: Head,
     /// What opens it.
     pub access: Access,
+    /// Data actions that a role of a directory must allow, all of them.
+    pub data_actions: &'static [&'static str],
     /// What it counts as on a hub that acts like an edition of the reference.
     pub throttle: Option<throttle::Operation>,
     /// What it does, in sentences.
@@ -197,8 +207,10 @@ impl Operation {
         access: Access,
         about: &'static str,
     ) -> Self {
+        let id = id.into();
         Self {
-            id: id.into(),
+            data_actions: actions::of(&id),
+            id,
             method: method.into(),
             path: format!("{}{path}", head.base()),
             head,

@@ -33,6 +33,7 @@ fn refuse(row: Option<&Row>, words: String) -> Response {
         Some(
             Head::Blob
             | Head::Tokens
+            | Head::Directory
             | Head::Kusto
             | Head::OData
             | Head::Application

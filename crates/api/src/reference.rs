@@ -16,7 +16,9 @@ Words of paths are read without regard to case, so are names of fields. A body m
 others; what a client was shown and sends back is taken and ignored. *Who may* names the rights of a shared access \
 policy, or for the platform the permissions of whoever calls: the administrator has all; a policy with every right of \
 the hub has all too, one with ServiceConnect has DevicesRead, DevicesOperate, AlertsRead, AlertsManage, RulesRead, \
-RulesManage, SecurityRead and RoutingRead, and others have none. Without credentials, or any permission, the answer \
+RulesManage, SecurityRead and RoutingRead, and others have none. After `role` come the data actions that roles of a \
+directory must allow instead, all of them (behind `Microsoft.Devices/IotHubs/` and \
+`Microsoft.Devices/provisioningServices/`); for the platform see [directory.md](directory.md). Without credentials, or any permission, the answer \
 is 401, without the right permission 403. *Counts as* is the class whose rate holds on a hub that acts like an edition.
 ";
 
@@ -34,7 +36,7 @@ pub fn page<'a>(table: impl IntoIterator<Item = &'a Operation>) -> String {
             let class = row.throttle.map_or("–".to_owned(), |class| format!("{class:?}"));
             let class = if is_throttled { format!(" {class} |") } else { String::new() };
             let method = row.method.as_ref().map_or("any", |method| method.as_str());
-            let (path, id, access, does) = (&row.path, &row.id, row.access.to_string(), does(row).replace('|', "\\|"));
+            let (path, id, access, does) = (&row.path, &row.id, who_may(row), does(row).replace('|', "\\|"));
             let _ = writeln!(page, "| {method} `{path}` | `{id}` | {access} |{class} {does} |");
         }
     }
@@ -53,6 +55,10 @@ fn about(head: Head) -> &'static str {
         Head::Blob => {
             "As Azure Blob Storage's REST API; requests are told by the account's name, a shared key or a signature. \
              A signed address may leave the account out. What is not here answers 501.\n\n"
+        }
+        Head::Directory => {
+            "When `[directory]` is on: where programs get tokens, as at the reference's directory; see \
+             [directory.md](directory.md). `{tenant}` is the id of the directory.\n\n"
         }
         Head::Tokens => "When `[token_server]` is on, and in the process `gantry token-server`.\n\n",
         Head::Kusto => {
@@ -75,6 +81,15 @@ fn about(head: Head) -> &'static str {
              resource group of `connection.env`.\n\n"
         }
         Head::Process => "",
+    }
+}
+
+/// What opens it, with the data actions that a role of a directory must allow instead.
+fn who_may(row: &Operation) -> String {
+    let short = |action: &&str| format!("`{}`", action.splitn(3, '/').last().unwrap_or_default());
+    match row.data_actions {
+        [] => row.access.to_string(),
+        actions => format!("{}; role: {}", row.access, actions.iter().map(short).collect::<Vec<_>>().join(", ")),
     }
 }
 

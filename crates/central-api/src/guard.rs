@@ -16,8 +16,9 @@ use gantry_central::access::caller::Caller;
 use gantry_central::access::permissions::Permission;
 use gantry_central::access::roles::ADMINISTRATOR;
 use gantry_central::access::tokens::PresentedToken;
-use gantry_central::access::users::RoleAssignment;
+use gantry_central::access::users::{Identity, RoleAssignment};
 use gantry_central::ids::{RoleId, TokenId};
+use gantry_hub::ports::directory::{Audience, Bearer, Person, bearer_token, is_jwt};
 use gantry_identity::Refusal;
 
 use crate::{Failure, Shared};
@@ -33,17 +34,38 @@ pub(crate) struct Who {
     pub(crate) caller: Arc<Caller>,
     /// What the application had when that was looked at last.
     pub(crate) state: Arc<Kept>,
-    /// The token they brought.
-    token: Option<TokenId>,
+    /// How they came.
+    by: By,
+}
+
+/// How somebody came.
+#[derive(Clone)]
+enum By {
+    /// Signed in to the page.
+    Session,
+    /// With an API token.
+    Token(TokenId),
+    /// With a token of a directory, as a user of the application or as one of a group that is a user.
+    Directory(Arc<dyn Bearer>),
 }
 
 impl Who {
     /// Looks again at what they may do; says whether they are still anybody.
     pub(crate) fn renew(&mut self, shared: &Shared) -> bool {
         self.state = shared.application.central.state();
-        if let Some(token) = &self.token {
-            let Some(kept) = self.state.tokens.get(token) else { return false };
-            self.roles = kept.value.roles.clone().into();
+        match &self.by {
+            By::Session => {}
+            By::Token(token) => {
+                let Some(kept) = self.state.tokens.get(token) else { return false };
+                self.roles = kept.value.roles.clone().into();
+            }
+            By::Directory(bearer) => {
+                let roles = roles_of(&self.state, bearer.person());
+                if roles.is_empty() || !bearer.is_known() {
+                    return false;
+                }
+                self.roles = roles.into();
+            }
         }
         self.caller = Arc::new(self.state.caller(&self.roles));
         true
@@ -72,7 +94,9 @@ async fn check(shared: &Shared, row: &Operation, request: &mut Request) -> Resul
         check_version(row, request.uri().query())?;
     }
     let peer = request.extensions().get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-    let who = if request.headers().contains_key(header::AUTHORIZATION) {
+    let who = if let Some(who) = by_directory(shared, request, &peer)? {
+        who
+    } else if request.headers().contains_key(header::AUTHORIZATION) {
         by_token(shared, request, &peer)?
     } else {
         signed_in(shared, request, &peer).await?
@@ -99,6 +123,48 @@ fn check_version(row: &Operation, query: Option<&str>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whoever brings a token of a directory, when the platform takes some. Users are found by directory and id, never by a
+/// name, which an issuer may write as it likes.
+fn by_directory(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Option<Who>, Failure> {
+    let application = &shared.application;
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(bearer_token).filter(|token| is_jwt(token));
+    let (Some(directory), Some(token)) = (&application.api.directory, token) else { return Ok(None) };
+    let bearer = directory.identify(now(), token, Audience::Application).map_err(|refusal| {
+        application.api.hub.report_refusal(now(), "(bearer token)", &peer.0, "https application", &refusal);
+        Failure::unauthorized()
+    })?;
+    peer.is_known();
+    let state = application.central.state();
+    let roles = roles_of(&state, bearer.person());
+    if roles.is_empty() {
+        let person = bearer.person();
+        let refusal = Refusal::NotProven(format!("`{}` is no user of the application", person.object_id));
+        application.api.hub.report_refusal(now(), &person.name, &peer.0, "https application", &refusal);
+        return Err(gantry_api::Refused::Forbidden("whoever brings the token is no user here".to_owned()).into());
+    }
+    let name = bearer.person().principal();
+    Ok(Some(who(name, roles, &state, By::Directory(bearer))))
+}
+
+/// The roles of the users that somebody is: themselves, and their groups.
+fn roles_of(state: &Kept, person: &Person) -> Vec<RoleAssignment> {
+    let is_them = |identity: &Identity| match identity {
+        Identity::Email { .. } => false,
+        Identity::ServicePrincipal { tenant_id, object_id } => {
+            person.is_program
+                && tenant_id.eq_ignore_ascii_case(&person.tenant_id)
+                && object_id.eq_ignore_ascii_case(&person.object_id)
+        }
+        Identity::AdGroup { tenant_id, object_id } => {
+            tenant_id.eq_ignore_ascii_case(&person.tenant_id)
+                && person.groups.iter().any(|group| object_id.eq_ignore_ascii_case(group))
+        }
+    };
+    let users = state.users.values().filter(|kept| is_them(&kept.value.identity));
+    users.flat_map(|kept| kept.value.roles.iter().cloned()).collect()
+}
+
 fn by_token(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Who, Failure> {
     let application = &shared.application;
     let text = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -116,9 +182,10 @@ fn by_token(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Wh
     presented
         .verify(kept.map(|kept| &kept.value), &application.id, now())
         .map_err(|refusal| refused(&claimed, &refusal))?;
-    let Some(kept) = kept else { return Err(Failure::unauthorized()) };
+    let (Some(kept), Some(id)) = (kept, &id) else { return Err(Failure::unauthorized()) };
     peer.is_known();
-    Ok(who(claimed, kept.value.roles.clone(), &state, id.clone()))
+    let by = By::Token(id.clone());
+    Ok(who(claimed, kept.value.roles.clone(), &state, by))
 }
 
 /// The administrator of the platform administers its application.
@@ -129,7 +196,7 @@ async fn signed_in(shared: &Shared, request: &mut Request, peer: &PeerAddress) -
     let caller = caller?;
     let is_administrator = caller.permissions.contains(Permissions::ALL);
     let roles = if is_administrator { administrator() } else { vec![] };
-    Ok(who(caller.principal(), roles, &shared.application.central.state(), None))
+    Ok(who(caller.principal(), roles, &shared.application.central.state(), By::Session))
 }
 
 /// The role that may do everything.
@@ -137,7 +204,7 @@ fn administrator() -> Vec<RoleAssignment> {
     RoleId::parse(ADMINISTRATOR).map(|role| RoleAssignment { role, organization: None }).into_iter().collect()
 }
 
-fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>, token: Option<TokenId>) -> Who {
+fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>, by: By) -> Who {
     let caller = Arc::new(state.caller(&roles));
-    Who { name, roles: roles.into(), caller, state: Arc::clone(state), token }
+    Who { name, roles: roles.into(), caller, state: Arc::clone(state), by }
 }

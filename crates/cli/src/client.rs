@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use gantry_identity::{Key, Signer};
+use gantry_identity::{Key, Signer, encode_component};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 /// How long one call may take; methods may take longer.
 const TIMEOUT: Duration = Duration::from_secs(320);
@@ -107,6 +109,24 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     connection: Connection,
+    /// Tokens of the directory by resource, and since when.
+    tokens: Arc<Mutex<HashMap<&'static str, (String, Instant)>>>,
+}
+
+/// How long a token of the directory is used, which lives an hour.
+const DIRECTORY_TOKEN_KEPT: Duration = Duration::from_secs(3000);
+
+/// What a token for a call is for.
+fn resource(path: &str, credentials: &str) -> &'static str {
+    if credentials == "PROVISIONING_CONNECTION_STRING" {
+        "https://azure-devices-provisioning.net"
+    } else if path.starts_with("/platform/") || path.starts_with("/subscriptions/") {
+        "https://management.azure.com"
+    } else if path.starts_with("/v1/rest/") || path.starts_with("/v2/rest/") {
+        "https://kusto.kusto.windows.net"
+    } else {
+        "https://iothubs.azure.net"
+    }
 }
 
 impl Client {
@@ -118,7 +138,7 @@ impl Client {
         let connection = Connection::read(data_folder)?;
         let ca = reqwest::Certificate::from_pem(&connection.ca()?)?;
         let http = reqwest::Client::builder().tls_certs_only([ca]).connect_timeout(Duration::from_secs(10)).build()?;
-        Ok(Self { http, url: connection.get("GANTRY_URL")?.to_owned(), connection })
+        Ok(Self { http, url: connection.get("GANTRY_URL")?.to_owned(), connection, tokens: Arc::default() })
     }
 
     /// What `connection.env` says.
@@ -126,17 +146,45 @@ impl Client {
         &self.connection
     }
 
-    fn request(&self, method: Method, path: &str, credentials: &str) -> anyhow::Result<RequestBuilder> {
+    async fn request(&self, method: Method, path: &str, credentials: &str) -> anyhow::Result<RequestBuilder> {
         let api_version = match credentials {
             "PROVISIONING_CONNECTION_STRING" => DPS_API_VERSION,
             _ => API_VERSION,
         };
-        let credentials = self.connection.credentials(credentials)?;
-        let signer = Signer { resource: credentials.host, key: credentials.key, policy: Some(credentials.policy) };
         let separator = if path.contains('?') { '&' } else { '?' };
         let url = format!("{}{path}{separator}api-version={api_version}", self.url);
-        let token = signer.token(gantry_gateway::now().plus(TOKEN_LIFE));
+        let token = match self.directory_token(resource(path, credentials)).await {
+            Some(token) => format!("Bearer {token}"),
+            None => {
+                let Credentials { host, policy, key } = self.connection.credentials(credentials)?;
+                let signer = Signer { resource: host, key, policy: Some(policy) };
+                signer.token(gantry_gateway::now().plus(TOKEN_LIFE))
+            }
+        };
         Ok(self.http.request(method, url).header("Authorization", token))
+    }
+
+    /// A token of the platform's directory, when `connection.env` has a program that gets one.
+    async fn directory_token(&self, resource: &'static str) -> Option<String> {
+        let value = |name| self.connection.get(name).ok().filter(|value| !value.is_empty());
+        let (authority, tenant) = (value("AZURE_AUTHORITY_HOST")?, value("AZURE_TENANT_ID")?);
+        let (id, secret) = (value("AZURE_CLIENT_ID")?, value("AZURE_CLIENT_SECRET")?);
+        let mut tokens = self.tokens.lock().await;
+        if let Some((token, at)) = tokens.get(resource)
+            && at.elapsed() < DIRECTORY_TOKEN_KEPT
+        {
+            return Some(token.clone());
+        }
+        let scope = format!("{resource}/.default");
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret), ("scope", &scope)];
+        let form: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", encode_component(value))).collect();
+        let request = self.http.post(format!("{authority}/{tenant}/oauth2/v2.0/token")).timeout(TIMEOUT);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(form.join("&"));
+        let answer: Value = request.send().await.ok()?.json().await.ok()?;
+        let token = answer["access_token"].as_str()?.to_owned();
+        tokens.insert(resource, (token.clone(), Instant::now()));
+        Some(token)
     }
 
     /// A call to the hub or the platform API.
@@ -144,7 +192,7 @@ impl Client {
     /// # Errors
     /// The server's own words, or what kept it from being reached.
     pub async fn hub(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        self.call(self.request(method, path, "IOTHUB_CONNECTION_STRING")?, body).await
+        self.call(self.request(method, path, "IOTHUB_CONNECTION_STRING").await?, body).await
     }
 
     /// A call to the provisioning service.
@@ -152,7 +200,7 @@ impl Client {
     /// # Errors
     /// As [`hub`](Self::hub).
     pub async fn dps(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        self.call(self.request(method, path, "PROVISIONING_CONNECTION_STRING")?, body).await
+        self.call(self.request(method, path, "PROVISIONING_CONNECTION_STRING").await?, body).await
     }
 
     /// A call with `If-Match: *`.
@@ -168,7 +216,7 @@ impl Client {
     /// # Errors
     /// As [`hub`](Self::hub).
     pub async fn hub_if(&self, method: Method, path: &str, body: Option<&Value>, tag: &str) -> anyhow::Result<Value> {
-        let request = self.request(method, path, "IOTHUB_CONNECTION_STRING")?.header("If-Match", tag);
+        let request = self.request(method, path, "IOTHUB_CONNECTION_STRING").await?.header("If-Match", tag);
         self.call(request, body).await
     }
 
@@ -193,7 +241,7 @@ impl Client {
     /// # Errors
     /// As [`hub`](Self::hub).
     pub async fn events(&self, path: &str) -> anyhow::Result<EventStream> {
-        let request = self.request(Method::GET, path, "IOTHUB_CONNECTION_STRING")?;
+        let request = self.request(Method::GET, path, "IOTHUB_CONNECTION_STRING").await?;
         let response = check(request.header("Accept", "text/event-stream").send().await.map_err(explain)?).await?;
         Ok(EventStream { response, buffer: String::new() })
     }

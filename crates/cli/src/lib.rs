@@ -5,6 +5,7 @@ mod bench;
 mod certificate;
 mod client;
 mod device;
+mod directory;
 mod enrollment;
 mod fleet;
 mod hubs;
@@ -113,6 +114,9 @@ enum Command {
     /// Shared access policies of the hub.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Programs with secrets of their own, and who may do what: service principals and role assignments.
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Which events go to which endpoints.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
@@ -192,6 +196,7 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
         Command::Rule(command) => platform::rule(&client()?, output, command).await,
         Command::Certificate(args) => certificate::run(&client()?, output, args).await,
         Command::Policy(command) => policy::run(&client()?, output, command).await,
+        Command::Directory(command) => directory::run(&client()?, output, command).await,
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,

@@ -5,6 +5,7 @@
 //! one can stand behind it.
 
 mod checkpoints;
+pub mod directory;
 mod documents;
 mod event_source;
 mod filter;

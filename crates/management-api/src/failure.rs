@@ -167,7 +167,9 @@ impl From<DpsError> for Failure {
             DpsError::Throttled { .. } => Self::busy(message),
             DpsError::NotImplemented(what) => Self::not_implemented(what),
             DpsError::Failed(_) => Self::unavailable(&message),
-            DpsError::Unauthorized(_) | DpsError::Invalid(_) | DpsError::Malformed(_) => Self::invalid(message),
+            DpsError::Unauthorized(_) | DpsError::Forbidden(_) | DpsError::Invalid(_) | DpsError::Malformed(_) => {
+                Self::invalid(message)
+            }
         }
     }
 }

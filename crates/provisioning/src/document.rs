@@ -91,6 +91,7 @@ impl DpsError {
     pub fn code(&self) -> u32 {
         match self {
             Self::Unauthorized(_) => 401_002,
+            Self::Forbidden(_) => 403_002,
             Self::NotFound(Unknown::Enrollment, _) => 404_201,
             Self::NotFound(Unknown::Registration, _) => 404_202,
             Self::NotFound(Unknown::Operation, _) => 404_203,

@@ -33,6 +33,9 @@ pub enum DpsError {
     /// Credentials were refused. The peer is not told why.
     #[error("access refused")]
     Unauthorized(#[source] Refusal),
+    /// Whoever asks is known and may not.
+    #[error("access refused: no role allows this")]
+    Forbidden(#[source] Refusal),
     /// What there is none of, and its id.
     #[error("{0} `{1}` is unknown")]
     NotFound(Unknown, String),

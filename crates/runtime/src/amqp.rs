@@ -6,6 +6,7 @@ use gantry_gateway::Peer;
 use gantry_gateway::amqp::{AmqpContext, Receivers};
 use gantry_hub::Hub;
 use gantry_hub::ports::EventSource;
+use gantry_hub::ports::directory::Directory;
 use gantry_provisioning::Instances;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ impl Amqp {
         hub: &Arc<Hub>,
         provisioning: &Instances,
         events: Arc<dyn EventSource>,
+        directory: Option<Arc<dyn Directory>>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let (authorizer, c2d) = (Arc::clone(hub), Arc::clone(hub));
@@ -36,6 +38,7 @@ impl Amqp {
             hub: Arc::clone(hub),
             provisioning: provisioning.clone(),
             authorizer,
+            directory,
             events,
             c2d,
             receivers: Receivers::default(),

@@ -17,6 +17,7 @@ use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::directory::DirectoryConfig;
 use crate::streaming::StreamingConfig;
 use crate::tables::cold::ColdConfig;
 use crate::token_server::TokenServerConfig;
@@ -66,6 +67,8 @@ pub struct Config {
     pub mail: Mail,
     /// The token server's role.
     pub token_server: TokenServerConfig,
+    /// The directory.
+    pub directory: DirectoryConfig,
     /// Arrow Flight SQL.
     pub flight_sql: FlightSqlConfig,
     /// What answers Arrow Flight SQL, in a binary that has it.
@@ -563,6 +566,7 @@ impl Config {
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
         self.token_server.check()?;
+        self.directory.check()?;
         self.streaming.check()?;
         crate::tables::cold::check(&self.tables.cold)?;
         let Memory { tail_mib, pending_mib, points_max, .. } = self.memory;
@@ -678,6 +682,12 @@ mod tests {
             ),
             ("[streaming.jobs.a]\nqueri = \"SELECT x FROM input\"\n", "queri"),
             ("[streaming]\njob = 1\n", "unknown key `streaming.job`"),
+            ("[directory]\nenable = true\n", "unknown key `directory.enable`"),
+            ("[directory]\ndevelopment_principal = true\n", "directory.development_principal needs directory.enabled"),
+            (
+                "[directory]\nenabled = true\n[[directory.issuers]]\nissuer = \"x\"\ntenant_id = \"y\"\nkeys = \"z\"\n",
+                "tenant_id",
+            ),
             ("[tables.cold]\nplace = \"ftp://x\"\n", "tables.cold.place: it is not as"),
             ("[tables.cold]\nhot_days = 40000\n", "tables.cold.hot_days must be 0 to 36500"),
         ] {
@@ -713,7 +723,9 @@ mod tests {
     fn every_example_in_the_manual_can_be_used_as_it_stands() {
         let examples = examples(DEFAULT);
         let about = |word: &str| examples.iter().filter(|example| example.contains(word)).count();
-        for what in ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys", "streaming.jobs"] {
+        for what in
+            ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys", "directory.issuers", "streaming.jobs"]
+        {
             assert_eq!(about(what), 1, "an example of {what}: {examples:#?}");
         }
         for example in &examples {

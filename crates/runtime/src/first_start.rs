@@ -38,6 +38,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::directory::Entry;
 
 /// Collection of what is made once.
 const SETTINGS: &str = "settings";
@@ -316,8 +317,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// With the ports of the configuration, which are those that were bound.
-    pub fn new(config: &Config, secrets: &Secrets) -> anyhow::Result<Self> {
+    /// With the ports of the configuration, which are those that were bound, and where the directory is when it is on.
+    pub fn new(config: &Config, secrets: &Secrets, directory: Option<&Entry>) -> anyhow::Result<Self> {
         let host = config.hub.host_names.first().context("hub.host_names")?;
         let with_port = |port: u16, standard: u16| {
             if port == standard { host.clone() } else { format!("{host}:{port}") }
@@ -390,6 +391,13 @@ impl Connections {
             ("GANTRY_MQTT_PORT", config.ports.mqtt().to_string()),
             ("GANTRY_AMQP_PORT", config.ports.amqp().to_string()),
         ];
+        if let Some(Entry { origin, tenant, development }) = directory {
+            variables.extend([("AZURE_AUTHORITY_HOST", origin.clone()), ("AZURE_TENANT_ID", tenant.clone())]);
+            if let Some(one) = development {
+                variables
+                    .extend([("AZURE_CLIENT_ID", one.app_id.clone()), ("AZURE_CLIENT_SECRET", one.secret.clone())]);
+            }
+        }
         if config.flight().is_some() {
             variables.push(("FLIGHTSQL_URL", format!("grpc+tls://{host}:{}", config.ports.https())));
         }

@@ -63,6 +63,8 @@ pub struct Heads {
     pub central: Routes,
     /// The control plane's.
     pub management: Routes,
+    /// The directory's; none when it is off.
+    pub directory: Routes,
     /// The blob store.
     pub blobs: BlobService,
     /// The token server, when it is on.
@@ -85,7 +87,8 @@ impl Https {
 
     /// Joins the API with the page, WebSockets, health and metrics.
     pub fn new(api: Arc<Api>, heads: Heads, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
-        let Heads { tables: Tables { warehouse, queues, flight }, central, management, blobs, tokens } = heads;
+        let Heads { tables: Tables { warehouse, queues, flight }, central, management, directory, blobs, tokens } =
+            heads;
         let shared = Arc::new(Shared { gateway, amqp, metrics, warehouse: Arc::clone(&warehouse) });
         let own = Routes::new()
             .on(process::hub_socket(), upgrade)
@@ -99,7 +102,7 @@ impl Https {
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
         let tables = gantry_analytics_api::routes(&api, warehouse, Arc::clone(&queues));
         let routes = gantry_api::routes(api).merge(tables).merge(central).merge(management).merge(own).merge(tokens);
-        let routes = routes.merge(flight.unwrap_or_default());
+        let routes = routes.merge(flight.unwrap_or_default()).merge(directory);
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
         let router = routes.otherwise(page::serve).into_router().layer(layer);

@@ -8,6 +8,7 @@ mod blobs;
 mod bridge;
 mod by_name;
 pub mod config;
+mod directory;
 mod first_start;
 mod follow;
 mod https;

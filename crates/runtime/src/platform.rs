@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::by_name::ByName;
 use crate::config::{Config, Ports};
+use crate::directory::Directory;
 use crate::first_start::{self, Certificates, Connections};
 use crate::listen::{self, Bounds, Serve, Stream};
 use crate::provisioning;
@@ -96,14 +97,16 @@ impl Platform {
         }
         let (listeners, ports) = bind(&config)?;
         config.ports = ports;
+        let main = units.first().context("no hub")?;
+        let directory = Directory::open(&config, main).await.context("[directory]")?;
+        let entry = directory.as_ref().map(Directory::entry);
+        let (connections, link) = (Connections::new(&config, &main.secrets, entry)?, sign_in_token());
         for unit in &mut units {
             unit.config.ports = ports;
-            Connections::new(&unit.config, &unit.secrets)?.write(&unit.config.data_folder)?;
+            Connections::new(&unit.config, &unit.secrets, entry)?.write(&unit.config.data_folder)?;
         }
-        let main = units.first().context("no hub")?;
-        let (connections, link) = (Connections::new(&config, &main.secrets)?, sign_in_token());
         let ready = Ready::new(&connections, &config, &link);
-        Self::serve(&config, ready, link, units, instances.into(), listeners, &certificates).await
+        Self::serve(&config, ready, link, units, instances.into(), listeners, &certificates, directory).await
     }
 
     /// How it is reached.
@@ -111,6 +114,7 @@ impl Platform {
         &self.ready
     }
 
+    #[expect(clippy::too_many_arguments, reason = "everything that was made on the way, used once")]
     async fn serve(
         config: &Config,
         ready: Ready,
@@ -119,6 +123,7 @@ impl Platform {
         instances: Arc<[Arc<Service>]>,
         listeners: Listeners,
         certificates: &Certificates,
+        directory: Option<Directory>,
     ) -> anyhow::Result<Self> {
         let metrics = recorder::installed()?;
         let tls = |alpn: &[&[u8]]| {
@@ -140,11 +145,15 @@ impl Platform {
                 sessions.add_link(link.clone(), gantry_gateway::now()).await;
                 mqtt = Some(gateway.clone());
             }
-            let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks).await?;
+            let (metrics, stopped) = (metrics.clone(), stopped.clone());
+            let started = unit.start(gateway, sessions, metrics, directory.as_ref(), stopped, &mut tasks).await?;
             amqp.add(&unit.config.hub.host_names, started.amqp.clone());
             https.add(&unit.config.hub.host_names, started.https.clone());
             postgres.add(&unit.config.hub.host_names, started.postgres.clone());
             running.push(started);
+        }
+        if let Some(directory) = directory {
+            tasks.spawn(directory.run());
         }
         let mqtt = mqtt.context("no hub")?;
         accept_on(&mut tasks, listeners.mqtt, &plain, &bounds, &Mqtt(mqtt.clone()));

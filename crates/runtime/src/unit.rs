@@ -32,6 +32,7 @@ use crate::amqp::Amqp;
 use crate::application::{self, Observers};
 use crate::blobs;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
 use crate::https::{Heads, Https, Tables};
@@ -189,13 +190,16 @@ impl Unit {
         gateway: Gateway,
         sessions: Arc<Sessions>,
         metrics: PrometheusHandle,
+        directory: Option<&Directory>,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
+        let takes_tokens = directory.map(|directory| directory.of_hub(self));
         let tables = self.tables()?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
-        let api = self.api(gateway.provisioning.clone(), sessions, told).await?;
+        let api =
+            Api { directory: takes_tokens.clone(), ..self.api(gateway.provisioning.clone(), sessions, told).await? };
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -221,8 +225,10 @@ impl Unit {
         tasks.spawn(tend(Arc::clone(&self.hub)));
         tasks.spawn(blobs::maintain(Arc::clone(&self.blobs)));
         let events = Arc::<Events>::clone(&self.events);
-        let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped.clone());
-        let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
+        let directory_of_amqp = takes_tokens.clone();
+        let amqp =
+            Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, directory_of_amqp, stopped.clone());
+        let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub), directory: takes_tokens };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
         tasks.spawn(tables.upkeep());
         tasks.spawn(tables.cooling());
@@ -247,7 +253,9 @@ impl Unit {
         let central = gantry_central_api::routes(application);
         let management =
             management::open(self, &gateway, Arc::clone(&api)).await.context("reading the control plane")?;
-        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, management, blobs, tokens };
+        let directory = directory.map(|directory| directory.routes(&api, self)).unwrap_or_default();
+        let tables = Tables { warehouse, queues, flight };
+        let heads = Heads { tables, central, management, directory, blobs, tokens };
         let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })
     }
@@ -312,6 +320,7 @@ impl Unit {
             dashboards: Arc::new(dashboards),
             history,
             streaming,
+            directory: None,
         })
     }
 }

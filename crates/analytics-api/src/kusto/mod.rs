@@ -1,7 +1,7 @@
 //! Kusto REST: queries of versions 1 and 2, management commands, metadata.
 //!
 //! Clients of the reference (`azure-kusto-data` for Python and Node, Grafana's data source) aim at the platform by its
-//! address alone. They bring the token of `connection.env` as `Bearer`.
+//! address alone. They bring the token of `connection.env` as `Bearer`, or one of a directory, to which the metadata lead.
 
 mod failure;
 mod frames;
@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use gantry_analytics::{By, Table, Warehouse, small_table};
 use gantry_api::{Caller, Permissions, Routes, kusto};
+use gantry_hub::ports::directory::Directory;
 use gantry_kql::value::{DateTime, Type, Value};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -37,11 +38,13 @@ struct Shared {
     queues: Arc<Queues>,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    directory: Option<Arc<dyn Directory>>,
 }
 
 /// The routes.
-pub fn routes(warehouse: Arc<Warehouse>, queues: Arc<Queues>) -> Routes {
+pub fn routes(warehouse: Arc<Warehouse>, queues: Arc<Queues>, directory: Option<Arc<dyn Directory>>) -> Routes {
     let shared = Shared {
+        directory,
         warehouse,
         queues,
         running: Arc::new(Semaphore::new(QUERIES_MAX)),
@@ -59,8 +62,21 @@ pub fn routes(warehouse: Arc<Warehouse>, queues: Arc<Queues>) -> Routes {
         .with_state(shared)
 }
 
-async fn metadata() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], json!({"AzureAD": null, "dSTS": null}).to_string()).into_response()
+/// Where tokens come from: our directory when it is on, and else nowhere.
+async fn metadata(State(shared): State<Shared>) -> Response {
+    let of = |directory: &Arc<dyn Directory>| {
+        let (origin, tenant) = directory.authority();
+        json!({
+            "LoginEndpoint": origin,
+            "LoginMfaRequired": false,
+            "KustoClientAppId": "db662dc1-0cfe-4e1c-a843-19a68e65be58",
+            "KustoClientRedirectUri": "http://localhost",
+            "KustoServiceResourceId": "https://kusto.kusto.windows.net",
+            "FirstPartyAuthorityUrl": format!("{origin}/{tenant}"),
+        })
+    };
+    let document = json!({ "AzureAD": shared.directory.as_ref().map(of), "dSTS": null });
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
 /// Who asks, as the tables know them. Whoever may write rules, which change devices, may write into tables; who

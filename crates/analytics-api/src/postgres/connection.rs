@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gantry_analytics::{By, Cancel, Error as RunError, Limits, SqlAsk, SqlRejected, SqlRows};
+use gantry_api::Caller;
 use gantry_kql::value::Value;
 use gantry_sql::statement::{self, CopyFormat, Query, Statement};
 use gantry_sql::types::SqlType;
@@ -97,6 +98,8 @@ struct Connection<'a, S> {
     out: Vec<u8>,
     /// The policy whose key or token was shown, whatever name came with it.
     user: String,
+    /// Asked again before each message: a token of a directory ends, and roles are taken away.
+    who: Caller,
     by: By,
     id: i32,
     cancel: Arc<Mutex<Cancel>>,
@@ -135,6 +138,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(
         out: Vec::new(),
         user: started.who.name().to_owned(),
         by: By { principal: started.who.principal(), ..By::default() },
+        who: started.who,
         id: entered.id,
         cancel,
         settings: started.settings.clone(),
@@ -198,6 +202,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<'_, S> {
                 return Err(End::Fatal("57P05", "a message did not come to its end".into()));
             };
             let body = body?;
+            if !self.who.may_still_read_tables() {
+                return Err(End::Fatal(
+                    "28000",
+                    "the token of this connection ended, or its role was taken away".into(),
+                ));
+            }
             if skipping && !matches!(tag, b'S' | b'X') {
                 continue;
             }

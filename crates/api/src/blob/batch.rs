@@ -53,7 +53,8 @@ pub(super) async fn run(service: &BlobService, call: &Call, body: &mut BodyDataS
 }
 
 async fn one(service: &BlobService, batch: &Call, part: &Part) -> Answer {
-    let call = Call::read(service, &part.head, Some(PeerAddress::from(batch.peer())))?;
+    let peer = Some(PeerAddress::from(batch.peer()));
+    let call = Call::read(service, &part.head, peer, batch.header("x-ms-version"))?;
     if let (Target::Container(within), Target::Blob(container, _)) = (&batch.target, &call.target)
         && within != container
     {
@@ -61,7 +62,7 @@ async fn one(service: &BlobService, batch: &Call, part: &Part) -> Answer {
     }
     headers::check_conditions(&call)?;
     let row = operations::find(&call)?;
-    call.require(row.needs)?;
+    call.require(row)?;
     if row.what != What::DeleteBlob {
         return Err(Failure::bad("InvalidInput", "a batch deletes blobs"));
     }

@@ -24,12 +24,13 @@ use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use gantry_blobs::Blobs;
 use gantry_hub::Hub;
+use gantry_hub::ports::directory::Directory;
 
 use error::Failure;
 use operations::What;
@@ -45,6 +46,8 @@ pub struct BlobService {
     pub blobs: Arc<Blobs>,
     /// Hears of refused access.
     pub hub: Arc<Hub>,
+    /// Who takes tokens of directories; none when that is switched off.
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// The parameters of a query, decoded; none when they are not UTF-8 or too long.
@@ -90,9 +93,14 @@ pub async fn divert(State(service): State<BlobService>, request: Request, next: 
     let client_id = request.headers().get("x-ms-client-request-id").cloned();
     let is_head = request.method() == Method::HEAD;
     let peer = request.extensions().get::<PeerAddress>().cloned();
+    let challenge = service.directory.as_deref().and_then(challenge);
     let answer = serve(service, request, peer).await;
     let mut response = answer.unwrap_or_else(|failure| failure.answer(is_head));
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if let Some(challenge) = challenge.filter(|_| is_unauthorized) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     let version = version.unwrap_or_else(|| HeaderValue::from_static("2021-12-02"));
     headers.insert("x-ms-version", version);
     if let Some(id) = client_id {
@@ -105,12 +113,19 @@ pub async fn divert(State(service): State<BlobService>, request: Request, next: 
     response
 }
 
+/// Where tokens come from, for clients that ask without one.
+fn challenge(directory: &dyn Directory) -> Option<HeaderValue> {
+    let (origin, tenant) = directory.authority();
+    let authority = format!("{origin}/{tenant}/oauth2/authorize");
+    HeaderValue::from_str(&format!("Bearer authorization_uri={authority} resource_id=https://storage.azure.com")).ok()
+}
+
 async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>) -> Answer {
     let (parts, body) = request.into_parts();
     // On a task of its own: when the client goes away, what it began is brought to an end or undone.
     let task = tokio::spawn(async move {
         let mut body = body.into_data_stream();
-        let answer = match Call::read(&service, &parts, peer) {
+        let answer = match Call::read(&service, &parts, peer, None) {
             Ok(call) => operate(&service, &call, &mut body).await,
             Err(failure) => Err(failure),
         };
@@ -125,7 +140,7 @@ async fn serve(service: BlobService, request: Request, peer: Option<PeerAddress>
 async fn operate(service: &BlobService, call: &Call, body: &mut BodyDataStream) -> Answer {
     headers::check_conditions(call)?;
     let row = operations::find(call)?;
-    let granted = call.require(row.needs)?;
+    let granted = call.require(row)?;
     match row.what {
         What::Batch => batch::run(service, call, body).await,
         What::ListContainers => account::list(service, call).await,

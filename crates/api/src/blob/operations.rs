@@ -5,6 +5,7 @@
 
 use axum::http::Method;
 use gantry_blobs::{Permission, Target};
+use gantry_hub::ports::directory::{Bearer, Resource};
 
 use super::error::Failure;
 use super::request::Call;
@@ -29,6 +30,44 @@ pub(super) enum What {
     PutBlock,
     CommitBlocks,
     ListBlocks,
+}
+
+const CONTAINERS_READ: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/read";
+const CONTAINERS_WRITE: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/write";
+const CONTAINERS_DELETE: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/delete";
+const BLOBS_READ: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read";
+const BLOBS_WRITE: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write";
+const BLOBS_ADD: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action";
+const BLOBS_DELETE: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete";
+
+impl What {
+    /// Which of these permissions somebody's roles give them for this; none when they may not. Containers themselves are
+    /// of the control plane, blobs are data ("Permissions for calling data operations").
+    pub(super) fn allowed(
+        self,
+        bearer: &dyn Bearer,
+        needed: &[Permission],
+        resource: Resource<'_>,
+    ) -> Option<Permission> {
+        let of_container = match self {
+            // What a batch does is asked of each of its parts, which bring their own tokens.
+            Self::Batch => return needed.first().copied(),
+            Self::ListContainers | Self::ShowContainer => Some(CONTAINERS_READ),
+            Self::CreateContainer | Self::SetContainerMetadata => Some(CONTAINERS_WRITE),
+            Self::DeleteContainer => Some(CONTAINERS_DELETE),
+            _ => None,
+        };
+        if let Some(action) = of_container {
+            return needed.first().copied().filter(|_| bearer.may_manage(action, resource));
+        }
+        let action = |permission: Permission| match permission {
+            Permission::Read | Permission::List => BLOBS_READ,
+            Permission::Write => BLOBS_WRITE,
+            Permission::Create => BLOBS_ADD,
+            Permission::Delete => BLOBS_DELETE,
+        };
+        needed.iter().copied().find(|permission| bearer.may(action(*permission), resource))
+    }
 }
 
 /// What an operation is about.

@@ -1,10 +1,11 @@
 //! A request as the blob service reads it: what it is about, who asks, and with which conditions.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use gantry_blobs::blob::{Metadata, Properties};
 use gantry_blobs::conditions::Conditions;
 use gantry_blobs::ports::BlobAddress;
@@ -12,10 +13,12 @@ use gantry_blobs::{
     BlobError, BlobName, ContainerName, Denied, Grant, Permission, SasParameters, SignedRequest, Target, verify_sas,
     verify_shared_key,
 };
+use gantry_hub::ports::directory::{Audience, Bearer, Directory, Resource, bearer_token};
 use gantry_identity::Refusal;
 use percent_encoding::percent_decode_str;
 
 use super::error::Failure;
+use super::operations::Row;
 use super::{BlobService, headers};
 use crate::{PeerAddress, now};
 
@@ -32,10 +35,18 @@ pub(super) struct Head {
     pub(super) headers: Vec<(String, String)>,
 }
 
+/// What a credential allows.
+enum Credential {
+    /// A key of the account, or a signature made with one.
+    Signed(Grant),
+    /// Somebody of a directory: what their roles allow.
+    Directory(Arc<dyn Bearer>),
+}
+
 /// A request whose credential was checked.
 pub(super) struct Call {
     head: Head,
-    grant: Grant,
+    credential: Credential,
     peer: String,
     service: BlobService,
 }
@@ -103,8 +114,13 @@ impl std::ops::Deref for Call {
 }
 
 impl Call {
-    /// Reads a request and checks its credential.
-    pub(super) fn read(service: &BlobService, parts: &Parts, peer: Option<PeerAddress>) -> Result<Self, Failure> {
+    /// Reads a request and checks its credential. A request within another has the version of that one.
+    pub(super) fn read(
+        service: &BlobService,
+        parts: &Parts,
+        peer: Option<PeerAddress>,
+        version: Option<&str>,
+    ) -> Result<Self, Failure> {
         let head = Head::read(&service.blobs.account().name, parts)?;
         let date = |name: &str| head.header(name).and_then(headers::date);
         let peer = peer.unwrap_or("unknown".into());
@@ -116,10 +132,15 @@ impl Call {
             date: date("x-ms-date").or_else(|| date("date")),
         };
         let address = peer.0.parse::<SocketAddr>().ok().map(|address| plain(address.ip()));
-        let grant = authenticate(service, &signed, &head.target, address)
-            .map_err(|denied| report(service, &peer.0, &denied))?;
+        let credential = match bearer(service, &head, version)? {
+            Some((directory, token)) => Credential::Directory(identify(service, directory, token, &peer.0)?),
+            None => {
+                let granted = authenticate(service, &signed, &head.target, address);
+                Credential::Signed(granted.map_err(|denied| report(service, &peer.0, &denied))?)
+            }
+        };
         peer.is_known();
-        Ok(Self { head, grant, peer: peer.0, service: service.clone() })
+        Ok(Self { head, credential, peer: peer.0, service: service.clone() })
     }
 
     /// Where the caller is.
@@ -127,10 +148,62 @@ impl Call {
         &self.peer
     }
 
-    /// Lets through who has one of `needed`; says which.
-    pub(super) fn require(&self, needed: &[Permission]) -> Result<Permission, Failure> {
-        self.grant.require(&self.head.target, needed).map_err(|denied| report(&self.service, &self.peer, &denied))
+    /// Lets through who has one of what the row needs; says which.
+    pub(super) fn require(&self, row: &Row) -> Result<Permission, Failure> {
+        match &self.credential {
+            Credential::Signed(grant) => {
+                grant.require(&self.head.target, row.needs).map_err(|denied| report(&self.service, &self.peer, &denied))
+            }
+            Credential::Directory(bearer) => self.require_role(&**bearer, row),
+        }
     }
+
+    fn require_role(&self, bearer: &dyn Bearer, row: &Row) -> Result<Permission, Failure> {
+        let container = match &self.head.target {
+            Target::Account => None,
+            Target::Container(container) | Target::Blob(container, _) => Some(container.to_string()),
+        };
+        let resource = Resource::Storage(container.as_deref());
+        if let Some(permission) = row.what.allowed(bearer, row.needs, resource) {
+            return Ok(permission);
+        }
+        let person = bearer.person();
+        let refusal = Refusal::NotProven(format!("no role of `{}` allows {:?}", person.object_id, row.what));
+        self.service.hub.report_refusal(now(), &person.name, &self.peer, "https blob", &refusal);
+        let words = "This request is not authorized to perform this operation using this permission.";
+        Err(Failure::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", words))
+    }
+}
+
+/// The first version that takes tokens of a directory ("Authorize with Microsoft Entra ID").
+const BEARER_SINCE: &str = "2017-11-09";
+
+/// The token of a directory that a request brings, when the platform takes some.
+fn bearer<'a>(
+    service: &'a BlobService,
+    head: &'a Head,
+    version: Option<&str>,
+) -> Result<Option<(&'a dyn Directory, &'a str)>, Failure> {
+    let Some(directory) = service.directory.as_deref() else { return Ok(None) };
+    let Some(token) = head.header("authorization").and_then(bearer_token) else { return Ok(None) };
+    match head.header("x-ms-version").or(version) {
+        // Versions are dates.
+        Some(version) if version >= BEARER_SINCE => Ok(Some((directory, token))),
+        _ => Err(Failure::header("x-ms-version")),
+    }
+}
+
+fn identify(
+    service: &BlobService,
+    directory: &dyn Directory,
+    token: &str,
+    peer: &str,
+) -> Result<Arc<dyn Bearer>, Failure> {
+    directory.identify(now(), token, Audience::Storage).map_err(|refusal| {
+        service.hub.report_refusal(now(), "(bearer token)", peer, "https blob", &refusal);
+        let words = "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.";
+        Failure::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationInfo", words)
+    })
 }
 
 fn joined<'a>(lines: impl IntoIterator<Item = &'a axum::http::HeaderValue>) -> String {

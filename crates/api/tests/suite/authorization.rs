@@ -202,6 +202,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         dashboards,
         history,
         streaming,
+        directory: None,
     };
     (api, logged)
 }

@@ -142,7 +142,7 @@ impl Service {
         let hub = api(&folder).hub;
         let database = Arc::new(Database::open(catalogue.path()).unwrap());
         let blobs = Arc::new(Blobs::new(account, database, Arc::new(InMemory::new()), 1));
-        let router = Router::new().layer(from_fn_with_state(BlobService { blobs, hub }, divert));
+        let router = Router::new().layer(from_fn_with_state(BlobService { blobs, hub, directory: None }, divert));
         Self { router, signature: all, _folders: [folder, catalogue] }
     }
 

@@ -6,6 +6,7 @@ mod bodies;
 mod configurations;
 mod device;
 mod digital_twins;
+mod directory;
 mod import_export;
 mod jobs;
 mod methods;

@@ -117,6 +117,7 @@ fn refusal(row: &Row) -> Option<Value> {
         Head::Platform
         | Head::Blob
         | Head::Tokens
+        | Head::Directory
         | Head::Kusto
         | Head::OData
         | Head::Application

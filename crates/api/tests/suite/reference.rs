@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use gantry_api::{Operation, PeerAddress, blob, central, kusto, management, odata, page, process, routes, tokens};
+use gantry_api::{
+    Operation, PeerAddress, blob, central, directory, kusto, management, odata, page, process, routes, tokens,
+};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -23,6 +25,7 @@ fn everything() -> Vec<Operation> {
         .into_iter()
         .chain(kusto::operations())
         .chain(odata::operations())
+        .chain(directory::operations())
         .chain(central::operations())
         .chain(central::own_operations())
         .chain(management::operations())

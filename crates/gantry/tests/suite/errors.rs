@@ -77,6 +77,7 @@ fn provisioning_failures() -> Vec<(&'static str, DpsError)> {
     let unknown = |what, words| (words, DpsError::NotFound(what, String::new()));
     vec![
         ("credentials refused", DpsError::Unauthorized(Refusal::Missing)),
+        ("no role for it", DpsError::Forbidden(Refusal::Missing)),
         unknown(Unknown::Enrollment, "enrollment not there"),
         unknown(Unknown::Group, "enrollment group not there"),
         unknown(Unknown::Registration, "registration not there"),

@@ -19,18 +19,17 @@ use gantry_amqp::{DeliveryState, ErrorCondition, Event, Symbol, condition as amq
 use gantry_hub::{Hub, HubError};
 use gantry_identity::{Identity, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::address::readings;
 use super::device::{DeviceDone, Devices};
 use super::dps::{Dps, DpsDone, registration_of};
-use super::grants::Grants;
+use super::grants::{Grants, Proof};
 use super::links::{Link, LinkKind, Sent};
 use super::management::Answer;
 use super::partition::{Opened, Read, State};
-use super::ports::Grant;
 use super::requests::Asked;
 use super::{AmqpContext, condition, service_queue};
 use crate::Peer;
@@ -189,6 +188,17 @@ async fn evicted(evictions: &mut Option<Evictions>) -> LinkId {
     }
 }
 
+/// Resolves when somebody of a directory may have lost a role.
+async fn changed(roles: &mut Option<watch::Receiver<u64>>) {
+    let is_there = match roles {
+        Some(roles) => roles.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_there {
+        std::future::pending().await
+    }
+}
+
 impl Head {
     pub(super) fn new(context: Arc<AmqpContext>, peer: Peer) -> Self {
         let mut config = Config::server(context.hub_name.clone());
@@ -222,6 +232,7 @@ impl Head {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut output = Output::default();
         let mut shutdown = self.context.shutdown.clone();
+        let mut roles = self.context.directory.as_ref().map(|directory| directory.changes());
         let mut stopping = false;
         loop {
             self.handle_events();
@@ -255,6 +266,7 @@ impl Head {
                 }
                 Some(done) = self.work.next(), if room && !self.work.is_empty() => self.done(done),
                 link = evicted(&mut self.evictions) => self.stolen(link),
+                () = changed(&mut roles), if self.grants.has_directory() => self.detach_unauthorized(),
                 changed = shutdown.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     // A context that is gone asks for the same.
@@ -368,9 +380,9 @@ impl Head {
     }
 
     /// Keeps what a token allows. `false` when there are too many.
-    pub(super) fn put_grant(&mut self, audience: &str, grant: Grant, token: &str) -> bool {
+    pub(super) fn put_grant(&mut self, audience: &str, proof: Proof, token: &str) -> bool {
         self.has_token();
-        self.grants.put(audience, grant, token)
+        self.grants.put(audience, proof, token)
     }
 
     /// Somebody proved who they are.

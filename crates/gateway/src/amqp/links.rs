@@ -27,6 +27,13 @@ pub(super) const ANSWERS_MAX: usize = 100;
 /// Largest message we announce, in bytes.
 pub(super) const MESSAGE_SIZE_MAX: u64 = 256 * 1024;
 
+/// Data actions of the hub's nodes, for tokens of a directory.
+const C2D_SEND: &str = "Microsoft.Devices/IotHubs/cloudToDeviceMessages/send/action";
+const C2D_FEEDBACK: &str = "Microsoft.Devices/IotHubs/cloudToDeviceMessages/feedback/action";
+const FILE_NOTIFICATIONS: &str = "Microsoft.Devices/IotHubs/fileUpload/notifications/action";
+/// What no role allows.
+const NO_ROLE: &str = "";
+
 /// Which node requests go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
@@ -197,13 +204,15 @@ impl Head {
             Address::Queue(name, Some(subscription)) => {
                 Some(Scope::Entity(format!("{name}/Subscriptions/{subscription}")))
             }
-            Address::HubEvents(_) | Address::DeviceBound | Address::Feedback | Address::FileNotifications => {
-                Some(Scope::Hub)
-            }
+            Address::DeviceBound => Some(Scope::Hub(C2D_SEND)),
+            Address::Feedback => Some(Scope::Hub(C2D_FEEDBACK)),
+            Address::FileNotifications => Some(Scope::Hub(FILE_NOTIFICATIONS)),
+            // Where the stream is: whoever has a token for it of a directory asks there.
+            Address::HubEvents(_) => Some(Scope::Hub(NO_ROLE)),
             // Devices have tokens of their own.
             Address::Device(..) | Address::Registration(..) => None,
             // Nobody learns what exists without a token.
-            Address::Unknown => Some(Scope::Hub),
+            Address::Unknown => Some(Scope::Hub(NO_ROLE)),
         }
     }
 

@@ -8,7 +8,7 @@
 //! and their links; `dps.rs` has a device at the provisioning service; `c2d.rs`, `service_queue.rs` and `partition.rs` those of services. Whatever reads for a client is
 //! asked only when its link has credit and the output is not piled up, so a slow client costs nobody else anything.
 //!
-//! Left out: publishing to the stream, directory (JWT) tokens.
+//! Left out: publishing to the stream.
 
 mod address;
 mod c2d;
@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use gantry_hub::Hub;
 use gantry_hub::ports::EventSource;
+use gantry_hub::ports::directory::Directory;
 use gantry_hub::routing::{Destinations, EndpointKind};
 use gantry_identity::Timestamp;
 use gantry_provisioning::Instances;
@@ -63,6 +64,8 @@ pub struct AmqpContext {
     pub provisioning: Instances,
     /// Which services may come in.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Who takes tokens of directories; none when that is switched off.
+    pub directory: Option<Arc<dyn Directory>>,
     /// The events.
     pub events: Arc<dyn EventSource>,
     /// Where cloud-to-device messages go.

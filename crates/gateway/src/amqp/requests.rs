@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use gantry_amqp::connection::{LinkId, Outgoing};
 use gantry_amqp::{Body, ErrorCondition, Message, MessageId, condition as amqp};
-use gantry_identity::SharedAccessSignature;
+use gantry_hub::ports::directory::{Audience, bearer_token, is_jwt};
+use gantry_identity::{Refusal, SharedAccessSignature};
 use tracing::debug;
 
 use super::connection::{Done, Head};
 use super::device::identities_of;
+use super::grants::Proof;
 use super::links::{Link, LinkKind, Node};
-use super::management::{self, Answer};
+use super::management::{self, Answer, PutToken};
 
 /// A request that is to be answered.
 pub(super) struct Asked {
@@ -83,11 +85,14 @@ impl Head {
         {
             return self.check_own_token(readings, request.token, Some(asked));
         }
-        let now = (self.context.now)();
-        let answer = match self.context.authorizer.check(now, &request.token) {
-            Ok(grant) => {
-                self.renew_by_policy(&grant);
-                if self.put_grant(&request.audience, grant, &request.token) {
+        let answer = match self.check_token(&request) {
+            Ok(proof) => {
+                if let Proof::Policy(grant) = &proof {
+                    self.renew_by_policy(grant);
+                }
+                // Devices come in with the text of a policy's token; nobody needs that of others.
+                let text = if matches!(proof, Proof::Policy(_)) { request.token.as_str() } else { "" };
+                if self.put_grant(&request.audience, proof, text) {
                     Answer::ok(Body::Empty)
                 } else {
                     Answer::failed(403, "amqp:resource-limit-exceeded", "too many tokens on one connection")
@@ -100,6 +105,22 @@ impl Head {
             }
         };
         self.answer(asked, answer);
+    }
+
+    /// Whose token it is: a policy's, or somebody's of a directory. Clients of the hub put the word `Bearer` before it.
+    fn check_token(&self, request: &PutToken) -> Result<Proof, Refusal> {
+        let now = (self.context.now)();
+        let token = bearer_token(&request.token).unwrap_or(&request.token);
+        let Some(directory) = self.context.directory.as_ref().filter(|_| is_jwt(token)) else {
+            return self.context.authorizer.check(now, &request.token).map(Proof::Policy);
+        };
+        // What a token is for is in it; what the client says it is for tells which of the two is likelier.
+        let (first, second) = match request.audience.starts_with("https://") {
+            true => (Audience::Hub, Audience::Stream),
+            false => (Audience::Stream, Audience::Hub),
+        };
+        let identify = |audience| Ok(Proof::Directory(directory.identify(now, token, audience)?, audience));
+        identify(first).or_else(|refusal: Refusal| identify(second).map_err(|_: Refusal| refusal))
     }
 
     /// The link answers go to. `reply-to` may hold its target address, its name or its source address, and one

@@ -97,6 +97,55 @@ async fn a_link_ends_with_its_token_and_lives_on_with_a_new_one() {
     assert!(client.receive_from(PARTITION, 10).await.is_ok());
 }
 
+const SEND: (&str, &str) = ("Microsoft.Devices/IotHubs/cloudToDeviceMessages/send/action", "Hub");
+const RECEIVE: (&str, &str) =
+    ("Microsoft.EventHub/namespaces/messages/receive/action", "Stream(\"hub\", Some(\"$Default\"))");
+
+fn status(answer: &Message) -> Option<&Value> {
+    answer.application_property("status-code")
+}
+
+#[tokio::test]
+async fn a_token_of_a_directory_opens_what_its_roles_allow() {
+    let world = World::new();
+    let mut client = world.client(ClientSasl::Anonymous).await;
+    // As two clients write them: of Event Hubs, and of the hub with the word before it.
+    assert_eq!(status(&client.put_token("sb://localhost/hub", "eyJ.Stream.60000").await), Some(&Value::Int(200)));
+    assert!(client.receive_from(PARTITION, 1).await.is_err(), "no role");
+    assert_eq!(world.gate.refusals()[0].1, "amqp attach");
+    world.roles.set(vec![SEND, RECEIVE]);
+    assert!(client.receive_from(PARTITION, 1).await.is_ok());
+    assert!(client.receive_from("hub/ConsumerGroups/other/Partitions/0", 1).await.is_err());
+    assert!(client.send_to("/messages/devicebound").await.is_err(), "a token of the stream is none of the hub");
+    let audience = "https://iothubs.azure.net/.default";
+    assert_eq!(status(&client.put_token(audience, "Bearer eyJ.Hub.60000").await), Some(&Value::Int(200)));
+    assert!(client.send_to("/messages/devicebound").await.is_ok());
+    for address in ["/messages/serviceBound/feedback", "/messages/events/$management", "queue", "x/y/z"] {
+        assert!(client.receive_from(address, 1).await.is_err(), "{address}");
+    }
+    for wrong in ["eyJ.Storage.60000", "eyK.Hub.60000", "eyJ.Hub"] {
+        assert_eq!(status(&client.put_token("sb://localhost/hub", wrong).await), Some(&Value::Int(401)), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_ends_with_the_token_of_a_directory_and_with_the_role() {
+    let world = World::new();
+    world.roles.set(vec![SEND, RECEIVE]);
+    let mut client = world.client(ClientSasl::Anonymous).await;
+    client.put_token("sb://localhost/hub", "eyJ.Stream.60000").await;
+    let kept = client.receive_from(PARTITION, 10).await.unwrap();
+    // Renewed, it stays; shorter, it ends.
+    client.put_token("sb://localhost/hub", "eyJ.Stream.70000").await;
+    client.put_token("sb://localhost/hub", "eyJ.Stream.1").await;
+    assert_eq!(client.detached(kept).await.condition, condition::UNAUTHORIZED_ACCESS);
+    client.put_token("sb://localhost/hub", "eyJ.Stream.60000").await;
+    let kept = client.receive_from(PARTITION, 10).await.unwrap();
+    world.roles.set(vec![SEND]);
+    assert_eq!(client.detached(kept).await.condition, condition::UNAUTHORIZED_ACCESS);
+    assert!(client.receive_from(PARTITION, 10).await.is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_token_is_closed() {
     let world = World::new();

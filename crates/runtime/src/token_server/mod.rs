@@ -2,7 +2,7 @@
 
 mod audit;
 mod config;
-mod outside;
+pub(crate) mod outside;
 mod run;
 
 use std::path::Path;
