@@ -96,9 +96,15 @@ impl Permissions {
         Self::DEVICES_READ.0 | Self::ALERTS_READ.0 | Self::RULES_READ.0 | Self::SECURITY_READ.0 | Self::ROUTING_READ.0,
     );
 
-    /// Everything but saying who may do what (the role Contributor), and but the keys of policies: with those of the
-    /// owner's policy one could say it.
-    pub const CONTRIBUTOR: Self = Self(Self::ALL.0 & !(Self::DIRECTORY_MANAGE.0 | Self::POLICIES_MANAGE.0));
+    /// What changing everything takes (the role Contributor), but for saying who may do what and for seeing the keys of
+    /// policies: with those of the owner's policy one could say it.
+    pub const CONTRIBUTOR: Self = Self(
+        Self::OPERATOR.0
+            | Self::ROUTING_MANAGE.0
+            | Self::PROVISIONING_MANAGE.0
+            | Self::CERTIFICATES_MANAGE.0
+            | Self::FAULTS_MANAGE.0,
+    );
 
     /// What follows from the rights of a policy of the hub.
     pub const fn of_rights(rights: Rights) -> Self {
@@ -271,6 +277,14 @@ mod tests {
         check(Rights::SERVICE_CONNECT, Permissions::OPERATOR);
         check(Rights::SERVICE_CONNECT | Rights::REGISTRY_READ | Rights::REGISTRY_WRITE, Permissions::OPERATOR);
         check(Rights::HUB_OWNER, Permissions::ALL);
+    }
+
+    #[test]
+    fn whoever_changes_everything_does_not_say_who_may_do_what() {
+        for one in [Permissions::DIRECTORY_MANAGE, Permissions::POLICIES_MANAGE] {
+            assert!(!Permissions::CONTRIBUTOR.contains(one), "{one}");
+        }
+        assert!(Permissions::CONTRIBUTOR.contains(Permissions::READER));
     }
 
     #[test]

@@ -685,7 +685,7 @@ mod tests {
             ("[directory]\nenable = true\n", "unknown key `directory.enable`"),
             ("[directory]\ndevelopment_principal = true\n", "directory.development_principal needs directory.enabled"),
             (
-                "[directory]\nenabled = true\n[[directory.issuers]]\nissuer = \"x\"\ntenant_id = \"y\"\nkeys = \"z\"\n",
+                "[directory]\nenabled = true\n[[directory.issuers]]\nissuer = [\"x\"]\ntenant_id = \"y\"\nkeys = \"z\"\n",
                 "tenant_id",
             ),
             ("[tables.cold]\nplace = \"ftp://x\"\n", "tables.cold.place: it is not as"),

@@ -545,14 +545,21 @@ def test_the_application_knows_its_users(place, admin):
     token = program.token(CENTRAL)
     assert get(env, f"/api/devices{version}", token, 403).json()["error"]["code"] == "Forbidden"
     headers = {"Authorization": env["IOTCENTRAL_API_TOKEN"]}
-    user = {
-        "type": "servicePrincipal", "tenantId": env["AZURE_TENANT_ID"], "objectId": program.object_id,
-        "roles": [{"role": "ca310b8d-2f4a-44e0-a36e-957c202cd8d4"}],
-    }
-    url = f"{env['GANTRY_URL']}/api/users/program-{program.id[:8]}{version}"
-    made = requests.put(url, json=user, headers=headers)
-    assert made.ok, made.text
+
+    def user(name, body):
+        url = f"{env['GANTRY_URL']}/api/users/{name}-{program.id[:8]}{version}"
+        made = requests.put(url, json=body, headers=headers)
+        assert made.ok, made.text
+        return url
+
+    # An application has an administrator before it has anybody else; a name in a token is not theirs.
+    administrator, operator = "ca310b8d-2f4a-44e0-a36e-957c202cd8d4", "ae2c9854-393b-4f97-8c42-479d70ce626e"
+    user("boss", {"type": "email", "email": "a@test.example", "roles": [{"role": administrator}]})
+    get(env, f"/api/devices{version}", token, 403)
+    identity = {"type": "servicePrincipal", "tenantId": env["AZURE_TENANT_ID"], "objectId": program.object_id}
+    url = user("program", {**identity, "roles": [{"role": operator}]})
     get(env, f"/api/devices{version}", token, 200)
+    get(env, f"/api/users{version}", token, 403)
     get(env, f"/api/devices{version}", program.token(HUB), 401)
     assert requests.delete(url, headers=headers).ok
     get(env, f"/api/devices{version}", token, 403)
