@@ -74,6 +74,19 @@ pub fn show() -> Operation {
     manage(Method::GET, "", "Directory_Get", about)
 }
 
+/// Keys that tokens are signed with.
+pub fn signing_keys() -> Operation {
+    let about =
+        "`{\"value\":[{\"id\",\"signsFrom\"}]}`, oldest first; their public parts are at the directory's own path.";
+    manage(Method::GET, "/signingKeys", "SigningKeys_List", about)
+}
+
+/// Forgets one.
+pub fn revoke_key() -> Operation {
+    let about = "204; every token that was signed with it is refused from now on, and another key signs.";
+    manage(Method::DELETE, "/signingKeys/{id}", "SigningKeys_Revoke", about)
+}
+
 /// Every service principal.
 pub fn principals() -> Operation {
     manage(Method::GET, "/servicePrincipals", "ServicePrincipals_List", "`{\"value\":[ServicePrincipal]}`.")
@@ -141,7 +154,7 @@ pub fn unassign() -> Operation {
 }
 
 /// All of them.
-pub fn operations() -> [Operation; 19] {
+pub fn operations() -> [Operation; 21] {
     [
         configuration_2(),
         configuration_1(),
@@ -151,6 +164,8 @@ pub fn operations() -> [Operation; 19] {
         token_2(),
         token_1(),
         show(),
+        signing_keys(),
+        revoke_key(),
         principals(),
         make_principal(),
         principal(),

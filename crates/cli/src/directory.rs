@@ -23,6 +23,20 @@ pub(super) enum DirectoryCommand {
     /// Who may do what.
     #[command(subcommand)]
     Role(RoleCommand),
+    /// Keys that tokens are signed with.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+pub(super) enum KeyCommand {
+    /// List keys.
+    List,
+    /// Forget a key that is not secret any more: every token signed with it is refused at once.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -125,6 +139,14 @@ pub(super) async fn run(client: &Client, output: Output, command: DirectoryComma
         DirectoryCommand::Principal(command) => principal(client, output, command).await?,
         DirectoryCommand::Secret(command) => secret(client, output, command).await?,
         DirectoryCommand::Role(command) => role(client, output, command).await?,
+        DirectoryCommand::Key(KeyCommand::List) => {
+            let list = client.hub(Method::GET, &format!("{PATH}/signingKeys"), None).await?;
+            output.table(&list["value"], &[("id", "/id"), ("signs from", "/signsFrom")]);
+        }
+        DirectoryCommand::Key(KeyCommand::Revoke { id }) => {
+            client.hub(Method::DELETE, &format!("{PATH}/signingKeys/{}", encode_component(&id)), None).await?;
+            output.value(&json!({ "revoked": id }), |_| println!("revoked {id}"));
+        }
     }
     Ok(())
 }

@@ -59,6 +59,8 @@ fn openid_routes() -> Routes<Arc<Shared>> {
 fn management() -> Routes<Arc<Shared>> {
     Routes::new()
         .on(rows::show(), roles::show)
+        .on(rows::signing_keys(), roles::signing_keys)
+        .on(rows::revoke_key(), roles::revoke_key)
         .on(rows::principals(), principals::list)
         .on(rows::make_principal(), principals::create)
         .on(rows::principal(), principals::get)

@@ -6,8 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use gantry_api::Row;
+use gantry_api::{Row, now};
 use gantry_directory::{BUILT_IN_ROLES, Guid, RoleAssignment, RoleDefinition, Scope};
+use gantry_identity::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -44,6 +45,17 @@ pub(crate) async fn show(State(shared): Context) -> Json<Value> {
         "scope": shared.group,
         "issuers": issuers.iter().map(issuer).collect::<Vec<_>>(),
     }))
+}
+
+pub(crate) async fn signing_keys(State(shared): Context) -> Json<Value> {
+    let kept = shared.service.kept.current();
+    let document = |(id, since): (&str, Timestamp)| json!({ "id": id, "signsFrom": since.to_string() });
+    Json(json!({ "value": kept.keys.ids().map(document).collect::<Vec<_>>() }))
+}
+
+pub(crate) async fn revoke_key(State(shared): Context, Path(id): Path<String>) -> Result<StatusCode, Failure> {
+    shared.service.revoke_key(&id, now()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn definitions() -> Json<Value> {

@@ -235,6 +235,23 @@ impl Service {
         Ok(())
     }
 
+    /// Forgets a key that is not secret any more: what was signed with it is refused from now on. Another one signs.
+    pub(crate) async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<(), DirectoryError> {
+        self.change(|kept| {
+            let mut keys = kept.keys.clone();
+            if !keys.revoke(id) {
+                return Err(DirectoryError::Unknown("signing key", id.chars().take(64).collect()));
+            }
+            if !keys.can_sign(now) {
+                keys.add((self.draw_key)(), now)?;
+            }
+            Ok((Change { keys: Some(keys), ..Change::default() }, ()))
+        })
+        .await?;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// Whom a token is of, that is for one part of the platform.
     pub(crate) fn identify(
         &self,

@@ -265,6 +265,20 @@ async fn everything_is_there_after_a_start_and_keys_follow_each_other() {
     assert!(third.identify(&last, day(30)).is_ok() && third.identify(&token, NOW).is_err(), "its key is gone");
 }
 
+#[tokio::test]
+async fn a_key_that_is_not_secret_any_more_is_worth_nothing() {
+    let world = World::new().await;
+    let token = world.token();
+    assert!(world.identify(&token, NOW).is_ok());
+    let id = parts(&token).0["kid"].as_str().unwrap().to_owned();
+    assert!(matches!(world.service.revoke_key("x", NOW).await, Err(crate::DirectoryError::Unknown(..))));
+    world.service.revoke_key(&id, NOW).await.unwrap();
+    assert!(world.identify(&token, NOW).is_err(), "known or not");
+    let next = world.token();
+    assert_ne!(parts(&next).0["kid"], id);
+    assert!(world.identify(&next, NOW).is_ok());
+}
+
 /// A directory elsewhere, with one program.
 struct Elsewhere {
     own: OwnDirectory,

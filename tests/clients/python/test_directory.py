@@ -27,7 +27,7 @@ import pytest
 import requests
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
-from azure.eventhub import EventHubConsumerClient
+from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
 from azure.identity import ClientSecretCredential
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.hub import IoTHubRegistryManager
@@ -392,8 +392,13 @@ def test_the_event_stream_is_read_with_a_role(place, admin, thing):
     with consumer(env, program.credential) as client:
         refused(client.get_eventhub_properties)
     sender = admin.program("Azure Event Hubs Data Sender")
-    with consumer(env, sender.credential) as client:
-        assert client.get_eventhub_properties()["partition_ids"] == ["0", "1"]
+    producer = EventHubProducerClient(
+        env["IOTHUB_HOSTNAME"], "line-5", sender.credential, connection_verify=env["GANTRY_CA_FILE"], retry_total=0
+    )
+    with producer:
+        assert producer.get_eventhub_properties()["partition_ids"] == ["0", "1"]
+        # Nobody publishes to the hub's stream, whatever they bring.
+        refused(lambda: producer.send_batch([EventData("x")]))
     reading = Reading(consumer(env, sender.credential))
     wait_for(lambda: reading.errors)
     reading.close()
@@ -500,7 +505,23 @@ def test_tables_open_to_roles(place, admin):
     ask(".drop table Measured")
     # The same tables for clients of OData and PostgreSQL.
     get(env, "/odata/", program.token(KUSTO), 200)
+    import adbc_driver_flightsql.dbapi
     import psycopg
+
+    from adbc_driver_flightsql import DatabaseOptions
+
+    def flight(**who):
+        options = {DatabaseOptions.TLS_ROOT_CERTS.value: Path(env["GANTRY_CA_FILE"]).read_text(), **who}
+        options[f"{DatabaseOptions.RPC_CALL_HEADER_PREFIX.value}x-query-language"] = "kql"
+        connecting = adbc_driver_flightsql.dbapi.connect(env["FLIGHTSQL_URL"], db_kwargs=options, autocommit=True)
+        with connecting as connection, connection.cursor() as cursor:
+            cursor.execute("print n = 1")
+            return cursor.fetchall()
+
+    header = DatabaseOptions.AUTHORIZATION_HEADER.value
+    assert flight(**{header: f"Bearer {program.token(KUSTO)}"}) == [(1,)]
+    assert flight(username="anybody", password=program.token(KUSTO)) == [(1,)]
+    refused(lambda: flight(**{header: f"Bearer {program.token(HUB)}"}))
 
     def connect(password):
         return psycopg.connect(
@@ -675,6 +696,7 @@ def test_the_command_line_manages_the_directory(place, admin):
     gantry("directory", "role", "remove", given["id"])
     refused(lambda: registry.get_devices(1), 403)
     assert made["secret"] not in json.dumps(gantry("directory", "principal", "list"))
+    assert gantry("directory", "key", "list")[0]["id"]
     gantry("directory", "principal", "disable", made["appId"])
     gantry("directory", "principal", "delete", made["objectId"])
     refused(lambda: credential_of(place.env, made["appId"], made["secret"]).get_token(f"{HUB}/.default"))

@@ -142,6 +142,16 @@ impl SigningKeys {
         self.0.len() < before
     }
 
+    /// Whether one of them signs now.
+    pub fn can_sign(&self, now: Timestamp) -> bool {
+        self.current(now).is_some()
+    }
+
+    /// Their ids, oldest first, each with when it begins to sign.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.0.iter().map(|key| (key.id.as_str(), key.active_from))
+    }
+
     fn current(&self, now: Timestamp) -> Option<&SigningKey> {
         self.0.iter().rev().find(|key| key.active_from <= now)
     }
@@ -189,7 +199,7 @@ pub(crate) mod tests {
         assert_eq!((current(&keys, 29), current(&keys, 30)), (first.clone(), second.clone()));
         assert_eq!((keys.retire(at(30)), keys.retire(at(31))), (0, 1));
         assert!(keys.revoke(&second) && !keys.revoke(&first));
-        assert!(keys.sign(&json!({}), at(31)).is_err());
+        assert!(keys.sign(&json!({}), at(31)).is_err() && !keys.can_sign(at(31)));
         assert!(keys.add(drawn(), at(31)).is_ok() && keys.sign(&json!({}), at(31)).is_ok(), "the next signs at once");
     }
 
