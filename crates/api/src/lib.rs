@@ -73,8 +73,8 @@ pub struct Api {
     pub instances: Instances,
     /// The application.
     pub monitoring: Arc<Monitoring>,
-    /// Where devices upload files; none when that is switched off.
-    pub files: Option<Arc<Files>>,
+    /// Where devices upload files.
+    pub files: Arc<Files>,
     /// Import and export jobs.
     pub import_export: ImportExport,
     /// Who is signed in to the page.

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::kind::Kind;
 use crate::{Failure, body, devices, list};
 
-fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
+pub(crate) fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
     let one = &kept.value;
     let name = one.display_name.as_ref().map_or(id, DisplayName::as_str);
     let etag = format!("\"{}\"", kept.etag.text());
@@ -32,7 +32,7 @@ fn data(body: &Value) -> Result<ManifestData, Failure> {
     Ok(ManifestData::read(data).map_err(CentralError::from)?)
 }
 
-fn sees(call: &Call, one: &DeploymentManifest) -> bool {
+pub(crate) fn sees(call: &Call, one: &DeploymentManifest) -> bool {
     call.who.caller.sees(&call.who.state.organizations, one.organization.as_ref())
 }
 

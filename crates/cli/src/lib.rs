@@ -47,6 +47,8 @@ pub struct Arrow {
 
 /// The command of the process that runs models.
 const MODEL_WORKER: &str = "model-worker";
+/// The command of the process that runs transforms of exports.
+const TRANSFORM_WORKER: &str = "transform-worker";
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -140,6 +142,9 @@ enum Command {
         /// ONNX Runtime.
         library: PathBuf,
     },
+    /// What `serve` starts to run transforms of exports: answers on its standard output.
+    #[command(hide = true, name = TRANSFORM_WORKER)]
+    TransformWorker,
 }
 
 /// Runs one command; `arrow` is what needs Arrow, which this crate is not built with.
@@ -149,6 +154,9 @@ enum Command {
 pub fn run(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     if let Command::ModelWorker { library } = &cli.command {
         return Ok(gantry_models::work(library)?);
+    }
+    if let Command::TransformWorker = &cli.command {
+        return Ok(gantry_transforms::work()?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(dispatch(cli, arrow))
@@ -163,7 +171,9 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
             let mut config = Config::load(&sources)?;
             config.bench_plain_port = overrides.bench_plain_port;
             config.flight_head = Some(arrow.flight);
-            config.model_worker = Some((std::env::current_exe()?, vec![MODEL_WORKER.into()]));
+            let program = std::env::current_exe()?;
+            config.model_worker = Some((program.clone(), vec![MODEL_WORKER.into()]));
+            config.transform_worker = Some((program, vec![TRANSFORM_WORKER.into()]));
             return serve::run(config, cli.json).await;
         }
         Command::TokenServer(args) => {
@@ -176,7 +186,9 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let client = || Client::new(folder);
     let here = || migration::Here { folder, is_named: cli.overrides.is_given() };
     match command {
-        Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } => Ok(()),
+        Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } | Command::TransformWorker => {
+            Ok(())
+        }
         Command::Device(command) => device::device(&client()?, output, command).await,
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,

@@ -14,6 +14,7 @@ use gantry_hub::service_queue::{Messaging, QueueRules};
 use gantry_hub::throttle::{Edition, EditionError};
 use gantry_models::Worker;
 use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
+use gantry_transforms::Transforms;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -74,6 +75,9 @@ pub struct Config {
     /// The program that runs models, with its arguments, which the library follows; given by the binary.
     #[serde(skip)]
     pub model_worker: Option<(PathBuf, Vec<String>)>,
+    /// The program that runs transforms of exports, with its arguments; given by the binary.
+    #[serde(skip)]
+    pub transform_worker: Option<(PathBuf, Vec<String>)>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart. No file can
     /// set it.
     #[serde(skip)]
@@ -493,6 +497,14 @@ impl Config {
             }
             _ => Worker::none(),
         }
+    }
+
+    /// What runs transforms of exports.
+    pub fn transforms(&self) -> Transforms {
+        let command = self.transform_worker.as_ref();
+        Transforms::new(
+            command.map(|(program, arguments)| (program.clone(), arguments.iter().map(Into::into).collect())),
+        )
     }
 
     /// What answers Arrow Flight SQL, if anything does.

@@ -4,10 +4,12 @@
 
 mod amqp;
 mod application;
+mod background;
 mod blobs;
 mod bridge;
 mod by_name;
 pub mod config;
+mod exports;
 mod first_start;
 mod follow;
 mod https;

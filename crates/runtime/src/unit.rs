@@ -9,11 +9,12 @@ use gantry_analytics::Warehouse;
 use gantry_analytics_api::kusto::Queues;
 use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, History, ServiceLines, Sessions, StreamingJobs, WallClock};
+use gantry_api::{Api, Files, History, ServiceLines, Sessions, StreamingJobs, WallClock};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
+use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::import_export::{ImportExport, Outside};
 use gantry_hub::ports::{Audit, Checkpoints, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
@@ -24,14 +25,16 @@ use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
-use crate::application::{self, Observers};
+use crate::application::{self, Observers, Uploads};
 use crate::blobs;
 use crate::config::Config;
+use crate::exports::{self, Exports};
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
 use crate::https::{Heads, Https, Tables};
@@ -180,7 +183,7 @@ impl Unit {
         })
     }
 
-    /// Starts the work in the background and makes the ways to reach the hub.
+    /// Starts the work in the background, on those threads what follows the log, and makes the ways to reach the hub.
     ///
     /// # Errors
     /// When something it needs cannot be read.
@@ -191,11 +194,13 @@ impl Unit {
         metrics: PrometheusHandle,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
+        background: &Handle,
     ) -> anyhow::Result<Running> {
         let tables = self.tables()?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
-        let api = self.api(gateway.provisioning.clone(), sessions, told).await?;
+        let uploads = self.uploads().await?;
+        let api = self.api(gateway.provisioning.clone(), sessions, told, uploads.files()).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -210,10 +215,10 @@ impl Unit {
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
         let mut work = vec![
-            tokio::spawn(processing.run(stopped.clone())),
-            tokio::spawn(dispatch.run(stopped.clone())),
+            background.spawn(processing.run(stopped.clone())),
+            background.spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
-            tokio::spawn(jobs.run(stopped.clone())),
+            background.spawn(jobs.run(stopped.clone())),
             tokio::spawn(simulated::run(Arc::clone(&self.hub), Arc::clone(&self.central), stopped.clone())),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
@@ -224,20 +229,24 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped.clone());
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        tasks.spawn(tables.upkeep());
-        tasks.spawn(tables.cooling());
+        tasks.spawn_on(tables.upkeep(), background);
+        tasks.spawn_on(tables.cooling(), background);
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
         let postgres = Postgres::new(Arc::clone(&api), Arc::clone(&warehouse));
         let queues = Queues::new(Arc::clone(&self.blobs));
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
-        tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
+        tasks.spawn_on(crate::tables::export(Arc::clone(&warehouse)), background);
+        let exports = self.exports()?;
+        work.push(background.spawn(Arc::clone(&exports).run(stopped.clone())));
         let application = application::of(
             &self.secrets.application,
             Arc::clone(&self.central),
             Arc::clone(&api),
             Arc::clone(&warehouse),
+            &exports,
+            uploads,
         );
         let application = Arc::new(application);
         if let Some(models) = self.models.lock().take() {
@@ -279,18 +288,39 @@ impl Unit {
         Jobs::new(&self.config.streaming, &self.hub, &events, &checkpoints, warehouse)
     }
 
+    /// Where devices upload files: where the application says, else where the configuration does.
+    async fn uploads(&self) -> anyhow::Result<Arc<Uploads>> {
+        let configured = blobs::upload_target(&self.config, &self.blobs)?;
+        if let Some(target) = &configured {
+            blobs::prepare(target).await?;
+        }
+        let uploads = FileUploads::new(Arc::<Database>::clone(&self.database), Arc::new(SystemEntropy));
+        Ok(Arc::new(Uploads::new(uploads, configured, &self.central)))
+    }
+
+    /// The exports of the application.
+    fn exports(&self) -> anyhow::Result<Arc<Exports>> {
+        Ok(Arc::new(Exports {
+            application: self.secrets.application.id.clone(),
+            hub: Arc::clone(&self.hub),
+            central: Arc::clone(&self.central),
+            health: Arc::default(),
+            transforms: Arc::new(self.config.transforms()),
+            events: Arc::<Events>::clone(&self.events),
+            checkpoints: Arc::<Events>::clone(&self.events),
+            blobs: Arc::clone(&self.blobs),
+            client: exports::client(&self.config)?,
+        }))
+    }
+
     /// The HTTP side, with the jobs of the last run settled.
     async fn api(
         &self,
         instances: Instances,
         sessions: Arc<Sessions>,
         (history, streaming): (Arc<dyn History>, Arc<dyn StreamingJobs>),
+        files: Arc<Files>,
     ) -> anyhow::Result<Api> {
-        let config = &self.config;
-        let files = blobs::files(config, &self.blobs, &self.database)?;
-        if let Some(files) = &files {
-            blobs::prepare(files).await?;
-        }
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let outside = Outside {
             documents: Arc::<Database>::clone(&self.database),

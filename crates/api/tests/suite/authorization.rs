@@ -9,12 +9,13 @@ use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
 use futures::FutureExt as _;
 use gantry_api::{
-    Access, Api, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, StreamingJob, StreamingJobs,
+    Access, Api, Files, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, StreamingJob, StreamingJobs,
     WallClock, now,
 };
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
+use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::import_export::{Container, Containers, ImportExport, Outside, Purpose};
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink, PortFuture};
 use gantry_hub::throttle::Edition;
@@ -173,6 +174,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
     let of_dashboards = Arc::<Database>::clone(&database);
+    let (uploads, upload_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
     let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
     let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).now_or_never().unwrap().unwrap();
     let ports = gantry_provisioning::Ports {
@@ -196,7 +198,7 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         provisioning,
         instances,
         monitoring,
-        files: None,
+        files: Arc::new(Files::new(FileUploads::new(uploads, Arc::clone(&upload_entropy)), None)),
         import_export,
         sessions,
         dashboards,

@@ -162,6 +162,12 @@ async fn relate(call: &Call, one: Relationship, replaces: &IfMatch) -> Result<Js
     check_levels(call, &above, target).await?;
     profile.upstream = Some(new);
     store(call, &below, &profile).await?;
+    // Somebody may have put the upper one below the lower one in the same moment: neither sees the other before, both
+    // do afterwards.
+    if let Err(failure) = check_levels(call, &end(call, source).await?, target).await {
+        unrelate(call, &one).await?;
+        return Err(failure);
+    }
     scope(call, &below, above.device.iot_edge.then(|| above.device.device_scope.clone()).flatten()).await?;
     Ok(Json(show(&one)))
 }
@@ -196,7 +202,7 @@ async fn unrelate(call: &Call, (id, source, target): &Relationship) -> Result<()
 }
 
 async fn store(call: &Call, record: &Record, profile: &Profile) -> Result<(), Failure> {
-    let write = TwinWrite { tags: Some(profile.write()), desired: None };
+    let write = TwinWrite { tags: profile.write_over(&Profile::of(&record.twin.tags)), desired: None };
     let if_match = IfMatch::tag(record.twin.etag_text());
     hub(call).write_twin(now(), &record.device.identity, &write, &if_match).await?;
     Ok(())
