@@ -102,6 +102,8 @@ pub(crate) async fn apply(call: Call) -> Result<Json<Value>, Failure> {
         return Err(Failure::conflict("the device is no IoT Edge device"));
     }
     let hub = &call.application().api.hub;
-    hub.apply_content(now(), &known.record.device.identity, data.value()).await?;
-    Ok(Json(json!({ "data": data.value() })))
+    let identity = &known.record.device.identity;
+    hub.apply_content(now(), identity, data.value()).await?;
+    let etag = hub.record(identity).await?.twin.etag_text();
+    Ok(Json(json!({ "data": data.value(), "etag": format!("\"{etag}\"") })))
 }

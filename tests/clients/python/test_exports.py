@@ -141,6 +141,7 @@ def test_what_becomes_of_devices_and_properties_arrives(api, registry, hook, exp
     name, client = machine
     for source in ["properties", "deviceLifecycle", "deviceConnectivity"]:
         export(source)
+    wait_for(lambda: client.connected)
     client.patch_twin_reported_properties({"serialNumber": "s1", "thermostat1": {"__t": "c", "limit": 3}})
     api.ok("PATCH", f"devices/{name}/properties", {"target": 7, "room": "A4"})
     api.ok("PATCH", f"devices/{name}", {"displayName": "Motor two"})

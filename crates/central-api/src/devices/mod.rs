@@ -397,13 +397,14 @@ pub(crate) async fn components(call: Call) -> Result<Response, Failure> {
     let known = known(&call, Permission::DevicesView).await?;
     let capabilities = known.capabilities.as_deref();
     let parts = capabilities.into_iter().flat_map(Capabilities::parts);
-    let named = parts.filter_map(|part| Some((part.name.clone()?, part.interface.clone())));
+    let named =
+        parts.filter_map(|part| Some((part.name.clone()?, (part.interface.clone(), part.display_name.clone()))));
     let mut all: Vec<_> = named.collect();
     all.sort();
     list::answer(
         &call,
         all.into_iter(),
-        |name, interface| json!({ "@id": interface, "@type": ["Component"], "name": name }),
+        |name, (interface, display_name)| json!({ "@id": interface, "@type": ["Component"], "name": name, "displayName": display_name }),
     )
 }
 
