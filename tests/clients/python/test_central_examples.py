@@ -74,6 +74,7 @@ class World:
     def __init__(self, env, registry, ca, folder):
         self.api, self.env, self.registry, self.ca = Api(env, env["IOTCENTRAL_API_TOKEN"]), env, registry, ca
         self.clients, self.drawn, self.version = [], 0, None
+        self.run = os.urandom(4).hex()
         openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=CheckoutThermostat",
                 "-keyout", folder / "key.pem", "-out", folder / "cert.pem")
         self.certificate = (folder / "cert.pem").read_text()
@@ -178,7 +179,7 @@ class World:
 
     def fresh(self, name):
         self.drawn += 1
-        return f"{name}-{self.drawn}"
+        return f"{name}-{self.run}-{self.drawn}"
 
 
 @pytest.fixture(scope="module")
