@@ -4,6 +4,7 @@
 
 mod amqp;
 mod application;
+mod audit_log;
 mod blobs;
 mod bridge;
 mod by_name;
@@ -22,6 +23,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod sign_in;
 mod simulated;
 mod streaming;
 mod tables;
