@@ -166,6 +166,11 @@ fn roles_are_ordered_and_have_names() {
 fn a_document_of_another_shape_is_refused() {
     let (memory, people) = people();
     let text = people.find(&id("admin")).unwrap().document();
+    let first = concat!(
+        r#"{"v":1,"displayName":"admin","role":"administrator","origin":{"kind":"local"},"#,
+        r#""disabled":false,"revision":1,"createdAt":1000}"#
+    );
+    assert_eq!(text, first, "the shape of version 1");
     assert!(Person::read("admin", &text).is_ok());
     for (from, to) in [("\"v\":1", "\"v\":2"), ("\"disabled\"", "\"enabled\""), ("local", "remote")] {
         assert!(Person::read("admin", &text.replace(from, to)).is_err(), "{to}");

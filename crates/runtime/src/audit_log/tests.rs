@@ -87,7 +87,15 @@ async fn what_was_written_is_read_after_a_restart_and_goes_on() {
     assert_eq!(numbers(log.read(Some(1), 2).await.unwrap()), [] as [u64; 0]);
     let verified = log.verify(None).await.unwrap();
     assert_eq!((verified.first, verified.head.number, verified.broken), (1, 5, None));
-    assert_eq!(place.files().len(), 1);
+    assert_eq!(place.files(), [place.audit().join("00000000000000000001.jsonl")]);
+    let text = fs::read_to_string(&place.files()[0]).unwrap();
+    let nought = "A".repeat(43) + "=";
+    assert_eq!(text.lines().next(), Some(&*format!(r#"{{"v":1,"from":{{"number":0,"mac":"{nought}"}}}}"#)));
+    let record = concat!(
+        r#"{"number":1,"entry":{"at":1000,"actor":{"kind":"user","id":"jane","name":"Jane"},"from":"10.0.0.7","#,
+        r#""operation":"Rules_CreateOrUpdate","target":"/rules/0","outcome":{"kind":"done"},"changed":[]},"mac":"#
+    );
+    assert!(text.lines().nth(1).unwrap().starts_with(record), "the shape of version 1: {text}");
     log.close().await;
 }
 
