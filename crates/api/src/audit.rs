@@ -142,7 +142,9 @@ impl Call {
         self.is_over = true;
         let entry = self.witness.entry(&self.row, &self.path, &self.from, status)?;
         let audit = Arc::clone(&self.audit);
-        Some(tokio::spawn(async move {
+        // None is left when the process ends.
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(async move {
             if let Err(error) = audit.append(entry).await {
                 tracing::error!(%error, "a record of the audit log is lost");
             }

@@ -320,18 +320,20 @@ def test_times_do_not_tell_who_exists(gantry):
     add(gantry, "timed")
 
     def spent(name):
-        times = []
-        for _ in range(4):
-            browser = Browser(gantry)
-            browser.call("GET", "/session")
-            begun = time.monotonic()
-            assert browser.sign_in(name, "wrong").status_code == 401
-            times.append(time.monotonic() - begun)
-        return min(times)
+        browser = Browser(gantry)
+        browser.call("GET", "/session")
+        begun = time.monotonic()
+        assert browser.sign_in(name, "wrong").status_code == 401
+        return time.monotonic() - begun
 
-    known, unknown = spent("timed"), spent("untimed")
-    # A hash takes tens of milliseconds; without one an answer is there in one or two.
-    assert unknown > known / 2 and known > unknown / 2, (known, unknown)
+    known, unknown = [], []
+    for n in range(12):
+        known.append(spent("timed"))
+        unknown.append(spent(f"untimed{n}"))
+        run(gantry, "user", "unlock", "timed")
+    # A hash takes tens of milliseconds; without one an answer is there in one or two. Others use the machine too: the
+    # quickest of each tells.
+    assert min(unknown) > min(known) / 3, (known, unknown)
 
 
 def test_nobody_raises_themselves(gantry, admin):

@@ -215,7 +215,12 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         Outside { documents, containers: Arc::new(Nothing), lines: Arc::new(ServiceLines), clock: Arc::new(WallClock) };
     let import_export = ImportExport::load(Arc::clone(&hub), outside).now_or_never().unwrap();
     let import_export = import_export.unwrap();
-    let people = People::load(of_people, now()).now_or_never().unwrap().unwrap();
+    // The administrator is written, which takes a moment.
+    let load = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(People::load(of_people, now())).unwrap()
+    };
+    let people = std::thread::scope(|scope| scope.spawn(load).join().unwrap());
     let cost = Argon2Parameters { memory_kib: 64, iterations: 1, parallelism: 1 };
     let sign_in = SignInConfig { cost, ..SignInConfig::default() };
     let sign_in = Arc::new(SignIn::new(people, sign_in, Arc::new(Nothing)).unwrap());

@@ -441,6 +441,19 @@ async fn bodies_that_are_none_sign_nobody_in() {
     ] {
         assert_eq!(browser.status("POST", "/session", wrong.clone()).await, 400, "{wrong}");
     }
+    let admin = administrator(&api).await;
+    for (method, path) in [
+        ("PUT", "/account/password"),
+        ("POST", "/account/totp"),
+        ("PUT", "/account/totp"),
+        ("POST", "/account/totp/remove"),
+        ("POST", "/account/recoveryCodes"),
+    ] {
+        let refused = admin.call(method, path, json!({ "colour": 1 })).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(refused.body["error"]["message"].as_str().unwrap().contains("`colour`"), "{path}");
+        assert_eq!(admin.status(method, path, json!([])).await, 400, "{path}");
+    }
     let long = json!({ "name": "a".repeat(100_000), "password": "x".repeat(100_000), "code": "1".repeat(100_000) });
     assert_eq!(browser.status("POST", "/session", long).await, 401);
     assert_eq!(browser.status("POST", "/session", json!({ "name": "admin", "password": "" })).await, 401, "none yet");
