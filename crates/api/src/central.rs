@@ -356,7 +356,8 @@ fn operation((versions, method, path, id, permissions, body, about): &Entry) -> 
         Access::Application(permissions),
         about,
     );
-    row.query(query).of_versions(versions).reads(*body).up_to(BODY_BYTES_MAX)
+    let row = row.query(query).of_versions(versions).reads(*body).up_to(BODY_BYTES_MAX);
+    if *id == "Query_Run" { row.asks() } else { row }
 }
 
 fn own(

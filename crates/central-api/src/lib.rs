@@ -215,5 +215,6 @@ pub fn routes(application: Arc<Application>) -> Routes {
     // A body may be large: it is read of who may call.
     let routes = gantry_api::with_body::<Failure, _>(routes)
         .layered(|row, one| one.route_layer(from_fn_with_state((Arc::clone(&shared), Arc::clone(row)), guard::admit)));
-    routes.with_state(shared)
+    let api = Arc::clone(&shared.application.api);
+    gantry_api::audited(&api, routes).with_state(shared)
 }

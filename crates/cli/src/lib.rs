@@ -21,6 +21,7 @@ mod settings;
 mod simulate;
 mod stream;
 mod token_server;
+mod user;
 
 use std::path::PathBuf;
 
@@ -123,6 +124,12 @@ enum Command {
     Fault(platform::FaultCommand),
     /// Refused access, newest first.
     Security,
+    /// People who sign in to the page.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// The audit log: who changed what.
+    #[command(subcommand)]
+    Audit(user::AuditCommand),
     /// Replay a CSV file as a device that provisions itself; or a fleet after a blackout.
     Simulate(simulate::SimulateArgs),
     /// Measure this build.
@@ -207,6 +214,8 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
+        Command::User(command) => user::user(&client()?, output, command).await,
+        Command::Audit(command) => user::audit(&client()?, output, command).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,
         Command::Import(command) => migration::import(here(), output, command).await,

@@ -4,6 +4,7 @@
 
 mod amqp;
 mod application;
+mod audit_log;
 mod background;
 mod blobs;
 mod bridge;
@@ -24,6 +25,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod sign_in;
 mod simulated;
 mod streaming;
 mod tables;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gantry_api::Sessions;
 use gantry_gateway::{Gateway, Peer};
 use gantry_provisioning::{Instances, Service};
 use rand::RngCore as _;
@@ -139,13 +138,12 @@ impl Platform {
         for (unit, own) in units.iter().zip(instances.iter()) {
             let provisioning = Instances::new(Arc::clone(own), Arc::clone(&instances));
             let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, provisioning);
-            let sessions = Arc::new(Sessions::default());
+            let own_link = mqtt.is_none().then_some(link.as_str());
             if mqtt.is_none() {
-                sessions.add_link(link.clone(), gantry_gateway::now()).await;
                 mqtt = Some(gateway.clone());
             }
             let threads = background.handle();
-            let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks, &threads).await?;
+            let started = unit.start(gateway, own_link, metrics.clone(), stopped.clone(), &mut tasks, &threads).await?;
             amqp.add(&unit.config.hub.host_names, started.amqp.clone());
             https.add(&unit.config.hub.host_names, started.https.clone());
             postgres.add(&unit.config.hub.host_names, started.postgres.clone());

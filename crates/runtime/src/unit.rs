@@ -9,7 +9,7 @@ use gantry_analytics::Warehouse;
 use gantry_analytics_api::kusto::Queues;
 use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, Files, History, ServiceLines, Sessions, StreamingJobs, WallClock};
+use gantry_api::{Api, Files, History, ServiceLines, SignIn, StreamingJobs, WallClock};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_gateway::Gateway;
@@ -32,6 +32,7 @@ use tracing::{info, warn};
 
 use crate::amqp::Amqp;
 use crate::application::{self, Observers, Uploads};
+use crate::audit_log::FileLog;
 use crate::blobs;
 use crate::config::Config;
 use crate::exports::{self, Exports};
@@ -42,6 +43,7 @@ use crate::management;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::sign_in;
 use crate::simulated;
 use crate::streaming::Jobs;
 use crate::tables::HubTables;
@@ -88,6 +90,8 @@ pub struct Unit {
     pub secrets: Secrets,
     /// Where refused access goes.
     pub audit: Arc<CountedAudit>,
+    /// What was changed, by whom.
+    log: Arc<FileLog>,
     events: Arc<Events>,
     blobs: Arc<Blobs>,
     monitoring: Arc<Monitoring>,
@@ -168,7 +172,11 @@ impl Unit {
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
         let models = parking_lot::Mutex::new(Some(models));
+        let (folder, documents) = (config.data_folder.join("audit"), Arc::<Database>::clone(&store));
+        let log = FileLog::open(&folder, secrets.audit.clone(), config.audit.keep_mib << 20, documents).await;
+        let log = Arc::new(log.context("opening the audit log")?);
         Ok(Self {
+            log,
             config,
             events,
             hub,
@@ -190,7 +198,7 @@ impl Unit {
     pub async fn start(
         &self,
         gateway: Gateway,
-        sessions: Arc<Sessions>,
+        link: Option<&str>,
         metrics: PrometheusHandle,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
@@ -199,8 +207,12 @@ impl Unit {
         let tables = self.tables()?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
+        let sign_in = sign_in::open(&self.config, Arc::<Database>::clone(&self.database)).await?;
+        if let Some(link) = link {
+            sign_in.add_link(link, gantry_gateway::now());
+        }
         let uploads = self.uploads().await?;
-        let api = self.api(gateway.provisioning.clone(), sessions, told, uploads.files()).await?;
+        let api = self.api(gateway.provisioning.clone(), Arc::new(sign_in), told, uploads.files()).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -261,11 +273,12 @@ impl Unit {
         Ok(Running { amqp, https, postgres, work })
     }
 
-    /// Closes the event log.
+    /// Closes the audit log and the event log.
     ///
     /// # Errors
     /// When it cannot be written to its end.
     pub async fn close(&self) -> anyhow::Result<()> {
+        self.log.close().await;
         self.events.close().await.context("closing the event log")
     }
 
@@ -317,7 +330,7 @@ impl Unit {
     async fn api(
         &self,
         instances: Instances,
-        sessions: Arc<Sessions>,
+        sign_in: Arc<SignIn>,
         (history, streaming): (Arc<dyn History>, Arc<dyn StreamingJobs>),
         files: Arc<Files>,
     ) -> anyhow::Result<Api> {
@@ -338,7 +351,8 @@ impl Unit {
             monitoring: Arc::clone(&self.monitoring),
             files,
             import_export,
-            sessions,
+            sign_in,
+            audit: Arc::<FileLog>::clone(&self.log),
             dashboards: Arc::new(dashboards),
             history,
             streaming,
