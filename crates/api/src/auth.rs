@@ -19,6 +19,7 @@ use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights
 use gantry_provisioning::DpsError;
 
 use crate::actions;
+use crate::audit::Witness;
 use crate::caller::{Caller, Permissions, Who};
 use crate::dps::DpsFailure;
 use crate::error::ApiError;
@@ -90,6 +91,13 @@ fn lacks(bearer: &dyn Bearer, what: &str) -> Refusal {
     Refusal::NotProven(format!("no role of `{}` allows {what}", bearer.person().object_id))
 }
 
+/// Tells the audit log whom no role allows something.
+fn note_refused(parts: &Parts, bearer: &dyn Bearer, action: &str) {
+    let witness = Witness::of(&parts.extensions);
+    witness.bearer(bearer.person());
+    witness.refuse(&format!("no role allows {action}"));
+}
+
 /// The first of these actions that no role allows.
 fn missing(bearer: &dyn Bearer, actions: &[&'static str], resource: Resource<'_>) -> Option<&'static str> {
     if actions.is_empty() {
@@ -130,7 +138,7 @@ pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
             exchange(&api, &mut parts.headers);
         }
         let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-        match platform(&api, &row, &parts, &peer, needed).await {
+        match platform(&api, &parts, &peer, &row, needed) {
             Ok(caller) => drop(parts.extensions.insert(caller)),
             Err(error) => return E::from(Refused::from(error)).into_response(),
         }
@@ -147,13 +155,13 @@ async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<C
             provisioning(api, row, parts, &peer, needed).map_err(IntoResponse::into_response)?
         }
         Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
-        Access::Platform(needed) => {
-            platform(api, row, parts, &peer, needed).await.map_err(IntoResponse::into_response)?
-        }
+        Access::Platform(needed) => platform(api, parts, &peer, row, needed).map_err(IntoResponse::into_response)?,
+        Access::Person => session::caller(api, parts, row.before_password).map_err(IntoResponse::into_response)?,
         // Guarded where the application is known, which is not here.
         Access::Application(_) => return Err(PlatformError::unauthorized().into_response()),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
     };
+    Witness::of(&parts.extensions).caller(&caller);
     Ok(Some(caller))
 }
 
@@ -187,6 +195,7 @@ fn hub(api: &Api, row: &Operation, parts: &Parts, peer: &PeerAddress, needed: Ri
             return Ok(Caller::of_directory(bearer, Permissions::NONE));
         };
         let refusal = lacks(&*bearer, action);
+        note_refused(parts, &*bearer, action);
         api.hub.report_refusal(now(), &bearer.person().name, &peer.0, "https service", &refusal);
         return Err(ApiError::no_role(&bearer.person().object_id, &parts.method, parts.uri.path()));
     }
@@ -217,6 +226,7 @@ fn provisioning(
         peer.is_known();
         if let Some(action) = missing(&*bearer, row.data_actions, Resource::Provisioning) {
             let (refusal, name) = (lacks(&*bearer, action), &bearer.person().name);
+            note_refused(parts, &*bearer, action);
             api.provisioning.report_refusal(now(), name, &peer.0, "https dps service", &refusal);
             return Err(DpsError::Forbidden(refusal).into());
         }
@@ -234,11 +244,11 @@ fn provisioning(
 }
 
 /// Whoever is signed in to the page, or brings a token of a policy, and has `needed` on the platform.
-async fn platform(
+fn platform(
     api: &Api,
-    row: &Operation,
     parts: &Parts,
     peer: &PeerAddress,
+    row: &Operation,
     needed: Permissions,
 ) -> Result<Caller, PlatformError> {
     let audience = match row.head {
@@ -248,9 +258,11 @@ async fn platform(
     let caller = if parts.headers.contains_key(header::AUTHORIZATION) {
         by_token(api, &parts.headers, peer, audience)?
     } else {
-        session::caller(api, parts).await?
+        session::caller(api, parts, row.before_password)?
     };
-    permitted(api, caller, peer, needed)
+    let witness = Witness::of(&parts.extensions);
+    witness.caller(&caller);
+    permitted(api, caller, peer, needed).inspect_err(|_| witness.refuse(&format!("lacks {needed}")))
 }
 
 /// A program, by its headers alone and in any of the ways it may have: a token of a policy, also as `Bearer`, or as
@@ -277,8 +289,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// # Errors
 /// When it has none, or nothing says that the page made it.
-pub async fn admit_session(api: &Api, parts: &Parts, peer: &PeerAddress) -> Result<Caller, Refused> {
-    let caller = session::caller(api, parts).await?;
+pub fn admit_session(api: &Api, parts: &Parts, peer: &PeerAddress) -> Result<Caller, Refused> {
+    let caller = session::caller(api, parts, false)?;
     peer.is_known();
     Ok(caller)
 }
@@ -346,11 +358,12 @@ fn by_policy(api: &Api, headers: &HeaderMap, peer: &PeerAddress) -> Result<Calle
 /// The caller, if it has `needed` on the platform.
 fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
     peer.is_known();
-    // A policy without any permission is nobody to the platform, not even where being signed in is enough. Somebody of a
-    // directory is somebody, without any role too.
+    // A policy without any permission is nobody to the platform, not even where being signed in is enough. People, and
+    // whoever has a token of a directory, are somebody.
     let has_none = caller.permissions == Permissions::NONE;
-    let is_nobody = has_none && !matches!(caller.who, Who::Directory(_));
-    if !has_none && caller.permissions.contains(needed) {
+    let is_nobody = has_none && !matches!(caller.who, Who::User(_) | Who::Directory(_));
+    let is_let_in = !has_none || matches!(caller.who, Who::User(_));
+    if is_let_in && caller.permissions.contains(needed) {
         return Ok(caller);
     }
     let refusal = match &caller.who {

@@ -9,7 +9,7 @@ use crate::configurations::Configurations;
 use crate::connections::connection::{CloseReason, Connections};
 use crate::connections::streams::Streams;
 use crate::events::consumer_groups::{self, ConsumerGroup};
-use crate::events::reports::ReportsMade;
+use crate::events::reports::{Heard, ReportsMade};
 use crate::faults::Faults;
 use crate::jobs::Running;
 use crate::owned::Owned;
@@ -65,6 +65,7 @@ pub struct Hub {
     pub(crate) faults: Faults,
     pub(crate) queues: Queues,
     pub(crate) reports_made: ReportsMade,
+    pub(crate) heard: Heard,
     pub(crate) routes: Routes,
     pub(crate) running: Running,
     pub(crate) streams: Streams,
@@ -95,6 +96,7 @@ impl Hub {
             faults: Faults::default(),
             queues: Queues::default(),
             reports_made: ReportsMade::default(),
+            heard: Heard::default(),
             routes,
             running: Running::default(),
             streams: Streams::default(),

@@ -4,11 +4,14 @@
 
 mod amqp;
 mod application;
+mod audit_log;
+mod background;
 mod blobs;
 mod bridge;
 mod by_name;
 pub mod config;
 mod directory;
+mod exports;
 mod first_start;
 mod follow;
 mod https;
@@ -23,6 +26,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod sign_in;
 mod simulated;
 mod streaming;
 mod tables;
