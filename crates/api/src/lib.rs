@@ -14,6 +14,7 @@ mod device;
 mod dps;
 mod error;
 mod fields;
+pub mod graph;
 mod history;
 mod hub;
 pub mod kusto;

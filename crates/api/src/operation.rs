@@ -44,13 +44,17 @@ pub enum Head {
     Application,
     /// The resources of the platform, for clients of the control plane.
     Management,
+    /// The digital-twin graph.
+    Graph,
+    /// The model repository.
+    Models,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -62,6 +66,8 @@ impl Head {
         Self::OData,
         Self::Application,
         Self::Management,
+        Self::Graph,
+        Self::Models,
         Self::Process,
     ];
 
@@ -79,6 +85,8 @@ impl Head {
             Self::OData => "Tables, for clients of OData",
             Self::Application => "Application",
             Self::Management => "Management",
+            Self::Graph => "Digital-twin graph",
+            Self::Models => "Model repository",
             Self::Process => "Process",
         }
     }
@@ -94,7 +102,10 @@ impl Head {
 
     /// Whether a call names a version of the API in its query.
     pub const fn is_versioned(self) -> bool {
-        !matches!(self, Self::Platform | Self::Blob | Self::Tokens | Self::Kusto | Self::OData | Self::Process)
+        !matches!(
+            self,
+            Self::Platform | Self::Blob | Self::Tokens | Self::Kusto | Self::OData | Self::Models | Self::Process
+        )
     }
 }
 

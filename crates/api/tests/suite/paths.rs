@@ -121,6 +121,8 @@ fn refusal(row: &Row) -> Option<Value> {
         | Head::OData
         | Head::Application
         | Head::Management
+        | Head::Graph
+        | Head::Models
         | Head::Process => None,
     }
 }
