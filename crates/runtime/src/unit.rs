@@ -34,8 +34,10 @@ use crate::blobs;
 use crate::config::Config;
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
-use crate::https::{Heads, Https, Tables};
+use crate::graph;
+use crate::https::{Heads, Https, Tables, Twins};
 use crate::management;
+use crate::model_repository::Models;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
@@ -192,7 +194,10 @@ impl Unit {
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Running> {
-        let tables = self.tables()?;
+        let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
+        let graph = graph::OfHub::open(&self.config, &self.hub, &self.database, containers).await;
+        let graph = Arc::new(graph.context("reading the digital-twin graph")?);
+        let tables = self.tables(&graph)?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
         let api = self.api(gateway.provisioning.clone(), sessions, told).await?;
@@ -240,14 +245,25 @@ impl Unit {
             Arc::clone(&warehouse),
         );
         let application = Arc::new(application);
+        let models = Models::new(&self.config.models, Arc::clone(&graph.graph)).context("[models]")?;
+        let repository = Arc::new(models);
         if let Some(models) = self.models.lock().take() {
-            tasks.spawn(application::adopt(Arc::clone(&application), models));
+            tasks.spawn(application::adopt(Arc::clone(&application), Arc::clone(&repository), models));
+        }
+        if self.config.graph.follow_devices {
+            let events = Arc::<Events>::clone(&self.events);
+            work.push(tokio::spawn(Arc::clone(&graph).follow(events, stopped.clone())));
         }
         work.push(tokio::spawn(gantry_central_api::work(Arc::clone(&application), stopped.clone())));
         let central = gantry_central_api::routes(application);
         let management =
             management::open(self, &gateway, Arc::clone(&api)).await.context("reading the control plane")?;
-        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, management, blobs, tokens };
+        let mut twins = graph.routes(Arc::clone(&api));
+        if self.config.models.serve {
+            twins = twins.merge(gantry_graph_api::repository(repository));
+        }
+        let graph = Twins { routes: twins, host_names: self.config.graph.host_names.clone().into() };
+        let heads = Heads { tables: Tables { warehouse, queues, flight }, central, management, graph, blobs, tokens };
         let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })
     }
@@ -261,7 +277,7 @@ impl Unit {
     }
 
     /// The hub's tables.
-    fn tables(&self) -> anyhow::Result<HubTables> {
+    fn tables(&self, graph: &graph::OfHub) -> anyhow::Result<HubTables> {
         let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
         let folder = self.config.data_folder.join("tables");
@@ -269,7 +285,8 @@ impl Unit {
         let cold = cold.context("[tables.cold]")?;
         let kept = gantry_tables::Folder::open_with(&folder, cold);
         let kept = kept.with_context(|| format!("opening {}", folder.display()))?;
-        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept), &self.config))
+        let (graph, kept) = (&graph.graph, Arc::new(kept));
+        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, graph, kept, &self.config))
     }
 
     /// The hub's streaming jobs.

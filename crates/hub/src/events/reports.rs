@@ -110,7 +110,8 @@ impl Hub {
     pub(crate) fn report_twin_change(&self, now: Timestamp, after: &Record, change: TwinChange<'_>) -> Vec<Report> {
         let table = self.routes.table();
         let mut reports = vec![];
-        if table.listens_to(MessageSource::TwinChange) {
+        let is_followed = matches!(change, TwinChange::Reported(_)) && self.reported.load(Ordering::Relaxed);
+        if is_followed || table.listens_to(MessageSource::TwinChange) {
             let facts = Facts {
                 source: MessageSource::TwinChange,
                 at: now,
@@ -120,7 +121,10 @@ impl Hub {
                 record: after,
                 body: &twin_change_body(after, change),
             };
-            reports.extend(self.routed(&table, &facts));
+            match is_followed {
+                true => reports.push(self.made(&table, &facts)),
+                false => reports.extend(self.routed(&table, &facts)),
+            }
         }
         let patch = json_patch(change);
         if after.twin.model_id.is_some() && !patch.is_empty() && table.listens_to(MessageSource::DigitalTwinChange) {
