@@ -24,6 +24,7 @@ beside=$(mktemp)
   python_env ingest tests/clients/python/requirements-ingest.txt
   node_modules "$ROOT/tests/clients/node"
   node_modules "$ROOT/tests/clients/azurite"
+  node_modules "$ROOT/tests/clients/openid"
 ) > "$beside" 2>&1 &
 arriving=$!
 

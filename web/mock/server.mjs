@@ -21,6 +21,8 @@ const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".ttf": "font/ttf", ".txt": "text/plain" };
 const TICK_MS = 50;
 const COOKIE = "gantry_session=mock";
+const SESSION = { user: "admin", displayName: "admin", hub: "gantry", permissions: ["DevicesRead", "SecurityRead"], csrf: "1", hasPassword: false, mustChangePassword: false };
+const ACCOUNT = { name: "admin", displayName: "admin", email: null, role: "administrator", issuer: null, hasPassword: false, passwordChangedAt: null, hasTotp: false, recoveryCodesLeft: 0 };
 
 /** A small deterministic generator (mulberry32). */
 function random(seed) {
@@ -150,13 +152,16 @@ export function createMock({ vite = null, tickMs = TICK_MS } = {}) {
     } catch {
       return refuse(response, 400, "BadRequest", "The body is not JSON.");
     }
+    if (key === "GET /sign-in") return answer(response, 200, { openId: [{ id: "works", name: "Works" }] });
     if (key === "POST /session") {
       if (body?.token !== TOKEN) return refuse(response, 401, "Unauthorized", "This sign-in link was used before or is not known.");
-      return answer(response, 200, { user: "admin", hub: "gantry", permissions: [] }, { "set-cookie": `${COOKIE}; HttpOnly; SameSite=Strict; Path=/` });
+      return answer(response, 200, SESSION, { "set-cookie": `${COOKIE}; HttpOnly; SameSite=Strict; Path=/` });
     }
     if (!(request.headers.cookie ?? "").includes(COOKIE)) return refuse(response, 401, "Unauthorized", "Sign in first.");
     if (request.method !== "GET" && request.headers["x-gantry-csrf"] !== "1") return refuse(response, 403, "Forbidden", "The header x-gantry-csrf is missing.");
-    if (key === "GET /session") return answer(response, 200, { user: "admin", hub: "gantry", permissions: [] });
+    if (key === "GET /session") return answer(response, 200, SESSION);
+    if (key === "GET /account") return answer(response, 200, ACCOUNT);
+    if (key === "GET /account/sessions") return answer(response, 200, { value: [{ id: "a", from: "127.0.0.1 Mozilla/5.0", openedAt: new Date().toISOString(), usedAt: new Date().toISOString(), current: true }] });
     if (key === "DELETE /session") return answer(response, 204, undefined, { "set-cookie": "gantry_session=; Max-Age=0; Path=/" });
     if (key === "GET /fleet") return answer(response, 200, { devices: fleet() });
     if (key === "GET /maintenance") return answer(response, 200, { items: maintenance(), updatedAt: new Date().toISOString() });

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createMock, TOKEN } from "../mock/server.mjs";
+import { account, links } from "./account.mjs";
 import { certify, editorsOpen, enroll, fits, provision, shooter } from "./provisioning.mjs";
 import { dashboard, editor, ingest, isOfEditor, query, wrongQuery } from "./query.mjs";
 
@@ -142,9 +143,16 @@ try {
   await provision(page, base, shoot, problems);
   await enroll(page, base);
   await certify(page, base, shoot);
-  await page.getByRole("button", { name: "Sign out" }).click();
-  await page.waitForSelector("#token");
-  await page.screenshot({ path: join(folder, "phone-signin.png") });
+  if (server) {
+    await page.goto(`${base}/#/account`);
+    await page.getByText("You came with a link.").waitFor();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("link", { name: "Sign in with Works" }).waitFor();
+    await shoot("signin");
+  } else {
+    await account(page, base, shoot, problems);
+    await links(page, base, shoot, problems);
+  }
   assert.deepEqual(problems, [], "console errors, policy violations or external requests");
   console.log(`page test passed; screenshots in ${folder}`);
 } finally {

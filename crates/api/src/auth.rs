@@ -17,7 +17,8 @@ use gantry_hub::{HubError, Presented};
 use gantry_identity::{CertificateChain, DeviceId, Identity, Key, Refusal, Rights, Signer, Timestamp};
 use gantry_provisioning::DpsError;
 
-use crate::caller::{Caller, Permissions};
+use crate::audit::Witness;
+use crate::caller::{Caller, Permissions, Who};
 use crate::dps::DpsFailure;
 use crate::error::ApiError;
 use crate::operation::{Access, Head, Operation, Row};
@@ -101,7 +102,7 @@ pub(crate) async fn admit_as<E: From<Refused> + IntoResponse>(
             exchange(&api, &mut parts.headers);
         }
         let peer = parts.extensions.get::<PeerAddress>().cloned().unwrap_or("unknown".into());
-        match platform(&api, &parts, &peer, needed).await {
+        match platform(&api, &parts, &peer, &row, needed) {
             Ok(caller) => drop(parts.extensions.insert(caller)),
             Err(error) => return E::from(Refused::from(error)).into_response(),
         }
@@ -118,11 +119,13 @@ async fn check(api: &Api, row: &Operation, parts: &mut Parts) -> Result<Option<C
             provisioning(api, &parts.headers, &peer, needed).map_err(IntoResponse::into_response)?
         }
         Access::Device => device(api, parts, &peer).await.map_err(IntoResponse::into_response)?,
-        Access::Platform(needed) => platform(api, parts, &peer, needed).await.map_err(IntoResponse::into_response)?,
+        Access::Platform(needed) => platform(api, parts, &peer, row, needed).map_err(IntoResponse::into_response)?,
+        Access::Person => session::caller(api, parts, row.before_password).map_err(IntoResponse::into_response)?,
         // Guarded where the application is known, which is not here.
         Access::Application(_) => return Err(PlatformError::unauthorized().into_response()),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => return Ok(None),
     };
+    Witness::of(&parts.extensions).caller(&caller);
     Ok(Some(caller))
 }
 
@@ -167,13 +170,21 @@ fn provisioning(api: &Api, headers: &HeaderMap, peer: &PeerAddress, needed: Righ
 }
 
 /// Whoever is signed in to the page, or brings a token of a policy, and has `needed` on the platform.
-async fn platform(api: &Api, parts: &Parts, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
+fn platform(
+    api: &Api,
+    parts: &Parts,
+    peer: &PeerAddress,
+    row: &Operation,
+    needed: Permissions,
+) -> Result<Caller, PlatformError> {
     let caller = if parts.headers.contains_key(header::AUTHORIZATION) {
         by_policy(api, &parts.headers, peer)?
     } else {
-        session::caller(api, parts).await?
+        session::caller(api, parts, row.before_password)?
     };
-    permitted(api, caller, peer, needed)
+    let witness = Witness::of(&parts.extensions);
+    witness.caller(&caller);
+    permitted(api, caller, peer, needed).inspect_err(|_| witness.refuse(&format!("lacks {needed}")))
 }
 
 /// A program, by its headers alone and in any of the ways it may have: a token of a policy, also as `Bearer`, or as
@@ -200,8 +211,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// # Errors
 /// When it has none, or nothing says that the page made it.
-pub async fn admit_session(api: &Api, parts: &Parts, peer: &PeerAddress) -> Result<Caller, Refused> {
-    let caller = session::caller(api, parts).await?;
+pub fn admit_session(api: &Api, parts: &Parts, peer: &PeerAddress) -> Result<Caller, Refused> {
+    let caller = session::caller(api, parts, false)?;
     peer.is_known();
     Ok(caller)
 }
@@ -248,7 +259,8 @@ fn by_policy(api: &Api, headers: &HeaderMap, peer: &PeerAddress) -> Result<Calle
 fn permitted(api: &Api, caller: Caller, peer: &PeerAddress, needed: Permissions) -> Result<Caller, PlatformError> {
     peer.is_known();
     // A policy without any permission is nobody to the platform, not even where being signed in is enough.
-    let is_nobody = caller.permissions == Permissions::NONE;
+    let is_person = matches!(caller.who, Who::User(_));
+    let is_nobody = !is_person && caller.permissions == Permissions::NONE;
     if !is_nobody && caller.permissions.contains(needed) {
         return Ok(caller);
     }

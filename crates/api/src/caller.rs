@@ -1,7 +1,7 @@
 //! Who calls, proven before a handler runs, and what they may do on the platform.
 //!
 //! Permissions are what rows of the table of routes ask for and what people and programs have. A user has the
-//! permissions of their role; today there is one user, the administrator, who has all. A token of a hub's policy has
+//! permissions of their role ([`Permissions::of_role`]). A token of a hub's policy has
 //! those that follow from the policy's rights: programs that may call devices operate the platform, those with every
 //! right of the hub administer it.
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use gantry_directory::{Person, PlatformRole};
 use gantry_hub::{Principal, Session};
 use gantry_identity::Rights;
 
@@ -52,7 +53,12 @@ impl Permissions {
     /// Make and change dashboards.
     pub const DASHBOARDS_MANAGE: Self = Self(1 << 13);
 
-    const NAMES: [(Self, &'static str); 14] = [
+    /// People who sign in: make, change and delete them.
+    pub const USERS_MANAGE: Self = Self(1 << 14);
+    /// Read the audit log.
+    pub const AUDIT_READ: Self = Self(1 << 15);
+
+    const NAMES: [(Self, &'static str); 16] = [
         (Self::DEVICES_READ, "DevicesRead"),
         (Self::DEVICES_OPERATE, "DevicesOperate"),
         (Self::ALERTS_READ, "AlertsRead"),
@@ -67,6 +73,8 @@ impl Permissions {
         (Self::POLICIES_MANAGE, "PoliciesManage"),
         (Self::FAULTS_MANAGE, "FaultsManage"),
         (Self::DASHBOARDS_MANAGE, "DashboardsManage"),
+        (Self::USERS_MANAGE, "UsersManage"),
+        (Self::AUDIT_READ, "AuditRead"),
     ];
 
     /// Every permission there is.
@@ -84,6 +92,20 @@ impl Permissions {
             | Self::ROUTING_READ.0
             | Self::DASHBOARDS_MANAGE.0,
     );
+
+    /// What looking at a platform takes.
+    pub const VIEWER: Self =
+        Self(Self::DEVICES_READ.0 | Self::ALERTS_READ.0 | Self::RULES_READ.0 | Self::ROUTING_READ.0);
+
+    /// Those of a person's role.
+    pub const fn of_role(role: PlatformRole) -> Self {
+        match role {
+            PlatformRole::Member => Self::NONE,
+            PlatformRole::Viewer => Self::VIEWER,
+            PlatformRole::Operator => Self::OPERATOR,
+            PlatformRole::Administrator => Self::ALL,
+        }
+    }
 
     /// What follows from the rights of a policy of the hub.
     pub const fn of_rights(rights: Rights) -> Self {
@@ -139,7 +161,7 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub enum Who {
     /// A person, signed in to the page.
-    User(Arc<str>),
+    User(Arc<Person>),
     /// A program with a key of this policy.
     Policy(Arc<str>),
     /// A device or module.
@@ -147,13 +169,20 @@ pub enum Who {
 }
 
 impl Caller {
-    /// The user every platform has; a sign-in link is theirs.
-    pub fn administrator() -> Self {
-        Self { who: Who::User("admin".into()), permissions: Permissions::ALL }
+    pub(crate) fn person(person: Arc<Person>) -> Self {
+        Self { permissions: Permissions::of_role(person.role), who: Who::User(person) }
     }
 
     pub(crate) fn device(session: Session) -> Self {
         Self { who: Who::Device(Arc::new(session)), permissions: Permissions::NONE }
+    }
+
+    /// Their address, when they are a person who has one.
+    pub fn email(&self) -> Option<&str> {
+        match &self.who {
+            Who::User(person) => person.email.as_deref(),
+            Who::Policy(_) | Who::Device(_) => None,
+        }
     }
 
     /// Who, with the kind of it: `user=admin`, `policy=service`, `device=motor-1`.
@@ -169,7 +198,8 @@ impl Caller {
     /// The name they are known by.
     pub fn name(&self) -> &str {
         match &self.who {
-            Who::User(name) | Who::Policy(name) => name,
+            Who::User(person) => person.id.as_str(),
+            Who::Policy(name) => name,
             Who::Device(session) => session.identity.device.as_str(),
         }
     }
@@ -237,8 +267,21 @@ mod tests {
             Permissions::PROVISIONING_MANAGE,
             Permissions::ROUTING_MANAGE,
             Permissions::FAULTS_MANAGE,
+            Permissions::USERS_MANAGE,
+            Permissions::AUDIT_READ,
         ] {
             assert!(!Permissions::OPERATOR.contains(one), "{one}");
         }
+    }
+
+    #[test]
+    fn each_role_may_what_those_before_it_may() {
+        let roles = [PlatformRole::Member, PlatformRole::Viewer, PlatformRole::Operator, PlatformRole::Administrator];
+        for pair in roles.windows(2) {
+            let (less, more) = (Permissions::of_role(pair[0]), Permissions::of_role(pair[1]));
+            assert!(more.contains(less) && more != less, "{pair:?}");
+        }
+        assert_eq!(Permissions::of_role(PlatformRole::Administrator), Permissions::ALL);
+        assert!(Permissions::VIEWER.names().all(|name| name.ends_with("Read")));
     }
 }

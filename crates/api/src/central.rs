@@ -29,6 +29,9 @@ const POST: Method = Method::POST;
 /// Largest body in bytes: a template with as many capabilities as there may be.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// Largest CSV file in bytes: that of two hundred thousand devices.
+const CSV_BYTES_MAX: usize = 64 << 20;
+
 const NOTHING: Fields = Fields::NOTHING;
 const ROLES: (&str, &Fields) = ("roles", &Fields { taken: &["role", "organization"], ..NOTHING });
 const KEYS: (&str, &Fields) = ("symmetricKey", &Fields { taken: &["primaryKey", "secondaryKey"], ..NOTHING });
@@ -353,7 +356,8 @@ fn operation((versions, method, path, id, permissions, body, about): &Entry) -> 
         Access::Application(permissions),
         about,
     );
-    row.query(query).of_versions(versions).reads(*body).up_to(BODY_BYTES_MAX)
+    let row = row.query(query).of_versions(versions).reads(*body).up_to(BODY_BYTES_MAX);
+    if *id == "Query_Run" { row.asks() } else { row }
 }
 
 fn own(
@@ -380,12 +384,41 @@ pub fn begin() -> Operation {
     own(POST, "/application/templates/{applicationTemplateId}", "Application_Begin", &["application.update"], about)
 }
 
+/// Devices of a CSV file become devices of the application; an operation of ours.
+pub fn import_devices() -> Operation {
+    const QUERY: &[Parameter] = &[
+        Parameter { name: "template", about: "The template that they get." },
+        Parameter { name: "organization", about: "The organization they are in; the root without one." },
+    ];
+    let about = "Makes a device of each row of a CSV file: `IOTC_DEVICEID`, and perhaps `IOTC_DEVICENAME`, \
+                 `IOTC_SASKEY_PRIMARY` and `_SECONDARY` or `IOTC_X509THUMBPRINT_PRIMARY` and `_SECONDARY`, and properties \
+                 of the template. A file with an error makes nothing; devices that are there stay as they are. \
+                 `{made, kept, keptDevices}`.";
+    let row = own(POST, "/application/devices.csv", "Application_ImportDevices", &["devices.create"], about);
+    row.query(QUERY).reads(Body::Bytes).up_to(CSV_BYTES_MAX)
+}
+
+/// The devices that the caller sees, as a CSV file; an operation of ours.
+pub fn export_devices() -> Operation {
+    const QUERY: &[Parameter] = &[
+        Parameter {
+            name: "template",
+            about: "Only devices of this template, with a column for each of its properties.",
+        },
+        Parameter { name: "separator", about: "`comma`, or `semicolon` as spreadsheets of many countries want it." },
+    ];
+    let about = "The devices that the caller sees as a CSV file that can be imported: ids, names, what proves them, and \
+                 the properties of a template.";
+    own(GET, "/application/devices.csv", "Application_ExportDevices", &["connectivity.readInstance"], about)
+        .query(QUERY)
+}
+
 /// Those that the reference published.
 pub fn operations() -> impl Iterator<Item = Operation> {
     TABLE.iter().map(operation)
 }
 
 /// Those of ours.
-pub fn own_operations() -> [Operation; 2] {
-    [templates(), begin()]
+pub fn own_operations() -> [Operation; 4] {
+    [templates(), begin(), import_devices(), export_devices()]
 }

@@ -240,8 +240,27 @@ pub(crate) const JOB: Fields = Fields {
     ..NOTHING
 };
 
-/// The token of a sign-in link.
-pub(crate) const SIGN_IN: Fields = Fields { taken: &["token"], ..NOTHING };
+/// The token of a sign-in link, or what somebody knows and has.
+pub(crate) const SIGN_IN: Fields = Fields { taken: &["token", "name", "password", "code"], ..NOTHING };
+
+/// The token of a password link, and the password.
+pub(crate) const CHOOSE_PASSWORD: Fields = Fields { taken: &["token", "password"], ..NOTHING };
+
+/// The password there is, and another.
+pub(crate) const CHANGE_PASSWORD: Fields = Fields { taken: &["current", "new"], ..NOTHING };
+
+/// The password, once more.
+pub(crate) const PASSWORD: Fields = Fields { taken: &["password"], ..NOTHING };
+
+/// The first code of a second factor.
+pub(crate) const CODE: Fields = Fields { taken: &["code"], ..NOTHING };
+
+/// A person who signs in.
+pub(crate) const PERSON: Fields = Fields {
+    taken: &["displayName", "email", "role", "disabled", "mustChangePassword"],
+    shown: &["name", "issuer", "hasPassword", "hasTotp", "createdAt", "etag"],
+    ..NOTHING
+};
 
 /// A rule; which fields belong together is for its reader.
 pub(crate) const RULE: Fields = Fields {

@@ -25,7 +25,7 @@ const V1: &str = "A query in KQL, or a management command; answers tables of ver
 
 /// A query, answered in version 2.
 pub fn query_2() -> Operation {
-    asks(Method::POST, "/v2/rest/query", "Kusto_QueryV2", V2)
+    asks(Method::POST, "/v2/rest/query", "Kusto_QueryV2", V2).asks()
 }
 
 /// The same in a link.
@@ -65,6 +65,8 @@ pub fn ingest() -> Operation {
         .query(INGEST)
         .takes_bytes()
         .up_to(INGEST_BYTES_MAX)
+        // Data, which comes as often as telemetry.
+        .asks()
 }
 
 fn open(path: &str, id: &'static str, about: &'static str) -> Operation {

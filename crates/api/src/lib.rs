@@ -5,6 +5,7 @@
 //! codes and errors into HTTP.
 
 mod api_version;
+mod audit;
 mod auth;
 pub mod blob;
 mod body;
@@ -28,6 +29,7 @@ mod query;
 mod reference;
 mod refused;
 mod routes;
+mod sign_in;
 mod streaming;
 mod throttle;
 pub mod tokens;
@@ -40,6 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use gantry_directory::audit::AuditLog;
 use gantry_hub::Hub;
 use gantry_hub::import_export::ImportExport;
 use gantry_hub::ports::Clock;
@@ -49,6 +52,7 @@ use gantry_monitoring::dashboards::Dashboards;
 use gantry_provisioning::{Instances, Service};
 
 pub use api_version::asked_version;
+pub use audit::Witness;
 pub use auth::{OnKnown, PeerAddress, PeerCertificate, admit_password, admit_program, admit_session};
 pub use caller::{Caller, Permissions, Who};
 pub use dps::read_attestation;
@@ -57,10 +61,10 @@ pub use history::{History, Measured};
 pub use hub::files::{Files, UploadTarget};
 pub use hub::import_export::ServiceLines;
 pub use operation::{Access, Head, Operation, Parameter, Row};
-pub use platform::session::Sessions;
 pub use reference::page;
 pub use refused::Refused;
 pub use routes::{Routes, Table};
+pub use sign_in::{OpenIdProvider, ProviderLink, SignIn, SignInConfig};
 pub use streaming::{JobState, StreamingJob, StreamingJobs};
 
 /// What the service side serves.
@@ -74,12 +78,14 @@ pub struct Api {
     pub instances: Instances,
     /// The application.
     pub monitoring: Arc<Monitoring>,
-    /// Where devices upload files; none when that is switched off.
-    pub files: Option<Arc<Files>>,
+    /// Where devices upload files.
+    pub files: Arc<Files>,
     /// Import and export jobs.
     pub import_export: ImportExport,
-    /// Who is signed in to the page.
-    pub sessions: Arc<Sessions>,
+    /// People who sign in to the page.
+    pub sign_in: Arc<SignIn>,
+    /// Where what is changed is recorded.
+    pub audit: Arc<dyn AuditLog>,
     /// Dashboards.
     pub dashboards: Arc<Dashboards>,
     /// What devices sent long ago.
@@ -109,16 +115,24 @@ pub fn routes(api: impl Into<Arc<Api>>) -> Routes {
         one.route_layer(from_fn_with_state((Arc::clone(&state), Arc::clone(row)), auth::admit))
             .route_layer(from_fn(body::read_whole::<platform::error::PlatformError>))
     });
-    let all = hub.merge(provisioning).merge(platform);
+    let all = audited(&state, hub.merge(provisioning).merge(platform));
     // The bound is in `body`; extractors need none of their own.
     let all = all.layered(|_, one| one.route_layer(DefaultBodyLimit::disable()));
     all.otherwise(|uri: Uri| async move { ApiError::no_such_path(uri.path()) }).with_state(state)
 }
 
+/// Records the calls of routes that change something, before anything else looks at them.
+pub fn audited<S: Clone + Send + Sync + 'static>(api: &Arc<Api>, routes: Routes<S>) -> Routes<S> {
+    routes.layered(|row, one| match audit::is_audited(row) {
+        true => one.route_layer(from_fn_with_state((Arc::clone(api), Arc::clone(row)), audit::record)),
+        false => one,
+    })
+}
+
 /// Puts in front of the routes of another crate what stands before those here: who calls, as their rows say, and the
 /// body, whole and within its bounds. `E` is the shape in which that crate refuses.
 pub fn guarded<E: From<Refused> + IntoResponse + 'static>(api: &Arc<Api>, routes: Routes) -> Routes {
-    routes.layered(|row, one| {
+    let routes = routes.layered(|row, one| {
         let admit = from_fn_with_state((Arc::clone(api), Arc::clone(row)), auth::admit_as::<E>);
         let read = from_fn_with_state(row.body_bytes_max, body::read_whole_as::<E>);
         // What is larger than most is read only of who may call.
@@ -127,7 +141,8 @@ pub fn guarded<E: From<Refused> + IntoResponse + 'static>(api: &Arc<Api>, routes
             false => one.route_layer(admit).route_layer(read),
         };
         one.route_layer(DefaultBodyLimit::disable())
-    })
+    });
+    audited(api, routes)
 }
 
 /// Reads the body whole and within its bounds before the routes of another crate. `E` is the shape in which that crate

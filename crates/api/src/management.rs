@@ -217,9 +217,11 @@ fn of_providers() -> Vec<(&'static [&'static str], Entry)> {
 fn row(versions: &'static [&'static str], path: &str, entry: Entry) -> Operation {
     let (method, rest, id, needed, body, about) = entry;
     let (path, id) = (format!("{path}{rest}"), format!("{NAMES}{id}"));
-    Operation::new(Head::Management, method, &path, id, Access::Platform(needed), about)
+    let asks = ["Check", "ListTemplates", "TestRoute", "TestAllRoutes"].iter().any(|word| id.contains(word));
+    let row = Operation::new(Head::Management, method, &path, id, Access::Platform(needed), about)
         .of_versions(versions)
-        .reads(body)
+        .reads(body);
+    if asks { row.asks() } else { row }
 }
 
 /// All of them.

@@ -132,6 +132,7 @@ fn security(access: Access) -> Value {
         Access::Hub(_) => json!([{ "hubPolicy": [] }]),
         Access::Provisioning(_) => json!([{ "provisioningPolicy": [] }]),
         Access::Device => json!([{ "device": [] }]),
+        Access::Person => json!([{ "session": [] }]),
         Access::Platform(_) => json!([{ "session": [] }, { "hubPolicy": [] }]),
         Access::Application(_) => json!([{ "apiToken": [] }, { "session": [] }]),
         Access::Blob(_) | Access::Proof(_) | Access::Anyone => json!([]),
@@ -146,8 +147,8 @@ fn security_schemes() -> Value {
         "device": token("A shared access signature of the device; or its certificate in the TLS handshake."),
         "apiToken": token("The text of an API token of the application."),
         "session": {
-            "type": "apiKey", "in": "cookie", "name": "gantry_session",
-            "description": "Calls that change something carry the header `x-gantry-csrf: 1` beside it.",
+            "type": "apiKey", "in": "cookie", "name": "__Host-gantry_session",
+            "description": "Calls that change something carry the header `x-gantry-csrf` beside it: `csrf` of `GET /session`.",
         },
     })
 }

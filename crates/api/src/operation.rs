@@ -120,6 +120,8 @@ pub enum Access {
     Device,
     /// Whoever has these permissions on the platform: a session of the page, or a token of a policy of the hub.
     Platform(Permissions),
+    /// A person who is signed in, about their own account; programs have none.
+    Person,
     /// A shared key of the account, or a signature that allows one of these.
     Blob(&'static [Permission]),
     /// Whoever has one of these permissions of the application, where it counts: an API token, or a session of the page.
@@ -137,6 +139,7 @@ impl fmt::Display for Access {
             Self::Device => f.write_str("the device, or policy: DeviceConnect"),
             Self::Platform(Permissions::NONE) => f.write_str("whoever is signed in"),
             Self::Platform(permissions) => write!(f, "{permissions}"),
+            Self::Person => f.write_str("a person who is signed in"),
             Self::Blob(one_of) => {
                 let words: Vec<_> = one_of.iter().map(|one| format!("{one:?}").to_ascii_lowercase()).collect();
                 write!(f, "shared key, or signature to {}", words.join(" or "))
@@ -193,6 +196,10 @@ pub struct Operation {
     pub query: &'static [Parameter],
     /// Versions of the API that have it; empty: all that its head knows.
     pub versions: &'static [&'static str],
+    /// Open to whoever must choose another password first.
+    pub(crate) before_password: bool,
+    /// Whether a call changes something, where the method does not say it.
+    pub changes: Option<bool>,
     /// Largest body in bytes. One that is larger than most is read only of who may call.
     pub body_bytes_max: usize,
     pub(crate) body: Body,
@@ -218,6 +225,8 @@ impl Operation {
             about,
             query: &[],
             versions: &[],
+            before_password: false,
+            changes: None,
             body_bytes_max: crate::body::BODY_BYTES_MAX,
             body: Body::Nothing,
         }
@@ -227,6 +236,23 @@ impl Operation {
     #[must_use]
     pub fn up_to(self, body_bytes_max: usize) -> Self {
         Self { body_bytes_max, ..self }
+    }
+
+    /// Asks and changes nothing, whatever its method.
+    #[must_use]
+    pub fn asks(self) -> Self {
+        Self { changes: Some(false), ..self }
+    }
+
+    /// Changes something, whatever its method.
+    #[must_use]
+    pub fn changes(self) -> Self {
+        Self { changes: Some(true), ..self }
+    }
+
+    /// Is open to whoever must choose another password first.
+    pub(crate) fn before_password(self) -> Self {
+        Self { before_password: true, ..self }
     }
 
     /// Counts as this.

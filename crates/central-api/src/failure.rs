@@ -69,6 +69,16 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// It is understood and cannot be done.
+    pub fn unfit(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
+
+    /// Whether something is there already, or not in a state for it.
+    pub fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+    }
+
     /// Whether it was changed since the caller read it.
     pub fn is_changed(&self) -> bool {
         self.status == StatusCode::PRECONDITION_FAILED

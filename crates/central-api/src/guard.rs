@@ -10,13 +10,15 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use gantry_api::{Access, Operation, PeerAddress, Permissions, Row, admit_session, asked_version, now};
+use gantry_api::{
+    Access, Caller as Session, Operation, PeerAddress, Permissions, Row, Witness, admit_session, asked_version, now,
+};
 use gantry_central::State as Kept;
 use gantry_central::access::caller::Caller;
 use gantry_central::access::permissions::Permission;
 use gantry_central::access::roles::ADMINISTRATOR;
 use gantry_central::access::tokens::PresentedToken;
-use gantry_central::access::users::RoleAssignment;
+use gantry_central::access::users::{Identity, RoleAssignment};
 use gantry_central::ids::{RoleId, TokenId};
 use gantry_identity::Refusal;
 
@@ -33,18 +35,53 @@ pub(crate) struct Who {
     pub(crate) caller: Arc<Caller>,
     /// What the application had when that was looked at last.
     pub(crate) state: Arc<Kept>,
-    /// The token they brought.
-    token: Option<TokenId>,
+    by: By,
+}
+
+/// How they proved it.
+#[derive(Clone)]
+enum By {
+    /// With a token.
+    Token(TokenId),
+    /// With a session of the page; the person as they were when that was looked at last.
+    Person(Session),
+}
+
+impl By {
+    fn name(&self) -> String {
+        match self {
+            Self::Token(id) => format!("token={id}"),
+            Self::Person(session) => session.principal(),
+        }
+    }
+
+    /// What roles they have; none when they are nobody any more.
+    fn roles(&self, state: &Kept) -> Option<Vec<RoleAssignment>> {
+        match self {
+            Self::Token(id) => state.tokens.get(id).map(|kept| kept.value.roles.clone()),
+            Self::Person(session) if session.permissions.contains(Permissions::ALL) => Some(administrator()),
+            Self::Person(session) => Some(session.email().map(|email| of_user(state, email)).unwrap_or_default()),
+        }
+    }
+}
+
+/// The roles of the user with an address.
+fn of_user(state: &Kept, email: &str) -> Vec<RoleAssignment> {
+    let email = Identity::Email { email: email.to_owned() };
+    let found = state.users.values().find(|kept| kept.value.identity.is_same(&email));
+    found.map(|kept| kept.value.roles.clone()).unwrap_or_default()
 }
 
 impl Who {
     /// Looks again at what they may do; says whether they are still anybody.
     pub(crate) fn renew(&mut self, shared: &Shared) -> bool {
         self.state = shared.application.central.state();
-        if let Some(token) = &self.token {
-            let Some(kept) = self.state.tokens.get(token) else { return false };
-            self.roles = kept.value.roles.clone().into();
+        if let By::Person(session) = &self.by {
+            let Some(session) = shared.application.api.sign_in.renewed(session) else { return false };
+            self.by = By::Person(session);
         }
+        let Some(roles) = self.by.roles(&self.state) else { return false };
+        self.roles = roles.into();
         self.caller = Arc::new(self.state.caller(&self.roles));
         true
     }
@@ -75,7 +112,7 @@ async fn check(shared: &Shared, row: &Operation, request: &mut Request) -> Resul
     let who = if request.headers().contains_key(header::AUTHORIZATION) {
         by_token(shared, request, &peer)?
     } else {
-        signed_in(shared, request, &peer).await?
+        signed_in(shared, request, &peer)?
     };
     let Access::Application(one_of) = row.access else { return Err(Failure::unauthorized()) };
     let has = one_of.iter().filter_map(|word| Permission::parse(word)).any(|one| who.caller.has(one));
@@ -83,6 +120,7 @@ async fn check(shared: &Shared, row: &Operation, request: &mut Request) -> Resul
         return Ok(who);
     }
     let needed = one_of.join(" or ");
+    Witness::of(request.extensions()).refuse(&format!("lacks {needed}"));
     let refusal = Refusal::Right { policy: who.name.clone(), right: needed.clone() };
     shared.application.api.hub.report_refusal(now(), &who.name, &peer.0, "https application", &refusal);
     Err(gantry_api::Refused::Forbidden(format!("this needs the permission {needed}")).into())
@@ -116,20 +154,21 @@ fn by_token(shared: &Shared, request: &Request, peer: &PeerAddress) -> Result<Wh
     presented
         .verify(kept.map(|kept| &kept.value), &application.id, now())
         .map_err(|refusal| refused(&claimed, &refusal))?;
-    let Some(kept) = kept else { return Err(Failure::unauthorized()) };
+    let (Some(kept), Some(id)) = (kept, id.clone()) else { return Err(Failure::unauthorized()) };
     peer.is_known();
-    Ok(who(claimed, kept.value.roles.clone(), &state, id.clone()))
+    Witness::of(request.extensions()).key(&claimed);
+    Ok(who(claimed, kept.value.roles.clone(), &state, By::Token(id)))
 }
 
-/// The administrator of the platform administers its application.
-async fn signed_in(shared: &Shared, request: &mut Request, peer: &PeerAddress) -> Result<Who, Failure> {
+/// The administrator of the platform administers its application; everybody else who is signed in has the roles of the
+/// application's user with their address.
+fn signed_in(shared: &Shared, request: &mut Request, peer: &PeerAddress) -> Result<Who, Failure> {
     let (parts, body) = std::mem::take(request).into_parts();
-    let caller = admit_session(&shared.application.api, &parts, peer).await;
+    let caller = admit_session(&shared.application.api, &parts, peer);
     *request = Request::from_parts(parts, body);
-    let caller = caller?;
-    let is_administrator = caller.permissions.contains(Permissions::ALL);
-    let roles = if is_administrator { administrator() } else { vec![] };
-    Ok(who(caller.principal(), roles, &shared.application.central.state(), None))
+    let (by, state) = (By::Person(caller?), shared.application.central.state());
+    let roles = by.roles(&state).ok_or_else(Failure::unauthorized)?;
+    Ok(who(by.name(), roles, &state, by))
 }
 
 /// The role that may do everything.
@@ -137,7 +176,7 @@ fn administrator() -> Vec<RoleAssignment> {
     RoleId::parse(ADMINISTRATOR).map(|role| RoleAssignment { role, organization: None }).into_iter().collect()
 }
 
-fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>, token: Option<TokenId>) -> Who {
+fn who(name: String, roles: Vec<RoleAssignment>, state: &Arc<Kept>, by: By) -> Who {
     let caller = Arc::new(state.caller(&roles));
-    Who { name, roles: roles.into(), caller, state: Arc::clone(state), token }
+    Who { name, roles: roles.into(), caller, state: Arc::clone(state), by }
 }

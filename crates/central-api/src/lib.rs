@@ -2,15 +2,18 @@
 //!
 //! A handler reads a [`Call`](call::Call), asks [`Central`](gantry_central::Central), the hub or provisioning, and writes
 //! what the published documents show. Rules are theirs; who may call is decided here ([`guard`]), once by the row of the
-//! operation and once more where the thing is that it is about. Operations without a handler answer 501 by name.
+//! operation and once more where the thing is that it is about.
 
 mod applications;
 mod body;
 mod call;
 mod dashboards;
+mod destinations;
 mod devices;
 mod enrollment_groups;
+mod exports;
 mod failure;
+mod file_uploads;
 mod groups;
 mod guard;
 mod jobs;
@@ -30,13 +33,13 @@ use std::sync::Arc;
 use axum::middleware::from_fn_with_state;
 use gantry_api::{Api, Routes, central};
 use gantry_central::Central;
+use gantry_central::exports::health::Health;
 use tokio::sync::Notify;
 
-use self::call::Call;
 pub use self::devices::adopt::one as adopt;
 use self::devices::history::Runs;
 pub use self::failure::Failure;
-pub use self::ports::{Rows, Tables};
+pub use self::ports::{Rows, Tables, Transforms, Uploads};
 pub use self::work::run as work;
 
 /// An application, as its API needs it.
@@ -49,8 +52,20 @@ pub struct Application {
     pub api: Arc<Api>,
     /// The tables.
     pub tables: Arc<dyn Tables>,
+    /// What exports need.
+    pub exporting: Exporting,
+    /// Where devices upload files.
+    pub uploads: Arc<dyn Uploads>,
     /// Told when there is something to do for [`work`].
     pub work: Notify,
+}
+
+/// What exports need of whoever sends.
+pub struct Exporting {
+    /// How they fare.
+    pub health: Arc<Health>,
+    /// Reads their transforms.
+    pub transforms: Arc<dyn Transforms>,
 }
 
 /// What handlers work with.
@@ -63,8 +78,11 @@ struct Shared {
 pub fn routes(application: Arc<Application>) -> Routes {
     let shared = Arc::new(Shared { application, runs: Runs::default() });
     let mut rows: HashMap<_, _> = central::operations().map(|row| (row.id.clone(), row)).collect();
-    let mut routes =
-        Routes::new().on(central::templates(), applications::list).on(central::begin(), applications::begin);
+    let mut routes = Routes::new()
+        .on(central::templates(), applications::list)
+        .on(central::begin(), applications::begin)
+        .on(central::import_devices(), devices::csv::import)
+        .on(central::export_devices(), devices::csv::export);
     macro_rules! on {
         ($($name:literal => $handler:path,)*) => {
             $(let row = rows.remove(concat!("Application_", $name)).expect("a row of the table");
@@ -105,6 +123,22 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "Dashboards_Create" => kind::put::<dashboards::Dashboards>,
         "Dashboards_Update" => kind::patch::<dashboards::Dashboards>,
         "Dashboards_Remove" => dashboards::remove,
+        "Destinations_List" => destinations::list,
+        "Destinations_Get" => destinations::get,
+        "Destinations_Create" => kind::put::<destinations::Destinations>,
+        "Destinations_Update" => kind::patch::<destinations::Destinations>,
+        "Destinations_Remove" => destinations::remove,
+        "Destinations_ListExports" => destinations::exports,
+        "Exports_List" => exports::list,
+        "Exports_Get" => exports::get,
+        "Exports_Create" => kind::put::<exports::Exports>,
+        "Exports_Update" => kind::patch::<exports::Exports>,
+        "Exports_Remove" => exports::remove,
+        "Exports_ListDestinations" => exports::destinations,
+        "FileUploads_Get" => file_uploads::get,
+        "FileUploads_Create" => kind::put::<file_uploads::Uploads>,
+        "FileUploads_Update" => kind::patch::<file_uploads::Uploads>,
+        "FileUploads_Remove" => file_uploads::remove,
         "DeploymentManifests_List" => manifests::list,
         "DeploymentManifests_Get" => manifests::get,
         "DeploymentManifests_Create" => kind::put::<manifests::Manifests>,
@@ -146,6 +180,7 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "Devices_RemoveAttestation" => devices::attestation::remove,
         "Devices_ListComponents" => devices::components,
         "Devices_ListModules" => devices::modules,
+        "Devices_ListModuleComponents" => devices::components,
         "Devices_ListRelationships" => devices::relationships::list,
         "Devices_GetRelationship" => devices::relationships::get,
         "Devices_CreateRelationship" => devices::relationships::put,
@@ -176,16 +211,10 @@ pub fn routes(application: Arc<Application>) -> Routes {
         "Devices_GetModuleTelemetryValue" => devices::telemetry::get,
         "Devices_GetModuleComponentTelemetryValue" => devices::telemetry::get,
     }
-    // In the table's order, so that the last word about a path is always the same one.
-    for row in central::operations().filter(|row| rows.contains_key(&row.id)) {
-        routes = routes.on(row, not_implemented);
-    }
+    assert!(rows.is_empty(), "operations without a handler: {:?}", rows.keys());
     // A body may be large: it is read of who may call.
     let routes = gantry_api::with_body::<Failure, _>(routes)
         .layered(|row, one| one.route_layer(from_fn_with_state((Arc::clone(&shared), Arc::clone(row)), guard::admit)));
-    routes.with_state(shared)
-}
-
-async fn not_implemented(call: Call) -> Failure {
-    Failure::not_implemented(&call.row.id)
+    let api = Arc::clone(&shared.application.api);
+    gantry_api::audited(&api, routes).with_state(shared)
 }

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::kind::Kind;
 use crate::{Failure, body, devices, list};
 
-fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
+pub(crate) fn show(id: &str, kept: &Kept<DeploymentManifest>) -> Value {
     let one = &kept.value;
     let name = one.display_name.as_ref().map_or(id, DisplayName::as_str);
     let etag = format!("\"{}\"", kept.etag.text());
@@ -32,7 +32,7 @@ fn data(body: &Value) -> Result<ManifestData, Failure> {
     Ok(ManifestData::read(data).map_err(CentralError::from)?)
 }
 
-fn sees(call: &Call, one: &DeploymentManifest) -> bool {
+pub(crate) fn sees(call: &Call, one: &DeploymentManifest) -> bool {
     call.who.caller.sees(&call.who.state.organizations, one.organization.as_ref())
 }
 
@@ -102,6 +102,8 @@ pub(crate) async fn apply(call: Call) -> Result<Json<Value>, Failure> {
         return Err(Failure::conflict("the device is no IoT Edge device"));
     }
     let hub = &call.application().api.hub;
-    hub.apply_content(now(), &known.record.device.identity, data.value()).await?;
-    Ok(Json(json!({ "data": data.value() })))
+    let identity = &known.record.device.identity;
+    hub.apply_content(now(), identity, data.value()).await?;
+    let etag = hub.record(identity).await?.twin.etag_text();
+    Ok(Json(json!({ "data": data.value(), "etag": format!("\"{etag}\"") })))
 }

@@ -197,7 +197,7 @@ async fn change(application: &Application, identity: &Identity, changes: &[&JobD
         let written = write_properties(&record, &profile, capabilities.as_deref(), None, &body, false)?;
         let mut writes: Vec<TwinWrite> = written.twin().into_iter().collect();
         if is_moved {
-            writes.push(TwinWrite { tags: Some(profile.write()), desired: None });
+            writes.push(TwinWrite { tags: profile.write_over(&Profile::of(&record.twin.tags)), desired: None });
         }
         match store(application, identity, record.twin.etag_text(), &writes).await {
             Err(HubError::PreconditionFailed(_)) => {}

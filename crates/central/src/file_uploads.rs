@@ -120,6 +120,9 @@ pub enum FileUploadsError {
     /// A secret is none.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Nobody can upload there.
+    #[error("{0}")]
+    Unusable(String),
     /// A member is not what it must be.
     #[error("`{field}` is not {what}")]
     Invalid {

@@ -21,6 +21,7 @@ mod settings;
 mod simulate;
 mod stream;
 mod token_server;
+mod user;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ pub struct Arrow {
 
 /// The command of the process that runs models.
 const MODEL_WORKER: &str = "model-worker";
+/// The command of the process that runs transforms of exports.
+const TRANSFORM_WORKER: &str = "transform-worker";
 
 /// A self-hosted, Azure-IoT-compatible platform.
 #[derive(Parser)]
@@ -121,6 +124,12 @@ enum Command {
     Fault(platform::FaultCommand),
     /// Refused access, newest first.
     Security,
+    /// People who sign in to the page.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// The audit log: who changed what.
+    #[command(subcommand)]
+    Audit(user::AuditCommand),
     /// Replay a CSV file as a device that provisions itself; or a fleet after a blackout.
     Simulate(simulate::SimulateArgs),
     /// Measure this build.
@@ -140,6 +149,9 @@ enum Command {
         /// ONNX Runtime.
         library: PathBuf,
     },
+    /// What `serve` starts to run transforms of exports: answers on its standard output.
+    #[command(hide = true, name = TRANSFORM_WORKER)]
+    TransformWorker,
 }
 
 /// Runs one command; `arrow` is what needs Arrow, which this crate is not built with.
@@ -149,6 +161,9 @@ enum Command {
 pub fn run(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     if let Command::ModelWorker { library } = &cli.command {
         return Ok(gantry_models::work(library)?);
+    }
+    if let Command::TransformWorker = &cli.command {
+        return Ok(gantry_transforms::work()?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(dispatch(cli, arrow))
@@ -163,7 +178,9 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
             let mut config = Config::load(&sources)?;
             config.bench_plain_port = overrides.bench_plain_port;
             config.flight_head = Some(arrow.flight);
-            config.model_worker = Some((std::env::current_exe()?, vec![MODEL_WORKER.into()]));
+            let program = std::env::current_exe()?;
+            config.model_worker = Some((program.clone(), vec![MODEL_WORKER.into()]));
+            config.transform_worker = Some((program, vec![TRANSFORM_WORKER.into()]));
             return serve::run(config, cli.json).await;
         }
         Command::TokenServer(args) => {
@@ -176,7 +193,9 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
     let client = || Client::new(folder);
     let here = || migration::Here { folder, is_named: cli.overrides.is_given() };
     match command {
-        Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } => Ok(()),
+        Command::Serve { .. } | Command::TokenServer(_) | Command::ModelWorker { .. } | Command::TransformWorker => {
+            Ok(())
+        }
         Command::Device(command) => device::device(&client()?, output, command).await,
         Command::Twin(command) => device::twin(&client()?, output, command).await,
         Command::Method(command) => device::method(&client()?, output, command).await,
@@ -195,6 +214,8 @@ async fn dispatch(cli: Cli, arrow: Arrow) -> anyhow::Result<()> {
         Command::Routing(command) => routing::run(&client()?, output, command).await,
         Command::Fault(command) => platform::fault(&client()?, output, command).await,
         Command::Security => platform::security(&client()?, output).await,
+        Command::User(command) => user::user(&client()?, output, command).await,
+        Command::Audit(command) => user::audit(&client()?, output, command).await,
         Command::Simulate(args) => simulate::run(&Connection::read(folder)?, output, args).await,
         Command::Bench(command) => bench::run(output, command).await,
         Command::Import(command) => migration::import(here(), output, command).await,

@@ -3,6 +3,7 @@
 //! Everything here is a plain function or `&mut self` method of its arguments: no HTTP, sockets, files, clock (`now`
 //! is passed in) or randomness (bytes are drawn by the caller; only what ECDSA draws for each signature is not).
 //!
+//! - [`People`]: who they are, kept; [`Person`] says as what they may sign in.
 //! - [`Credentials`]: what a person proves themselves with; [`Attempts`] bounds guessing; [`Sessions`] keeps them
 //!   signed in.
 //! - [`validate`]: a directory token of whoever is trusted ([`TrustedIssuer`]) into a [`Principal`].
@@ -21,6 +22,7 @@ mod ids;
 mod issuer;
 mod millis;
 mod oidc;
+mod people;
 pub mod roles;
 mod secret;
 mod sessions;
@@ -41,6 +43,10 @@ pub use issuer::{
 pub use oidc::{
     Awaiting, CallbackRefused, Client, Drawn, Exchange, FLOW_LIFE, FLOWS_MAX, Flows, ForeignUser, IdTokenRefused,
     Mapping, PROVIDER_DOCUMENT_BYTES_MAX, Provider, ProviderError, RoleRule, Start, TOKEN_ANSWER_BYTES_MAX,
+};
+pub use people::{
+    ADMINISTRATOR, Origin, PASSWORD_LINK_LIFE, PEOPLE_MAX, PasswordLink, People, PeopleError, Person, PersonId,
+    PersonWrite, PlatformRole,
 };
 pub use roles::{
     BLOB_PERMISSIONS, BUILT_IN_ROLES, HUB_RIGHTS, NotAssigned, PROVISIONING_RIGHTS, ROLE_ASSIGNMENTS_MAX,

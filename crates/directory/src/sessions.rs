@@ -39,6 +39,13 @@ pub struct SessionLife {
     pub absolute: Duration,
 }
 
+impl SessionLife {
+    /// Whether a session is not over.
+    pub fn is_live(self, session: &Session, now: Timestamp) -> bool {
+        now.since(session.used_at) < self.idle && now.since(session.opened_at) < self.absolute
+    }
+}
+
 impl Default for SessionLife {
     fn default() -> Self {
         Self { idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 3600) }
@@ -110,7 +117,7 @@ impl Sessions {
     pub fn restore(life: SessionLife, kept: impl IntoIterator<Item = Session>, now: Timestamp) -> Self {
         let mut all = Self::new(life);
         let mut of_user: HashMap<String, usize> = HashMap::new();
-        for session in kept.into_iter().filter(|session| is_live(life, session, now)).take(SESSIONS_MAX) {
+        for session in kept.into_iter().filter(|session| life.is_live(session, now)).take(SESSIONS_MAX) {
             let count = of_user.entry(session.user.clone()).or_default();
             *count += 1;
             if *count <= SESSIONS_PER_USER_MAX {
@@ -155,7 +162,7 @@ impl Sessions {
     pub fn find(&mut self, cookie: &str, now: Timestamp) -> Result<&Session, NoSession> {
         let id = hash(cookie).ok_or(NoSession::Unknown)?;
         let session = self.sessions.get(&id).ok_or(NoSession::Unknown)?;
-        if !self.is_live(session, now) {
+        if !self.life.is_live(session, now) {
             self.sessions.remove(&id);
             return Err(NoSession::Expired);
         }
@@ -198,7 +205,7 @@ impl Sessions {
     /// Forgets what has expired.
     pub fn sweep(&mut self, now: Timestamp) {
         let life = self.life;
-        self.sessions.retain(|_, session| is_live(life, session, now));
+        self.sessions.retain(|_, session| life.is_live(session, now));
     }
 
     /// Sessions of a user.
@@ -211,20 +218,12 @@ impl Sessions {
         self.sessions.values()
     }
 
-    fn is_live(&self, session: &Session, now: Timestamp) -> bool {
-        is_live(self.life, session, now)
-    }
-
     fn end_idlest(&mut self, user: &str) {
         let idlest = self.of(user).min_by_key(|session| session.used_at).map(|session| session.id);
         if let Some(id) = idlest {
             self.sessions.remove(&id);
         }
     }
-}
-
-fn is_live(life: SessionLife, session: &Session, now: Timestamp) -> bool {
-    now.since(session.used_at) < life.idle && now.since(session.opened_at) < life.absolute
 }
 
 fn hash(cookie: &str) -> Option<SecretHash> {

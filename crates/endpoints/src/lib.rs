@@ -1,4 +1,4 @@
-//! Where the platform sends: webhooks, mail, and files in storage containers.
+//! Where the platform sends: webhooks, mail, files in storage containers, and receivers of the application's exports.
 //!
 //! Each endpoint carries an action out once, within [`TIMEOUT`]; retries are the caller's.
 //! What can never work (a refused address, a redirect, a malformed URL) is told apart from
@@ -6,6 +6,7 @@
 
 mod allocation;
 mod event_grid;
+pub mod export;
 mod mail;
 mod remote_hub;
 pub mod storage;

@@ -68,20 +68,25 @@ pub trait UploadStore: Send + Sync {
 pub struct FileUploads {
     store: Arc<dyn UploadStore>,
     entropy: Arc<dyn Entropy>,
-    life: Duration,
 }
 
 impl FileUploads {
-    /// Uploads whose addresses live for `life`.
-    pub fn new(store: Arc<dyn UploadStore>, entropy: Arc<dyn Entropy>, life: Duration) -> Self {
-        Self { store, entropy, life: life.min(UPLOAD_LIFE_MAX) }
+    /// Uploads kept in a store.
+    pub fn new(store: Arc<dyn UploadStore>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { store, entropy }
     }
 
-    /// Begins an upload of a device.
+    /// Begins an upload of a device, whose address lives for `life`, but not longer than [`UPLOAD_LIFE_MAX`].
     ///
     /// # Errors
     /// [`FileUploadError::Name`] or [`FileUploadError::TooMany`].
-    pub async fn begin(&self, now: Timestamp, device: &Identity, name: &str) -> Result<FileUpload, FileUploadError> {
+    pub async fn begin(
+        &self,
+        now: Timestamp,
+        life: Duration,
+        device: &Identity,
+        name: &str,
+    ) -> Result<FileUpload, FileUploadError> {
         let device = device.device.clone();
         let blob_name = format!("{device}/{name}");
         if name.is_empty() || blob_name.chars().count() > BLOB_NAME_LEN_MAX {
@@ -90,7 +95,8 @@ impl FileUploads {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         let correlation_id = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let upload = FileUpload { device: device.clone(), correlation_id, blob_name, expires_at: now.plus(self.life) };
+        let expires_at = now.plus(life.min(UPLOAD_LIFE_MAX));
+        let upload = FileUpload { device: device.clone(), correlation_id, blob_name, expires_at };
         match self.store.begin(upload.clone(), now, limits::FILE_UPLOADS_PENDING_MAX).await {
             Ok(()) => Ok(upload),
             Err(StoreError::Full) => Err(FileUploadError::TooMany(device)),

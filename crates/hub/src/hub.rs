@@ -10,7 +10,7 @@ use crate::configurations::Configurations;
 use crate::connections::connection::{CloseReason, Connections};
 use crate::connections::streams::Streams;
 use crate::events::consumer_groups::{self, ConsumerGroup};
-use crate::events::reports::ReportsMade;
+use crate::events::reports::{Heard, ReportsMade};
 use crate::faults::Faults;
 use crate::jobs::Running;
 use crate::owned::Owned;
@@ -67,6 +67,7 @@ pub struct Hub {
     pub(crate) queues: Queues,
     pub(crate) reports_made: ReportsMade,
     pub(crate) reported: AtomicBool,
+    pub(crate) heard: Heard,
     pub(crate) routes: Routes,
     pub(crate) running: Running,
     pub(crate) streams: Streams,
@@ -98,6 +99,7 @@ impl Hub {
             queues: Queues::default(),
             reports_made: ReportsMade::default(),
             reported: AtomicBool::new(false),
+            heard: Heard::default(),
             routes,
             running: Running::default(),
             streams: Streams::default(),

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use gantry_analytics::{Ask, By, Cancel, Limits, Warehouse};
-use gantry_api::Api;
+use gantry_api::{Api, Files, UploadTarget};
+use gantry_blobs::ContainerName;
 use gantry_central::access::roles::ADMINISTRATOR;
 use gantry_central::access::tokens::{NewToken, PresentedToken};
 use gantry_central::access::users::RoleAssignment;
 use gantry_central::devices::{Profile, TAG};
+use gantry_central::file_uploads::FileUploads as Where;
 use gantry_central::ids::{DeploymentManifestId, DeviceTemplateId, OrganizationId, RoleId, TokenId};
 use gantry_central::ports::Devices;
 use gantry_central::{Central, CentralError, Write};
-use gantry_central_api::{Application, Rows, Tables};
+use gantry_central_api::{Application, Exporting, Rows, Tables, Transforms, Uploads as _};
 use gantry_hub::device::IfMatch;
+use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::ports::{Constraint, Documents, Observer, PortFuture, Record, Search, Step, Store, StoreError, Test};
 use gantry_identity::{Identity, Timestamp};
 use gantry_kql::value::Value as Kusto;
@@ -24,6 +27,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, warn};
 
+use crate::exports::Exports;
 use crate::first_start::ApplicationSecrets;
 use crate::model_repository::Models;
 
@@ -112,8 +116,70 @@ pub fn of(
     central: Arc<Central>,
     api: Arc<Api>,
     warehouse: Arc<Warehouse>,
+    exports: &Exports,
+    uploads: Arc<Uploads>,
 ) -> Application {
-    Application { id: secrets.id.clone(), central, api, tables: Arc::new(OfTables(warehouse)), work: Notify::new() }
+    let transforms = Arc::new(OfTransforms(Arc::clone(&exports.transforms)));
+    Application {
+        id: secrets.id.clone(),
+        central,
+        api,
+        tables: Arc::new(OfTables(warehouse)),
+        exporting: Exporting { health: Arc::clone(&exports.health), transforms },
+        uploads,
+        work: Notify::new(),
+    }
+}
+
+struct OfTransforms(Arc<gantry_transforms::Transforms>);
+
+impl Transforms for OfTransforms {
+    fn check<'a>(&'a self, program: &'a str) -> PortFuture<'a, (), String> {
+        Box::pin(async move { self.0.check(program).await.map_err(|failure| failure.to_string()) })
+    }
+}
+
+/// Where devices upload files: where the application says, else where the configuration does.
+pub struct Uploads {
+    files: Arc<Files>,
+    configured: Option<Arc<UploadTarget>>,
+}
+
+impl Uploads {
+    /// With what the application says now. What it says and cannot be used counts as not said, and is told of.
+    pub fn new(uploads: FileUploads, configured: Option<Arc<UploadTarget>>, central: &Central) -> Self {
+        let all = Self { files: Arc::new(Files::new(uploads, configured.clone())), configured };
+        if let Some(kept) = central.state().file_uploads()
+            && let Err(error) = all.apply(Some(&kept.value))
+        {
+            warn!(error, "the application's storage for file uploads cannot be used");
+        }
+        all
+    }
+
+    /// As the HTTP side has it.
+    pub fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+
+    fn target(of: &Where) -> Result<UploadTarget, String> {
+        let container = ContainerName::parse(&of.container).map_err(|error| format!("`container`: {error}"))?;
+        let text = String::from(of.connection_string.clone());
+        let target = crate::blobs::elsewhere(&text, &container, of.lasts());
+        target.map_err(|error| format!("`connectionString`: {error:#}"))
+    }
+}
+
+impl gantry_central_api::Uploads for Uploads {
+    fn check(&self, of: &Where) -> Result<(), String> {
+        Self::target(of).map(drop)
+    }
+
+    fn apply(&self, of: Option<&Where>) -> Result<(), String> {
+        let target = of.map(Self::target).transpose()?.map(Arc::new);
+        self.files.redirect(target.or_else(|| self.configured.clone()));
+        Ok(())
+    }
 }
 
 /// Devices of the hub, for what the application asks before it lets something go.

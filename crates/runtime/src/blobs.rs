@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::TryStreamExt as _;
+use gantry_api::UploadTarget;
 use gantry_api::blob::read_query;
-use gantry_api::{Files, UploadTarget};
 use gantry_blobs::{
     Account, BlobError, BlobName, Blobs, ContainerName, Permission, Place, SasParameters, SasSigner, Target, verify_sas,
 };
 use gantry_hub::Hub;
-use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::import_export::{Container, Containers, Pieces, Purpose};
 use gantry_hub::ports::PortFuture;
 use gantry_identity::{Key, Timestamp};
@@ -23,7 +22,6 @@ use object_store::local::LocalFileSystem;
 use tracing::{info, warn};
 
 use crate::config::{BlobsConfig, Config};
-use crate::unit::SystemEntropy;
 
 /// How often garbage is collected.
 const COLLECT_PERIOD: Duration = Duration::from_secs(60);
@@ -37,48 +35,55 @@ pub fn open(config: &Config, account: Account, database: Arc<Database>) -> anyho
     Ok(Arc::new(Blobs::new(account, database, objects, rand::random())))
 }
 
-/// Where devices upload files; none when that is switched off.
+/// Where devices upload files by the configuration; none when that is switched off. The application may say something
+/// else ([`elsewhere`]).
 ///
 /// # Errors
 /// When the configured storage cannot be used.
-pub fn files(config: &Config, blobs: &Arc<Blobs>, database: &Arc<Database>) -> anyhow::Result<Option<Arc<Files>>> {
+pub fn upload_target(config: &Config, blobs: &Arc<Blobs>) -> anyhow::Result<Option<Arc<UploadTarget>>> {
     let settings = &config.file_upload;
     if !settings.enabled {
         return Ok(None);
     }
+    let life = Duration::from_secs(settings.sas_minutes * 60);
     let container = ContainerName::parse(&settings.container).context("file_upload.container")?;
-    let target = if settings.azure_connection_string.is_empty() {
+    if settings.azure_connection_string.is_empty() {
         let Account { name, keys } = blobs.account().clone();
-        UploadTarget {
+        return Ok(Some(Arc::new(UploadTarget {
             host_name: None,
             container: settings.container.clone(),
             signer: SasSigner { account: name, key: keys.primary },
             place: Place::Own(Arc::clone(blobs), container),
-        }
-    } else {
-        let account =
-            StorageAccount::parse(&settings.azure_connection_string).context("file_upload.azure_connection_string")?;
-        let host = account.endpoint.strip_prefix("https://").filter(|host| !host.contains('/'));
-        let host = host.context("file_upload.azure_connection_string: devices need https and a plain host name")?;
-        UploadTarget {
-            host_name: Some(host.to_owned()),
-            container: settings.container.clone(),
-            signer: SasSigner { account: account.name.clone(), key: Key::from_base64(&account.key)? },
-            place: Place::Elsewhere(account.container(container.as_str())?),
-        }
-    };
-    let life = Duration::from_secs(settings.sas_minutes * 60);
-    let store = Arc::<Database>::clone(database);
-    let uploads = FileUploads::new(store, Arc::new(SystemEntropy), life);
-    Ok(Some(Arc::new(Files { uploads, target })))
+            life,
+        })));
+    }
+    let target = elsewhere(&settings.azure_connection_string, &container, life);
+    Ok(Some(Arc::new(target.context("file_upload.azure_connection_string")?)))
+}
+
+/// A container of an account elsewhere, for uploads.
+///
+/// # Errors
+/// When it cannot be used; never repeats the connection string, which holds a key.
+pub fn elsewhere(connection_string: &str, container: &ContainerName, life: Duration) -> anyhow::Result<UploadTarget> {
+    let account = StorageAccount::parse(connection_string)?;
+    let host = account.endpoint.strip_prefix("https://").filter(|host| !host.contains('/'));
+    let host = host.context("devices need https and a plain host name")?;
+    Ok(UploadTarget {
+        host_name: Some(host.to_owned()),
+        container: container.as_str().to_owned(),
+        signer: SasSigner { account: account.name.clone(), key: Key::from_base64(&account.key)? },
+        place: Place::Elsewhere(account.container(container.as_str())?),
+        life,
+    })
 }
 
 /// Makes the container for uploads when it is ours and missing.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn prepare(files: &Files) -> anyhow::Result<()> {
-    let Place::Own(blobs, container) = &files.target.place else { return Ok(()) };
+pub async fn prepare(target: &UploadTarget) -> anyhow::Result<()> {
+    let Place::Own(blobs, container) = &target.place else { return Ok(()) };
     match blobs.create_container(container, Vec::new(), gantry_gateway::now()).await {
         Ok(_) | Err(BlobError::ContainerExists) => Ok(()),
         Err(error) => Err(error).context("making the container for file uploads"),

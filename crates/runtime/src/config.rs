@@ -14,9 +14,11 @@ use gantry_hub::service_queue::{Messaging, QueueRules};
 use gantry_hub::throttle::{Edition, EditionError};
 use gantry_models::Worker;
 use gantry_provisioning::{AllocationPolicy, Limits as ProvisioningLimits};
+use gantry_transforms::Transforms;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::sign_in::SignInSection;
 use crate::streaming::StreamingConfig;
 use crate::tables::cold::ColdConfig;
 use crate::token_server::TokenServerConfig;
@@ -58,6 +60,10 @@ pub struct Config {
     pub file_upload: FileUploadConfig,
     /// Files outside that questions about telemetry may name.
     pub external_data: ExternalData,
+    /// How people sign in.
+    pub sign_in: SignInSection,
+    /// The audit log.
+    pub audit: AuditConfig,
     /// Tables.
     pub tables: TablesConfig,
     /// The digital-twin graph.
@@ -78,6 +84,9 @@ pub struct Config {
     /// The program that runs models, with its arguments, which the library follows; given by the binary.
     #[serde(skip)]
     pub model_worker: Option<(PathBuf, Vec<String>)>,
+    /// The program that runs transforms of exports, with its arguments; given by the binary.
+    #[serde(skip)]
+    pub transform_worker: Option<(PathBuf, Vec<String>)>,
     /// MQTT without TLS on this port of 127.0.0.1: for `gantry bench` only, so that TLS can be told apart. No file can
     /// set it.
     #[serde(skip)]
@@ -85,6 +94,14 @@ pub struct Config {
     /// The data folder of the process, in the configuration of a further hub.
     #[serde(skip)]
     main_folder: Option<PathBuf>,
+}
+
+/// The audit log.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// What its files may take, in MiB.
+    pub keep_mib: u64,
 }
 
 /// What answers Arrow Flight SQL: it is given to the platform, so that nothing here is built with Arrow.
@@ -527,6 +544,14 @@ impl Config {
         }
     }
 
+    /// What runs transforms of exports.
+    pub fn transforms(&self) -> Transforms {
+        let command = self.transform_worker.as_ref();
+        Transforms::new(
+            command.map(|(program, arguments)| (program.clone(), arguments.iter().map(Into::into).collect())),
+        )
+    }
+
     /// What answers Arrow Flight SQL, if anything does.
     pub fn flight(&self) -> Option<FlightHead> {
         self.flight_head.filter(|_| self.flight_sql.enabled)
@@ -602,6 +627,8 @@ impl Config {
         self.feedback.check("feedback")?;
         self.file_notifications.queue().check("file_notifications")?;
         self.token_server.check()?;
+        self.sign_in.check()?;
+        ensure!((16..=1_048_576).contains(&self.audit.keep_mib), "audit.keep_mib must be 16 to 1048576");
         self.streaming.check()?;
         crate::tables::cold::check(&self.tables.cold)?;
         let Memory { tail_mib, pending_mib, points_max, .. } = self.memory;
@@ -702,6 +729,20 @@ mod tests {
         assert_eq!(load("[memory]\nprofile = \"small\"\n").unwrap().limits.newcomers_max, 512);
     }
 
+    /// A provider of sign-in, with something said in place of what it is by default.
+    fn provider(said: &str) -> String {
+        let name = said.split(' ').next().unwrap();
+        let whole = [
+            "id = \"works\"",
+            "name = \"Works\"",
+            "issuer = \"https://id.example\"",
+            "client_id = \"gantry\"",
+            "roles = [{ claim = \"groups\", value = \"x\", role = \"viewer\" }]",
+        ];
+        let rest: Vec<_> = whole.into_iter().filter(|line| !line.starts_with(&format!("{name} "))).collect();
+        format!("[[sign_in.openid]]\n{}\n{said}\n", rest.join("\n"))
+    }
+
     #[test]
     fn unknown_keys_and_bad_values_are_named() {
         for (text, expected) in [
@@ -717,6 +758,19 @@ mod tests {
             ),
             ("[streaming.jobs.a]\nqueri = \"SELECT x FROM input\"\n", "queri"),
             ("[streaming]\njob = 1\n", "unknown key `streaming.job`"),
+            ("[sign_in]\nidle_minutes = 0\n", "sign_in.idle_minutes must be 1 to 1440"),
+            ("[sign_in]\npassword_length_min = 7\n", "sign_in.password_length_min must be 8 to 128"),
+            ("[sign_in]\nurl = \"http://x\"\n", "sign_in.url"),
+            ("[[sign_in.openid]]\nid = \"a\"\n", "missing field `name`"),
+            (provider("id = \"A b\"").as_str(), "sign_in.openid.id"),
+            (provider("issuer = \"http://x\"").as_str(), "sign_in.openid.issuer of `works` is no https URL"),
+            (provider("roles = []").as_str(), "without any nobody signs in"),
+            (provider("secret = \"x\"").as_str(), "unknown field `secret`"),
+            (
+                provider("roles = [{ claim = \"a\", value = \"b\", role = \"owner\" }]").as_str(),
+                "unknown variant `owner`",
+            ),
+            ("[audit]\nkeep_mib = 15\n", "audit.keep_mib must be 16 to 1048576"),
             ("[tables.cold]\nplace = \"ftp://x\"\n", "tables.cold.place: it is not as"),
             ("[tables.cold]\nhot_days = 40000\n", "tables.cold.hot_days must be 0 to 36500"),
         ] {
@@ -752,7 +806,8 @@ mod tests {
     fn every_example_in_the_manual_can_be_used_as_it_stands() {
         let examples = examples(DEFAULT);
         let about = |word: &str| examples.iter().filter(|example| example.contains(word)).count();
-        for what in ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys", "streaming.jobs"] {
+        let sections = ["[[hubs]]", "ip_filter", "hub.routing", "token_server.api_keys", "streaming.jobs"];
+        for what in sections.into_iter().chain(["[[sign_in.openid]]"]) {
             assert_eq!(about(what), 1, "an example of {what}: {examples:#?}");
         }
         for example in &examples {
@@ -772,6 +827,17 @@ mod tests {
         let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
         let blocks: Vec<_> = blocks.collect();
         assert_eq!(blocks.len(), 3);
+        for block in blocks {
+            load(block).unwrap_or_else(|error| panic!("{block}\n{error:#}"));
+        }
+    }
+
+    #[test]
+    fn every_configuration_in_the_guide_to_signing_in_can_be_used() {
+        let guide = include_str!("../../../docs/sign-in.md");
+        let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+        let blocks: Vec<_> = blocks.collect();
+        assert_eq!(blocks.len(), 2);
         for block in blocks {
             load(block).unwrap_or_else(|error| panic!("{block}\n{error:#}"));
         }

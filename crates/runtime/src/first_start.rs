@@ -6,6 +6,7 @@
 //! state.db        identities, enrollments, settings, application    (0600)
 //! events/         the event log
 //! blobs/          contents of blobs
+//! audit/          the audit log                                     (0600)
 //! tls/ca.pem      the private CA's certificate, for clients
 //! tls/ca.key      its key                                           (0600)
 //! tls/server.pem  server certificate and CA, leaf first
@@ -54,6 +55,8 @@ pub struct Secrets {
     pub storage: Account,
     /// The application's.
     pub application: ApplicationSecrets,
+    /// The key of the audit log.
+    pub audit: Key,
     /// The subscription that the control plane has its resources in; no secret.
     pub subscription: String,
 }
@@ -74,6 +77,11 @@ pub struct ApplicationSecrets {
 struct ApplicationShape {
     id: String,
     token: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditShape {
+    key: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,7 +136,9 @@ pub async fn secrets(documents: &dyn Documents) -> anyhow::Result<Secrets> {
     let token = token.context("settings/application in state.db: `token` is not 32 bytes in base64")?;
     let application = ApplicationSecrets { id, token, is_new, token_text: String::new() };
     let SubscriptionShape { id: subscription } = made_once(documents, "subscription", draw_subscription).await?;
+    let AuditShape { key } = made_once(documents, "audit", draw_audit).await?;
     Ok(Secrets {
+        audit: Key::from_base64(&key)?,
         hub_policies: policies(shape.hub_policies)?,
         dps_policies: policies(shape.dps_policies)?,
         id_scope: shape.id_scope,
@@ -171,6 +181,12 @@ fn draw_application() -> ApplicationShape {
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
     ApplicationShape { id: uuid::Uuid::new_v4().to_string(), token: BASE64.encode(bytes) }
+}
+
+fn draw_audit() -> AuditShape {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    AuditShape { key: BASE64.encode(bytes) }
 }
 
 fn draw_subscription() -> SubscriptionShape {

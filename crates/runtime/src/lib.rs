@@ -4,10 +4,13 @@
 
 mod amqp;
 mod application;
+mod audit_log;
+mod background;
 mod blobs;
 mod bridge;
 mod by_name;
 pub mod config;
+mod exports;
 mod first_start;
 mod follow;
 mod graph;
@@ -24,6 +27,7 @@ mod provisioning;
 mod recorder;
 mod registry;
 mod routing;
+mod sign_in;
 mod simulated;
 mod streaming;
 mod tables;

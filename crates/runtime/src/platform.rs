@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gantry_api::Sessions;
 use gantry_gateway::{Gateway, Peer};
 use gantry_provisioning::{Instances, Service};
 use rand::RngCore as _;
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::background::Background;
 use crate::by_name::ByName;
 use crate::config::{Config, Ports};
 use crate::first_start::{self, Certificates, Connections};
@@ -32,6 +32,8 @@ pub struct Platform {
     /// Tells what follows the log to end.
     stop: watch::Sender<bool>,
     bounds: Bounds,
+    /// What follows the log runs there.
+    _background: Background,
 }
 
 /// How a running platform is reached. It cannot be printed: the link signs in.
@@ -129,18 +131,19 @@ impl Platform {
         let bounds = Bounds::new(config.hub.ip_filter.clone().into(), limits.connections_max, limits.newcomers_max);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let background = Background::start().context("starting threads")?;
         let hubs: Vec<_> = units.iter().map(|unit| Arc::clone(&unit.hub)).collect();
         let (mut mqtt, mut amqp, mut https, mut running) = (None, ByName::default(), ByName::default(), vec![]);
         let mut postgres = ByName::default();
         for (unit, own) in units.iter().zip(instances.iter()) {
             let provisioning = Instances::new(Arc::clone(own), Arc::clone(&instances));
             let gateway = Gateway::new(Arc::clone(&unit.hub), &hubs, provisioning);
-            let sessions = Arc::new(Sessions::default());
+            let own_link = mqtt.is_none().then_some(link.as_str());
             if mqtt.is_none() {
-                sessions.add_link(link.clone(), gantry_gateway::now()).await;
                 mqtt = Some(gateway.clone());
             }
-            let started = unit.start(gateway, sessions, metrics.clone(), stopped.clone(), &mut tasks).await?;
+            let threads = background.handle();
+            let started = unit.start(gateway, own_link, metrics.clone(), stopped.clone(), &mut tasks, &threads).await?;
             amqp.add(&unit.config.hub.host_names, started.amqp.clone());
             https.add(&unit.config.hub.host_names, started.https.clone());
             postgres.add(&unit.config.hub.host_names, started.postgres.clone());
@@ -160,7 +163,7 @@ impl Platform {
         for service in instances.iter() {
             tasks.spawn(provisioning::maintain(Arc::clone(service)));
         }
-        Ok(Self { ready, units, running, tasks, stop, bounds })
+        Ok(Self { ready, units, running, tasks, stop, bounds, _background: background })
     }
 
     /// Ends connections and work in order, and writes everything to its end.

@@ -9,11 +9,12 @@ use gantry_analytics::Warehouse;
 use gantry_analytics_api::kusto::Queues;
 use gantry_analytics_api::postgres::Postgres;
 use gantry_api::blob::BlobService;
-use gantry_api::{Api, History, ServiceLines, Sessions, StreamingJobs, WallClock};
+use gantry_api::{Api, Files, History, ServiceLines, SignIn, StreamingJobs, WallClock};
 use gantry_blobs::Blobs;
 use gantry_central::Central;
 use gantry_gateway::Gateway;
 use gantry_hub::device::IfMatch;
+use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::import_export::{ImportExport, Outside};
 use gantry_hub::ports::{Audit, Checkpoints, Entropy, EventSource, RefusedAccess, Store};
 use gantry_hub::{Hub, HubConfig, Ports};
@@ -24,14 +25,17 @@ use gantry_provisioning::Instances;
 use gantry_storage::{Database, Events, LogConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngCore as _;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::amqp::Amqp;
-use crate::application::{self, Observers};
+use crate::application::{self, Observers, Uploads};
+use crate::audit_log::FileLog;
 use crate::blobs;
 use crate::config::Config;
+use crate::exports::{self, Exports};
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
 use crate::graph;
@@ -41,6 +45,7 @@ use crate::model_repository::Models;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
+use crate::sign_in;
 use crate::simulated;
 use crate::streaming::Jobs;
 use crate::tables::HubTables;
@@ -87,6 +92,8 @@ pub struct Unit {
     pub secrets: Secrets,
     /// Where refused access goes.
     pub audit: Arc<CountedAudit>,
+    /// What was changed, by whom.
+    log: Arc<FileLog>,
     events: Arc<Events>,
     blobs: Arc<Blobs>,
     monitoring: Arc<Monitoring>,
@@ -167,7 +174,11 @@ impl Unit {
         }
         let blobs = blobs::open(&config, secrets.storage.clone(), Arc::<Database>::clone(&store))?;
         let models = parking_lot::Mutex::new(Some(models));
+        let (folder, documents) = (config.data_folder.join("audit"), Arc::<Database>::clone(&store));
+        let log = FileLog::open(&folder, secrets.audit.clone(), config.audit.keep_mib << 20, documents).await;
+        let log = Arc::new(log.context("opening the audit log")?);
         Ok(Self {
+            log,
             config,
             events,
             hub,
@@ -182,17 +193,18 @@ impl Unit {
         })
     }
 
-    /// Starts the work in the background and makes the ways to reach the hub.
+    /// Starts the work in the background, on those threads what follows the log, and makes the ways to reach the hub.
     ///
     /// # Errors
     /// When something it needs cannot be read.
     pub async fn start(
         &self,
         gateway: Gateway,
-        sessions: Arc<Sessions>,
+        link: Option<&str>,
         metrics: PrometheusHandle,
         stopped: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
+        background: &Handle,
     ) -> anyhow::Result<Running> {
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let graph = graph::OfHub::open(&self.config, &self.hub, &self.database, containers).await;
@@ -200,7 +212,12 @@ impl Unit {
         let tables = self.tables(&graph)?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
-        let api = self.api(gateway.provisioning.clone(), sessions, told).await?;
+        let sign_in = sign_in::open(&self.config, Arc::<Database>::clone(&self.database)).await?;
+        if let Some(link) = link {
+            sign_in.add_link(link, gantry_gateway::now());
+        }
+        let uploads = self.uploads().await?;
+        let api = self.api(gateway.provisioning.clone(), Arc::new(sign_in), told, uploads.files()).await?;
         let processing = Processing::new(
             &self.config,
             Arc::clone(&self.monitoring),
@@ -215,10 +232,10 @@ impl Unit {
             routing::Dispatch::new(&self.config, hub, events, checkpoints, blobs)?
         };
         let mut work = vec![
-            tokio::spawn(processing.run(stopped.clone())),
-            tokio::spawn(dispatch.run(stopped.clone())),
+            background.spawn(processing.run(stopped.clone())),
+            background.spawn(dispatch.run(stopped.clone())),
             tokio::spawn(registry::run(Arc::clone(&self.hub), stopped.clone())),
-            tokio::spawn(jobs.run(stopped.clone())),
+            background.spawn(jobs.run(stopped.clone())),
             tokio::spawn(simulated::run(Arc::clone(&self.hub), Arc::clone(&self.central), stopped.clone())),
         ];
         tasks.spawn(retain(Arc::clone(&self.events)));
@@ -229,20 +246,24 @@ impl Unit {
         let amqp = Amqp::new(&self.config, &self.hub, &gateway.provisioning, events, stopped.clone());
         let blobs = BlobService { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let tokens = token_server::role(&self.config, &self.hub).context("[token_server]")?;
-        tasks.spawn(tables.upkeep());
-        tasks.spawn(tables.cooling());
+        tasks.spawn_on(tables.upkeep(), background);
+        tasks.spawn_on(tables.cooling(), background);
         let (api, warehouse) = (Arc::new(api), tables.warehouse);
         let flight = self.config.flight().map(|head| head(Arc::clone(&api), Arc::clone(&warehouse)));
         let postgres = Postgres::new(Arc::clone(&api), Arc::clone(&warehouse));
         let queues = Queues::new(Arc::clone(&self.blobs));
         queues.prepare().await.context("making the containers of ingestion")?;
         tasks.spawn(Arc::clone(&queues).run(Arc::clone(&warehouse)));
-        tasks.spawn(crate::tables::export(Arc::clone(&warehouse)));
+        tasks.spawn_on(crate::tables::export(Arc::clone(&warehouse)), background);
+        let exports = self.exports()?;
+        work.push(background.spawn(Arc::clone(&exports).run(stopped.clone())));
         let application = application::of(
             &self.secrets.application,
             Arc::clone(&self.central),
             Arc::clone(&api),
             Arc::clone(&warehouse),
+            &exports,
+            uploads,
         );
         let application = Arc::new(application);
         let models = Models::new(&self.config.models, Arc::clone(&graph.graph)).context("[models]")?;
@@ -268,11 +289,12 @@ impl Unit {
         Ok(Running { amqp, https, postgres, work })
     }
 
-    /// Closes the event log.
+    /// Closes the audit log and the event log.
     ///
     /// # Errors
     /// When it cannot be written to its end.
     pub async fn close(&self) -> anyhow::Result<()> {
+        self.log.close().await;
         self.events.close().await.context("closing the event log")
     }
 
@@ -296,18 +318,39 @@ impl Unit {
         Jobs::new(&self.config.streaming, &self.hub, &events, &checkpoints, warehouse)
     }
 
+    /// Where devices upload files: where the application says, else where the configuration does.
+    async fn uploads(&self) -> anyhow::Result<Arc<Uploads>> {
+        let configured = blobs::upload_target(&self.config, &self.blobs)?;
+        if let Some(target) = &configured {
+            blobs::prepare(target).await?;
+        }
+        let uploads = FileUploads::new(Arc::<Database>::clone(&self.database), Arc::new(SystemEntropy));
+        Ok(Arc::new(Uploads::new(uploads, configured, &self.central)))
+    }
+
+    /// The exports of the application.
+    fn exports(&self) -> anyhow::Result<Arc<Exports>> {
+        Ok(Arc::new(Exports {
+            application: self.secrets.application.id.clone(),
+            hub: Arc::clone(&self.hub),
+            central: Arc::clone(&self.central),
+            health: Arc::default(),
+            transforms: Arc::new(self.config.transforms()),
+            events: Arc::<Events>::clone(&self.events),
+            checkpoints: Arc::<Events>::clone(&self.events),
+            blobs: Arc::clone(&self.blobs),
+            client: exports::client(&self.config)?,
+        }))
+    }
+
     /// The HTTP side, with the jobs of the last run settled.
     async fn api(
         &self,
         instances: Instances,
-        sessions: Arc<Sessions>,
+        sign_in: Arc<SignIn>,
         (history, streaming): (Arc<dyn History>, Arc<dyn StreamingJobs>),
+        files: Arc<Files>,
     ) -> anyhow::Result<Api> {
-        let config = &self.config;
-        let files = blobs::files(config, &self.blobs, &self.database)?;
-        if let Some(files) = &files {
-            blobs::prepare(files).await?;
-        }
         let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
         let outside = Outside {
             documents: Arc::<Database>::clone(&self.database),
@@ -325,7 +368,8 @@ impl Unit {
             monitoring: Arc::clone(&self.monitoring),
             files,
             import_export,
-            sessions,
+            sign_in,
+            audit: Arc::<FileLog>::clone(&self.log),
             dashboards: Arc::new(dashboards),
             history,
             streaming,

@@ -89,7 +89,7 @@ mod tests {
 
     fn open(folder: &std::path::Path) -> FileUploads {
         let database = Arc::new(Database::open(folder).unwrap());
-        FileUploads::new(database, Arc::new(Counter(AtomicU8::new(1))), Duration::from_secs(60))
+        FileUploads::new(database, Arc::new(Counter(AtomicU8::new(1))))
     }
 
     #[tokio::test]
@@ -99,31 +99,32 @@ mod tests {
         let device = Identity::device(DeviceId::parse("d1").unwrap());
         let other = Identity::device(DeviceId::parse("d2").unwrap());
         let mut begun = Vec::new();
+        const LIFE: Duration = Duration::from_secs(60);
         {
             let uploads = open(folder.path());
             for n in 0..10 {
-                begun.push(uploads.begin(at(n), &device, "a/b.txt").await.unwrap());
+                begun.push(uploads.begin(at(n), LIFE, &device, "a/b.txt").await.unwrap());
             }
             assert_eq!(begun[0].blob_name, "d1/a/b.txt");
-            let refused = uploads.begin(at(10), &device, "x").await;
+            let refused = uploads.begin(at(10), LIFE, &device, "x").await;
             assert!(matches!(refused, Err(FileUploadError::TooMany(_))));
-            uploads.begin(at(10), &other, "x").await.unwrap();
+            uploads.begin(at(10), LIFE, &other, "x").await.unwrap();
             for name in ["", &"x".repeat(1022)] {
-                assert!(matches!(uploads.begin(at(10), &other, name).await, Err(FileUploadError::Name)));
+                assert!(matches!(uploads.begin(at(10), LIFE, &other, name).await, Err(FileUploadError::Name)));
             }
-            uploads.begin(at(10), &other, &"x".repeat(1021)).await.unwrap();
+            uploads.begin(at(10), LIFE, &other, &"x".repeat(1021)).await.unwrap();
         }
         let uploads = open(folder.path());
         let first = &begun[0].correlation_id;
         assert!(matches!(uploads.complete(at(11), &other, first).await, Err(FileUploadError::Unknown)));
         assert_eq!(uploads.complete(at(11), &device, first).await.unwrap(), begun[0]);
         assert!(matches!(uploads.complete(at(11), &device, first).await, Err(FileUploadError::Unknown)));
-        uploads.begin(at(11), &device, "x").await.expect("a completed upload makes room");
+        uploads.begin(at(11), LIFE, &device, "x").await.expect("a completed upload makes room");
         // The second one, begun at second 1 for 60 seconds.
         let second = &begun[1].correlation_id;
         assert!(matches!(uploads.complete(at(61), &device, second).await, Err(FileUploadError::Expired(_))));
         let third = &begun[2].correlation_id;
         assert!(uploads.complete(at(61), &device, third).await.is_ok());
-        uploads.begin(at(4000), &device, "x").await.expect("expired uploads make room");
+        uploads.begin(at(4000), LIFE, &device, "x").await.expect("expired uploads make room");
     }
 }

@@ -793,6 +793,118 @@ def test_manifests_are_put_on_edge_devices(api, registry):
     api.ok("DELETE", "deploymentManifests/edge1", version=LAST)
 
 
+def test_devices_come_from_a_file_and_go_into_one(api, env, ca, template):
+    url = env["GANTRY_URL"] + "/platform/v1/application/devices.csv"
+    key = base64.b64encode(bytes(range(32))).decode()
+    thumbprint = "A" * 40
+    file = "\n".join([
+        "IOTC_DEVICEID,IOTC_DEVICENAME,IOTC_SASKEY_PRIMARY,IOTC_SASKEY_SECONDARY,IOTC_X509THUMBPRINT_PRIMARY,target,room",
+        f"csv-1,Motor one,{key},{key},,20,A4",
+        "csv-2,,,,,,",
+        f"csv-3,,,,{thumbprint},,",
+    ]).encode()
+    where = "?template=" + urllib.parse.quote(template)
+    status, answer = api.raw("POST", url + where, file, {"Content-Type": "text/csv"})
+    assert (status, answer) == (200, {"made": 3, "kept": 0, "keptDevices": []}), answer
+    assert api.raw("POST", url + where, file)[1] == {"made": 0, "kept": 3, "keptDevices": ["csv-1", "csv-2", "csv-3"]}
+    shown = api.ok("GET", "devices/csv-1")
+    assert shown["displayName"] == "Motor one" and shown["template"] == template
+    assert api.ok("GET", "devices/csv-1/properties")["room"] == "A4"
+    assert api.ok("GET", "devices/csv-1/attestation")["symmetricKey"]["primaryKey"] == key
+    # The key of the file is the device's, at provisioning too.
+    registering = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=env["PROVISIONING_HOST"], registration_id="csv-1", id_scope=env["PROVISIONING_IDSCOPE"],
+        symmetric_key=key, server_verification_cert=ca)
+    assert registering.register().status == "assigned"
+    request = urllib.request.Request(url + where, headers={"Authorization": api.token})
+    with urllib.request.urlopen(request, context=api.context) as answer:
+        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+        lines = answer.read().decode().splitlines()
+    rows = {line.split(",")[0]: line.split(",") for line in lines}
+    columns = lines[0].split(",")
+    assert rows["csv-1"][1:3] == ["Motor one", key] and rows["csv-1"][columns.index("target")] == "20"
+    assert rows["csv-3"][4] == thumbprint and rows["csv-3"][2] == ""
+    for wrong, part in [(b"", "header"), (b"ID\nx", "IOTC_DEVICEID"), (b"IOTC_DEVICEID\na b", "row 2"),
+                        (b"IOTC_DEVICEID,target\ncsv-9,warm", "target"), (b"IOTC_DEVICEID,colour\ncsv-9,x", "colour"),
+                        (b"IOTC_DEVICEID\ncsv-9\ncsv-9", "row 2 has the same")]:
+        status, answer = api.raw("POST", url + where, wrong)
+        assert status == 422 and part in answer["error"]["message"], answer
+    api.refused(404, "GET", "devices/csv-9")
+    operator = as_role(api, env, "csv-operator", OPERATOR)
+    assert operator.raw("POST", url, b"IOTC_DEVICEID\ncsv-9")[0] in (200, 403)
+    for name in ["csv-1", "csv-2", "csv-3", "csv-9"]:
+        api.call("DELETE", f"devices/{name}")
+
+
+def test_relationships_made_at_once_form_no_circle(api):
+    names = [f"ring-{n}" for n in range(3)]
+    for name in names:
+        api.ok("PUT", f"devices/{name}", {})
+    put = lambda n: api.call("PUT", f"devices/{names[n]}/relationships/r{n}",
+                             {"source": names[n], "target": names[(n + 1) % 3]})[0]
+    for _ in range(10):
+        with ThreadPoolExecutor(3) as pool:
+            statuses = list(pool.map(put, range(3)))
+        assert all(status in (200, 409) for status in statuses) and statuses.count(200) < 3, statuses
+        above = {one["target"]: one["source"] for name in names
+                 for one in api.ok("GET", f"devices/{name}/relationships")["value"]}
+        for name in names:
+            seen, at = set(), name
+            while at in above and at not in seen:
+                seen.add(at)
+                at = above[at]
+            assert at not in seen, above
+        for n, name in enumerate(names):
+            api.call("DELETE", f"devices/{name}/relationships/r{n}")
+    for name in names:
+        api.ok("DELETE", f"devices/{name}")
+
+
+def test_modules_are_checked_against_their_model(api, registry):
+    module = {"@id": "dtmi:contoso:module;1", "@type": "Interface", "contents": [
+        {"@type": "Property", "name": "testModuleProperty", "schema": "string", "writable": True},
+        {"@type": "Component", "name": "lens", "schema": {
+            "@id": "dtmi:contoso:lens;1", "@type": "Interface", "contents": [
+                {"@type": "Property", "name": "zoom", "schema": "double", "writable": True}]}}]}
+    model = {"@id": "dtmi:contoso:edge;1", "@type": "Interface", "contents": [
+        {"@type": ["Relationship", "EdgeModule"], "name": "testModule", "target": [module]}]}
+    path = "deviceTemplates/dtmi:contoso:withModule;1"
+    api.ok("PUT", path, {"@type": ["ModelDefinition", "EdgeModel"], "displayName": "Edge", "capabilityModel": model})
+    api.ok("PUT", "devices/edge-3", {"template": path.partition("/")[2], "type": ["iotEdge"]}, version=LAST)
+    registry.create_module_with_sas("edge-3", "testModule", "", "", "")
+    base = "devices/edge-3/modules/testModule"
+    found = api.ok("GET", f"{base}/components")["value"]
+    assert [(one["@id"], one["@type"], one["name"]) for one in found] == [("dtmi:contoso:lens;1", ["Component"], "lens")]
+    api.ok("PATCH", f"{base}/properties", {"testModuleProperty": "x"})
+    api.ok("PATCH", f"{base}/components/lens/properties", {"zoom": 2})
+    desired = registry.get_module_twin("edge-3", "testModule").properties.desired
+    assert desired["testModuleProperty"] == "x" and desired["lens"] == {"__t": "c", "zoom": 2}
+    api.refused(422, "PATCH", f"{base}/properties", {"testModuleProperty": 1})
+    api.refused(422, "PATCH", f"{base}/properties", {"nothing": 1})
+    api.refused(404, "GET", f"{base}/components/none/properties")
+    api.ok("DELETE", "devices/edge-3")
+    api.ok("DELETE", path)
+
+
+def test_a_device_brings_its_manifest_when_asked(api):
+    api.ok("PUT", "deploymentManifests/edge4", {"displayName": "Edge", "data": MODULES}, version=LAST)
+    api.ok("PUT", "devices/edge-4", {"type": ["iotEdge"]}, version=LAST)
+    api.ok("PUT", "deviceGroups/edge4", {"displayName": "E", "filter": "SELECT * FROM devices WHERE $id = 'edge-4'"})
+    job = {"group": "edge4", "data": [{"type": "deviceManifestMigration", "manifest": "edge4"}]}
+    api.ok("PUT", "jobs/edge4", job, version=LAST)
+    wait_for(lambda: api.ok("GET", "jobs/edge4", version=LAST)["status"] == "complete")
+    expand = {"version": LAST, "query": "&expand=deploymentManifest"}
+    shown = api.ok("GET", "devices/edge-4", **expand)
+    assert shown["deploymentManifest"]["id"] == "edge4" and shown["deploymentManifest"]["data"] == MODULES
+    assert "deploymentManifest" not in api.ok("GET", "devices/edge-4", version=LAST)
+    listed = api.ok("GET", "devices", **{**expand, "query": "&expand=deploymentManifest&filter=id eq 'edge-4'".replace(" ", "%20")})
+    assert listed["value"] == [shown]
+    api.refused(400, "GET", "devices/edge-4", version=LAST, query="&expand=colour")
+    api.ok("DELETE", "devices/edge-4")
+    api.ok("DELETE", "deviceGroups/edge4")
+    api.ok("DELETE", "deploymentManifests/edge4", version=LAST)
+
+
 def test_enrollment_groups_have_keys_or_certificates(api, env, ca, tmp_path):
     body = {"displayName": "My group", "enabled": True, "type": "iot", "attestation": {"type": "symmetricKey"}}
     made = api.ok("PUT", "enrollmentGroups/mine", body, version=LAST)
@@ -849,5 +961,6 @@ def test_an_application_begins_with_a_template(api, env):
 
 
 def test_what_is_not_built_says_so_by_name(api):
-    error = api.refused(501, "GET", "dataExport/exports", version=LAST)
-    assert error["code"] == "NotImplemented" and "Exports_List" in error["message"]
+    body = {"displayName": "x", "enabled": True, "source": "audit", "destinations": []}
+    error = api.refused(501, "PUT", "dataExport/exports/audit", body, version=LAST)
+    assert error["code"] == "NotImplemented" and "`audit`" in error["message"]

@@ -36,9 +36,49 @@ export function signedOutNow(): void {
   signedOut();
 }
 
+/** Shows that a call is the page's own; told with the session. */
+let csrf = "";
+export const csrfHeader = (): Record<string, string> => ({ "x-gantry-csrf": csrf });
+
+export interface Session {
+  user: string;
+  displayName: string;
+  hub: string;
+  permissions: string[];
+  csrf: string;
+  hasPassword: boolean;
+  mustChangePassword: boolean;
+}
+
+export interface Account {
+  name: string;
+  displayName: string;
+  email: string | null;
+  role: string;
+  issuer: string | null;
+  hasPassword: boolean;
+  passwordChangedAt: string | null;
+  hasTotp: boolean;
+  recoveryCodesLeft: number;
+}
+
+export interface OwnSession {
+  id: string;
+  from: string;
+  openedAt: string;
+  usedAt: string;
+  current: boolean;
+}
+
+async function opened<T extends { csrf: string }>(answer: Promise<T>): Promise<T> {
+  const told = await answer;
+  csrf = told.csrf;
+  return told;
+}
+
 export async function call<T>(method: string, path: string, body?: unknown, more: Record<string, string> = {}): Promise<T> {
   const headers: Record<string, string> = { accept: "application/json", ...more };
-  if (method !== "GET") headers["x-gantry-csrf"] = "1";
+  if (method !== "GET") Object.assign(headers, csrfHeader());
   if (body !== undefined) headers["content-type"] = "application/json";
   let response: Response;
   try {
@@ -59,7 +99,7 @@ export async function call<T>(method: string, path: string, body?: unknown, more
     if (response.ok) throw new ApiError(response.status, "BadAnswer", "The platform's answer was not JSON.");
   }
   if (!response.ok) {
-    if (response.status === 401 && path !== "/session") signedOut();
+    if (response.status === 401 && path !== "/session" && path !== "/sign-in/password") signedOut();
     const error = (parsed as { error?: { code?: string; message?: string } } | null)?.error;
     throw new ApiError(response.status, error?.code ?? "Unknown", error?.message || wordsForStatus(response.status));
   }
@@ -69,8 +109,19 @@ export async function call<T>(method: string, path: string, body?: unknown, more
 const device = (id: string) => `/devices/${encodeURIComponent(id)}`;
 
 export const api = {
-  session: () => call<{ user: string; hub: string; permissions: string[] }>("GET", "/session"),
-  signIn: (token: string) => call<unknown>("POST", "/session", { token }),
+  session: () => opened(call<Session>("GET", "/session")),
+  signIn: (proof: { token: string } | { name: string; password: string; code?: string }) => opened(call<Session>("POST", "/session", proof)),
+  providers: async () => (await call<{ openId: { id: string; name: string }[] }>("GET", "/sign-in")).openId,
+  choosePassword: (token: string, password: string) => call<unknown>("POST", "/sign-in/password", { token, password }),
+  account: () => call<Account>("GET", "/account"),
+  changePassword: (current: string, next: string) => opened(call<{ csrf: string }>("PUT", "/account/password", current ? { current, new: next } : { new: next })),
+  beginTotp: (password: string) => call<{ secret: string; uri: string }>("POST", "/account/totp", { password }),
+  confirmTotp: async (code: string) => (await call<{ recoveryCodes: string[] }>("PUT", "/account/totp", { code })).recoveryCodes,
+  removeTotp: (password: string) => call<unknown>("POST", "/account/totp/remove", { password }),
+  drawCodes: async (password: string) => (await call<{ recoveryCodes: string[] }>("POST", "/account/recoveryCodes", { password })).recoveryCodes,
+  ownSessions: async () => (await call<{ value: OwnSession[] }>("GET", "/account/sessions")).value,
+  endSession: (id: string) => call<unknown>("DELETE", `/account/sessions/${encodeURIComponent(id)}`),
+  endOtherSessions: () => call<unknown>("DELETE", "/account/sessions"),
   signOut: () => call<unknown>("DELETE", "/session"),
   fleet: async () => (await call<{ devices: Device[] }>("GET", "/fleet")).devices,
   maintenance: () => call<{ items: MaintenanceItem[]; updatedAt: string }>("GET", "/maintenance"),

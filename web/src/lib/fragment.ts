@@ -2,4 +2,8 @@
 // imported modules run before the code of the module that imports them.
 const fragment = location.hash;
 export const signInFragment = fragment.startsWith("#signin=") ? fragment : null;
-if (signInFragment) history.replaceState(null, "", location.pathname + location.search);
+/** The token of a link with which somebody chooses a password. */
+export const passwordToken = /^#password=([\w-]+)$/.exec(fragment)?.[1] ?? null;
+/** A foreign provider sent somebody back whom the platform did not take. */
+export const wasRefused = fragment === "#refused";
+if (signInFragment || passwordToken || wasRefused) history.replaceState(null, "", location.pathname + location.search);

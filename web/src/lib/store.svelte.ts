@@ -15,6 +15,10 @@ export type LiveState = "connecting" | "connected" | "reconnecting" | "lagged";
 class Store {
   session = $state<"checking" | "in" | "out">("checking");
   user = $state("");
+  permissions = $state.raw<string[]>([]);
+  /** Nothing but another password may be chosen. */
+  mustChange = $state(false);
+  hasPassword = $state(true);
   hub = $state("");
   live = $state<LiveState>("connecting");
   loaded = $state(false);
@@ -68,7 +72,7 @@ export function reload(): Promise<void> {
 
 async function loadOnce(): Promise<void> {
   try {
-    const [devices, maintenance, alerts, security] = await Promise.all([api.fleet(), api.maintenance(), api.alerts(), api.security()]);
+    const [devices, maintenance, alerts, security] = await Promise.all([api.fleet(), api.maintenance(), api.alerts(), store.permissions.includes("SecurityRead") ? api.security() : []]);
     store.maintenance = maintenance.items;
     store.devices = orderFleet(devices, maintenance.items);
     store.alerts = alerts;
@@ -87,7 +91,7 @@ export async function start(token: string | null): Promise<void> {
   setInterval(() => {
     store.now = Date.now();
     // The stream reports a new order or reason only; urgency and health drift between them.
-    if (store.session === "in" && !document.hidden) refreshFleet();
+    if (store.session === "in" && !document.hidden && store.permissions.includes("DevicesRead")) refreshFleet();
   }, REFRESH_MS);
   if (!token) return enter();
   try {
@@ -99,9 +103,9 @@ export async function start(token: string | null): Promise<void> {
   }
 }
 
-export async function signIn(token: string): Promise<void> {
+export async function signIn(proof: string | { name: string; password: string; code?: string }): Promise<void> {
   try {
-    await api.signIn(token);
+    await api.signIn(typeof proof === "string" ? { token: proof } : proof);
   } catch (error) {
     store.session = "out";
     throw error;
@@ -109,16 +113,24 @@ export async function signIn(token: string): Promise<void> {
   await enter();
 }
 
-async function enter(): Promise<void> {
+export async function enter(): Promise<void> {
   try {
     const session = await api.session();
     store.user = session.user;
     store.hub = session.hub;
+    store.permissions = session.permissions;
+    store.mustChange = session.mustChangePassword;
+    store.hasPassword = session.hasPassword;
     store.session = "in";
   } catch (error) {
     store.session = "out";
     if (error instanceof ApiError && error.status === 401) return;
     throw error;
+  }
+  // Whoever may see no device has an account here, and their roles in the application.
+  if (store.mustChange || !store.permissions.includes("DevicesRead")) {
+    store.loaded = true;
+    return;
   }
   connect();
   await reload();
@@ -134,14 +146,14 @@ export async function signOut(): Promise<void> {
   } catch (error) {
     store.session = "in";
     store.error = words(error);
-    connect();
+    if (store.permissions.includes("DevicesRead")) connect();
   }
 }
 
 function leave(): void {
   disconnect();
   opened = false;
-  Object.assign(store, { session: "out", loaded: false, devices: [], maintenance: [], alerts: [], security: [], error: null });
+  Object.assign(store, { session: "out", loaded: false, permissions: [], mustChange: false, devices: [], maintenance: [], alerts: [], security: [], error: null });
 }
 
 function disconnect(): void {
@@ -149,6 +161,8 @@ function disconnect(): void {
   source = null;
   if (retry) clearTimeout(retry);
   retry = null;
+  if (fleetTimer) clearTimeout(fleetTimer);
+  fleetTimer = null;
   cancelAnimationFrame(frame);
   frame = 0;
   pending = [];

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use gantry_analytics::{By, Table, Warehouse, small_table};
-use gantry_api::{Caller, Permissions, Routes, kusto};
+use gantry_api::{Caller, Permissions, Routes, Witness, kusto};
 use gantry_kql::value::{DateTime, Type, Value};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -91,18 +91,33 @@ async fn query_2(
 async fn query_1(
     State(shared): State<Shared>,
     Query(query): Query<Vec<(String, String)>>,
-    caller: Caller,
+    method: Method,
+    (caller, witness): (Caller, Witness),
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = Request::read(&body, &query, &headers)?;
     let (ids, command) = (ids(&request.request_id), gantry_kql::command::is_command(&request.text));
+    let changes = command && !is_shown(&request.text);
+    // A link that is followed changes nothing.
+    if changes && method == Method::GET {
+        return Err(Failure::bad_request("a management command is posted"));
+    }
+    if !changes {
+        witness.asks();
+    }
     if let Some(table) = of_ingestion(&shared, &request, &caller, &headers)? {
         return Ok(answer(frames::command_1(&[table]), &ids));
     }
     let (tables, _) = run(&shared, request, &caller, command).await?;
     let text = if command { frames::command_1(&tables) } else { frames::version_1(&tables, &ids) };
     Ok(answer(text, &ids))
+}
+
+/// Whether a command only shows something.
+fn is_shown(text: &str) -> bool {
+    let first = text.split_ascii_whitespace().next().unwrap_or_default();
+    [".show", ".get"].iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
 /// The commands of clients of queued ingestion, which ask for addresses of ours.

@@ -84,7 +84,8 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
                 Rights::ENROLLMENT_READ,
                 "A page of enrollments; `x-ms-max-item-count` and `x-ms-continuation` are headers.",
             )
-            .takes(&fields::QUERY),
+            .takes(&fields::QUERY)
+            .asks(),
             service::query_individual,
         )
         .on(
@@ -147,7 +148,8 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
                 Rights::ENROLLMENT_READ,
                 "A page of groups; `x-ms-max-item-count` and `x-ms-continuation` are headers.",
             )
-            .takes(&fields::QUERY),
+            .takes(&fields::QUERY)
+            .asks(),
             service::query_group,
         )
         .on(
@@ -218,7 +220,8 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
                 "DeviceRegistrationState_Query",
                 Rights::REGISTRATION_STATUS_READ,
                 "A page of the registrations of a group.",
-            ),
+            )
+            .asks(),
             service::query_registrations,
         )
 }

@@ -1,6 +1,7 @@
 //! File upload: a device asks for an address in blob storage, uploads there, and says how it went.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -10,6 +11,7 @@ use gantry_blobs::{BlobError, BlobName, Place, SasSigner};
 use gantry_hub::feedback::FileNotification;
 use gantry_hub::file_uploads::{FileUpload, FileUploadError, FileUploads};
 use gantry_identity::Identity;
+use parking_lot::RwLock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,8 +29,25 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.')
 pub struct Files {
     /// Uploads under way.
     pub uploads: FileUploads,
-    /// The storage.
-    pub target: UploadTarget,
+    /// The storage; none while there is none.
+    target: RwLock<Option<Arc<UploadTarget>>>,
+}
+
+impl Files {
+    /// With the storage to begin with, if there is one.
+    pub fn new(uploads: FileUploads, target: Option<Arc<UploadTarget>>) -> Self {
+        Self { uploads, target: RwLock::new(target) }
+    }
+
+    /// Devices upload there from now on, or nowhere. What was begun elsewhere is not told of.
+    pub fn redirect(&self, target: Option<Arc<UploadTarget>>) {
+        *self.target.write() = target;
+    }
+
+    fn target(&self) -> Result<Arc<UploadTarget>, ApiError> {
+        let none = || ApiError::new(400_014, "DefaultStorageEndpointNotConfigured", "no storage for file uploads");
+        self.target.read().clone().ok_or_else(none)
+    }
 }
 
 /// The storage devices upload to.
@@ -41,6 +60,8 @@ pub struct UploadTarget {
     pub signer: SasSigner,
     /// The container as we see it.
     pub place: Place,
+    /// How long an address is good.
+    pub life: Duration,
 }
 
 impl UploadTarget {
@@ -77,11 +98,6 @@ struct CompleteBody {
     status_description: Option<String>,
 }
 
-fn files(api: &Api) -> Result<&Files, ApiError> {
-    let none = || ApiError::new(400_014, "DefaultStorageEndpointNotConfigured", "no storage for file uploads");
-    api.files.as_deref().ok_or_else(none)
-}
-
 pub(crate) async fn begin(
     State(api): State<Arc<Api>>,
     DeviceSession(session): DeviceSession,
@@ -89,11 +105,10 @@ pub(crate) async fn begin(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let name = bodies::parse_fields::<BeginBody>(&body, &fields::UPLOAD_BEGUN)?.blob_name;
-    let (files, identity) = (files(&api)?, &session.identity);
+    let (target, identity) = (api.files.target()?, &session.identity);
     let checked = BlobName::parse(&format!("{}/{name}", identity.device));
     checked.map_err(|error| ApiError::invalid(error.to_string()))?;
-    let upload = files.uploads.begin(now(), identity, &name).await?;
-    let target = &files.target;
+    let upload = api.files.uploads.begin(now(), target.life, identity, &name).await?;
     Ok(Json(json!({
         "correlationId": upload.correlation_id,
         "hostName": target.host(&api, &headers),
@@ -130,25 +145,24 @@ async fn end(
     body: &Bytes,
 ) -> Result<StatusCode, ApiError> {
     let outcome: CompleteBody = bodies::parse_fields(body, &fields::UPLOAD_ENDED)?;
-    let files = files(api)?;
+    let target = api.files.target()?;
     let status = || ApiError::new(400_019, "InvalidFileUploadCompletionStatus", "isSuccess is missing");
     let is_success = outcome.is_success.ok_or_else(status)?;
     let correlation_id = by_path.or(outcome.correlation_id);
     let correlation_id = correlation_id.ok_or(FileUploadError::Unknown)?;
-    let upload = files.uploads.complete(now(), identity, &correlation_id).await?;
+    let upload = api.files.uploads.complete(now(), identity, &correlation_id).await?;
     tracing::debug!(
         device = %identity.device, is_success, code = outcome.status_code,
         words = outcome.status_description, "file upload ended"
     );
     if is_success {
-        notify(api, files, headers, &upload).await?;
+        notify(api, &target, headers, &upload).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tells services of an uploaded file. One that is not there is not told of: the device may say what it likes.
-async fn notify(api: &Api, files: &Files, headers: &HeaderMap, upload: &FileUpload) -> Result<(), ApiError> {
-    let target = &files.target;
+async fn notify(api: &Api, target: &UploadTarget, headers: &HeaderMap, upload: &FileUpload) -> Result<(), ApiError> {
     let stat = match target.place.stat(&upload.blob_name).await {
         Ok(stat) => stat,
         Err(BlobError::NoBlob | BlobError::NoContainer) => return Ok(()),

@@ -100,7 +100,8 @@ fn identities() -> Routes<Arc<Api>> {
                 T::Query,
                 "A page of what a query gives; `x-ms-max-item-count` and `x-ms-continuation` are headers.",
             )
-            .takes(&fields::QUERY),
+            .takes(&fields::QUERY)
+            .asks(),
             query::query,
         )
         .on(
@@ -415,7 +416,8 @@ fn configurations() -> Routes<Arc<Api>> {
                 T::Configuration,
                 "Says what is wrong with a target condition and queries of metrics.",
             )
-            .takes(&fields::TEST_QUERIES),
+            .takes(&fields::TEST_QUERIES)
+            .asks(),
             configurations::test_queries,
         )
         .on(

@@ -27,7 +27,8 @@ pub(super) fn routes() -> Routes<Arc<Api>> {
 fn of_queue(word: &str, group: &str, what: &str, queue: ServiceQueue) -> Routes<Arc<Api>> {
     let row = |method: Method, rest: &str, verb: &str, about| {
         let (path, id) = (format!("/messages/serviceBound/{word}{rest}"), format!("{group}_{verb}{what}"));
-        Operation::new(Head::Service, method, &path, id, Access::Hub(Rights::SERVICE_CONNECT), about)
+        // Messages that are taken are no change of the hub.
+        Operation::new(Head::Service, method, &path, id, Access::Hub(Rights::SERVICE_CONNECT), about).asks()
     };
     let next = "The next message, locked under the token in `ETag`; 204 when there is none.";
     let complete = row(Method::DELETE, "/{lock}", "Complete", "Completes a locked message, or rejects it.");

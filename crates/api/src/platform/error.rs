@@ -1,7 +1,9 @@
 //! Errors of the platform API: `{"error":{"code","message"}}`.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_hub::HubError;
 use gantry_monitoring::rules::RuleError;
@@ -15,6 +17,8 @@ pub(crate) struct PlatformError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// Seconds to wait.
+    retry_after: Option<u64>,
 }
 
 impl PlatformError {
@@ -28,6 +32,29 @@ impl PlatformError {
 
     pub(crate) fn too_many() -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "too many attempts; wait a minute")
+    }
+
+    /// Come again after so long.
+    pub(crate) fn wait(wait: Duration) -> Self {
+        let secs = wait.as_secs().max(1);
+        let message = format!("too many attempts; wait {secs} seconds");
+        Self { retry_after: Some(secs), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message) }
+    }
+
+    /// What was presented signs nobody in; why is in the log.
+    pub(crate) fn not_signed_in(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+    }
+
+    /// The password is right, and there is a second factor.
+    pub(crate) fn code_missing() -> Self {
+        let message = "type the code of your authenticator, or a recovery code";
+        Self::new(StatusCode::UNAUTHORIZED, "CodeMissing", message)
+    }
+
+    /// Who is signed in did not prove once more who they are.
+    pub(crate) fn not_proven(message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "NotProven", message)
     }
 
     pub(crate) fn not_found(what: impl Into<String>) -> Self {
@@ -59,7 +86,7 @@ impl PlatformError {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 }
 
@@ -107,6 +134,11 @@ impl From<RuleError> for PlatformError {
 
 impl IntoResponse for PlatformError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": { "code": self.code, "message": self.message } }))).into_response()
+        let body = Json(json!({ "error": { "code": self.code, "message": self.message } }));
+        let mut response = (self.status, body).into_response();
+        if let Some(secs) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        response
     }
 }

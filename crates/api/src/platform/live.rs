@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
@@ -13,10 +14,14 @@ use gantry_monitoring::live::Live;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
+use super::session::{is_live, session_of};
 use crate::Api;
+use crate::caller::{Caller, Permissions};
 use crate::query::Query;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often it is looked whether who listens is still signed in.
+const SESSION_PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(super) struct LiveQuery {
@@ -26,19 +31,60 @@ pub(super) struct LiveQuery {
 type Events =
     Sse<axum::response::sse::KeepAliveStream<std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
-pub(super) async fn live(State(api): State<Arc<Api>>, Query(query): Query<LiveQuery>) -> Events {
-    events(api.monitoring.live().subscribe(), query.device)
+/// Who hears events, and which.
+struct Listener {
+    api: Arc<Api>,
+    device: Option<String>,
+    sees_security: bool,
+    /// Of a person: the stream ends with it.
+    session: Option<String>,
 }
 
-pub(super) async fn monitor(State(api): State<Arc<Api>>, Query(query): Query<LiveQuery>) -> Events {
-    events(api.monitoring.monitor().subscribe(), query.device)
+impl Listener {
+    fn new(api: Arc<Api>, query: LiveQuery, caller: &Caller, headers: &HeaderMap) -> Self {
+        let sees_security = caller.permissions.contains(Permissions::SECURITY_READ);
+        Self { api, device: query.device, sees_security, session: session_of(caller, headers) }
+    }
+
+    fn hears(&self, live: &Live) -> bool {
+        is_for(live, self.device.as_deref()) && (self.sees_security || live.name != "security")
+    }
 }
 
-fn events(receiver: Receiver<Live>, device: Option<String>) -> Events {
-    let stream = unfold((receiver, device), |(mut receiver, device)| async move {
+pub(super) async fn live(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<LiveQuery>,
+    headers: HeaderMap,
+    caller: Caller,
+) -> Events {
+    let receiver = api.monitoring.live().subscribe();
+    events(receiver, Listener::new(api, query, &caller, &headers))
+}
+
+pub(super) async fn monitor(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<LiveQuery>,
+    headers: HeaderMap,
+    caller: Caller,
+) -> Events {
+    let receiver = api.monitoring.monitor().subscribe();
+    events(receiver, Listener::new(api, query, &caller, &headers))
+}
+
+fn events(receiver: Receiver<Live>, listener: Listener) -> Events {
+    let mut look = tokio::time::interval(SESSION_PERIOD);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let stream = unfold((receiver, listener, look), |(mut receiver, listener, mut look)| async move {
         loop {
-            let event = match receiver.recv().await {
-                Ok(live) if is_for(&live, device.as_deref()) => Event::default().event(live.name).data(&*live.data),
+            let received = tokio::select! {
+                received = receiver.recv() => received,
+                _ = look.tick() => match is_live(&listener.api, listener.session.as_deref()) {
+                    true => continue,
+                    false => return None,
+                },
+            };
+            let event = match received {
+                Ok(live) if listener.hears(&live) => Event::default().event(live.name).data(&*live.data),
                 Ok(_) => continue,
                 // The client reads too slowly: it is told, and loads again.
                 Err(RecvError::Lagged(missed)) => {
@@ -46,7 +92,7 @@ fn events(receiver: Receiver<Live>, device: Option<String>) -> Events {
                 }
                 Err(RecvError::Closed) => return None,
             };
-            return Some((Ok(event), (receiver, device)));
+            return Some((Ok(event), (receiver, listener, look)));
         }
     });
     let stream: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(stream);

@@ -1,6 +1,8 @@
 //! The platform API: what the page and the command line use (`docs/platform-api.md`).
 
+mod account;
 mod alerts;
+mod audit;
 mod certificates;
 mod dashboards;
 mod devices;
@@ -8,11 +10,13 @@ pub(crate) mod error;
 mod faults;
 mod hubs;
 mod live;
+mod openid;
 mod policies;
 mod provisioning;
 mod routing;
 pub(crate) mod session;
 mod streaming;
+mod users;
 
 use std::sync::Arc;
 
@@ -70,20 +74,30 @@ pub(crate) fn routes() -> Routes<Arc<Api>> {
         .merge(routing())
         .merge(faults())
         .merge(streaming::routes())
+        .merge(openid::routes())
+        .merge(account::routes())
+        .merge(users::routes())
+        .merge(audit::routes())
 }
 
 fn signing_in() -> Routes<Arc<Api>> {
-    let link = Access::Proof("the token of a sign-in link, in the body");
-    let sign_in = "Trades the token for the cookie `gantry_session`; answers as `GET` does.";
+    let proof = Access::Proof("the token of a sign-in link, or name, password and code, in the body");
+    let sign_in = "Trades them for the cookie `__Host-gantry_session`; answers as `GET` does. 401 `CodeMissing` asks for the \
+                   second factor's `code`, or a recovery code.";
+    let session = "`{\"user\",\"displayName\",\"hub\",\"permissions\":[],\"csrf\",\"hasPassword\",\"mustChangePassword\"}`; of \
+                   a program `user`, `hub` and `permissions`.";
     let document = "This document: OpenAPI 3.0 of every operation.";
     Routes::new()
-        .on(row(M::GET, "/session", "Session_Get", P::NONE, "`{\"user\",\"hub\",\"permissions\":[]}`."), session::show)
+        .on(row(M::GET, "/session", "Session_Get", P::NONE, session).before_password(), session::show)
         .on(
-            Operation::new(Head::Platform, M::POST, "/session", "Session_Create", link, sign_in)
+            Operation::new(Head::Platform, M::POST, "/session", "Session_Create", proof, sign_in)
                 .takes(&fields::SIGN_IN),
             session::sign_in,
         )
-        .on(row(M::DELETE, "/session", "Session_Delete", P::NONE, "204; signs out."), session::sign_out)
+        .on(
+            row(M::DELETE, "/session", "Session_Delete", P::NONE, "204; signs out.").before_password(),
+            session::sign_out,
+        )
         .on(
             Operation::new(Head::Platform, M::GET, "/openapi.json", "OpenApi_Get", Access::Anyone, document),
             openapi::get,
@@ -299,7 +313,8 @@ fn routing() -> Routes<Arc<Api>> {
                 P::ROUTING_READ,
                 "`{\"result\":\"true|false|undefined\",\"details\":{\"compilationErrors\":[]}}`: a route, tried out.",
             )
-            .takes(&fields::TEST_ROUTE),
+            .takes(&fields::TEST_ROUTE)
+            .asks(),
             routing::test_new,
         )
         .on(
@@ -310,7 +325,8 @@ fn routing() -> Routes<Arc<Api>> {
                 P::ROUTING_READ,
                 "`{\"routes\":[{\"properties\":Route}]}`: those that match.",
             )
-            .takes(&fields::TEST_ROUTES),
+            .takes(&fields::TEST_ROUTES)
+            .asks(),
             routing::test_all,
         )
 }

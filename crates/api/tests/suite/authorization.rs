@@ -9,12 +9,15 @@ use axum::http::{Method, Request, StatusCode};
 use axum::middleware::map_request;
 use futures::FutureExt as _;
 use gantry_api::{
-    Access, Api, Head, History, Measured, PeerAddress, Row, ServiceLines, Sessions, StreamingJob, StreamingJobs,
-    WallClock, now,
+    Access, Api, Files, Head, History, Measured, PeerAddress, Row, ServiceLines, SignIn, SignInConfig, StreamingJob,
+    StreamingJobs, WallClock, now,
 };
+use gantry_directory::audit::{self, AuditEntry, AuditLog, AuditRecord, Verified};
+use gantry_directory::{Argon2Parameters, People};
 use gantry_hub::authorities::Authorities;
 use gantry_hub::device::{AuthenticationWrite, DeviceWrite, IfMatch};
 use gantry_hub::event::Event;
+use gantry_hub::file_uploads::FileUploads;
 use gantry_hub::import_export::{Container, Containers, ImportExport, Outside, Purpose};
 use gantry_hub::ports::{Append, Audit, Entropy, EventSink, PortFuture};
 use gantry_hub::throttle::Edition;
@@ -68,6 +71,31 @@ impl EventSink for MemoryLog {
 
     fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// An audit log in memory: its entries, without links.
+#[derive(Default)]
+pub(crate) struct Recorded(Mutex<Vec<AuditRecord>>);
+
+impl AuditLog for Recorded {
+    fn append(&self, entry: AuditEntry) -> PortFuture<'_, (), String> {
+        let mut all = self.0.lock().unwrap();
+        let head = all.last().map_or(audit::Head::EMPTY, AuditRecord::head);
+        all.push(audit::append(&Key::from_bytes([1; 32]), &head, entry));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn read(&self, before: Option<u64>, limit: usize) -> PortFuture<'_, Vec<AuditRecord>, String> {
+        let all = self.0.lock().unwrap();
+        let page = all.iter().rev().filter(|record| before.is_none_or(|before| record.number < before));
+        Box::pin(std::future::ready(Ok(page.take(limit).cloned().collect())))
+    }
+
+    fn verify(&self, _: Option<audit::Head>) -> PortFuture<'_, Verified, String> {
+        let all = self.0.lock().unwrap();
+        let head = audit::verify(&Key::from_bytes([1; 32]), &audit::Head::EMPTY, &*all).unwrap();
+        Box::pin(std::future::ready(Ok(Verified { first: 1, head, broken: None })))
     }
 }
 
@@ -173,6 +201,8 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
     let linked = LinkedHub::own(Arc::clone(&hub), 1);
     let documents = Arc::<Database>::clone(&database);
     let of_dashboards = Arc::<Database>::clone(&database);
+    let (uploads, upload_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
+    let of_people = Arc::<Database>::clone(&database);
     let (dps_documents, dps_entropy) = (Arc::<Database>::clone(&database), Arc::clone(&entropy));
     let authorities = Authorities::load(dps_documents, dps_entropy, DPS_COLLECTION).now_or_never().unwrap().unwrap();
     let ports = gantry_provisioning::Ports {
@@ -187,7 +217,15 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         Outside { documents, containers: Arc::new(Nothing), lines: Arc::new(ServiceLines), clock: Arc::new(WallClock) };
     let import_export = ImportExport::load(Arc::clone(&hub), outside).now_or_never().unwrap();
     let import_export = import_export.unwrap();
-    let sessions = Arc::new(Sessions::default());
+    // The administrator is written, which takes a moment.
+    let load = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(People::load(of_people, now())).unwrap()
+    };
+    let people = std::thread::scope(|scope| scope.spawn(load).join().unwrap());
+    let cost = Argon2Parameters { memory_kib: 64, iterations: 1, parallelism: 1 };
+    let sign_in = SignInConfig { cost, ..SignInConfig::default() };
+    let sign_in = Arc::new(SignIn::new(people, sign_in, Arc::new(Nothing)).unwrap());
     let instances = Arc::clone(&provisioning).into();
     let (history, streaming) = (Arc::new(Nothing), Arc::new(Nothing));
     let dashboards = Arc::new(Dashboards::load(of_dashboards).now_or_never().unwrap().unwrap());
@@ -196,9 +234,10 @@ fn api_of(folder: &tempfile::TempDir, edition: Option<Edition>, allow_faults: bo
         provisioning,
         instances,
         monitoring,
-        files: None,
+        files: Arc::new(Files::new(FileUploads::new(uploads, Arc::clone(&upload_entropy)), None)),
         import_export,
-        sessions,
+        sign_in,
+        audit: Arc::<Recorded>::default(),
         dashboards,
         history,
         streaming,
@@ -250,7 +289,8 @@ async fn world(folder: &tempfile::TempDir) -> Api {
 enum Brings {
     Nothing,
     Token(String),
-    Session(String),
+    /// A cookie, and the token that goes with it.
+    Session(String, String),
 }
 
 /// Status of a call, and the code of the platform's error.
@@ -260,7 +300,7 @@ async fn answer(router: &Router, row: &Row, path: &str, brings: &Brings) -> (Sta
     match brings {
         Brings::Nothing => {}
         Brings::Token(token) => request = request.header("authorization", token),
-        Brings::Session(cookie) => request = request.header("cookie", cookie).header("x-gantry-csrf", "1"),
+        Brings::Session(cookie, csrf) => request = request.header("cookie", cookie).header("x-gantry-csrf", csrf),
     }
     // An etag, so that a repeated PUT replaces.
     let request = request.header("if-match", "*").body(Body::from("{}")).unwrap();
@@ -280,11 +320,13 @@ fn is_refused(answer: &(StatusCode, String)) -> bool {
 }
 
 async fn sign_in(api: &Api) -> Brings {
-    api.sessions.add_link("link".into(), now()).await;
+    api.sign_in.add_link("link", now());
     let request = Request::post("/platform/v1/session").extension(PeerAddress::from("127.0.0.1:1"));
     let response = router(api.clone()).oneshot(request.body(Body::from(r#"{"token":"link"}"#)).unwrap()).await.unwrap();
-    let cookie = response.headers()["set-cookie"].to_str().unwrap();
-    Brings::Session(cookie.split(';').next().unwrap().to_owned())
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let told: Value = serde_json::from_slice(&body).unwrap();
+    Brings::Session(cookie, told["csrf"].as_str().unwrap().to_owned())
 }
 
 fn device(resource: &str, key: [u8; 32]) -> Brings {
@@ -322,6 +364,7 @@ fn lets_in(row: &Row, who: &str, rights: Rights) -> bool {
             let operates = needed.names().all(|name| OPERATES.contains(&name));
             who == "session" || is_hub && (rights == Rights::HUB_OWNER || rights.contains(CONNECT) && operates)
         }
+        Access::Person => who == "session",
         Access::Blob(_) | Access::Application(_) => panic!("{} is in the router", row.id),
         Access::Proof(_) => row.head == Head::DpsDevice && who == "registration X1",
         Access::Anyone => true,
@@ -344,7 +387,7 @@ const OPERATES: [&str; 9] = [
 
 /// Proofs that are in the body or the path, which nobody here brings: who is let in is tested where they are.
 fn has_a_proof_of_its_own(row: &Row) -> bool {
-    ["Session_Create", "Routing_Validate"].contains(&&*row.id)
+    ["Session_Create", "Routing_Validate", "SignIn_ChoosePassword", "SignIn_OpenIdCallback"].contains(&&*row.id)
 }
 
 /// A row with a path that leaves what the others need as it is.
@@ -395,7 +438,7 @@ async fn nothing_opens_without_a_good_token() {
         device("localhost/devices/X1", [9; 32]),
         device("0ne/registrations/X1", [9; 32]),
         device("0ne/registrations/other", OWN),
-        Brings::Session("gantry_session=guess".into()),
+        Brings::Session("__Host-gantry_session=guess".into(), "guess".into()),
     ];
     let mut tried = 0;
     for brings in &wrong {
@@ -404,7 +447,8 @@ async fn nothing_opens_without_a_good_token() {
             let expected = match &*row.id {
                 // Whoever guesses a link hears that there is none, and after some guesses that it is enough.
                 "Routing_Validate" => vec![StatusCode::NOT_FOUND],
-                "Session_Create" => vec![StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED],
+                "Session_Create" | "SignIn_ChoosePassword" => vec![StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED],
+                "SignIn_OpenIdCallback" => vec![StatusCode::SEE_OTHER],
                 _ => vec![StatusCode::UNAUTHORIZED],
             };
             assert!(expected.contains(&status), "{brings:?} {} {path}: {status} {code}", row.id);

@@ -1,7 +1,7 @@
 //! Bodies of every operation: what cannot be read whole is refused, and names are read without case.
 
 use axum::http::{Method, StatusCode};
-use gantry_api::Head;
+use gantry_api::{Access, Head};
 use serde_json::{Value, json};
 
 use crate::authorization::api;
@@ -62,6 +62,10 @@ async fn every_body_has_the_fields_of_its_row_and_no_others() {
     let mut tried = 0;
     for (row, path) in operations(&api) {
         let Some(fields) = row.fields() else { continue };
+        // Programs have no account: session.rs sends these.
+        if row.access == Access::Person {
+            continue;
+        }
         let method = method(&row);
         let send = async |body: &Value| match row.head {
             Head::DpsService => operator(&api, method.as_str(), &path, body).await,

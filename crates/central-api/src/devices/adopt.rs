@@ -32,7 +32,8 @@ pub async fn one(application: &Application, identity: &Identity) -> Result<(), H
 }
 
 async fn adopt(application: &Application, record: &Record) -> Result<(), HubError> {
-    let mut profile = Profile::of(&record.twin.tags);
+    let kept = Profile::of(&record.twin.tags);
+    let mut profile = kept.clone();
     if profile.template.is_some() || record.device.identity.module.is_some() {
         return Ok(());
     }
@@ -40,7 +41,7 @@ async fn adopt(application: &Application, record: &Record) -> Result<(), HubErro
     let found = template_of(&state.templates, &profile, record.twin.model_id.as_deref());
     let Some((id, _)) = found else { return Ok(()) };
     profile.template = Some(id.clone());
-    let write = TwinWrite { tags: Some(profile.write()), desired: None };
+    let write = TwinWrite { tags: profile.write_over(&kept), desired: None };
     let if_match = IfMatch::tag(record.twin.etag_text());
     match application.api.hub.write_twin(now(), &record.device.identity, &write, &if_match).await {
         Ok(_) | Err(HubError::NotFound(_) | HubError::PreconditionFailed(_)) => Ok(()),

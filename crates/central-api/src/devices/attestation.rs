@@ -7,7 +7,9 @@ use gantry_api::{now, read_attestation};
 use gantry_central::access::permissions::Permission;
 use gantry_hub::device::IfMatch;
 use gantry_identity::DeviceId;
-use gantry_provisioning::{Attestation, DpsError, Enrollment, EnrollmentKey, EnrollmentWrite, Keys, RegistrationId};
+use gantry_provisioning::{
+    Attestation, AttestationWrite, DpsError, Enrollment, EnrollmentKey, EnrollmentWrite, Keys, RegistrationId,
+};
 use serde_json::{Map, Value, json};
 
 use super::known;
@@ -78,21 +80,30 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     let id = known.identity().device.clone();
     let body = call.body()?;
     crate::body::needed(&body, "type")?;
-    let attestation = read_attestation(body)?;
-    let before = under(&call, &id).await?;
-    if before.as_ref().is_some_and(|enrollment| !is_of(enrollment, &id)) {
+    let written = give(&call, &id, known.record.device.iot_edge, read_attestation(body)?).await?;
+    Ok(Json(show(&written.attestation, Keys::Shown)))
+}
+
+/// Gives a device an attestation of its own, in place of the one it has.
+pub(super) async fn give(
+    call: &Call,
+    id: &DeviceId,
+    iot_edge: bool,
+    attestation: AttestationWrite,
+) -> Result<Enrollment, Failure> {
+    let before = under(call, id).await?;
+    if before.as_ref().is_some_and(|enrollment| !is_of(enrollment, id)) {
         return Err(Failure::conflict(format!("provisioning has another device under `{id}`")));
     }
     let expected = before.as_ref().map_or(IfMatch::Absent, |enrollment| IfMatch::tag(enrollment.etag_text()));
     let before = before.map(|enrollment| enrollment.settings);
     let settings = before.unwrap_or_else(|| EnrollmentWrite {
         device_id: Some(id.clone()),
-        iot_edge: known.record.device.iot_edge,
+        iot_edge,
         ..EnrollmentWrite::default()
     });
     let write = EnrollmentWrite { attestation, ..settings };
-    let written = call.application().api.provisioning.put_enrollment(now(), key(&id)?, write, &expected).await?;
-    Ok(Json(show(&written.attestation, Keys::Shown)))
+    Ok(call.application().api.provisioning.put_enrollment(now(), key(id)?, write, &expected).await?)
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {

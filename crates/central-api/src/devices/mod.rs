@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod attestation;
 pub(crate) mod commands;
 pub(crate) mod credentials;
+pub(crate) mod csv;
 pub(crate) mod history;
 mod page;
 pub(crate) mod properties;
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::page::{members, page};
 use crate::call::Call;
-use crate::{Application, Failure, body, list};
+use crate::{Application, Failure, body, list, manifests};
 
 /// Attempts of a read-change-write before the caller is told of contention.
 const WRITE_ATTEMPTS: usize = 32;
@@ -80,18 +81,18 @@ pub(crate) async fn known(call: &Call, one: Permission) -> Result<Known, Failure
     let profile = Profile::of(&record.twin.tags);
     let templates = &call.central().state().templates;
     let template = template_of(templates, &profile, record.twin.model_id.as_deref());
-    let template = template.map(|(_, kept)| &kept.value);
+    let capabilities = template.map(|(_, kept)| kept.value.capabilities()).transpose();
+    let capabilities = capabilities.map_err(|error| Failure::internal(&error))?;
     let Some(module) = call.piece_or_none("moduleName") else {
-        let capabilities = template.map(DeviceTemplate::capabilities).transpose();
-        let capabilities = capabilities.map_err(|error| Failure::internal(&error))?;
         return Ok(Known { record, profile, capabilities });
     };
+    // What is not known of a module is not checked.
+    let capabilities = capabilities.and_then(|all| all.module(module).cloned());
     let id = ModuleId::parse(module).map_err(|error| Failure::invalid(format!("module name: {error}")))?;
     let identity = Identity { module: Some(id), ..record.device.identity };
     let record = hub(call).record(&identity).await?;
-    // The model of a module comes with its device's template only by name; what is not known is not checked.
     let profile = Profile::of(&record.twin.tags);
-    Ok(Known { record, profile, capabilities: None })
+    Ok(Known { record, profile, capabilities })
 }
 
 /// Whether a device registered.
@@ -139,7 +140,21 @@ async fn check_case(call: &Call, id: &DeviceId) -> Result<(), Failure> {
 
 pub(super) async fn show(call: &Call, record: &Record) -> Result<Value, Failure> {
     let is_registered = is_registered(call.application(), &record.device.identity.device).await?;
-    Ok(Device::of(record, &call.central().state().templates, is_registered).document())
+    let state = call.central().state();
+    let device = Device::of(record, &state.templates, is_registered);
+    let mut shown = device.document();
+    if let Some(what) = call.asked(&["expand", "$expand"]).filter(|what| !what.is_empty()) {
+        if what != "deploymentManifest" {
+            return Err(Failure::invalid(format!(
+                "expand: `{what}` is nothing that devices bring; `deploymentManifest` is"
+            )));
+        }
+        let manifest = device.profile.manifest.as_ref().and_then(|id| state.manifests.get_key_value(id));
+        if let Some((id, kept)) = manifest.filter(|(_, kept)| manifests::sees(call, &kept.value)) {
+            shown["deploymentManifest"] = manifests::show(id.as_str(), kept);
+        }
+    }
+    Ok(shown)
 }
 
 pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
@@ -147,9 +162,6 @@ pub(crate) async fn list(call: Call) -> Result<Response, Failure> {
 }
 
 pub(crate) async fn get(call: Call) -> Result<Json<Value>, Failure> {
-    if call.asked(&["expand", "$expand"]).is_some() {
-        return Err(Failure::not_implemented("`expand` of devices"));
-    }
     let record = record(&call, Permission::DevicesView).await?;
     Ok(Json(show(&call, &record).await?))
 }
@@ -196,7 +208,11 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
         Err(HubError::NotFound(_)) if call.if_match(&body)? != IfMatch::Absent => {
             Err(Failure::changed(identity.device.as_str()))
         }
-        Err(HubError::NotFound(_)) => create(&call, &identity, written).await,
+        Err(HubError::NotFound(_)) => {
+            let keys = credentials::derived(&call, &identity.device).await?;
+            let record = create(&call, &identity, written, AuthenticationWrite::Sas(keys)).await?;
+            Ok(Json(show(&call, &record).await?))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -213,7 +229,12 @@ fn template<'t>(
     id.map(find).transpose()
 }
 
-async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Json<Value>, Failure> {
+async fn create(
+    call: &Call,
+    identity: &Identity,
+    written: Written,
+    authentication: AuthenticationWrite,
+) -> Result<Record, Failure> {
     call.may_in(Permission::DevicesCreate, written.profile.organization.as_ref())?;
     let state = call.central().state();
     check_organization(&state, &written.profile)?;
@@ -232,7 +253,7 @@ async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Js
     let device = DeviceWrite {
         status: status(written.is_enabled.unwrap_or(true)),
         iot_edge: written.is_edge.unwrap_or_else(|| template.is_some_and(DeviceTemplate::is_edge)),
-        authentication: AuthenticationWrite::Sas(credentials::derived(call, &identity.device).await?),
+        authentication,
         ..DeviceWrite::default()
     };
     let record = hub(call).create(now(), identity, device, twin).await?;
@@ -240,7 +261,7 @@ async fn create(call: &Call, identity: &Identity, written: Written) -> Result<Js
         hub(call).delete_device(now(), identity, &IfMatch::Any).await?;
         return Err(failure);
     }
-    Ok(Json(show(call, &record).await?))
+    Ok(record)
 }
 
 /// Checks that what a device was given is there still: it may have been deleted while nothing had it.
@@ -324,7 +345,7 @@ async fn store(call: &Call, record: &Record, written: Written) -> Result<Record,
     // A name that is the id is none of its own.
     profile.display_name = written.display_name.filter(|name| name.as_str() != device.identity.device.as_str());
     let kept = Profile::of(&record.twin.tags);
-    (profile.upstream, profile.manifest) = (kept.upstream, kept.manifest);
+    (profile.upstream, profile.manifest) = (kept.upstream.clone(), kept.manifest.clone());
     let status = status(written.is_enabled.unwrap_or(true));
     let iot_edge = written.is_edge.unwrap_or(false);
     // Scopes are those of an edge device, or of what is below one.
@@ -338,7 +359,7 @@ async fn store(call: &Call, record: &Record, written: Written) -> Result<Record,
         managed_by: device.managed_by.clone(),
         authentication: AuthenticationWrite::Unchanged,
     };
-    let twin = TwinWrite { tags: Some(profile.write()), desired: None };
+    let twin = TwinWrite { tags: profile.write_over(&kept), desired: None };
     let etags = (device.etag_text(), record.twin.etag_text());
     hub(call).put_device_with_twin(now(), &device.identity, &write, &twin, (&etags.0, &etags.1)).await
 }
@@ -376,13 +397,14 @@ pub(crate) async fn components(call: Call) -> Result<Response, Failure> {
     let known = known(&call, Permission::DevicesView).await?;
     let capabilities = known.capabilities.as_deref();
     let parts = capabilities.into_iter().flat_map(Capabilities::parts);
-    let named = parts.filter_map(|part| Some((part.name.clone()?, part.interface.clone())));
+    let named =
+        parts.filter_map(|part| Some((part.name.clone()?, (part.interface.clone(), part.display_name.clone()))));
     let mut all: Vec<_> = named.collect();
     all.sort();
     list::answer(
         &call,
         all.into_iter(),
-        |name, interface| json!({ "@id": interface, "@type": ["Component"], "name": name }),
+        |name, (interface, display_name)| json!({ "@id": interface, "@type": ["Component"], "name": name, "displayName": display_name }),
     )
 }
 

@@ -106,7 +106,7 @@ pub(crate) async fn put(call: Call) -> Result<Json<Value>, Failure> {
     if (source == here) == (target == here) {
         return Err(Failure::invalid("one of `source` and `target` is the device, the other is another one"));
     }
-    relate(&call, (id, source, target), &IfMatch::Absent).await
+    relate(&call, (id, source, target), &IfMatch::Absent, None).await
 }
 
 pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
@@ -118,11 +118,11 @@ pub(crate) async fn patch(call: Call) -> Result<Json<Value>, Failure> {
     let after = (before.0.clone(), end("source")?, end("target")?);
     if after.2 != before.2 {
         // Made first: what fails leaves what was.
-        let made = relate(&call, after, &IfMatch::Absent).await?;
+        let made = relate(&call, after, &IfMatch::Absent, Some(&before)).await?;
         unrelate(&call, &before).await?;
         return Ok(made);
     }
-    relate(&call, after, &IfMatch::Any).await
+    relate(&call, after, &IfMatch::Any, None).await
 }
 
 pub(crate) async fn remove(call: Call) -> Result<Response, Failure> {
@@ -142,15 +142,22 @@ async fn end(call: &Call, id: &DeviceId) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// Puts the lower device below the upper one; in place of what it is below already when `replaces` says any.
-async fn relate(call: &Call, one: Relationship, replaces: &IfMatch) -> Result<Json<Value>, Failure> {
+/// Puts the lower device below the upper one; in place of what it is below already when `replaces` says any, and in
+/// place of a relationship that is about to go.
+async fn relate(
+    call: &Call,
+    one: Relationship,
+    replaces: &IfMatch,
+    going: Option<&Relationship>,
+) -> Result<Json<Value>, Failure> {
     let (id, source, target) = &one;
     let (above, below) = (end(call, source).await?, end(call, target).await?);
     let mut profile = Profile::of(&below.twin.tags);
     let generation_id = above.device.generation_id.clone();
     let new = Upstream { id: id.clone(), source: source.clone(), generation_id };
     let of_above = all(call, &above).await?;
-    if of_above.iter().any(|(of, from, to)| of == id && from == source && to != target) {
+    let is_other = |of: &&Relationship| of.0 == *id && of.1 == *source && of.2 != *target && Some(*of) != going;
+    if of_above.iter().any(|of| is_other(&of)) {
         return Err(Failure::conflict(format!("`{source}` has a relationship `{id}` to another device")));
     }
     if let Some(old) = profile.upstream.as_ref().filter(|old| **old != new)
@@ -162,6 +169,12 @@ async fn relate(call: &Call, one: Relationship, replaces: &IfMatch) -> Result<Js
     check_levels(call, &above, target).await?;
     profile.upstream = Some(new);
     store(call, &below, &profile).await?;
+    // Somebody may have put the upper one below the lower one in the same moment: neither sees the other before, both
+    // do afterwards.
+    if let Err(failure) = check_levels(call, &end(call, source).await?, target).await {
+        unrelate(call, &one).await?;
+        return Err(failure);
+    }
     scope(call, &below, above.device.iot_edge.then(|| above.device.device_scope.clone()).flatten()).await?;
     Ok(Json(show(&one)))
 }
@@ -196,7 +209,7 @@ async fn unrelate(call: &Call, (id, source, target): &Relationship) -> Result<()
 }
 
 async fn store(call: &Call, record: &Record, profile: &Profile) -> Result<(), Failure> {
-    let write = TwinWrite { tags: Some(profile.write()), desired: None };
+    let write = TwinWrite { tags: profile.write_over(&Profile::of(&record.twin.tags)), desired: None };
     let if_match = IfMatch::tag(record.twin.etag_text());
     hub(call).write_twin(now(), &record.device.identity, &write, &if_match).await?;
     Ok(())

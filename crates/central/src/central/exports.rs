@@ -42,7 +42,7 @@ impl Central {
         self.delete::<Destination>(id, if_match, check).await
     }
 
-    /// Makes or replaces an export.
+    /// Makes or replaces an export. What it is sent to from now on gets what happens from now on.
     ///
     /// # Errors
     /// [`CentralError`].
@@ -52,9 +52,12 @@ impl Central {
         id: &ExportId,
         new: &Export,
     ) -> Result<Arc<Kept<Export>>, CentralError> {
-        let check =
-            |state: &State| exports::check_put(&state.exports, &state.destinations, id, new).map_err(Into::into);
-        self.put(write, id, new, check).await
+        let made = |state: &State| {
+            exports::check_put(&state.exports, &state.destinations, id, new)?;
+            let before = state.exports.get(id).map(|kept| &kept.value);
+            Ok(new.clone().begun(before, write.now))
+        };
+        self.put_made(write, id, made).await
     }
 
     /// Deletes an export; its destinations stay.

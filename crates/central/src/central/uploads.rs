@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gantry_hub::device::IfMatch;
 
 use super::{Central, CentralError, State, Write};
-use crate::file_uploads::FileUploads;
+use crate::file_uploads::{FileUploads, FileUploadsError};
 use crate::ids::Single;
 use crate::kept::Kept;
 
@@ -18,7 +18,8 @@ impl State {
 }
 
 impl Central {
-    /// Says where devices upload files to. A key that is hidden is the one that is there.
+    /// Says where devices upload files to. A key that is hidden is the one that is there; `check` says in words why
+    /// what it becomes cannot be used.
     ///
     /// # Errors
     /// [`CentralError`].
@@ -26,10 +27,13 @@ impl Central {
         &self,
         write: Write<'_>,
         new: &FileUploads,
+        check: impl Fn(&FileUploads) -> Result<(), String>,
     ) -> Result<Arc<Kept<FileUploads>>, CentralError> {
         let made = |state: &State| {
             let kept = state.file_uploads().map(|kept| &kept.value);
-            new.clone().with_secrets(kept).map_err(Into::into)
+            let new = new.clone().with_secrets(kept)?;
+            check(&new).map_err(FileUploadsError::Unusable)?;
+            Ok(new)
         };
         self.put_made(write, &Single, made).await
     }

@@ -110,6 +110,20 @@ impl Profile {
     /// The write of tags that leaves them as this says; other tags stay.
     #[must_use]
     pub fn write(&self) -> SectionWrite {
+        SectionWrite::Merge(Object::from_iter([(TAG.to_owned(), Value::Object(self.members()))]))
+    }
+
+    /// The same over what is there, so that who hears of the write hears of what changed only. Nothing when nothing did.
+    #[must_use]
+    pub fn write_over(&self, before: &Self) -> Option<SectionWrite> {
+        let before = before.members();
+        let mut all = self.members();
+        all.retain(|name, value| before.get(name) != Some(value));
+        let tags = || SectionWrite::Merge(Object::from_iter([(TAG.to_owned(), Value::Object(all.clone()))]));
+        (!all.is_empty()).then(tags)
+    }
+
+    fn members(&self) -> Map<String, Value> {
         let mut all = Map::new();
         let mut put = |name: &str, value: Option<Value>| all.insert(name.to_owned(), value.unwrap_or_default());
         put("displayName", self.display_name.as_ref().map(|name| name.as_str().into()));
@@ -119,7 +133,7 @@ impl Profile {
         put("simulated", self.is_simulated.then(|| true.into()));
         let upstream = |one: &Upstream| json!({ "id": one.id.as_str(), "source": one.source.as_str(), "generation": one.generation_id });
         put("upstream", self.upstream.as_ref().map(upstream));
-        SectionWrite::Merge(Object::from_iter([(TAG.to_owned(), Value::Object(all))]))
+        all
     }
 
     /// Whether it can be told from a device that the application never wrote.
@@ -277,7 +291,7 @@ fn overlay(all: &mut Map<String, Value>, over: &Map<String, Value>) {
 }
 
 /// The value of a property, without the acknowledgement around it.
-fn value_of(reported: &Value) -> &Value {
+pub(crate) fn value_of(reported: &Value) -> &Value {
     let acknowledged = reported.get("ac").is_some().then(|| reported.get("value")).flatten();
     acknowledged.unwrap_or(reported)
 }

@@ -6,10 +6,13 @@
 
 pub mod destinations;
 pub mod filter;
+pub mod health;
+pub mod message;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gantry_identity::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -203,6 +206,9 @@ pub struct DestinationUse {
     pub id: DestinationId,
     /// A program of jq that makes of a message what is sent; the published format without.
     pub transform: Option<String>,
+    /// Since when it sends there, in milliseconds since the epoch: what happened before is not sent.
+    #[serde(default)]
+    pub since_ms: i64,
 }
 
 /// How an export or destination fares.
@@ -287,6 +293,17 @@ pub enum ExportError {
 }
 
 impl Export {
+    /// The export with the times since when it sends to each destination: for as long as it does, or from now on.
+    #[must_use]
+    pub fn begun(mut self, before: Option<&Self>, now: Timestamp) -> Self {
+        let before = before.filter(|before| before.enabled && before.source == self.source);
+        for one in &mut self.destinations {
+            let same = before.and_then(|before| before.destinations.iter().find(|other| other.id == one.id));
+            one.since_ms = same.map_or(now.as_millis(), |same| same.since_ms);
+        }
+        self
+    }
+
     /// Checks ranges.
     ///
     /// # Errors
@@ -369,7 +386,7 @@ mod tests {
             source: Source::Telemetry,
             filter: Some(ExportFilter::parse(filter).unwrap()),
             enrichments: BTreeMap::from([("abc".to_owned(), path)]),
-            destinations: vec![DestinationUse { id: destination_id("d0"), transform }],
+            destinations: vec![DestinationUse { id: destination_id("d0"), transform, since_ms: 0 }],
         }
     }
 
@@ -386,6 +403,29 @@ mod tests {
             assert_eq!(serde_json::to_value(source).unwrap(), word);
         }
         assert_eq!(Source::parse("events"), None);
+    }
+
+    #[test]
+    fn a_destination_that_was_stored_without_a_time_sends_everything_there_is() {
+        let stored = serde_json::from_str::<DestinationUse>(r#"{"id":"hub","transform":null}"#).unwrap();
+        assert_eq!(stored.since_ms, 0);
+    }
+
+    #[test]
+    fn what_happened_before_it_sends_there_is_not_sent() {
+        let at = Timestamp::from_millis;
+        let since = |one: &Export| one.destinations.iter().map(|one| one.since_ms).collect::<Vec<_>>();
+        let on = |enabled: bool| Export { enabled, ..export() };
+        let first = on(true).begun(None, at(1));
+        assert_eq!(since(&first), [1]);
+        assert_eq!(since(&on(true).begun(Some(&first), at(2))), [1], "it goes on");
+        let mut more = on(true);
+        more.destinations.push(DestinationUse { id: destination_id("d1"), transform: None, since_ms: 0 });
+        assert_eq!(since(&more.begun(Some(&first), at(3))), [1, 3]);
+        let off = on(false).begun(Some(&first), at(4));
+        assert_eq!(since(&on(true).begun(Some(&off), at(5))), [5], "it was off between");
+        let other = Export { source: Source::Properties, ..on(true) };
+        assert_eq!(since(&other.begun(Some(&first), at(6))), [6], "it sends something else");
     }
 
     #[test]
@@ -422,7 +462,7 @@ mod tests {
     }
 
     fn uses(count: usize) -> Vec<DestinationUse> {
-        let one = |n: usize| DestinationUse { id: destination_id(&format!("d{n}")), transform: None };
+        let one = |n: usize| DestinationUse { id: destination_id(&format!("d{n}")), transform: None, since_ms: 0 };
         (0..count).map(one).collect()
     }
 
@@ -433,7 +473,7 @@ mod tests {
         check(|one| one.destinations = uses(6), Err(ExportError::TooManyDestinations(6)));
         let id = || destination_id("d0");
         check(|one| one.destinations = [uses(1), uses(1)].concat(), Err(ExportError::Repeated(id())));
-        let other = || DestinationUse { id: destination_id("none"), transform: None };
+        let other = || DestinationUse { id: destination_id("none"), transform: None, since_ms: 0 };
         check(|one| one.destinations = vec![other()], Err(ExportError::UnknownDestination(other().id)));
         let transform = |one: &mut Export, chars| one.destinations[0].transform = Some(".".repeat(chars));
         check(|one| transform(one, TRANSFORM_CHARS_MAX), Ok(()));

@@ -3,7 +3,11 @@
 //! Plain data, free of the model it came from. Capabilities of the root are those of its interface and all it extends;
 //! those of a component are likewise. Names for people are those of English or the nearest language there is.
 
-use gantry_dtdl::{Capability, Class, Content, Data, Interface, Node, Schema as Dtdl, SchemaKind, Value as Literal};
+use std::sync::Arc;
+
+use gantry_dtdl::{
+    Capability, Class, Content, Data, Interface, Model, Node, Schema as Dtdl, SchemaKind, Value as Literal,
+};
 use serde_json::{Value, json};
 
 use super::model::{Read, SET_ASIDE};
@@ -50,6 +54,8 @@ pub struct Part {
 /// A value that is sent.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Telemetry {
+    /// Its id in the model, the one it has by its place when the model says none.
+    pub id: String,
     /// Name on the wire.
     pub name: String,
     /// Name for people.
@@ -65,6 +71,8 @@ pub struct Telemetry {
 /// A value a device has, or that is kept for it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Property {
+    /// Its id in the model, the one it has by its place when the model says none.
+    pub id: String,
     /// Name on the wire.
     pub name: String,
     /// Name for people.
@@ -109,6 +117,8 @@ pub struct Relationship {
     pub target: Option<String>,
     /// Whether it is a module of an IoT Edge device.
     pub is_edge_module: bool,
+    /// What the module offers, where the model has its interface.
+    pub module: Option<Arc<Capabilities>>,
 }
 
 /// A named value inside another.
@@ -156,10 +166,25 @@ pub struct EnumValue {
 
 impl Capabilities {
     pub(super) fn of(read: &Read) -> Option<Self> {
-        let root = read.model.interface(read.root.as_str())?;
+        let mut all = Self::of_interface(&read.model, read.root.as_str())?;
+        for link in all.root.relationships.iter_mut().filter(|link| link.is_edge_module) {
+            let module = link.target.as_deref().and_then(|target| Self::of_interface(&read.model, target));
+            link.module = module.map(Arc::new);
+        }
+        Some(all)
+    }
+
+    fn of_interface(model: &Model, id: &str) -> Option<Self> {
+        let root = model.interface(id)?;
         let components = root.capabilities(Capability::Component);
         let components = components.filter_map(|content| Some(part(Some(&content), content.component()?))).collect();
-        Some(Self { model_id: read.root.as_str().to_owned(), root: part(None, root), components })
+        Some(Self { model_id: id.to_owned(), root: part(None, root), components })
+    }
+
+    /// What a module of an edge device offers, if that is known.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<&Arc<Self>> {
+        self.root.relationships.iter().find(|link| link.is_edge_module && link.name == name)?.module.as_ref()
     }
 
     /// The device itself, then its components.
@@ -224,6 +249,7 @@ fn part(component: Option<&Content<'_>>, interface: Interface<'_>) -> Part {
 
 fn telemetry(content: &Content<'_>) -> Telemetry {
     Telemetry {
+        id: content.id().as_str().to_owned(),
         name: name(content),
         display_name: display_name(content),
         schema: schema(content.schema(), SCHEMA_DEPTH_MAX),
@@ -235,6 +261,7 @@ fn telemetry(content: &Content<'_>) -> Telemetry {
 fn property(content: &Content<'_>) -> Property {
     let value = telemetry(content);
     Property {
+        id: value.id,
         name: value.name,
         display_name: value.display_name,
         schema: value.schema,
@@ -261,7 +288,7 @@ fn command(content: &Content<'_>) -> Command {
 fn relationship(content: &Content<'_>) -> Relationship {
     let is_edge_module = ["EdgeModule", "SemanticType/EdgeModule"].iter().any(|of| content.has_type(of));
     let target = content.target().map(|id| id.as_str().to_owned());
-    Relationship { name: name(content), display_name: display_name(content), target, is_edge_module }
+    Relationship { name: name(content), display_name: display_name(content), target, is_edge_module, module: None }
 }
 
 fn field(data: &Data<'_>, depth: usize) -> Field {

@@ -43,7 +43,9 @@ pub(super) struct Read {
 
 /// Parses a capability model; `resolver` gives what it refers to and does not have.
 pub(super) fn read(capability_model: &Value, resolver: &mut dyn Resolver) -> Result<Read, DtdlError> {
-    let text = prepared(capability_model).to_string();
+    let mut document = prepared(capability_model);
+    let modules = take_modules(&mut document);
+    let texts: Vec<String> = std::iter::once(&document).chain(&modules).map(Value::to_string).collect();
     let options = Options {
         text_bytes_max: MODEL_BYTES_MAX,
         elements_max: ELEMENTS_MAX,
@@ -58,7 +60,7 @@ pub(super) fn read(capability_model: &Value, resolver: &mut dyn Resolver) -> Res
         fetched.push(texts);
         Some(read)
     };
-    let model = Parser::new(options).parse_with(&[text], &mut recorded)?;
+    let model = Parser::new(options).parse_with(&texts, &mut recorded)?;
     let root = capability_model.get("@id").and_then(Value::as_str).unwrap_or_default();
     let root = model.interface(root).map(|interface| interface.id().clone());
     let root = root.or_else(|| model.interfaces().next().map(|interface| interface.id().clone()));
@@ -83,6 +85,34 @@ fn prepared(document: &Value) -> Value {
         set_aside(root, NESTING_MAX);
     }
     copy
+}
+
+/// Takes the interfaces of modules of IoT Edge out of the links to them, where the language allows ids only: they become
+/// documents of their own.
+fn take_modules(document: &mut Value) -> Vec<Value> {
+    let links = document.get_mut("contents").and_then(Value::as_array_mut).into_iter().flatten();
+    let is_module = |link: &&mut Value| match link.get("@type") {
+        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).any(|of| of.ends_with("EdgeModule")),
+        _ => false,
+    };
+    let mut modules = vec![];
+    for target in links.filter(is_module).filter_map(|link| link.get_mut("target")) {
+        let one = match target {
+            Value::Array(items) if items.len() == 1 => items.remove(0),
+            Value::Object(_) => target.take(),
+            _ => continue,
+        };
+        let id = one.get("@id").cloned();
+        match (one, id) {
+            (one @ Value::Object(_), Some(id)) => {
+                *target = id;
+                modules.push(prepared(&one));
+            }
+            // What is no interface the parser refuses where it is.
+            (one, _) => *target = one,
+        }
+    }
+    modules
 }
 
 /// Takes semantic types off values without a unit. What is nested deeper than the parser goes is left to it.

@@ -77,6 +77,27 @@ fn units_durable_commands_and_modules_are_seen() {
 }
 
 #[test]
+fn a_module_brings_its_interface_in_the_link_to_it() {
+    let module = json!({ "@id": "dtmi:a:module;1", "@type": "Interface", "contents": [
+        { "@type": ["Telemetry", "Temperature"], "name": "t", "schema": "double" },
+        { "@type": "Component", "name": "c", "schema": { "@id": "dtmi:a:part;1", "@type": "Interface" } }] });
+    for target in [json!([module]), module.clone()] {
+        let link = json!({ "@type": ["Relationship", "EdgeModule"], "name": "m", "target": target });
+        let all = made(model(json!([link]))).capabilities().unwrap();
+        let offers = all.module("m").unwrap();
+        assert_eq!(offers.model_id, "dtmi:a:module;1");
+        assert!(offers.root.telemetry("t").is_some() && offers.part(Some("c")).is_some());
+        assert!(all.module("n").is_none());
+    }
+    let by_id = json!({ "@type": ["Relationship", "EdgeModule"], "name": "m", "target": ["dtmi:a:module;1"] });
+    assert!(made(model(json!([by_id]))).capabilities().unwrap().module("m").is_none(), "nobody knows it");
+    for wrong in [json!([1]), json!([module, module]), json!([{ "contents": [] }])] {
+        let link = json!({ "@type": ["Relationship", "EdgeModule"], "name": "m", "target": wrong });
+        assert!(matches!(refused(model(json!([link]))), TemplateError::Model(_)), "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_stored_is_read_again_without_asking_anybody() {
     let mut write = model(json!([]));
     write.capability_model["extends"] = json!("dtmi:a:base;1");

@@ -49,7 +49,10 @@ fn export(to: &[&str]) -> Export {
             ("name".to_owned(), Enrichment::new(None, Some("$displayName".to_owned()), None).unwrap()),
             ("plant".to_owned(), Enrichment::new(None, None, Some(json!(7))).unwrap()),
         ]),
-        destinations: to.iter().map(|id| DestinationUse { id: destination_id(id), transform: None }).collect(),
+        destinations: to
+            .iter()
+            .map(|id| DestinationUse { id: destination_id(id), transform: None, since_ms: 0 })
+            .collect(),
     }
 }
 

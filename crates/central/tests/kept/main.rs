@@ -175,7 +175,7 @@ async fn filled(documents: &Arc<Memory>) -> Central {
     central.put_dashboard(WRITE, &dashboard_id("first"), &dashboard(None), author(&administrator())).await.unwrap();
     central.put_manifest(WRITE, &manifest_id("edge"), &manifest(None), &administrator()).await.unwrap();
     exports::fill(&central).await;
-    central.put_file_uploads(WRITE, &uploads::uploads("hush")).await.unwrap();
+    central.put_file_uploads(WRITE, &uploads::uploads("hush"), |_| Ok(())).await.unwrap();
     central.put_scheduled_job(WRITE, &jobs::job_id("nightly"), &scheduled::daily(), &administrator()).await.unwrap();
     central
 }

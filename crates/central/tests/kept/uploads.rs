@@ -22,7 +22,7 @@ async fn there_is_one_configuration_and_its_key_is_kept_over_a_read_and_a_write(
     let before = central.state().file_uploads().cloned().unwrap();
     assert!(!format!("{before:?}").contains("hush"));
     let read = FileUploads { read_access: true, ..uploads(HIDDEN) };
-    central.put_file_uploads(WRITE, &read).await.unwrap();
+    central.put_file_uploads(WRITE, &read, |_| Ok(())).await.unwrap();
     let after = central.state().file_uploads().cloned().unwrap();
     assert_eq!(after.value, FileUploads { read_access: true, ..before.value.clone() });
     let old = central.delete_file_uploads(&IfMatch::tag(before.etag.text())).await;
@@ -30,6 +30,6 @@ async fn there_is_one_configuration_and_its_key_is_kept_over_a_read_and_a_write(
     central.delete_file_uploads(&IfMatch::tag(after.etag.text())).await.unwrap();
     let again = central.delete_file_uploads(&IfMatch::Any).await;
     assert!(matches!(again, Err(CentralError::FileUploads(FileUploadsError::Unknown))));
-    let nothing = central.put_file_uploads(WRITE, &uploads(HIDDEN)).await;
+    let nothing = central.put_file_uploads(WRITE, &uploads(HIDDEN), |_| Ok(())).await;
     assert!(matches!(nothing, Err(CentralError::FileUploads(FileUploadsError::Secret(SecretError::Nothing(_))))));
 }

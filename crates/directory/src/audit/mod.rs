@@ -15,6 +15,8 @@
 //! No entry has values of what was changed, only names of members; texts are bounded and of one line, and what is cut
 //! ends in `…`.
 
+mod port;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -22,6 +24,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_identity::{Key, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
+
+pub use self::port::{AUDIT_PAGE_MAX, AuditLog, Verified};
 
 /// Longest text of an entry, characters.
 pub const AUDIT_TEXT_LEN_MAX: usize = 256;
@@ -168,6 +172,19 @@ pub struct AuditEntry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mac([u8; 32]);
 
+impl Mac {
+    /// Reads the text that is shown: 32 bytes in base64.
+    pub fn parse(text: &str) -> Option<Self> {
+        BASE64.decode(text).ok()?.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64.encode(self.0))
+    }
+}
+
 impl fmt::Debug for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE64.encode(self.0))
@@ -182,9 +199,8 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || serde::de::Error::custom("not 32 bytes in base64");
-        let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(|_| wrong())?;
-        bytes.try_into().map(Self).map_err(|_| wrong())
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not 32 bytes in base64"))
     }
 }
 

@@ -1,15 +1,16 @@
 //! Events the hub makes itself: twin changes, lifecycle, connection state (message routing, non-telemetry events).
 //!
-//! They are made only when a route listens to their source, and of every deletion, because whoever follows the log
-//! keeps something about devices and must hear that one is gone. A report of a write is stored in
+//! They are made only when a route listens to their source, or somebody who follows the log ([`Hub::hear`]), and of
+//! every deletion, because whoever follows the log keeps something about devices and must hear that one is gone. A report of a write is stored in
 //! the transaction of that write and relayed to the log after it, so neither is lost without
 //! the other; reports of connections go straight to the log, as connections are not stored.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use gantry_identity::{Identity, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::device::Status;
 use crate::events::event::{Event, MessageSource, StoredEvent, SystemProperties, Telemetry};
 use crate::hub::Hub;
 use crate::ports::Record;
@@ -19,12 +20,18 @@ use crate::twins::twin::{Change, Object};
 /// Property that names the operation an event reports.
 const OPERATION: &str = "opType";
 const DEVICE_DELETED: &str = "deleteDeviceIdentity";
+/// Nothing of the reference, whose events do not tell of it.
+const DEVICE_ENABLED: &str = "enableDeviceIdentity";
+const DEVICE_DISABLED: &str = "disableDeviceIdentity";
+
+/// What an event of the hub's own says happened (`opType`).
+pub fn operation_of(event: &StoredEvent) -> Option<&str> {
+    event.properties.iter().find(|(name, _)| name == OPERATION).and_then(|(_, value)| value.as_deref())
+}
 
 /// Whether an event says that its device was deleted, and its modules with it.
 pub fn is_device_deleted(event: &StoredEvent) -> bool {
-    let says_so =
-        |(name, value): &(String, Option<String>)| name == OPERATION && value.as_deref() == Some(DEVICE_DELETED);
-    event.source == MessageSource::Lifecycle && event.properties.iter().any(says_so)
+    event.source == MessageSource::Lifecycle && operation_of(event) == Some(DEVICE_DELETED)
 }
 
 /// How many were made, which tells apart those of the same millisecond.
@@ -34,6 +41,16 @@ pub(crate) struct ReportsMade(AtomicU64);
 impl ReportsMade {
     fn count(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Sources of which somebody who follows the log wants to hear, though no route listens; a bit each.
+#[derive(Default)]
+pub(crate) struct Heard(AtomicU8);
+
+impl Heard {
+    fn has(&self, source: MessageSource) -> bool {
+        self.0.load(Ordering::Relaxed) & 1 << source as u8 != 0
     }
 }
 
@@ -90,6 +107,11 @@ pub(crate) enum TwinChange<'a> {
 }
 
 impl TwinChange<'_> {
+    /// Whether nothing was written of it, as when the identity alone changes.
+    fn is_empty(self) -> bool {
+        matches!(self, Self::Written(Change { is_replacement: false, tags: None, desired: None, .. }))
+    }
+
     fn is_replacement(self) -> bool {
         matches!(self, Self::Written(Change { is_replacement: true, .. }))
     }
@@ -106,12 +128,26 @@ struct Facts<'a> {
 }
 
 impl Hub {
+    /// Puts events of these sources into the log from now on, and of no others, though no route listens to them. They
+    /// go to the endpoints of routes as before.
+    pub fn hear(&self, sources: &[MessageSource]) {
+        let bits = sources.iter().fold(0, |bits, source| bits | 1 << *source as u8);
+        self.heard.0.store(bits, Ordering::Relaxed);
+    }
+
+    fn wants(&self, table: &Table, source: MessageSource) -> bool {
+        table.listens_to(source) || self.heard.has(source)
+    }
+
     /// Reports of a change of a twin, given the record after it.
     pub(crate) fn report_twin_change(&self, now: Timestamp, after: &Record, change: TwinChange<'_>) -> Vec<Report> {
-        let table = self.routes.table();
         let mut reports = vec![];
+        if change.is_empty() {
+            return reports;
+        }
+        let table = self.routes.table();
         let is_followed = matches!(change, TwinChange::Reported(_)) && self.reported.load(Ordering::Relaxed);
-        if is_followed || table.listens_to(MessageSource::TwinChange) {
+        if is_followed || self.wants(&table, MessageSource::TwinChange) {
             let facts = Facts {
                 source: MessageSource::TwinChange,
                 at: now,
@@ -127,7 +163,7 @@ impl Hub {
             }
         }
         let patch = json_patch(change);
-        if after.twin.model_id.is_some() && !patch.is_empty() && table.listens_to(MessageSource::DigitalTwinChange) {
+        if after.twin.model_id.is_some() && !patch.is_empty() && self.wants(&table, MessageSource::DigitalTwinChange) {
             let facts = Facts {
                 source: MessageSource::DigitalTwinChange,
                 at: now,
@@ -145,7 +181,7 @@ impl Hub {
     /// Reports that identities were made, when a route listens, or deleted.
     pub(crate) fn report_lifecycle(&self, now: Timestamp, records: &[Record], is_made: bool) -> Vec<Report> {
         let table = self.routes.table();
-        if is_made && !table.listens_to(MessageSource::Lifecycle) {
+        if is_made && !self.wants(&table, MessageSource::Lifecycle) {
             return vec![];
         }
         let one = |record: &Record| {
@@ -166,13 +202,33 @@ impl Hub {
             };
             self.made(&table, &facts)
         };
-        records.iter().map(one).filter(|report| !is_made || report.destinations != Destinations::NONE).collect()
+        records.iter().map(one).filter(|report| !is_made || self.is_wanted(report)).collect()
+    }
+
+    /// A report that a device of which the status is another may connect from now on, or not any more, for who hears of
+    /// such; routes never do.
+    pub(crate) fn report_status_if(&self, is_other: bool, now: Timestamp, after: &Record) -> Vec<Report> {
+        let is_device = after.device.identity.module.is_none();
+        if !is_other || !is_device || !self.heard.has(MessageSource::Lifecycle) {
+            return vec![];
+        }
+        let facts = Facts {
+            source: MessageSource::Lifecycle,
+            at: now,
+            operation: if after.device.status == Status::Enabled { DEVICE_ENABLED } else { DEVICE_DISABLED },
+            schema: "deviceLifecycleNotification",
+            content_type: "application/json",
+            record: after,
+            body: &lifecycle_body(after),
+        };
+        let report = self.made(&self.routes.table(), &facts);
+        vec![Report { destinations: Destinations::NONE, added: vec![], ..report }]
     }
 
     /// Puts into the log that a connection came or went. Nobody waits for it.
     pub(crate) fn report_connection(&self, now: Timestamp, identity: &Identity, is_connected: bool) {
         let table = self.routes.table();
-        if !table.listens_to(MessageSource::ConnectionState) {
+        if !self.wants(&table, MessageSource::ConnectionState) {
             return;
         }
         let Some(record) = self.store.known(identity) else { return };
@@ -198,9 +254,13 @@ impl Hub {
         }
     }
 
-    /// The report, when a route takes it.
+    /// The report, when a route takes it or somebody hears of its source.
     fn routed(&self, table: &Table, facts: &Facts<'_>) -> Option<Report> {
-        Some(self.made(table, facts)).filter(|report| report.destinations != Destinations::NONE)
+        Some(self.made(table, facts)).filter(|report| self.is_wanted(report))
+    }
+
+    fn is_wanted(&self, report: &Report) -> bool {
+        report.destinations != Destinations::NONE || self.heard.has(report.source)
     }
 
     fn made(&self, table: &Table, facts: &Facts<'_>) -> Report {

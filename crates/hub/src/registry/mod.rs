@@ -91,15 +91,17 @@ impl Hub {
         let old = self.record(identity).await?;
         let own_scope = old.device.device_scope.as_deref().filter(|_| old.device.iot_edge);
         let scopes = self.scopes(now, identity, &write, own_scope).await?;
-        let record = self.change(identity, |record| {
+        let write_it = |record: &mut Record| {
             if !if_match.admits(&record.device.etag_text()) {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
+            let before = record.device.status;
             self.apply(now, &mut record.device, &write);
             scopes.clone().put(&mut record.device);
-            Ok(())
-        });
-        let (before, after, ()) = record.await?;
+            Ok(before != record.device.status)
+        };
+        let report = |after: &Record, is_other: &bool| self.report_status_if(*is_other, now, after);
+        let (before, after, _) = self.change_and_report(identity, write_it, report).await?;
         self.match_system_modules(now, &before, &after).await?;
         let keys_changed = before.device.authentication != after.device.authentication;
         if after.device.status == Status::Disabled || keys_changed {
@@ -130,12 +132,17 @@ impl Hub {
             if record.device.etag_text() != device_etag || record.twin.etag_text() != twin_etag {
                 return Err(HubError::PreconditionFailed(identity.clone()));
             }
+            let before = record.device.status;
             self.apply(now, &mut record.device, write);
             scopes.clone().put(&mut record.device);
-            Ok(record.twin.write(twin, now)?)
+            Ok((record.twin.write(twin, now)?, before != record.device.status))
         };
-        let report = |after: &Record, change: &Change| self.report_twin_change(now, after, TwinChange::Written(change));
-        let (before, after, change) = self.change_and_report(identity, write_it, report).await?;
+        let report = |after: &Record, (change, is_other): &(Change, bool)| {
+            let mut reports = self.report_twin_change(now, after, TwinChange::Written(change));
+            reports.extend(self.report_status_if(*is_other, now, after));
+            reports
+        };
+        let (before, after, (change, _)) = self.change_and_report(identity, write_it, report).await?;
         self.tell_desired(&after, &change);
         self.match_system_modules(now, &before, &after).await?;
         if after.device.status == Status::Disabled || before.device.authentication != after.device.authentication {

@@ -1,6 +1,6 @@
 // Questions in KQL to the Kusto endpoint, with the session of the page.
 import type { showSchema } from "@kusto/monaco-kusto";
-import { ApiError, signedOutNow, wordsForStatus } from "../api";
+import { ApiError, signedOutNow, wordsForStatus, csrfHeader } from "../api";
 
 export type Cell = string | number | boolean | null | object;
 export interface Column {
@@ -51,7 +51,7 @@ async function send(path: string, body: string, more: Record<string, string>, si
   try {
     response = await fetch(path, {
       method: "POST",
-      headers: { accept: "application/json", "content-type": "application/json", "x-gantry-csrf": "1", ...more },
+      headers: { accept: "application/json", "content-type": "application/json", ...csrfHeader(), ...more },
       body,
       credentials: "same-origin",
       signal,

@@ -1,0 +1,137 @@
+//! The platform's side: the child, and what is asked of it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use crate::protocol::{Answer, LINE_BYTES_MAX, Output, Question};
+
+/// How long a program may take for all messages it is given at once.
+const TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why messages were not transformed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The text is no program.
+    #[error("{0}")]
+    Program(String),
+    /// The program does not end, or takes more memory than there is for it.
+    #[error("the program takes more than 2 s, or more memory than it may")]
+    Endless,
+    /// The worker cannot be started or spoken to.
+    #[error("the process that runs transforms {0}")]
+    Worker(String),
+}
+
+/// Runs programs in a child process, one after the other.
+pub struct Transforms {
+    /// The program and what it is called with.
+    command: Option<(PathBuf, Vec<OsString>)>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    /// Ends with this.
+    _child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Transforms {
+    /// With a program that runs [`work`](crate::work); without one, whoever asks is told so.
+    pub fn new(command: Option<(PathBuf, Vec<OsString>)>) -> Self {
+        Self { command, running: Mutex::default() }
+    }
+
+    /// Whether a text is a program.
+    ///
+    /// # Errors
+    /// [`Failure::Program`] says why not, and where.
+    pub async fn check(&self, program: &str) -> Result<(), Failure> {
+        self.run(program, &[]).await.map(drop)
+    }
+
+    /// What a program makes of each message: other messages, perhaps none, or in words why nothing.
+    ///
+    /// # Errors
+    /// [`Failure`]; of [`Failure::Endless`] it is not known which message it was.
+    pub async fn run(
+        &self,
+        program: &str,
+        inputs: &[Value],
+    ) -> Result<Vec<Result<Vec<Box<RawValue>>, String>>, Failure> {
+        let raw = inputs.iter().map(serde_json::value::to_raw_value).collect::<Result<_, _>>();
+        let inputs = raw.map_err(|error| Failure::Worker(error.to_string()))?;
+        let question = Question { program: program.to_owned(), inputs };
+        let mut line = serde_json::to_vec(&question).map_err(|error| Failure::Worker(error.to_string()))?;
+        line.push(b'\n');
+        // Taken out: whoever is interrupted leaves no half of an answer for the next.
+        let mut held = self.running.lock().await;
+        let mut running = match held.take() {
+            Some(running) => running,
+            None => self.start()?,
+        };
+        match tokio::time::timeout(TIME_MAX, running.exchange(&line)).await {
+            Err(_) => Err(Failure::Endless),
+            Ok(Err(error)) => {
+                warn!(%error, "the process that runs transforms died");
+                Err(Failure::Endless)
+            }
+            Ok(Ok(answer)) => {
+                *held = Some(running);
+                match answer {
+                    Answer::Refused(why) => Err(Failure::Program(why)),
+                    Answer::Outputs(all) if all.len() == question.inputs.len() => Ok(all
+                        .into_iter()
+                        .map(|output| match output {
+                            Output::Made(messages) => Ok(messages),
+                            Output::Failed(why) => Err(why),
+                        })
+                        .collect()),
+                    Answer::Outputs(_) => Err(Failure::Worker("answered something else than it was asked".into())),
+                }
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Running, Failure> {
+        let fault = |error: io::Error| Failure::Worker(format!("cannot be started: {error}"));
+        // It gets nothing of the platform's but its pipes and its standard error.
+        let (program, arguments) =
+            self.command.as_ref().ok_or_else(|| Failure::Worker("is not part of this program".into()))?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(fault)?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (to, from) = pipes.ok_or_else(|| fault(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Running { _child: child, to, from: BufReader::new(from) })
+    }
+}
+
+impl Running {
+    async fn exchange(&mut self, line: &[u8]) -> io::Result<Answer> {
+        self.to.write_all(line).await?;
+        self.to.flush().await?;
+        let mut answer = vec![];
+        let read = (&mut self.from).take(LINE_BYTES_MAX).read_until(b'\n', &mut answer).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+}
