@@ -105,11 +105,13 @@ fn row(entry: Entry) -> Operation {
     let (method, path, id, needed, body, query, about) = entry;
     let most = if id == "DigitalTwinModels_Add" { MODELS_BYTES_MAX } else { BODY_BYTES_MAX };
     let (path, id) = (format!("{BASE}{path}"), format!("{NAMES}{id}"));
-    Operation::new(Head::Graph, method, &path, id, Access::Platform(needed), about)
+    let asks = id.ends_with("Query_QueryTwins");
+    let row = Operation::new(Head::Graph, method, &path, id, Access::Platform(needed), about)
         .of_versions(VERSIONS)
         .query(query)
         .reads(body)
-        .up_to(most)
+        .up_to(most);
+    if asks { row.asks() } else { row }
 }
 
 /// All of the graph's.
