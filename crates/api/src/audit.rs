@@ -28,9 +28,11 @@ use crate::{Api, now};
 pub(crate) fn is_audited(row: &Operation) -> bool {
     let is_recorded = match row.head {
         Head::Service | Head::DpsService | Head::Platform | Head::Kusto | Head::OData => true,
-        Head::Application | Head::Management => true,
+        Head::Application | Head::Management | Head::Graph => true,
         // Devices, bytes of blobs, and tokens, which have a log of their own.
-        Head::Device | Head::DpsDevice | Head::Blob | Head::Tokens | Head::Directory | Head::Process => false,
+        Head::Device | Head::DpsDevice | Head::Blob | Head::Tokens | Head::Directory | Head::Models | Head::Process => {
+            false
+        }
     };
     is_recorded && row.changes.unwrap_or(!matches!(row.method, Some(Method::GET | Method::HEAD)))
 }

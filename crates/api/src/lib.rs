@@ -17,6 +17,7 @@ pub mod directory;
 mod dps;
 mod error;
 mod fields;
+pub mod graph;
 mod history;
 mod hub;
 pub mod kusto;

@@ -157,8 +157,14 @@ fn failure(head: Head) -> Value {
     let name = match head {
         Head::Service | Head::Device => "HubError",
         Head::DpsService | Head::DpsDevice => "DpsError",
-        Head::Platform | Head::Tokens | Head::Kusto | Head::OData | Head::Application | Head::Management => "Error",
-        Head::Blob | Head::Directory | Head::Process => return json!({ "description": "It failed." }),
+        Head::Platform
+        | Head::Tokens
+        | Head::Kusto
+        | Head::OData
+        | Head::Application
+        | Head::Management
+        | Head::Graph => "Error",
+        Head::Blob | Head::Directory | Head::Models | Head::Process => return json!({ "description": "It failed." }),
     };
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
     json!({ "description": "It failed; the body says why.", "content": { "application/json": { "schema": schema } } })

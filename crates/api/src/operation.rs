@@ -47,13 +47,17 @@ pub enum Head {
     Application,
     /// The resources of the platform, for clients of the control plane.
     Management,
+    /// The digital-twin graph.
+    Graph,
+    /// The model repository.
+    Models,
     /// The process: its health, and ways in for other protocols.
     Process,
 }
 
 impl Head {
     /// Every head.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Service,
         Self::Device,
         Self::DpsService,
@@ -66,6 +70,8 @@ impl Head {
         Self::OData,
         Self::Application,
         Self::Management,
+        Self::Graph,
+        Self::Models,
         Self::Process,
     ];
 
@@ -84,6 +90,8 @@ impl Head {
             Self::OData => "Tables, for clients of OData",
             Self::Application => "Application",
             Self::Management => "Management",
+            Self::Graph => "Digital-twin graph",
+            Self::Models => "Model repository",
             Self::Process => "Process",
         }
     }
@@ -101,7 +109,14 @@ impl Head {
     pub const fn is_versioned(self) -> bool {
         !matches!(
             self,
-            Self::Platform | Self::Blob | Self::Tokens | Self::Directory | Self::Kusto | Self::OData | Self::Process
+            Self::Platform
+                | Self::Blob
+                | Self::Tokens
+                | Self::Directory
+                | Self::Kusto
+                | Self::OData
+                | Self::Models
+                | Self::Process
         )
     }
 }

@@ -38,6 +38,8 @@ fn refuse(row: Option<&Row>, words: String) -> Response {
             | Head::OData
             | Head::Application
             | Head::Management
+            | Head::Graph
+            | Head::Models
             | Head::Process,
         )
         | None => (StatusCode::BAD_REQUEST, words).into_response(),

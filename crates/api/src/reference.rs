@@ -80,6 +80,12 @@ fn about(head: Head) -> &'static str {
              provisioning service and the application beside it, all three by the hub's name, in the subscription and \
              resource group of `connection.env`.\n\n"
         }
+        Head::Graph => {
+            "As the data plane of Azure Digital Twins; every call names an `api-version`. The address and the token of \
+             `connection.env` (`DIGITALTWINS_URL`, `DIGITALTWINS_TOKEN`) are what its clients take; the token comes as \
+             `Bearer`.\n\n"
+        }
+        Head::Models => "When `[models] serve` is on; the layout is that of the public device models repository.\n\n",
         Head::Process => "",
     }
 }

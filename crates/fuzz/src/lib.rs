@@ -9,7 +9,7 @@ mod texts;
 mod wire;
 
 pub use log::event_log;
-pub use texts::{json, kql, query, shared_access_signature, sql, stream, twin};
+pub use texts::{dtdl, graph_query, json, kql, query, shared_access_signature, sql, stream, twin};
 pub use wire::{amqp_server, amqp_value, mqtt, mqtt5};
 
 pub use gantry_api::blob::survive_request as blob_request;
@@ -23,8 +23,10 @@ pub const TARGETS: &[Target] = &[
     ("amqp_server", amqp_server),
     ("amqp_value", amqp_value),
     ("blob_request", blob_request),
+    ("dtdl", dtdl),
     ("event_log", event_log),
     ("event_record", event_record),
+    ("graph_query", graph_query),
     ("json", json),
     ("kql", kql),
     ("mqtt", mqtt),

@@ -49,6 +49,29 @@ impl Lookup for Everything {
     }
 }
 
+/// A document in DTDL, and what its properties say of a value.
+pub fn dtdl(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(model) = gantry_dtdl::Parser::default().parse(&[&*text]) else { return };
+    for interface in model.interfaces() {
+        for content in interface.contents() {
+            let _ = (content.name(), content.capability(), content.validate(&DOCUMENT).len());
+        }
+    }
+}
+
+/// A query of the digital-twin graph, and a token of one.
+pub fn graph_query(bytes: &[u8]) {
+    use gantry_graph::State;
+    use gantry_graph::query::page;
+    let text = String::from_utf8_lossy(bytes);
+    let state = State::default();
+    let _ = page(&state, "", Some(&text), 10);
+    for text in [text.to_string(), format!("SELECT * FROM DIGITALTWINS WHERE {text}")] {
+        let _ = page(&state, &text, None, 10);
+    }
+}
+
 /// A query and a condition of a route, each over a document.
 pub fn query(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

@@ -1,6 +1,7 @@
 //! The hub itself: what it is made of. What it does is in the folders.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_identity::Policies;
 
@@ -65,6 +66,7 @@ pub struct Hub {
     pub(crate) faults: Faults,
     pub(crate) queues: Queues,
     pub(crate) reports_made: ReportsMade,
+    pub(crate) reported: AtomicBool,
     pub(crate) heard: Heard,
     pub(crate) routes: Routes,
     pub(crate) running: Running,
@@ -96,6 +98,7 @@ impl Hub {
             faults: Faults::default(),
             queues: Queues::default(),
             reports_made: ReportsMade::default(),
+            reported: AtomicBool::new(false),
             heard: Heard::default(),
             routes,
             running: Running::default(),
@@ -127,6 +130,11 @@ impl Hub {
     /// Whether `host` (with or without port) is a name of this hub.
     pub fn answers_to(&self, host: &str) -> bool {
         self.config.host_names.iter().any(|name| gantry_identity::covers(name, host))
+    }
+
+    /// Whether what devices report goes into the log in any case: somebody who follows it wants to know.
+    pub fn log_reported(&self, wanted: bool) {
+        self.reported.store(wanted, Ordering::Relaxed);
     }
 
     /// Ends every connection and stream.

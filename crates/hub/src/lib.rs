@@ -31,7 +31,7 @@ pub use connections::methods::{MethodCall, MethodTimeouts};
 pub use connections::{connection, streams};
 pub use error::HubError;
 pub use events::telemetry::Taken;
-pub use events::{consumer_groups, event, reports, rows};
+pub use events::{consumer_groups, directed, event, reports, rows};
 pub use gantry_query::{Condition, Lookup, Query, QueryError, Uses};
 pub use hub::{Hub, HubConfig, Ports};
 pub use jobs::job;

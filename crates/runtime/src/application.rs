@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 
 use crate::exports::Exports;
 use crate::first_start::ApplicationSecrets;
+use crate::model_repository::Models;
 
 /// The API token that `connection.env` has.
 const TOKEN: &str = "connection-env";
@@ -68,9 +69,15 @@ impl Observer for Observers {
 }
 
 /// Gives devices that announce a model the template of it, until the hub is gone.
-pub async fn adopt(application: Arc<Application>, mut models: mpsc::Receiver<Identity>) {
+/// Before, a template is made of a model that has none and that somebody has.
+pub async fn adopt(application: Arc<Application>, repository: Arc<Models>, mut models: mpsc::Receiver<Identity>) {
     while let Some(identity) = models.recv().await {
-        if let Err(error) = gantry_central_api::adopt(&application, &identity).await {
+        let made = repository.ensure_template(&application, &identity).await;
+        let adopted = match made {
+            Ok(()) => gantry_central_api::adopt(&application, &identity).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = adopted {
             warn!(%identity, %error, "it is not given the template of its model yet");
         }
     }

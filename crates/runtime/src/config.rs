@@ -67,6 +67,10 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Tables.
     pub tables: TablesConfig,
+    /// The digital-twin graph.
+    pub graph: GraphConfig,
+    /// Models of devices.
+    pub models: ModelsConfig,
     /// Streaming jobs.
     pub streaming: StreamingConfig,
     /// Mail.
@@ -382,6 +386,34 @@ pub struct TablesConfig {
     pub cold: ColdConfig,
 }
 
+/// The digital-twin graph.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphConfig {
+    /// Names of the hub under which the graph answers, without a path before its own.
+    pub host_names: Vec<String>,
+    /// Twins there may be.
+    pub twins_max: usize,
+    /// Relationships there may be.
+    pub relationships_max: usize,
+    /// Whether what devices send and report changes twins.
+    pub follow_devices: bool,
+}
+
+/// Where models come from that devices announce, and whether others may read ours.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// A folder in the layout of a model repository; none when empty.
+    pub folder: PathBuf,
+    /// Address of a model repository; none when empty.
+    pub address: String,
+    /// PEM file of authorities to trust for it, beside the system's.
+    pub ca_file: PathBuf,
+    /// Whether everybody may read the models here.
+    pub serve: bool,
+}
+
 /// Files outside that questions about telemetry may name.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -579,6 +611,13 @@ impl Config {
         let hosts = self.all_host_names();
         let different: HashSet<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         ensure!(different.len() == hosts.len(), "host_names: two hubs have a name in common");
+        for name in &self.graph.host_names {
+            let is_known = hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
+            ensure!(is_known, "graph.host_names: `{name}` is not among the host_names of a hub");
+        }
+        let is_first = |name: &String| self.hub.host_names.first() == Some(name);
+        ensure!(!self.graph.host_names.iter().any(is_first), "graph.host_names: the first name is the hub's own");
+        crate::model_repository::check(&self.models).context("[models]")?;
         self.provisioning.allocation_policy()?;
         self.provisioning.limits()?;
         ensure!((1..=1440).contains(&self.file_upload.sas_minutes), "file_upload.sas_minutes must be 1 to 1440");

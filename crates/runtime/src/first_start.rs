@@ -391,6 +391,8 @@ impl Connections {
                     secrets.storage.keys.primary.to_base64()
                 ),
             ),
+            ("DIGITALTWINS_URL", format!("https://{web}/graph")),
+            ("DIGITALTWINS_TOKEN", kusto.clone()),
             ("KUSTO_URL", format!("https://{web}")),
             ("KUSTO_DATABASE", crate::tables::DATABASE.to_owned()),
             ("KUSTO_TOKEN", kusto),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -18,7 +18,7 @@ use gantry_analytics::Warehouse;
 use gantry_analytics_api::kusto::Queues;
 use gantry_api::blob::{BlobService, divert};
 use gantry_api::tokens::{self, Tokens};
-use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes, process};
+use gantry_api::{Api, OnKnown, PeerAddress, PeerCertificate, Routes, graph, process};
 use gantry_gateway::hang_up::Lingering;
 use gantry_gateway::newcomers::Newcomer;
 use gantry_gateway::{Gateway, Peer};
@@ -43,6 +43,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Https {
     router: Router,
+    /// Names under which the digital-twin graph answers alone.
+    graph_names: Arc<[String]>,
+}
+
+/// The digital-twin graph's.
+pub struct Twins {
+    /// Its routes.
+    pub routes: Routes,
+    /// Names under which it answers alone.
+    pub host_names: Arc<[String]>,
 }
 
 /// What is asked about the tables, and how data comes into them.
@@ -65,6 +75,8 @@ pub struct Heads {
     pub management: Routes,
     /// The directory's; none when it is off.
     pub directory: Routes,
+    /// The digital-twin graph's.
+    pub graph: Twins,
     /// The blob store.
     pub blobs: BlobService,
     /// The token server, when it is on.
@@ -82,13 +94,20 @@ struct Shared {
 impl Https {
     /// A service of these routes alone.
     pub fn of(routes: Routes) -> Self {
-        Self { router: routes.into_router() }
+        Self { router: routes.into_router(), graph_names: Arc::default() }
     }
 
     /// Joins the API with the page, WebSockets, health and metrics.
     pub fn new(api: Arc<Api>, heads: Heads, gateway: Gateway, amqp: Amqp, metrics: PrometheusHandle) -> Self {
-        let Heads { tables: Tables { warehouse, queues, flight }, central, management, directory, blobs, tokens } =
-            heads;
+        let Heads {
+            tables: Tables { warehouse, queues, flight },
+            central,
+            management,
+            directory,
+            graph,
+            blobs,
+            tokens,
+        } = heads;
         let shared = Arc::new(Shared { gateway, amqp, metrics, warehouse: Arc::clone(&warehouse) });
         let own = Routes::new()
             .on(process::hub_socket(), upgrade)
@@ -101,13 +120,20 @@ impl Https {
         let flight = flight.map(|router| Routes::new().on(process::flight(), call).with_state(router));
         let tokens = tokens.map(tokens::routes).unwrap_or_default();
         let tables = gantry_analytics_api::routes(&api, warehouse, Arc::clone(&queues));
-        let routes = gantry_api::routes(api).merge(tables).merge(central).merge(management).merge(own).merge(tokens);
+        let routes = gantry_api::routes(api)
+            .merge(tables)
+            .merge(central)
+            .merge(management)
+            .merge(graph.routes)
+            .merge(own)
+            .merge(tokens);
         let routes = routes.merge(flight.unwrap_or_default()).merge(directory);
         // Before paths are read: names of blobs are data.
         let layer = from_fn_with_state(blobs, divert);
         let router = routes.otherwise(page::serve).into_router().layer(layer);
         // Queues have addresses within the account of the blobs.
-        Self { router: router.layer(from_fn_with_state(queues, gantry_analytics_api::kusto::divert)) }
+        let router = router.layer(from_fn_with_state(queues, gantry_analytics_api::kusto::divert));
+        Self { router, graph_names: graph.host_names }
     }
 }
 
@@ -161,6 +187,14 @@ async fn bridge_end(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     bridge::join(&shared.gateway.hub, &peer, &id, &headers, upgrade)
+}
+
+/// A path of the graph as everybody else writes it, of a request for a name of the graph's own.
+fn of_graph(uri: &Uri) -> Option<Uri> {
+    let (path, query) = (uri.path(), uri.query().map(|query| format!("?{query}")).unwrap_or_default());
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{}{path}{query}", graph::BASE).parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// The host a request is for, without its port.
@@ -242,7 +276,18 @@ pub async fn serve(
     let turns = Arc::new(Turns { place: peer.place.clone(), under_way: AtomicUsize::new(0) });
     let certificate = peer.certificate.clone().map(PeerCertificate);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let router = of(host(&request)).map(|https| https.router).unwrap_or_default();
+        let name = host(&request).map(str::to_owned);
+        let https = of(name.as_deref());
+        let is_named = |https: &Https| {
+            let is_it = |one: &String| name.as_ref().is_some_and(|name| one.eq_ignore_ascii_case(name));
+            https.graph_names.iter().any(is_it)
+        };
+        if https.as_ref().is_some_and(is_named)
+            && let Some(uri) = of_graph(request.uri())
+        {
+            *request.uri_mut() = uri;
+        }
+        let router = https.map(|https| https.router).unwrap_or_default();
         request.extensions_mut().insert(address.clone());
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());

@@ -39,8 +39,10 @@ use crate::directory::Directory;
 use crate::exports::{self, Exports};
 use crate::first_start::{self, Secrets};
 use crate::follow::Checkpoint;
-use crate::https::{Heads, Https, Tables};
+use crate::graph;
+use crate::https::{Heads, Https, Tables, Twins};
 use crate::management;
+use crate::model_repository::Models;
 use crate::processing::{self, Processing};
 use crate::registry;
 use crate::routing;
@@ -208,7 +210,10 @@ impl Unit {
         background: &Handle,
     ) -> anyhow::Result<Running> {
         let takes_tokens = directory.map(|directory| directory.of_hub(self));
-        let tables = self.tables()?;
+        let containers = blobs::SignedContainers { blobs: Arc::clone(&self.blobs), hub: Arc::clone(&self.hub) };
+        let graph = graph::OfHub::open(&self.config, &self.hub, &self.database, containers).await;
+        let graph = Arc::new(graph.context("reading the digital-twin graph")?);
+        let tables = self.tables(&graph)?;
         let jobs = self.jobs(&tables.warehouse)?;
         let told = (Arc::clone(&tables.history), jobs.told());
         let sign_in = sign_in::open(&self.config, Arc::<Database>::clone(&self.database)).await?;
@@ -268,16 +273,27 @@ impl Unit {
             uploads,
         );
         let application = Arc::new(application);
+        let models = Models::new(&self.config.models, Arc::clone(&graph.graph)).context("[models]")?;
+        let repository = Arc::new(models);
         if let Some(models) = self.models.lock().take() {
-            tasks.spawn(application::adopt(Arc::clone(&application), models));
+            tasks.spawn(application::adopt(Arc::clone(&application), Arc::clone(&repository), models));
+        }
+        if self.config.graph.follow_devices {
+            let events = Arc::<Events>::clone(&self.events);
+            work.push(tokio::spawn(Arc::clone(&graph).follow(events, stopped.clone())));
         }
         work.push(tokio::spawn(gantry_central_api::work(Arc::clone(&application), stopped.clone())));
         let central = gantry_central_api::routes(application);
         let management =
             management::open(self, &gateway, Arc::clone(&api)).await.context("reading the control plane")?;
         let directory = directory.map(|directory| directory.routes(&api, self)).unwrap_or_default();
+        let mut twins = graph.routes(Arc::clone(&api));
+        if self.config.models.serve {
+            twins = twins.merge(gantry_graph_api::repository(repository));
+        }
+        let graph = Twins { routes: twins, host_names: self.config.graph.host_names.clone().into() };
         let tables = Tables { warehouse, queues, flight };
-        let heads = Heads { tables, central, management, directory, blobs, tokens };
+        let heads = Heads { tables, central, management, directory, graph, blobs, tokens };
         let https = Https::new(api, heads, gateway, amqp.clone(), metrics);
         Ok(Running { amqp, https, postgres, work })
     }
@@ -292,7 +308,7 @@ impl Unit {
     }
 
     /// The hub's tables.
-    fn tables(&self) -> anyhow::Result<HubTables> {
+    fn tables(&self, graph: &graph::OfHub) -> anyhow::Result<HubTables> {
         let events: Arc<dyn EventSource> = Arc::<Events>::clone(&self.events);
         let store: Arc<dyn Store> = Arc::<Database>::clone(&self.database);
         let folder = self.config.data_folder.join("tables");
@@ -300,7 +316,8 @@ impl Unit {
         let cold = cold.context("[tables.cold]")?;
         let kept = gantry_tables::Folder::open_with(&folder, cold);
         let kept = kept.with_context(|| format!("opening {}", folder.display()))?;
-        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, Arc::new(kept), &self.config))
+        let (graph, kept) = (&graph.graph, Arc::new(kept));
+        Ok(HubTables::new(&events, &self.hub, &store, &self.monitoring, graph, kept, &self.config))
     }
 
     /// The hub's streaming jobs.

@@ -1,5 +1,6 @@
 """Every example in a document runs as printed: each fenced block has a runner, and a block without one is a failure."""
 
+import json
 import os
 import re
 import shlex
@@ -101,6 +102,30 @@ def migration(text, home, env, registry, folder):
     registry.delete_device(made)
 
 
+BUILDING = []
+"""The program of docs/digital-twins.md, which makes what the queries behind it are about."""
+
+
+def digital_twins(language, text, env):
+    """The program runs, every query is understood and finds something, and the file is one an import reads."""
+    names = {**os.environ, **env}
+    if language == "python":
+        BUILDING.append(text)
+        done = subprocess.run([sys.executable, "-c", text], env=names, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout == "23.0\n", done.stderr
+    elif language == "text":
+        setup = BUILDING[0].split("context =")[0]
+        for query in text.splitlines():
+            program = f"{setup}\nprint(len(list(client.query_twins({query!r}))))"
+            done = subprocess.run([sys.executable, "-c", program], env=names, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0 and int(done.stdout) >= 1, (query, done.stderr)
+    elif language == "json":
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["Section"] for line in lines if "Section" in line] == ["Header", "Twins", "Relationships"]
+    else:
+        assert set(tomllib.loads(text)["models"]) <= {"folder", "address", "serve", "ca_file"}
+
+
 @pytest.mark.parametrize("document, language, text", list(blocks()), ids=lambda value: value.split("\n")[0][:50])
 def test_every_block_runs_as_printed(document, language, text, home, platform, env, registry, tmp_path):
     first = text.split("\n")[0]
@@ -117,6 +142,8 @@ def test_every_block_runs_as_printed(document, language, text, home, platform, e
         assert done.returncode == 0 and done.stdout, done.stderr
         assert made in done.stdout or "twins" in done.stdout
         registry.delete_device(made)
+    elif document == "docs/digital-twins.md":
+        digital_twins(language, text, env)
     elif document == "docs/streaming.md" and language in ("json", "sql", "text"):
         # Events, jobs over them and what comes out: crates/streaming/tests runs them.
         return

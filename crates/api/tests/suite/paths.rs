@@ -122,6 +122,8 @@ fn refusal(row: &Row) -> Option<Value> {
         | Head::OData
         | Head::Application
         | Head::Management
+        | Head::Graph
+        | Head::Models
         | Head::Process => None,
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use gantry_api::{
-    Operation, PeerAddress, blob, central, directory, kusto, management, odata, page, process, routes, tokens,
+    Operation, PeerAddress, blob, central, directory, graph, kusto, management, odata, page, process, routes, tokens,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -29,6 +29,8 @@ fn everything() -> Vec<Operation> {
         .chain(central::operations())
         .chain(central::own_operations())
         .chain(management::operations())
+        .chain(graph::operations())
+        .chain(graph::repository())
         .chain([tokens::operation()])
         .chain(blob::operations());
     table.iter().map(|row| (**row).clone()).chain(rest).collect()

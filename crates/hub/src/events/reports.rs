@@ -146,7 +146,8 @@ impl Hub {
             return reports;
         }
         let table = self.routes.table();
-        if self.wants(&table, MessageSource::TwinChange) {
+        let is_followed = matches!(change, TwinChange::Reported(_)) && self.reported.load(Ordering::Relaxed);
+        if is_followed || self.wants(&table, MessageSource::TwinChange) {
             let facts = Facts {
                 source: MessageSource::TwinChange,
                 at: now,
@@ -156,7 +157,10 @@ impl Hub {
                 record: after,
                 body: &twin_change_body(after, change),
             };
-            reports.extend(self.routed(&table, &facts));
+            match is_followed {
+                true => reports.push(self.made(&table, &facts)),
+                false => reports.extend(self.routed(&table, &facts)),
+            }
         }
         let patch = json_patch(change);
         if after.twin.model_id.is_some() && !patch.is_empty() && self.wants(&table, MessageSource::DigitalTwinChange) {

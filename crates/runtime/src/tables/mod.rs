@@ -5,6 +5,7 @@
 
 pub mod cold;
 mod events;
+mod graph;
 mod history;
 mod monitoring;
 mod places;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use gantry_analytics::store::{TableStore, maintenance};
 use gantry_analytics::{Cancel, Context, Error, Limits, Result, Source, Warehouse};
 use gantry_api::History;
+use gantry_graph::Graph;
 use gantry_hub::Hub;
 use gantry_hub::event::MessageSource;
 use gantry_hub::ports::{EventSource, Store};
@@ -65,6 +67,7 @@ impl HubTables {
         hub: &Arc<Hub>,
         store: &Arc<dyn Store>,
         monitoring: &Arc<Monitoring>,
+        graph: &Arc<Graph>,
         folder: Arc<Folder>,
         config: &Config,
     ) -> Self {
@@ -87,6 +90,8 @@ impl HubTables {
             let twins = twins::TwinTable::new(modules, waiter.clone(), Arc::clone(hub), Arc::clone(store));
             tables.push((name.to_owned(), Arc::new(twins)));
         }
+        tables.push(("DigitalTwins".into(), Arc::new(graph::TwinsOfGraph(Arc::clone(graph)))));
+        tables.push(("DigitalTwinRelationships".into(), Arc::new(graph::RelationshipsOfGraph(Arc::clone(graph)))));
         tables.extend(monitoring::tables(monitoring));
         let outside = Arc::new(Places::new(waiter, &config.external_data));
         let warehouse = Warehouse::new(DATABASE, tables).with_store(kept).with_outside(outside);
