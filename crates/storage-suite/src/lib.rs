@@ -125,6 +125,7 @@ macro_rules! promises {
         $run!(
             outbox:
             a_write_and_its_report_are_there_together_after_a_restart,
+            what_somebody_hears_of_is_reported_without_a_route_and_goes_nowhere,
             reports_are_neither_lost_nor_out_of_order_for_a_device
         );
         $run!(

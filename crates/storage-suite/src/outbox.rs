@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gantry_hub::Hub;
-use gantry_hub::device::{DeviceWrite, IfMatch};
-use gantry_hub::event::StoredEvent;
+use gantry_hub::device::{DeviceWrite, IfMatch, Status};
+use gantry_hub::event::{MessageSource, StoredEvent};
 use gantry_hub::ports::Start;
 use gantry_hub::twin::TwinWrite;
 use gantry_identity::Timestamp;
@@ -79,6 +79,32 @@ pub async fn a_write_and_its_report_are_there_together_after_a_restart(engine: B
     let body: Value =
         serde_json::from_slice(&told.iter().find(|event| operation(event) == "updateTwin").unwrap().body).unwrap();
     assert_eq!(body["tags"]["site"], "lyon");
+}
+
+/// As it says.
+pub async fn what_somebody_hears_of_is_reported_without_a_route_and_goes_nowhere(engine: Box<dyn Engine>) {
+    let hub = hub(&*engine).await;
+    let put = |status, if_match| {
+        let write = DeviceWrite { status, ..DeviceWrite::default() };
+        let hub = &hub;
+        async move { hub.put_device(at(2), &id("d1"), write, &if_match).await.unwrap() }
+    };
+    put(Status::Enabled, IfMatch::Absent).await;
+    hub.write_twin(at(2), &id("d1"), &tags("unheard"), &IfMatch::Any).await.unwrap();
+    hub.hear(&[MessageSource::TwinChange, MessageSource::Lifecycle]);
+    hub.put_device(at(3), &id("d2"), DeviceWrite::default(), &IfMatch::Absent).await.unwrap();
+    hub.write_twin(at(4), &id("d1"), &tags("lyon"), &IfMatch::Any).await.unwrap();
+    put(Status::Disabled, IfMatch::Any).await;
+    put(Status::Disabled, IfMatch::Any).await;
+    put(Status::Enabled, IfMatch::Any).await;
+    hub.hear(&[]);
+    hub.write_twin(at(5), &id("d1"), &tags("unheard"), &IfMatch::Any).await.unwrap();
+    while engine.relay().await.unwrap() {}
+    let told = events(&*engine).await;
+    let of = |device: &str| told.iter().filter(|event| event.identity == id(device)).map(operation).collect::<Vec<_>>();
+    assert_eq!(of("d1"), ["updateTwin", "disableDeviceIdentity", "enableDeviceIdentity"]);
+    assert_eq!(of("d2"), ["createDeviceIdentity"]);
+    assert!(told.iter().all(|event| event.destinations == gantry_hub::routing::Destinations::NONE));
 }
 
 /// As it says.
