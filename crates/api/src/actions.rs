@@ -47,7 +47,8 @@ pub(crate) fn of(id: &str) -> &'static [&'static str] {
             &[DEVICES_WRITE]
         }
         "Devices_DeleteIdentity" | "Modules_DeleteIdentity" => &[DEVICES_DELETE],
-        "BulkRegistry_UpdateRegistry" => &[DEVICES_WRITE, DEVICES_DELETE],
+        // Its entries may write twins.
+        "BulkRegistry_UpdateRegistry" => &[DEVICES_WRITE, DEVICES_DELETE, TWINS_WRITE],
         "Devices_GetTwin" | "Modules_GetTwin" | "DigitalTwin_GetDigitalTwin" | "Query_GetTwins" => &[TWINS_READ],
         "Devices_UpdateTwin"
         | "Devices_ReplaceTwin"

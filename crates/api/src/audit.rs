@@ -99,7 +99,7 @@ impl Witness {
     }
 
     /// What it is about, where the path does not say it.
-    pub(crate) fn target(&self, target: &str) {
+    pub fn target(&self, target: &str) {
         self.0.lock().target = Some(target.to_owned());
     }
 

@@ -325,7 +325,12 @@ fn exchange(api: &Api, headers: &mut HeaderMap) {
 }
 
 /// Whose token it is: a policy's, or somebody's of a directory.
-fn by_token(api: &Api, headers: &HeaderMap, peer: &PeerAddress, audience: Audience) -> Result<Caller, PlatformError> {
+pub(crate) fn by_token(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: &PeerAddress,
+    audience: Audience,
+) -> Result<Caller, PlatformError> {
     match identify(api, headers, audience) {
         None => by_policy(api, headers, peer),
         Some(Ok(bearer)) => Ok(of_roles(bearer, audience)),

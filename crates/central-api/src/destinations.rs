@@ -307,7 +307,12 @@ fn read_customizations(body: &Value, field: &'static str) -> Result<Customizatio
         let read = if is_secret {
             Customization::Secret(secret(one, "value")?)
         } else {
-            Customization::Open(body::needed(one, "value")?.to_owned())
+            let value = body::needed(one, "value")?;
+            if value == HIDDEN {
+                let words = format!("`{field}`: a secret that is hidden does not become open; write its value");
+                return Err(Failure::invalid(words));
+            }
+            Customization::Open(value.to_owned())
         };
         Ok((name.clone(), read))
     };

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use gantry_api::{Row, now};
+use gantry_api::{Row, Witness, now};
 use gantry_directory::{Guid, Secret, ServicePrincipal};
 use rand::Rng as _;
 use serde::Deserialize;
@@ -86,6 +86,7 @@ pub(crate) async fn get(State(shared): Context, Path(id): Path<String>) -> Resul
 pub(crate) async fn create(
     State(shared): Context,
     Extension(row): Extension<Row>,
+    witness: Witness,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let body: PrincipalBody = read(&row, &body)?;
@@ -95,6 +96,7 @@ pub(crate) async fn create(
     one.enabled = body.enabled.unwrap_or(true);
     let put = |_: &_| Ok((put(&one), ()));
     shared.service.change(put).await?;
+    witness.target(&format!("service principal {}", one.object_id));
     Ok((StatusCode::CREATED, Json(document(&one))))
 }
 

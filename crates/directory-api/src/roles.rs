@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use gantry_api::{Row, now};
+use gantry_api::{Row, Witness, now};
 use gantry_directory::{BUILT_IN_ROLES, Guid, RoleAssignment, RoleDefinition, Scope};
 use gantry_identity::Timestamp;
 use serde::Deserialize;
@@ -110,6 +110,7 @@ fn guid(field: &str, text: &str) -> Result<Guid, Failure> {
 pub(crate) async fn create(
     State(shared): Context,
     Extension(row): Extension<Row>,
+    witness: Witness,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let body: AssignmentBody = read(&row, &body)?;
@@ -131,18 +132,29 @@ pub(crate) async fn create(
         let said = document(kept, &one);
         Ok((Change { given: vec![one], ..Change::default() }, said))
     });
-    Ok((StatusCode::CREATED, Json(made.await?)))
+    let made = made.await?;
+    witness.target(&in_words(&made));
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
-pub(crate) async fn delete(State(shared): Context, Path(id): Path<String>) -> Result<StatusCode, Failure> {
+/// An assignment as the audit log has it.
+fn in_words(one: &Value) -> String {
+    let text = |name: &str| one[name].as_str().unwrap_or_default();
+    let [id, role, principal, tenant, scope] = ["id", "role", "principalId", "tenantId", "scope"].map(text);
+    format!("role assignment {id}: {role} to {principal} of {tenant} at {scope}")
+}
+
+pub(crate) async fn delete(
+    State(shared): Context,
+    witness: Witness,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Failure> {
     let unknown = || DirectoryError::Unknown("role assignment", id.chars().take(64).collect());
     let taken = Guid::parse(&id).map_err(|_| unknown())?;
     let deleted = shared.service.change(|kept| {
-        if !kept.roles.iter().any(|one| one.id == taken) {
-            return Err(unknown());
-        }
-        Ok((Change { taken: vec![taken], ..Change::default() }, ()))
+        let one = kept.roles.iter().find(|one| one.id == taken).ok_or_else(unknown)?;
+        Ok((Change { taken: vec![taken], ..Change::default() }, document(kept, one)))
     });
-    deleted.await?;
+    witness.target(&in_words(&deleted.await?));
     Ok(StatusCode::NO_CONTENT)
 }

@@ -170,11 +170,12 @@ impl Receiver {
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        let answer = self.ask(request).await;
+        // What a receiver says beside its status is nothing to us, and may never end.
+        let answer = self.answered(request).await.map(drop);
         if matches!(answer, Err(Refused { status: Some(StatusCode::UNAUTHORIZED), .. })) {
             self.token = None;
         }
-        answer.map(drop).map_err(Refused::not_sent)
+        answer.map_err(Refused::not_sent)
     }
 
     async fn authorization(&mut self, now: Timestamp) -> Result<Option<HeaderValue>, NotSent> {
@@ -272,8 +273,7 @@ impl Receiver {
     /// What a server answers, as JSON where it is.
     async fn ask(&self, request: RequestBuilder) -> Result<Value, Refused> {
         let failed = |error| Refused { status: None, error: unanswered(error) };
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status();
+        let mut response = self.answered(request).await?;
         let mut answer = vec![];
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -281,8 +281,16 @@ impl Receiver {
             }
             answer.extend_from_slice(&chunk);
         }
+        Ok(serde_json::from_slice(&answer).unwrap_or_default())
+    }
+
+    /// The answer of a server that takes a request.
+    async fn answered(&self, request: RequestBuilder) -> Result<reqwest::Response, Refused> {
+        let failed = |error| Refused { status: None, error: unanswered(error) };
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
         if status.is_success() {
-            return Ok(serde_json::from_slice(&answer).unwrap_or_default());
+            return Ok(response);
         }
         let words = format!("the receiver answered {status}");
         let is_final = matches!(status.as_u16(), 400 | 413 | 415 | 422);

@@ -1,8 +1,10 @@
 //! Queries.
 
+use std::time::{Duration, Instant};
+
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
-use gantry_graph::query::page;
+use gantry_graph::query::page_while;
 use serde_json::Value;
 
 use crate::Failure;
@@ -10,6 +12,9 @@ use crate::call::Call;
 
 /// The header that says what a query took.
 const CHARGE: HeaderName = HeaderName::from_static("query-charge");
+
+/// How long one query may look.
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(call: Call) -> Result<Response, Failure> {
     let most = call.items_max()?;
@@ -25,7 +30,12 @@ pub(crate) async fn run(call: Call) -> Result<Response, Failure> {
     }
     let graph = std::sync::Arc::clone(&call.service.graph);
     // It looks at as much as it may: not on a thread that others wait for.
-    let run = move || page(&graph.read(), &query.unwrap_or_default(), token.as_deref(), most);
+    let turn = graph.turn().await;
+    let run = move || {
+        let (_turn, begun) = (turn, Instant::now());
+        let is_wanted = || begun.elapsed() < TIME_MAX;
+        page_while(&graph.read(), &query.unwrap_or_default(), token.as_deref(), most, &is_wanted)
+    };
     let found = tokio::task::spawn_blocking(run).await.map_err(|error| Failure::unavailable(&error))??;
     let mut answer = format!("{{\"value\":[{}]", found.rows.join(","));
     if let Some(token) = &found.token {

@@ -89,6 +89,9 @@ pub struct Graph {
     /// Versions of the collections. Held over a write, so that writes do not meet.
     versions: tokio::sync::Mutex<Vec<u64>>,
     state: RwLock<State>,
+    /// Who looks at much of the state for long takes a turn, and so does who writes it, each in the order they came: a
+    /// write never waits on a thread, nor keeps others from reading, while a query runs.
+    turns: Arc<tokio::sync::RwLock<()>>,
     twins_max: usize,
     relationships_max: usize,
 }
@@ -107,7 +110,12 @@ impl Graph {
         let (versions, state) = (tokio::sync::Mutex::new(versions), RwLock::new(stored::read(collections)?));
         let (twins_max, relationships_max) =
             (twins_max.min(limits::TWINS_MAX), relationships_max.min(limits::RELATIONSHIPS_MAX));
-        Ok(Self { documents, versions, state, twins_max, relationships_max })
+        Ok(Self { documents, versions, state, turns: Arc::default(), twins_max, relationships_max })
+    }
+
+    /// A turn to look at the state for long; writes wait until it is dropped, and nothing else does.
+    pub async fn turn(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.turns).read_owned().await
     }
 
     /// As it is now. Writes wait meanwhile.
@@ -132,13 +140,16 @@ impl Graph {
                 Ok(()) => {
                     let all = COLLECTIONS.iter().zip(versions.iter_mut());
                     all.filter(|(name, _)| touched.contains(*name)).for_each(|(_, version)| *version += 1);
+                    let _turn = self.turns.write().await;
                     let mut state = self.state.write();
                     decided.changes.into_iter().for_each(|change| state.apply(change));
                     return Ok((decided.said, decided.events));
                 }
                 Err(StoreError::Conflict) => {
                     let (read, collections) = fetch(&*self.documents).await?;
-                    *self.state.write() = stored::read(collections)?;
+                    let read_again = stored::read(collections)?;
+                    let _turn = self.turns.write().await;
+                    *self.state.write() = read_again;
                     *versions = read;
                 }
                 Err(error) => return Err(error.into()),

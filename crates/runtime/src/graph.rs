@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gantry_api::{Api, Routes, WallClock};
 use gantry_graph::feed::{TAG, patch_of};
-use gantry_graph::{Files, Graph, Item, Jobs, Notification, Patch, Tell};
+use gantry_graph::{Files, Graph, Item, Jobs, Many, Notification, Patch, Tell};
 use gantry_graph_api::Service;
 use gantry_hub::Hub;
 use gantry_hub::directed::Directed;
@@ -244,7 +244,7 @@ impl Feeder {
 
     async fn write(&self) -> Result<(), String> {
         let mut twins: BTreeMap<&str, String> = BTreeMap::new();
-        let mut patches: BTreeMap<String, Patch> = BTreeMap::new();
+        let mut patches: BTreeMap<String, Vec<Patch>> = BTreeMap::new();
         for event in &self.waiting {
             let Some(said) = said(event) else { continue };
             let device = event.identity.device.as_str();
@@ -255,19 +255,32 @@ impl Feeder {
             let component = event.system.subject.as_deref();
             let patch = patch_of(&self.of.graph.read(), twin, component, &said, Some(event.enqueued_at));
             if let Some(patch) = patch {
-                patches.entry(twin.clone()).or_default().extend(patch);
+                patches.entry(twin.clone()).or_default().push(patch);
             }
         }
         if patches.is_empty() {
             return Ok(());
         }
-        let items: Vec<Item> = patches.into_iter().map(|(twin, patch)| Item::Patch(twin, patch)).collect();
-        let drawn = rand::rng().random();
-        let written = self.of.graph.put_many(gantry_gateway::now(), drawn, &items).await;
-        let (outcomes, events) = written.map_err(|error| error.to_string())?;
-        // A twin may be gone, or of another model, since the patch was made.
-        for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            tracing::debug!(%refused, "what a device said is not in its twin");
+        let together = |(twin, patches): (&String, &Vec<Patch>)| {
+            let mut all = Patch::default();
+            patches.iter().for_each(|patch| all.extend(patch.clone()));
+            Item::Patch(twin.clone(), all)
+        };
+        let items: Vec<Item> = patches.iter().map(together).collect();
+        let (outcomes, mut events) = self.put(&items).await?;
+        for ((twin, patches), outcome) in patches.into_iter().zip(outcomes) {
+            if outcome.is_ok() {
+                continue;
+            }
+            // One of them is refused, and the others are not to be lost with it.
+            for patch in patches {
+                let (outcomes, more) = self.put(&[Item::Patch(twin.clone(), patch)]).await?;
+                events.extend(more);
+                // A twin may be gone, or of another model, since the patch was made.
+                for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                    warn!(twin, %refused, "what a device said is not in its twin");
+                }
+            }
         }
         if self.of.graph.has_routes()
             && let Err(error) = self.of.tell.tell(events).await
@@ -275,6 +288,14 @@ impl Feeder {
             warn!(%error, "events of the digital-twin graph are not told");
         }
         Ok(())
+    }
+}
+
+impl Feeder {
+    async fn put(&self, items: &[Item]) -> Result<Many, String> {
+        let drawn = rand::rng().random();
+        let written = self.of.graph.put_many(gantry_gateway::now(), drawn, items).await;
+        written.map_err(|error| error.to_string())
     }
 }
 

@@ -1,9 +1,11 @@
 //! The platform's side: the child, and what is asked of it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,12 +34,15 @@ pub enum Failure {
     Worker(String),
 }
 
-/// Runs programs in a child process, one after the other.
+/// Runs programs in child processes, one for each who asks, so that a program without end holds up nobody else.
 pub struct Transforms {
     /// The program and what it is called with.
     command: Option<(PathBuf, Vec<OsString>)>,
-    running: Mutex<Option<Running>>,
+    workers: std::sync::Mutex<HashMap<String, Worker>>,
 }
+
+/// The child of one who asks, while there is one.
+type Worker = Arc<Mutex<Option<Running>>>;
 
 struct Running {
     /// Ends with this.
@@ -49,7 +54,17 @@ struct Running {
 impl Transforms {
     /// With a program that runs [`work`](crate::work); without one, whoever asks is told so.
     pub fn new(command: Option<(PathBuf, Vec<OsString>)>) -> Self {
-        Self { command, running: Mutex::default() }
+        Self { command, workers: std::sync::Mutex::default() }
+    }
+
+    fn worker(&self, who: &str) -> Worker {
+        let mut workers = self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(workers.entry(who.to_owned()).or_default())
+    }
+
+    /// Ends the child of somebody who asks no more.
+    pub fn forget(&self, who: &str) {
+        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(who);
     }
 
     /// Whether a text is a program.
@@ -57,15 +72,17 @@ impl Transforms {
     /// # Errors
     /// [`Failure::Program`] says why not, and where.
     pub async fn check(&self, program: &str) -> Result<(), Failure> {
-        self.run(program, &[]).await.map(drop)
+        self.run("", program, &[]).await.map(drop)
     }
 
-    /// What a program makes of each message: other messages, perhaps none, or in words why nothing.
+    /// What a program makes of each message: other messages, perhaps none, or in words why nothing. `who` asks: one
+    /// after the other, and beside all others.
     ///
     /// # Errors
     /// [`Failure`]; of [`Failure::Endless`] it is not known which message it was.
     pub async fn run(
         &self,
+        who: &str,
         program: &str,
         inputs: &[Value],
     ) -> Result<Vec<Result<Vec<Box<RawValue>>, String>>, Failure> {
@@ -75,7 +92,8 @@ impl Transforms {
         let mut line = serde_json::to_vec(&question).map_err(|error| Failure::Worker(error.to_string()))?;
         line.push(b'\n');
         // Taken out: whoever is interrupted leaves no half of an answer for the next.
-        let mut held = self.running.lock().await;
+        let worker = self.worker(who);
+        let mut held = worker.lock().await;
         let mut running = match held.take() {
             Some(running) => running,
             None => self.start()?,

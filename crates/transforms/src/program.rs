@@ -19,7 +19,8 @@ pub(crate) struct Program(Filter<data::JustLut<Val>>);
 impl Program {
     /// Reads a program; says in words why it is none.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let is_allowed = |definition: &load::parse::Def<&str>| !definition.name.starts_with("halt");
+        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).filter(is_allowed);
         let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let module = |import: Import<'_, &str, &str>| match *import.path {
             "iotc" => Ok(File { code: IOTC.to_owned(), path: "iotc" }),
@@ -28,6 +29,8 @@ impl Program {
         let arena = Arena::default();
         let loader = Loader::new(definitions).with_read(module);
         let modules = loader.load(&arena, File { code: text, path: "" }).map_err(|errors| unread(text, errors))?;
+        load::import(&modules, |import| Err::<(), _>(format!("no data is imported, not `{}` either", import.path)))
+            .map_err(|errors| unread(text, errors))?;
         let compiled = Compiler::default().with_funs(functions).compile(modules);
         compiled.map(Self).map_err(|errors| undefined(text, errors))
     }
@@ -153,6 +156,8 @@ mod tests {
         wrong("import \"other\" as o; o::f", "no module `other`");
         wrong("1 | .a", "cannot index");
         wrong("error(\"no\")", "no");
+        wrong("halt", "`halt`");
+        wrong("import \"/etc/passwd\" as $p; $p", "no data is imported");
         wrong("nan", "JSON does not have");
         wrong("range(2000)", "1000 messages");
         wrong("\"x\" * 5000000", "4 MiB");

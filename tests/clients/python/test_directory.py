@@ -312,6 +312,8 @@ def test_the_registry_opens_to_a_role_until_it_is_taken_away(place, admin, thing
     refused(lambda: registry.get_device(name), 403)
     program.give("IoT Hub Registry Contributor")
     assert registry.get_device(name).device_id == name
+    # Entries of a bulk call write twins, too.
+    refused(lambda: registry.bulk_create_or_update_devices([ExportImportDevice(id=name, import_mode="updateTwin")]), 403)
     admin.call("PATCH", f"/directory/servicePrincipals/{program.id}", {"enabled": False})
     refused(lambda: registry.get_device(name), 401)
 

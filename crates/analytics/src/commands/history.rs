@@ -39,12 +39,18 @@ fn common(run: &Run, entry: &Entry) -> Vec<(&'static str, Value)> {
 fn all(run: &Run) -> Vec<Entry> {
     let mut all = run.warehouse.journal().done();
     all.extend(run.warehouse.journal().running());
-    all
+    own(run, all)
+}
+
+/// Those of whoever asks; of everybody for who administers.
+fn own(run: &Run, all: Vec<Entry>) -> Vec<Entry> {
+    let by = &run.ask.by;
+    all.into_iter().filter(|entry| by.may_administer || entry.principal == by.principal).collect()
 }
 
 pub(super) fn queries(run: &Run, running: bool) -> Table {
     let mut answer = Answer::of(if running { "ShowRunningQueries" } else { "ShowQueries" });
-    let entries = if running { run.warehouse.journal().running() } else { all(run) };
+    let entries = if running { own(run, run.warehouse.journal().running()) } else { all(run) };
     for entry in entries.iter().filter(|entry| entry.kind == "Query") {
         let mut row = common(run, entry);
         row.extend([("CacheStatistics", bag()), ("ResultSetStatistics", bag())]);

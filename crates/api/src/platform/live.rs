@@ -4,23 +4,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
 use futures::stream::unfold;
+use gantry_hub::ports::directory::Audience;
 use gantry_monitoring::live::Live;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::session::{is_live, session_of};
 use crate::Api;
+use crate::auth::{PeerAddress, by_token};
 use crate::caller::{Caller, Permissions};
 use crate::query::Query;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often it is looked whether who listens is still signed in.
+/// How often it is looked who listens, and what they may hear.
 const SESSION_PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
@@ -36,14 +39,33 @@ struct Listener {
     api: Arc<Api>,
     device: Option<String>,
     sees_security: bool,
+    caller: Caller,
     /// Of a person: the stream ends with it.
     session: Option<String>,
+    /// Of a program: the stream ends with its token.
+    token: HeaderMap,
+    peer: PeerAddress,
 }
 
 impl Listener {
-    fn new(api: Arc<Api>, query: LiveQuery, caller: &Caller, headers: &HeaderMap) -> Self {
+    fn new(api: Arc<Api>, query: LiveQuery, caller: Caller, headers: &HeaderMap, peer: PeerAddress) -> Self {
         let sees_security = caller.permissions.contains(Permissions::SECURITY_READ);
-        Self { api, device: query.device, sees_security, session: session_of(caller, headers) }
+        let session = session_of(&caller, headers);
+        let token = headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone()));
+        Self { api, device: query.device, sees_security, caller, session, token: token.into_iter().collect(), peer }
+    }
+
+    /// Looks again at who listens, and what they may hear by now; whether anything.
+    fn renew(&mut self) -> bool {
+        let caller = match self.token.is_empty() {
+            false => by_token(&self.api, &self.token, &self.peer, Audience::Management).ok(),
+            true => {
+                is_live(&self.api, self.session.as_deref()).then(|| self.api.sign_in.renewed(&self.caller)).flatten()
+            }
+        };
+        let permissions = caller.map_or(Permissions::NONE, |caller| caller.permissions);
+        self.sees_security = permissions.contains(Permissions::SECURITY_READ);
+        permissions.contains(Permissions::DEVICES_READ)
     }
 
     fn hears(&self, live: &Live) -> bool {
@@ -54,31 +76,33 @@ impl Listener {
 pub(super) async fn live(
     State(api): State<Arc<Api>>,
     Query(query): Query<LiveQuery>,
+    Extension(peer): Extension<PeerAddress>,
     headers: HeaderMap,
     caller: Caller,
 ) -> Events {
     let receiver = api.monitoring.live().subscribe();
-    events(receiver, Listener::new(api, query, &caller, &headers))
+    events(receiver, Listener::new(api, query, caller, &headers, peer))
 }
 
 pub(super) async fn monitor(
     State(api): State<Arc<Api>>,
     Query(query): Query<LiveQuery>,
+    Extension(peer): Extension<PeerAddress>,
     headers: HeaderMap,
     caller: Caller,
 ) -> Events {
     let receiver = api.monitoring.monitor().subscribe();
-    events(receiver, Listener::new(api, query, &caller, &headers))
+    events(receiver, Listener::new(api, query, caller, &headers, peer))
 }
 
 fn events(receiver: Receiver<Live>, listener: Listener) -> Events {
     let mut look = tokio::time::interval(SESSION_PERIOD);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let stream = unfold((receiver, listener, look), |(mut receiver, listener, mut look)| async move {
+    let stream = unfold((receiver, listener, look), |(mut receiver, mut listener, mut look)| async move {
         loop {
             let received = tokio::select! {
                 received = receiver.recv() => received,
-                _ = look.tick() => match is_live(&listener.api, listener.session.as_deref()) {
+                _ = look.tick() => match listener.renew() {
                     true => continue,
                     false => return None,
                 },

@@ -123,7 +123,12 @@ fn refused(api: &Api, peer: &PeerAddress, witness: &Witness, by_link: bool, erro
                 "name, password or code is wrong"
             })
         }
-        NotSignedIn::CodeMissing(_) => PlatformError::code_missing(),
+        NotSignedIn::CodeMissing(_) => {
+            // Whoever tries stolen passwords learns that one is right.
+            witness.nobody(&claimed);
+            witness.refuse(&why);
+            PlatformError::code_missing()
+        }
         NotSignedIn::Wait(wait) => PlatformError::wait(wait),
         NotSignedIn::Busy => PlatformError::wait(Duration::from_secs(1)),
         NotSignedIn::Failed(error) => error.into(),
@@ -137,6 +142,9 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, PlatformError> {
+    if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(PlatformError::invalid("another site's page signs nobody in"));
+    }
     let body: SignIn = parse(&body, &fields::SIGN_IN)?;
     let from = whence(&peer, &headers);
     let by_link = body.token.is_some();
@@ -157,6 +165,9 @@ pub(super) async fn sign_in(
     let mut told = document(&api, &Caller::person(Arc::clone(&opened.person)));
     told["csrf"] = csrf_token(opened.secret.text()).into();
     told["mustChangePassword"] = (opened.stage == Stage::Change).into();
+    if opened.stage == Stage::Change {
+        told["permissions"] = json!(Permissions::NONE.names().collect::<Vec<_>>());
+    }
     told["recoveryCodesLeft"] = json!(opened.recovery_left);
     Ok(with_session(&api, opened.secret.text(), Json(told).into_response()))
 }

@@ -197,7 +197,14 @@ impl SignIn {
         let id = PersonId::parse(name).ok();
         for _ in 0..ATTEMPTS_MAX {
             let person = id.as_ref().and_then(|id| self.people.find(id));
-            let (credentials, checked) = self.check(person.as_deref(), password, code, now).await?;
+            let (credentials, checked) = match self.check(person.as_deref(), password, code, now).await {
+                Ok(checked) => checked,
+                Err(error) => {
+                    // Nobody's password was wrong when there was no time to look at it.
+                    self.attempts.lock().undecided(admitted);
+                    return Err(error);
+                }
+            };
             let (person, credentials, signed_in) = match (person, credentials, checked) {
                 (Some(person), Some(credentials), Ok(signed_in)) => (person, credentials, signed_in),
                 (known, _, Err(reason)) => return Err(NotSignedIn::Wrong { reason, known }),
@@ -222,6 +229,7 @@ impl SignIn {
             self.attempts.lock().succeeded(admitted);
             return self.open(person, stage, recovery_left, from, now);
         }
+        self.attempts.lock().undecided(admitted);
         Err(NotSignedIn::Busy)
     }
 

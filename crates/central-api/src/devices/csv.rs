@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use gantry_api::now;
 use gantry_central::access::permissions::Permission;
-use gantry_central::csv::{Export, Exported, Import, Row, Thumbprints, check};
+use gantry_central::csv::{ERRORS_MAX, Export, Exported, Import, Row, Thumbprints, check};
 use gantry_central::devices::{Device, Profile, write_properties};
 use gantry_central::ids::{DeviceTemplateId, OrganizationId};
 use gantry_central::templates::{Capabilities, Property, Schema};
@@ -21,11 +21,16 @@ use gantry_hub::ports::{Record, Search};
 use gantry_identity::{DeviceId, Identity, KeyPair};
 use gantry_provisioning::AttestationWrite;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use super::{Written, attestation, create, credentials, hub};
 use crate::Failure;
 use crate::call::Call;
 
+/// Bytes of a text that a twin has (IoT Hub, twin size).
+const TEXT_BYTES_MAX: usize = 4_096;
+/// Files looked at at once: each takes a thread for a while.
+static IMPORTS: Semaphore = Semaphore::const_new(2);
 /// Devices made at once.
 const MADE_AT_ONCE: usize = 32;
 /// Ids told of devices that were there already.
@@ -44,6 +49,9 @@ fn property<'c>(capabilities: Option<&'c Capabilities>, column: &str) -> Option<
 
 /// What a cell is for a property: the text itself, or the JSON it is written as.
 fn value(schema: &Schema, text: &str) -> Result<Value, String> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("it is longer than {TEXT_BYTES_MAX} bytes"));
+    }
     let plain = Value::String(text.to_owned());
     let Err(unfit) = schema.check(&plain) else { return Ok(plain) };
     match serde_json::from_str::<Value>(text) {
@@ -80,24 +88,26 @@ pub(crate) async fn import(call: Call) -> Result<Json<Value>, Failure> {
     let state = call.central().state();
     let capabilities = super::template(&state.templates, template.as_ref())?.map(|template| template.capabilities());
     let capabilities = capabilities.transpose().map_err(|error| Failure::internal(&error))?;
-    let capabilities = capabilities.as_deref();
+    let all = capabilities;
+    let capabilities = all.as_deref();
     let is_known = |column: &str| property(capabilities, column).is_some();
+    let _turn = IMPORTS.acquire().await.map_err(|error| Failure::internal(&error))?;
     let wrong = |errors: Vec<String>, more: u64| {
         let more = if more == 0 { String::new() } else { format!("; and {more} more") };
         Failure::unfit(format!("{}{more}", errors.join("; ")))
     };
-    if let Err(refused) = check(&call.bytes, is_known) {
-        return Err(wrong(refused.errors.iter().map(ToString::to_string).collect(), refused.more));
+    // A large file takes a while: not on a thread that others wait for.
+    let (file, of) = (call.bytes.clone(), all.clone());
+    let looked = tokio::task::spawn_blocking(move || look(&file, of.as_deref()));
+    let proves = match looked.await.map_err(|error| Failure::internal(&error))? {
+        Ok(proves) => proves,
+        Err((errors, more)) => return Err(wrong(errors, more)),
+    };
+    if proves {
+        call.may_in(Permission::ConnectivityManage, organization.as_ref())?;
     }
     // Nothing of it is wrong, so all rows are there.
     let rows = || Import::new(&call.bytes, is_known).into_iter().flatten().filter_map(Result::ok);
-    if rows().any(|row| row.keys.is_some() || row.thumbprints.is_some()) {
-        call.may_in(Permission::ConnectivityManage, organization.as_ref())?;
-    }
-    let unfit: Vec<_> = rows().filter_map(|row| properties(capabilities, &row).err()).take(100).collect();
-    if !unfit.is_empty() {
-        return Err(wrong(unfit, 0));
-    }
     let (call, template, organization) = (&call, &template, &organization);
     let one = |row: Row| async move {
         let id = row.device_id.clone();
@@ -113,11 +123,34 @@ pub(crate) async fn import(call: Call) -> Result<Json<Value>, Failure> {
             continue;
         }
         kept += 1;
-        if told.len() < KEPT_TOLD_MAX {
+        if told.len() < KEPT_TOLD_MAX && sees(call, &id).await? {
             told.push(Value::from(id.as_str()));
         }
     }
     Ok(Json(json!({ "made": new, "kept": kept, "keptDevices": told })))
+}
+
+/// Looks at a whole file: whether it has anything that proves devices, or what is wrong with it, and how much more.
+fn look(file: &[u8], capabilities: Option<&Capabilities>) -> Result<bool, (Vec<String>, u64)> {
+    let is_known = |column: &str| property(capabilities, column).is_some();
+    check(file, is_known)
+        .map_err(|refused| (refused.errors.iter().map(ToString::to_string).collect(), refused.more))?;
+    let rows = || Import::new(file, is_known).into_iter().flatten().filter_map(Result::ok);
+    let unfit: Vec<_> = rows().filter_map(|row| properties(capabilities, &row).err()).take(ERRORS_MAX).collect();
+    if unfit.is_empty() {
+        Ok(rows().any(|row| row.keys.is_some() || row.thumbprints.is_some()))
+    } else {
+        Err((unfit, 0))
+    }
+}
+
+/// Whether the caller sees a device.
+async fn sees(call: &Call, id: &DeviceId) -> Result<bool, Failure> {
+    match hub(call).record(&Identity::device(id.clone())).await {
+        Ok(record) => Ok(call.sees(Permission::DevicesView, Profile::of(&record.twin.tags).organization.as_ref())),
+        Err(HubError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the device of a row, unless there is one; says whether there was none.

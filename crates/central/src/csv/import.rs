@@ -24,6 +24,8 @@ pub const CELL_BYTES_MAX: usize = 8_192;
 pub const ERRORS_MAX: usize = 100;
 /// Characters of the name of an imported device (IoT Central, "Manage devices in bulk").
 pub const NAME_CHARS_MAX: usize = 148;
+/// Separators of a line, those within cells among them: a line of nothing else would need many times its length.
+const SEPARATORS_MAX: usize = 100_000;
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// A device that is imported.
@@ -186,6 +188,11 @@ impl<'a> Import<'a> {
             return Err(whole(Problem::Utf16));
         }
         let file = file.strip_prefix("\u{feff}".as_bytes()).unwrap_or(file);
+        let separates = separator(file);
+        let is_wide = |line: &[u8]| line.iter().filter(|byte| **byte == separates).count() > SEPARATORS_MAX;
+        if file.split(|byte| matches!(byte, b'\r' | b'\n')).any(is_wide) {
+            return Err(whole(Problem::TooManyColumns));
+        }
         let mut builder = ReaderBuilder::new();
         builder.delimiter(separator(file)).has_headers(false).flexible(true).terminator(Terminator::CRLF);
         let mut import = Self {

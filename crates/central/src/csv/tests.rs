@@ -127,6 +127,8 @@ fn files_cells_and_errors_are_bounded() {
     assert_eq!((refused.errors.len(), refused.more), (ERRORS_MAX, 7));
     let open = "IOTC_DEVICEID,IOTC_DEVICENAME\nd1,\"never closed\nd2,x\n";
     assert_eq!(check(open.as_bytes(), none).unwrap_err().errors.len(), 1);
+    let wide = format!("IOTC_DEVICEID\n{}", ",".repeat(200_000));
+    assert_eq!(check(wide.as_bytes(), none).unwrap_err().errors[0].problem, Problem::TooManyColumns);
     let whole = vec![b'\n'; FILE_BYTES_MAX + 1];
     assert_eq!(check(&whole, none).unwrap_err().errors[0].problem, Problem::FileTooLong);
 }

@@ -14,7 +14,7 @@ mod run;
 
 pub use ast::Query;
 pub use lex::QueryError;
-pub use run::{Page, page};
+pub use run::{Page, page, page_while};
 
 /// Characters of a query.
 pub const TEXT_LEN_MAX: usize = 8_000;

@@ -74,11 +74,28 @@ impl Place {
     }
 }
 
+/// Steps after which it is asked whether the answer is still wanted.
+const LOOK_STEPS: u64 = 64;
+
 /// A page of a query, the first one or the one a token names, of so many rows at most.
 ///
 /// # Errors
 /// When the query or the token cannot be understood, or the query looks at more than it may.
 pub fn page(state: &State, text: &str, token: Option<&str>, rows_max: usize) -> Result<Page, GraphError> {
+    page_while(state, text, token, rows_max, &|| true)
+}
+
+/// The same, while `is_wanted` says so, which is asked every now and then.
+///
+/// # Errors
+/// As [`page`]; [`GraphError::TimeoutError`] when it is not wanted any more.
+pub fn page_while(
+    state: &State,
+    text: &str,
+    token: Option<&str>,
+    rows_max: usize,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Page, GraphError> {
     let place = token.map(Place::read).transpose()?;
     let query = match &place {
         Some(place) => Query::parse(&place.q).map_err(|_| GraphError::BadContinuation)?,
@@ -86,11 +103,11 @@ pub fn page(state: &State, text: &str, token: Option<&str>, rows_max: usize) -> 
     };
     let plan = Plan::of(&query);
     if matches!(query.select, Select::Count) {
-        return count(state, &query, &plan);
+        return count(state, &query, &plan, is_wanted);
     }
     let left = place.as_ref().map_or(query.top, |place| place.t);
     let most = left.map_or(rows_max, |left| rows_max.min(usize::try_from(left).unwrap_or(usize::MAX)));
-    let mut run = Run::new(state, &query, &plan, most);
+    let mut run = Run::new(state, &query, &plan, most, is_wanted);
     if let Some(place) = &place {
         // Relationships go on behind the last one, twins at it.
         run.skip = if place.r.is_none() { place.n } else { 0 };
@@ -111,7 +128,7 @@ pub fn page(state: &State, text: &str, token: Option<&str>, rows_max: usize) -> 
 }
 
 /// How many rows there are, without making them.
-fn count(state: &State, query: &Query, plan: &Plan) -> Result<Page, GraphError> {
+fn count(state: &State, query: &Query, plan: &Plan, is_wanted: &dyn Fn() -> bool) -> Result<Page, GraphError> {
     let row = |count: u64, charge: f64| Page { rows: vec![json!({"COUNT": count}).to_string()], token: None, charge };
     if query.edges.is_empty() {
         let indexed = match (&plan.roots, query.conditions.as_slice()) {
@@ -127,7 +144,7 @@ fn count(state: &State, query: &Query, plan: &Plan) -> Result<Page, GraphError> 
             return Ok(row(count as u64, 1.0));
         }
     }
-    let mut run = Run::new(state, query, plan, usize::MAX);
+    let mut run = Run::new(state, query, plan, usize::MAX, is_wanted);
     run.is_count = true;
     match roots(state, plan, None, &mut run) {
         ControlFlow::Break(_) => Err(GraphError::TimeoutError),
@@ -230,6 +247,7 @@ struct Run<'a, 'q> {
     bytes: usize,
     steps: u64,
     steps_at_root: u64,
+    is_wanted: &'q dyn Fn() -> bool,
     is_count: bool,
     counted: u64,
     root: Root,
@@ -240,7 +258,13 @@ struct Run<'a, 'q> {
 }
 
 impl<'a, 'q> Run<'a, 'q> {
-    fn new(state: &'a State, query: &'q Query, plan: &'q Plan, rows_max: usize) -> Self {
+    fn new(
+        state: &'a State,
+        query: &'q Query,
+        plan: &'q Plan,
+        rows_max: usize,
+        is_wanted: &'q dyn Fn() -> bool,
+    ) -> Self {
         let nodes = vec![None; query.nodes.len()];
         let links = vec![None; query.links.len()];
         let bound = Bound { models: state.models(), nodes, links };
@@ -255,6 +279,7 @@ impl<'a, 'q> Run<'a, 'q> {
             bytes: 0,
             steps: 0,
             steps_at_root: 0,
+            is_wanted,
             is_count: false,
             counted: 0,
             root: Root::default(),
@@ -280,7 +305,8 @@ impl<'a, 'q> Run<'a, 'q> {
     fn step(&mut self) -> ControlFlow<Stop> {
         self.steps += 1;
         let most = if self.is_count { self.steps } else { self.steps - self.steps_at_root };
-        if most > STEPS_MAX { ControlFlow::Break(Stop::TooMuch) } else { ControlFlow::Continue(()) }
+        let is_late = self.steps.is_multiple_of(LOOK_STEPS) && !(self.is_wanted)();
+        if most > STEPS_MAX || is_late { ControlFlow::Break(Stop::TooMuch) } else { ControlFlow::Continue(()) }
     }
 
     /// Ends the page before the next root when it has taken long.
@@ -339,8 +365,10 @@ impl<'a, 'q> Run<'a, 'q> {
             }
             return ControlFlow::Continue(());
         }
-        for (link, end) in neighbours(self.state, edge, from_right, &twin.id) {
+        for neighbour in neighbours(self.state, edge, from_right, &twin.id) {
+            // One that is looked at and passed over is looked at, too.
             self.step()?;
+            let Some((link, end)) = neighbour else { continue };
             if query.is_match && self.walked.iter().any(|walked| std::ptr::eq(*walked, link)) {
                 continue;
             }
@@ -385,8 +413,10 @@ impl<'a, 'q> Run<'a, 'q> {
         if hops == edge.hops.1 {
             return ControlFlow::Continue(());
         }
-        for (link, end) in neighbours(self.state, edge, from_right, &twin.id) {
+        for neighbour in neighbours(self.state, edge, from_right, &twin.id) {
+            // One that is looked at and passed over is looked at, too.
             self.step()?;
+            let Some((link, end)) = neighbour else { continue };
             if self.walked.iter().any(|walked| std::ptr::eq(*walked, link)) {
                 continue;
             }
@@ -446,13 +476,13 @@ impl<'a, 'q> Run<'a, 'q> {
     }
 }
 
-/// Relationships of an edge at a twin, with the twin at the other end.
+/// Every relationship at a twin: those of an edge with the twin at the other end, nothing for others.
 fn neighbours<'a, 'q>(
     state: &'a State,
     edge: &'q Edge,
     from_right: bool,
     twin: &str,
-) -> impl Iterator<Item = (&'a Relationship, &'a Twin)> + use<'a, 'q> {
+) -> impl Iterator<Item = Option<(&'a Relationship, &'a Twin)>> + use<'a, 'q> {
     let (out, back) = match edge.direction {
         Direction::Forward => (!from_right, from_right),
         Direction::Backward => (from_right, !from_right),
@@ -460,9 +490,9 @@ fn neighbours<'a, 'q>(
     };
     let leaving = out.then(|| state.leaving(twin, None)).into_iter().flatten();
     let coming = back.then(|| state.coming(twin, None)).into_iter().flatten();
-    let leaving = leaving.filter_map(move |link| Some((&**link, &**state.get(&link.target)?)));
-    let coming = coming.filter_map(move |link| Some((&**link, &**state.get(&link.source)?)));
+    let leaving = leaving.map(move |link| Some((&**link, &**state.get(&link.target)?)));
+    let coming = coming.map(move |link| Some((&**link, &**state.get(&link.source)?)));
     let has_name =
         move |link: &Relationship| edge.names.is_empty() || edge.names.iter().any(|name| **name == *link.name);
-    leaving.chain(coming).filter(move |(link, _)| has_name(link))
+    leaving.chain(coming).map(move |found| found.filter(|(link, _)| has_name(link)))
 }

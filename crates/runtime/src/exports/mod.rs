@@ -61,11 +61,24 @@ pub struct Exports {
 }
 
 /// What an export sends to a destination.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Job {
     export: Arc<Kept<Export>>,
     destination: Arc<Kept<Destination>>,
     to: DestinationUse,
+}
+
+/// Whether they send the same to the same place: a name is nothing of that.
+impl PartialEq for Job {
+    fn eq(&self, other: &Self) -> bool {
+        let sent = |job: &Self| {
+            let Export { source, filter, enrichments, .. } = &job.export.value;
+            (*source, filter.clone(), enrichments.clone())
+        };
+        self.to == other.to
+            && self.destination.value.target == other.destination.value.target
+            && sent(self) == sent(other)
+    }
 }
 
 /// An export, one of its destinations, and since when.
@@ -152,6 +165,7 @@ impl Exports {
     /// Removes the places of what is not sent any more.
     async fn forget(&self, name: &Name) {
         self.health.forget(&name.0, &name.1);
+        self.transforms.forget(name.0.as_str());
         for partition in 0..self.events.partitions() {
             let taken = Checkpoint::take(Arc::clone(&self.checkpoints), place_name(name, partition)).await;
             let removed = match taken {

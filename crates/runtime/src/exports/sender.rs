@@ -30,6 +30,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Messages of which a program did not come to an end, until the rest of a batch is given up.
 const ENDLESS_MAX: usize = 3;
 
+/// Characters of a reason that are told.
+const REASON_CHARS_MAX: usize = 200;
+
 /// How messages get there.
 pub(super) enum Way {
     Receiver(Receiver),
@@ -61,9 +64,10 @@ impl Sender {
     }
 
     fn dropped(&self, count: usize, code: &'static str, why: &str) {
-        warn!(export = %self.id, destination = %self.job.to.id, count, why, "messages of an export are dropped");
+        // Why may repeat what was in them.
+        warn!(export = %self.id, destination = %self.job.to.id, count, code, "messages of an export are dropped");
         metrics::counter!("gantry_export_dropped_total").increment(count as u64);
-        self.note(Err(Fault { code, message: why.to_owned() }));
+        self.note(Err(Fault { code, message: why.chars().take(REASON_CHARS_MAX).collect() }));
     }
 
     /// The messages of what was read, before any transform: what each is of, and as the transform or receiver reads it.
@@ -158,7 +162,8 @@ impl Sender {
     /// What a program makes of each message.
     async fn transformed(&self, program: &str, inputs: &[Value]) -> Vec<Result<Vec<Box<RawValue>>, String>> {
         let transforms = &self.exports.transforms;
-        match transforms.run(program, inputs).await {
+        let who = self.id.as_str();
+        match transforms.run(who, program, inputs).await {
             Ok(outputs) => return outputs,
             // One of them does it: the others are not to be lost with it.
             Err(Failure::Endless) if inputs.len() > 1 => {}
@@ -168,7 +173,7 @@ impl Sender {
         for input in inputs {
             all.push(match endless {
                 ENDLESS_MAX => Err(Failure::Endless.to_string()),
-                _ => match transforms.run(program, std::slice::from_ref(input)).await {
+                _ => match transforms.run(who, program, std::slice::from_ref(input)).await {
                     Ok(mut outputs) => outputs.pop().unwrap_or(Ok(vec![])),
                     Err(failure) => {
                         endless += usize::from(failure == Failure::Endless);
