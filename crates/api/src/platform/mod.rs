@@ -233,7 +233,16 @@ fn alerts() -> Routes<Arc<Api>> {
             ),
             alerts::security,
         )
-        .on(row(M::GET, "/rules", "Rules_List", P::RULES_READ, "`{\"rules\":[Rule]}`."), alerts::rules)
+        .on(
+            row(
+                M::GET,
+                "/rules",
+                "Rules_List",
+                P::RULES_READ,
+                "`{\"rules\":[Rule]}`; of webhooks only the origin without RulesManage.",
+            ),
+            alerts::rules,
+        )
         .on(
             row(M::PUT, "/rules/{id}", "Rules_CreateOrUpdate", P::RULES_MANAGE, "The rule.").takes(&fields::RULE),
             alerts::put_rule,

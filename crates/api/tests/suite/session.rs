@@ -367,6 +367,23 @@ async fn a_password_that_must_be_changed_opens_nothing_else() {
 }
 
 #[tokio::test]
+async fn who_may_not_write_rules_does_not_learn_where_their_webhooks_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = api(&folder);
+    let admin = administrator(&api).await;
+    let url = "https://hooks.example:8443/services/T0/secret?key=secret";
+    let when = json!({ "kind": "urgency", "urgencyMin": 0.5 });
+    let rule = json!({ "when": when, "severity": "info", "actions": [{ "kind": "webhook", "url": url }] });
+    assert_eq!(admin.status("PUT", "/rules/told", rule).await, 200);
+    for (role, shown) in [("operator", url), ("viewer", "https://hooks.example:8443/****")] {
+        person(&admin, role, role).await;
+        let rules = signed_in(&api, role).await.call("GET", "/rules", Value::Null).await.body;
+        let told = rules["rules"].as_array().unwrap().iter().find(|rule| rule["id"] == "told").unwrap();
+        assert_eq!(told["actions"], json!([{ "kind": "webhook", "url": shown }]), "{role}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_and_a_person_are_gone_with_the_next_call() {
     let folder = tempfile::tempdir().unwrap();
     let api = api(&folder);
