@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::ids::{DestinationId, DisplayName, IdError};
 use crate::kept::Kept;
@@ -216,7 +217,7 @@ pub enum DestinationError {
         what: &'static str,
     },
     /// A name among the customizations is none.
-    #[error("`{field}` has a name {name:?} that no request can have")]
+    #[error("`{field}` has a name {name:?} that is not one to be set")]
     Customization {
         /// `queryCustomizations` or `headerCustomizations`.
         field: &'static str,
@@ -402,14 +403,27 @@ fn is_text(text: &str) -> bool {
     text.chars().count() <= crate::secrets::SECRET_CHARS_MAX && !text.chars().any(char::is_control)
 }
 
-/// Whether a text is a token of HTTP, which names of headers are.
+/// Headers of a connection and its framing, which follow from what is sent and where (RFC 9110, 7.6.1; RFC 9112, 6).
+const FRAMING: [&str; 9] =
+    ["connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Whether a text is a token of HTTP, which names of headers are, and none that whoever sends decides.
 fn is_header(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    let is_framing = FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing));
+    !name.is_empty()
+        && !is_framing
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 fn check_url(field: &'static str, text: &str) -> Result<(), DestinationError> {
-    let is_good = is_url(text, &["https://", "http://"]);
-    if is_good { Ok(()) } else { Err(DestinationError::Invalid { field, what: "a URL with `https://` or `http://`" }) }
+    let parsed = Url::parse(text).ok().filter(|_| is_url(text, &["https://", "http://"]));
+    let Some(url) = parsed else {
+        return Err(DestinationError::Invalid { field, what: "a URL with `https://` or `http://`" });
+    };
+    // It is shown to whoever may read destinations.
+    let is_open = url.username().is_empty() && url.password().is_none();
+    let what = "a URL without a user and a password, which are for `authorization`";
+    if is_open { Ok(()) } else { Err(DestinationError::Invalid { field, what }) }
 }
 
 fn check_name(field: &'static str, text: &str) -> Result<(), DestinationError> {

@@ -99,10 +99,19 @@ fn what_is_wrong_is_named() {
     wrong(Target::ServiceBusTopic { authorization: identity }, "`topicName`");
     wrong(explorer("kusto", "c", secret("s")), "`clusterUrl`");
     wrong(explorer("https://c", "", secret("s")), "`clientId`");
-    wrong(webhook("ftp://a", None), "`url`");
+    for bad in ["ftp://a", "https://a:99999/", "https://[::1/", "https://a b/"] {
+        wrong(webhook(bad, None), "`url` is not a URL with `https://` or `http://`");
+    }
+    for bad in ["https://user@a/", "https://user:secret@a/", "https://:secret@a/"] {
+        wrong(webhook(bad, None), "`url` is not a URL without a user");
+    }
+    wrong(explorer("https://user:secret@c", "c", secret("s")), "`clusterUrl`");
     wrong(webhook("https://a", Some(oauth("token", "c", secret("s")))), "`tokenUrl`");
     let open = |text: &str| Customization::Open(text.to_owned());
     wrong(with_header("https://a", "a b", open("x")), "`headerCustomizations` has a name \"a b\"");
+    for framing in ["Host", "content-length", "Transfer-Encoding", "CONNECTION"] {
+        wrong(with_header("https://a", framing, open("1")), framing);
+    }
     wrong(with_header("https://a", "a", open("x\r\ny: z")), "`headerCustomizations`");
     let many = |count: usize| {
         let header_customizations = (0..count).map(|n| (format!("h{n}"), open(""))).collect();
