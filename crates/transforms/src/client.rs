@@ -98,10 +98,17 @@ impl Transforms {
             Some(running) => running,
             None => self.start()?,
         };
-        match tokio::time::timeout(TIME_MAX, running.exchange(&line)).await {
+        let mut exchanged = tokio::time::timeout(TIME_MAX, running.exchange(&line)).await;
+        if let Ok(Err(error)) = &exchanged {
+            // A process may die of something else than what it was asked; what it was asked kills the next as well.
+            warn!(%error, "the process that runs transforms died");
+            running = self.start()?;
+            exchanged = tokio::time::timeout(TIME_MAX, running.exchange(&line)).await;
+        }
+        match exchanged {
             Err(_) => Err(Failure::Endless),
             Ok(Err(error)) => {
-                warn!(%error, "the process that runs transforms died");
+                warn!(%error, "the process that runs transforms died again");
                 Err(Failure::Endless)
             }
             Ok(Ok(answer)) => {
