@@ -46,7 +46,7 @@ type Worker = Arc<Mutex<Option<Running>>>;
 
 struct Running {
     /// Ends with this.
-    _child: Child,
+    child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
@@ -101,14 +101,14 @@ impl Transforms {
         let mut exchanged = tokio::time::timeout(TIME_MAX, running.exchange(&line)).await;
         if let Ok(Err(error)) = &exchanged {
             // A process may die of something else than what it was asked; what it was asked kills the next as well.
-            warn!(%error, "the process that runs transforms died");
+            running.report(error).await;
             running = self.start()?;
             exchanged = tokio::time::timeout(TIME_MAX, running.exchange(&line)).await;
         }
         match exchanged {
             Err(_) => Err(Failure::Endless),
             Ok(Err(error)) => {
-                warn!(%error, "the process that runs transforms died again");
+                running.report(&error).await;
                 Err(Failure::Endless)
             }
             Ok(Ok(answer)) => {
@@ -144,11 +144,19 @@ impl Transforms {
             .map_err(fault)?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (to, from) = pipes.ok_or_else(|| fault(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Running { _child: child, to, from: BufReader::new(from) })
+        Ok(Running { child, to, from: BufReader::new(from) })
     }
 }
 
 impl Running {
+    /// Ends it, and logs that it died, and how.
+    async fn report(&mut self, error: &io::Error) {
+        // It may have closed its output only.
+        let _ = self.child.start_kill();
+        let status = self.child.wait().await.map(|status| status.to_string()).unwrap_or_default();
+        warn!(%error, %status, "the process that runs transforms died");
+    }
+
     async fn exchange(&mut self, line: &[u8]) -> io::Result<Answer> {
         self.to.write_all(line).await?;
         self.to.flush().await?;
@@ -158,5 +166,33 @@ impl Running {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(serde_json::from_slice(&answer)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that is a script of the shell.
+    fn script(text: &str) -> Transforms {
+        Transforms::new(Some(("/bin/sh".into(), vec!["-c".into(), text.into()])))
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_process_died_is_asked_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer = r#"read -r line && printf '%s\n' '{"outputs":[{"made":[7]}]}'"#;
+        let once = format!("if /bin/mkdir '{}/died' 2>&-; then exit 3; fi; {answer}", folder.path().display());
+        let made = script(&once).run("who", ".", &[Value::from(1)]).await.unwrap();
+        assert_eq!(made[0].as_ref().unwrap()[0].get(), "7");
+    }
+
+    #[tokio::test]
+    async fn what_kills_every_process_is_not_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = folder.path().join("count");
+        let dies = script(&format!("echo >> '{}'; exit 3", count.display()));
+        assert_eq!(dies.run("who", ".", &[Value::from(1)]).await.unwrap_err(), Failure::Endless);
+        assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 2);
     }
 }

@@ -7,7 +7,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use crate::program::Program;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Output, Question};
 
-/// Memory that the worker may ask for, what it maps included.
+/// Address space that programs may take beyond what the process has when it begins: allocators reserve some beforehand,
+/// and one that gets no page more ends the process.
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// Programs that are kept ready; the one that was not asked for longest goes.
 const PROGRAMS_MAX: usize = 64;
@@ -28,12 +29,20 @@ pub fn work() -> io::Result<()> {
 
 /// From here on it opens no file and no socket, writes to its pipes only, and takes no more memory than it may.
 fn confine() -> io::Result<()> {
-    for (what, most) in
-        [(Resource::Nofile, 0), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::As, MEMORY_BYTES_MAX)]
-    {
-        setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) })?;
-    }
-    Ok(())
+    confine_memory()?;
+    [Resource::Nofile, Resource::Fsize, Resource::Core].into_iter().try_for_each(|what| limit(what, 0))
+}
+
+fn confine_memory() -> io::Result<()> {
+    // Pages: those that are mapped come first (proc_pid_statm(5)).
+    let sizes = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = sizes.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm does not say what is mapped"))?;
+    limit(Resource::As, pages * rustix::param::page_size() as u64 + MEMORY_BYTES_MAX)
+}
+
+fn limit(what: Resource, most: u64) -> io::Result<()> {
+    Ok(setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 
 /// Programs by text, the one asked for last at the end.
@@ -75,4 +84,19 @@ fn answer(kept: &mut Kept, question: Question) -> Answer {
     };
     kept.push((text, program));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_before_leaves_programs_their_memory() {
+        let has_room = |bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok();
+        let reserved = Vec::<u8>::with_capacity(1 << 30);
+        confine_memory().unwrap();
+        assert!(has_room(512 << 20));
+        assert!(!has_room(2 << 30));
+        drop(reserved);
+    }
 }
